@@ -1,0 +1,104 @@
+"""Networks: images ``[N, image_size, image_size, 3]`` in [0, 1] to predictions ``[N, S, S, D]``.
+
+    model = models.build("laptop", grid=GridSpec(S=7, B=2, C=3, image_size=112), width=1.5)
+
+Predictions have the canonical channel order (classes, confidences, boxes) and are float32 under
+every mixed precision policy. Kernels carry no regulariser: decay belongs to the trainer.
+"""
+
+import importlib
+import inspect
+
+import keras
+
+from yolov1.grid import GridSpec
+from yolov1.models.heads import (
+    ACTIVATIONS,
+    ActivateCells,
+    PlanesToCells,
+    cells_to_planes,
+    planes_to_cells,
+)
+
+__all__ = [
+    "ACTIVATIONS",
+    "NAMES",
+    "ActivateCells",
+    "PlanesToCells",
+    "build",
+    "cells_to_planes",
+    "grid_of",
+    "options_of",
+    "planes_to_cells",
+]
+
+# name -> (module, function); a module is imported when one of its networks is asked for.
+_BUILDERS = {
+    "paper": ("yolov1.models.paper", "build_paper"),
+    "fast": ("yolov1.models.paper", "build_fast"),
+    "laptop": ("yolov1.models.laptop", "build_laptop"),
+}
+_APPLICATIONS = "applications:"
+NAMES = (*_BUILDERS, _APPLICATIONS + "NAME")
+
+
+def build(name: str, *, grid: GridSpec, **options) -> keras.Model:
+    """Builds an untrained network.
+
+    Args:
+        name: one of `NAMES`; ``applications:NAME`` takes any model of ``keras.applications``.
+        grid: geometry; fixes the input size, the grid and the channels of the output.
+        **options: the named network's own; `options_of(name)` lists them with their defaults.
+
+    Raises:
+        ValueError: an unknown name, an unknown option, or a value that the network refuses.
+    """
+    known = options_of(name)
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise ValueError(
+            f"models.build: {name!r} has no option {', '.join(map(repr, unknown))}; "
+            f"its options are {', '.join(known)}."
+        )
+    if name.startswith(_APPLICATIONS):
+        options["application"] = name[len(_APPLICATIONS) :]
+    return _builder(name)(grid=grid, **options)
+
+
+def options_of(name: str) -> dict:
+    """The options that `build` takes for this network, with their defaults.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    parameters = inspect.signature(_builder(name)).parameters
+    return {
+        key: parameter.default
+        for key, parameter in parameters.items()
+        if key not in ("grid", "application")
+    }
+
+
+def grid_of(model: keras.Model) -> GridSpec:
+    """The geometry that a network was built for, also after saving and loading it.
+
+    Raises:
+        ValueError: the model does not end in `ActivateCells`.
+    """
+    last = model.layers[-1]
+    if not isinstance(last, ActivateCells):
+        raise ValueError(
+            "models.grid_of: the model must end in an ActivateCells layer, as models.build's do, "
+            f"got {type(last).__name__}. Pass grid= where you call this from."
+        )
+    return GridSpec(S=model.output_shape[1], B=last.B, C=last.C, image_size=model.input_shape[1])
+
+
+def _builder(name: str):
+    if name.startswith(_APPLICATIONS):
+        module, function = "yolov1.models.applications", "build_application"
+    elif name in _BUILDERS:
+        module, function = _BUILDERS[name]
+    else:
+        raise ValueError(f"models.build: no network {name!r}; there are {', '.join(NAMES)}.")
+    return getattr(importlib.import_module(module), function)

@@ -1,0 +1,48 @@
+"""Layers that several networks share."""
+
+import keras
+import numpy as np
+from keras import ops
+
+
+def area_weights(size: int, cells: int) -> np.ndarray:
+    """``[cells, size]``: the share that each of `size` pixels has in the mean over each cell.
+
+    Pixels and cells both tile [0, 1]; a pixel counts by the length it has in the cell, so every
+    row sums to 1. With ``size % cells == 0`` this is average pooling; with ``size < cells`` a cell
+    takes the pixels that it lies in.
+    """
+    pixels = np.arange(size + 1) / size
+    edges = np.arange(cells + 1) / cells
+    left = np.maximum(pixels[None, :-1], edges[:-1, None])
+    right = np.minimum(pixels[None, 1:], edges[1:, None])
+    return (np.maximum(right - left, 0) * cells).astype(np.float32)
+
+
+@keras.saving.register_keras_serializable(package="yolov1")
+class AreaResample(keras.layers.Layer):
+    """``[N, H, W, F]`` to ``[N, S, S, F]``: every cell becomes the mean over its area.
+
+    A grid cell keeps seeing exactly its own part of the image, whatever H, W and S are.
+    """
+
+    def __init__(self, S, **kwargs):
+        super().__init__(**kwargs)
+        self.S = S
+
+    def call(self, inputs):
+        height, width = inputs.shape[1:3]
+        if (height, width) == (self.S, self.S):
+            return inputs
+        if height % self.S == 0 and width % self.S == 0:
+            pool = (height // self.S, width // self.S)
+            return ops.average_pool(inputs, pool, strides=pool)
+        rows = ops.convert_to_tensor(area_weights(height, self.S), dtype=inputs.dtype)
+        columns = ops.convert_to_tensor(area_weights(width, self.S), dtype=inputs.dtype)
+        return ops.einsum("rh,cw,nhwf->nrcf", rows, columns, inputs)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], self.S, self.S, input_shape[-1])
+
+    def get_config(self):
+        return super().get_config() | {"S": self.S}
