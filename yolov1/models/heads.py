@@ -4,7 +4,7 @@ Two ways in: a 1x1 convolution on a feature map of S x S (`conv_head`), and a de
 vector (`dense_head`), whose output is Darknet's flat vector, layout ``planes``: the classes of all
 cells, then the confidences of all cells, then the boxes of all cells.
 
-Both stay in float32 under mixed precision: squared errors of small numbers, and their sums, need it.
+Both stay in float32 under mixed precision: small errors, and their sums, need it.
 """
 
 import keras

@@ -11,7 +11,7 @@ import keras
 
 from yolov1.grid import GridSpec
 from yolov1.models.heads import conv_head
-from yolov1.models.layers import AreaResample
+from yolov1.models.layers import AreaResample, FusedBatchNormalization
 
 # (filters at width 1, residual blocks at depth 1), each stage at half the size of the one before.
 STAGES = (
@@ -67,7 +67,7 @@ def build_laptop(
             kernel_initializer="he_normal",
             name=name,
         )(x)
-        x = keras.layers.BatchNormalization(
+        x = FusedBatchNormalization(
             momentum=momentum, synchronized=synchronized, name=name + "_norm"
         )(x)
         return keras.layers.LeakyReLU(negative_slope=0.1, name=name + "_leaky")(x)
