@@ -1,0 +1,33 @@
+"""Files on disk -> `Example` -> targets -> `tf.data` batches.
+
+`open` gives a data set, `encode_targets` the target tensor of one image, `training_batches` and
+`evaluation_batches` what a network eats. TensorFlow is loaded by the last two only.
+"""
+
+from yolov1.data.augmentation import Augmentation
+from yolov1.data.example import BadExampleError, Dataset, Example
+from yolov1.data.images import decode as read_image
+from yolov1.data.sources import open_dataset as open  # noqa: A004 (data.open is the public name)
+from yolov1.data.statistics import statistics
+from yolov1.data.targets import encode_targets
+
+__all__ = [
+    "Augmentation",
+    "BadExampleError",
+    "Dataset",
+    "Example",
+    "encode_targets",
+    "evaluation_batches",
+    "open",
+    "read_image",
+    "statistics",
+    "training_batches",
+]
+
+
+def __getattr__(name):
+    if name in ("training_batches", "evaluation_batches"):
+        from yolov1.data import pipeline
+
+        return getattr(pipeline, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

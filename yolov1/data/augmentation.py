@@ -1,0 +1,163 @@
+"""Random windows, flips and colours: the augmentation of the paper, as stateless TensorFlow ops.
+
+"We introduce random scaling and translations of up to 20% of the original image size. We also
+randomly adjust the exposure and saturation of the image by up to a factor of 1.5 in the HSV color
+space" (section 2.2). Every draw depends on (seed, stream position) only.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+FACTORS = ("exposure", "saturation")
+SHARES = ("flip", "vertical_flip", "transpose", "min_visible", "translate", "hue")
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """What is drawn for every image.
+
+    The network sees a window of the image. Its width and height are drawn independently from
+    ``1 -+ scale`` times the image's, its centre moves by up to ``translate`` of the image's sides.
+    Where the window leaves the image it shows mid-grey (127.5 of 255). Boxes are clipped to the
+    window; a box of which less than `min_visible` (by area) remains is dropped, as is one with a
+    side below 0.5 % of the window (Darknet's rule).
+
+    Attributes:
+        scale: in [0, 1).
+        translate: in [0, 1].
+        exposure, saturation: V and S are multiplied by a factor from ``[1, x]`` or its inverse,
+            with equal chances; at least 1.
+        hue: the hue turns by up to this many turns.
+        flip, vertical_flip: probability of a left-right and of a top-bottom flip.
+        transpose: probability of swapping x and y, for images without an up (microscopy).
+        min_visible: in [0, 1].
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    scale: float = 0.2
+    translate: float = 0.2
+    exposure: float = 1.5
+    saturation: float = 1.5
+    hue: float = 0.0
+    flip: float = 0.5
+    vertical_flip: float = 0.0
+    transpose: float = 0.0
+    min_visible: float = 0.25
+
+    def __post_init__(self):
+        for name in FACTORS:
+            if not 1 <= getattr(self, name) < float("inf"):
+                self._refuse(name, "a finite factor of at least 1")
+        for name in SHARES:
+            if not 0 <= getattr(self, name) <= 1:
+                self._refuse(name, "in [0, 1]")
+        if not 0 <= self.scale < 1:
+            self._refuse("scale", "in [0, 1)")
+
+    def _refuse(self, name, expected):
+        raise ValueError(f"Augmentation: {name} must be {expected}, got {getattr(self, name)!r}.")
+
+    @classmethod
+    def preset(cls, name: str) -> "Augmentation":
+        """``"none"``, ``"paper"``, or ``"dihedral"``: the paper's plus vertical flip and transpose."""
+        if name not in PRESETS:
+            raise ValueError(
+                f"Augmentation.preset: name must be one of {', '.join(map(repr, PRESETS))}, "
+                f"got {name!r}."
+            )
+        return PRESETS[name]
+
+    @property
+    def changes_colours(self) -> bool:
+        return self.exposure > 1 or self.saturation > 1 or self.hue > 0
+
+
+PRESETS = {
+    "none": Augmentation(0.0, 0.0, 1.0, 1.0, 0.0, 0.0),
+    "paper": Augmentation(),
+    "dihedral": Augmentation(vertical_flip=0.5, transpose=0.5),
+}
+MIN_SIDE = 0.005  # of the window; Darknet's limit since 2016
+
+
+class Draw(NamedTuple):
+    """The drawn values of one image, tensors."""
+
+    window: object  # float32 [4], corners x0, y0, x1, y1 as fractions of the image
+    flip_x: object  # bool
+    flip_y: object  # bool
+    transpose: object  # bool
+    colour: object  # float32 [3]: hue turn, saturation factor, exposure factor
+
+
+def draw(augmentation, seed, position) -> Draw:
+    """The values for a stream position: a pure function of (augmentation, seed, position)."""
+    import tensorflow as tf
+
+    key = tf.stack([tf.cast(seed, tf.int64), tf.cast(position, tf.int64)])
+    u = tf.random.stateless_uniform([12], key, alg="philox")
+    a = augmentation
+    size = 1 + a.scale * (2 * u[0:2] - 1)
+    centre = 0.5 + a.translate * (2 * u[2:4] - 1)
+    window = tf.concat([centre - size / 2, centre + size / 2], axis=0)
+    limits = tf.constant([a.saturation, a.exposure], tf.float32)
+    factors = 1 + u[8:10] * (limits - 1)
+    factors = tf.where(u[10:12] < 0.5, factors, 1 / factors)
+    colour = tf.concat([a.hue * (2 * u[7:8] - 1), factors], axis=0)
+    return Draw(window, u[4] < a.flip, u[5] < a.vertical_flip, u[6] < a.transpose, colour)
+
+
+def move_boxes(boxes_cxcywh, drawn, min_visible):
+    """Boxes as seen in the window; returns (boxes_cxcywh, indices of the boxes that are kept)."""
+    import tensorflow as tf
+
+    origin, size = drawn.window[:2], drawn.window[2:] - drawn.window[:2]
+    centre = (boxes_cxcywh[:, :2] - origin) / size
+    half = boxes_cxcywh[:, 2:] / size / 2
+    flips = tf.stack([drawn.flip_x, drawn.flip_y])
+    centre = tf.where(flips, 1 - centre, centre)
+    swap = tf.where(drawn.transpose, [1, 0], [0, 1])
+    centre, half = tf.gather(centre, swap, axis=1), tf.gather(half, swap, axis=1)
+    low = tf.clip_by_value(centre - half, 0.0, 1.0)
+    high = tf.clip_by_value(centre + half, 0.0, 1.0)
+    sides = high - low
+    visible = tf.reduce_prod(sides, axis=1) / tf.reduce_prod(2 * half, axis=1)
+    # The epsilon keeps a whole box whose corners were rounded when min_visible is 1.
+    keep = (visible >= min_visible - 1e-4) & tf.reduce_all(sides >= MIN_SIDE, axis=1)
+    kept = tf.where(keep)[:, 0]
+    return tf.gather(tf.concat([(low + high) / 2, sides], axis=1), kept), kept
+
+
+def change_colours(images, colours, hue=False):
+    """Turns hue, scales S and V in HSV space, and clips to [0, 1] (as Darknet does).
+
+    With V the largest channel, S' = k S and V' = m V give ``c' = m (V - k (V - c))`` for every
+    channel c: no conversion is needed unless the hue turns.
+
+    Args:
+        images: float32 ``[n, H, W, 3]`` in [0, 1].
+        colours: float32 ``[n, 3]`` from `Draw`.
+        hue: whether the hue turns (a Python bool).
+    """
+    import tensorflow as tf
+
+    turn, saturation, exposure = (c[:, None, None] for c in tf.unstack(colours, axis=1))
+    red, green, blue = tf.unstack(images, axis=-1)
+    value = tf.maximum(tf.maximum(red, green), blue)
+    if hue:
+        chroma = value - tf.minimum(tf.minimum(red, green), blue)
+        safe = tf.where(chroma > 0, chroma, 1.0)
+        sixth = tf.where(
+            value == red,
+            (green - blue) / safe,
+            tf.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
+        )
+        sixth = sixth + 6 * turn
+        ramps = (tf.math.floormod(sixth + n, 6.0) for n in (5.0, 3.0, 1.0))
+        differences = [chroma * tf.clip_by_value(tf.minimum(k, 4 - k), 0.0, 1.0) for k in ramps]
+    else:
+        differences = [value - c for c in (red, green, blue)]
+    channels = [exposure * (value - saturation * d) for d in differences]
+    return tf.clip_by_value(tf.stack(channels, axis=-1), 0.0, 1.0)

@@ -1,0 +1,243 @@
+"""One image with its boxes, and a data set of them.
+
+Boxes are centre and size in fractions of the image as it is stored: the EXIF orientation of a
+photo is ignored, because VOC, YOLO and COCO boxes are drawn on the stored pixels.
+"""
+
+import collections.abc
+import dataclasses
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from yolov1.data import images
+
+BAD_EXAMPLES = ("fail", "skip")
+
+
+class BadExampleError(ValueError):
+    """An image or its annotation that cannot be used; the message names the file and the reason."""
+
+
+@dataclasses.dataclass(eq=False)
+class Example:
+    """One image before encoding.
+
+    Attributes:
+        image_id: unique in its data set.
+        boxes_cxcywh: float32 ``[M, 4]``, fractions of the image; every box has an area and lies
+            inside the image.
+        labels: int32 ``[M]``, indices into the data set's `classes`.
+        difficult: bool ``[M]``: ignored by the evaluation (VOC ``difficult``, COCO ``iscrowd``).
+        size: (height, width) in pixels.
+        path: the image file, or None for an image that was drawn.
+        jpeg: the file holds an RGB or grey JPEG, whatever its name says.
+        draw: makes the pixels of an image that has no file, uint8 ``[H, W, 3]``.
+    """
+
+    image_id: str
+    boxes_cxcywh: np.ndarray
+    labels: np.ndarray
+    difficult: np.ndarray
+    size: tuple[int, int]
+    path: Path | None = None
+    jpeg: bool = False
+    draw: Callable[[], np.ndarray] | None = dataclasses.field(default=None, repr=False)
+    _pixels: np.ndarray | None = dataclasses.field(default=None, init=False, repr=False)
+
+    def __post_init__(self):
+        self.boxes_cxcywh = np.asarray(self.boxes_cxcywh, np.float32).reshape(-1, 4)
+        self.labels = np.asarray(self.labels, np.int32).reshape(-1)
+        self.difficult = np.asarray(self.difficult, bool).reshape(-1)
+        if not len(self.boxes_cxcywh) == len(self.labels) == len(self.difficult):
+            raise ValueError(
+                f"Example {self.image_id!r}: boxes, labels and difficult must have one length, got "
+                f"{len(self.boxes_cxcywh)}, {len(self.labels)} and {len(self.difficult)}."
+            )
+        if (self.path is None) == (self.draw is None):
+            raise ValueError(f"Example {self.image_id!r}: give either a path or a draw function.")
+
+    @property
+    def image(self) -> np.ndarray:
+        """uint8 ``[H, W, 3]`` RGB: decoded anew from a file, kept in memory once drawn."""
+        if self.path is not None:
+            return images.decode(self.path)
+        if self._pixels is None:
+            self._pixels = self.draw()
+        return self._pixels
+
+
+class Dataset(collections.abc.Sequence):
+    """A sequence of `Example` with the names of its classes.
+
+    Attributes:
+        name: what was opened, for reports.
+        classes: tuple of names; a label is an index into it.
+        skipped: list of (file, reason): images that were left out.
+        notes: list of (file, reason): single boxes that were left out or clipped; the image stays.
+    """
+
+    def __init__(self, examples, classes, *, name="dataset", skipped=(), notes=()):
+        self.examples = list(examples)
+        self.classes = tuple(classes)
+        self.name = name
+        self.skipped = list(skipped)
+        self.notes = list(notes)
+
+    def __len__(self):
+        return len(self.examples)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return Dataset(
+                self.examples[index],
+                self.classes,
+                name=self.name,
+                skipped=self.skipped,
+                notes=self.notes,
+            )
+        return self.examples[index]
+
+    def __repr__(self):
+        return (
+            f"Dataset({self.name!r}: {len(self)} images, classes {', '.join(self.classes)}, "
+            f"{len(self.skipped)} skipped, {len(self.notes)} notes)"
+        )
+
+
+@dataclasses.dataclass
+class Annotation:
+    """What a reader found out about one image, not yet checked.
+
+    Attributes:
+        boxes_xyxy: float64 ``[M, 4]`` corners in the unit of `extent`.
+        names: class name of each box.
+        difficult: flag of each box.
+        extent: (height, width) that the boxes are measured in: the image's pixels, or (1, 1) for
+            fractions. None or zeros: the file did not say; the image's own size is taken.
+    """
+
+    boxes_xyxy: np.ndarray
+    names: list[str]
+    difficult: list[bool]
+    extent: tuple[float, float] | None
+
+
+def usable_boxes(annotation, extent):
+    """Applies the rules for boxes; returns (boxes_cxcywh float64, kept indices, remarks).
+
+    - a coordinate that is not a number, an inverted box, a box outside the image: refused;
+    - a box that sticks out of the image is clipped (remarked on beyond 1 % of the side);
+    - a box without area (or with none left) is left out and remarked on.
+
+    Raises:
+        BadExampleError: as above.
+    """
+    height, width = extent
+    limits = np.array([width, height, width, height], np.float64)
+    boxes = np.asarray(annotation.boxes_xyxy, np.float64).reshape(-1, 4)
+    kept, remarks = [], []
+    for k, (box, name) in enumerate(zip(boxes, annotation.names, strict=True)):
+        what = f"box {k + 1} ({name}) [{', '.join(f'{v:g}' for v in box)}]"
+        x0, y0, x1, y1 = box
+        if not np.isfinite(box).all():
+            raise BadExampleError(f"{what} has a coordinate that is not a finite number")
+        if x0 > x1 or y0 > y1:
+            raise BadExampleError(f"{what} is inverted: expected xmin <= xmax and ymin <= ymax")
+        if x0 >= width or y0 >= height or x1 < 0 or y1 < 0:
+            raise BadExampleError(f"{what} lies outside the image of {width:g} x {height:g}")
+        boxes[k] = np.clip(box, 0, limits)
+        x0, y0, x1, y1 = boxes[k]
+        if x0 == x1 or y0 == y1:
+            remarks.append(f"{what} has no area inside the image; the box is left out")
+            continue
+        if (np.abs(boxes[k] - box) > 0.01 * limits).any():
+            remarks.append(f"{what} leaves the image of {width:g} x {height:g}; it is clipped")
+        kept.append(k)
+    x0, y0, x1, y1 = boxes[kept].T
+    cxcywh = ((x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height)
+    return np.stack(cxcywh, axis=-1), kept, remarks
+
+
+def make_example(image_id, path, annotation, own_classes, classes, verify=True):
+    """Checks one image and its annotation; returns (Example, remarks).
+
+    Args:
+        own_classes: the data set's class names; another name is refused.
+        classes: the names wanted, in label order; boxes of the others are left out.
+        verify: decode the image once, so that a damaged file is found now and not in training.
+
+    Raises:
+        BadExampleError: with the reason.
+    """
+    try:
+        header = images.read_header(path)
+        if verify:
+            images.verify(path)
+    except (OSError, ValueError) as error:
+        raise BadExampleError(str(error)) from None
+    for name in annotation.names:
+        if name not in own_classes:
+            raise BadExampleError(
+                f"unknown class {name!r}; expected one of {', '.join(own_classes)}"
+            )
+    extent = annotation.extent
+    if extent is None or min(extent) <= 0:
+        extent = header.size
+    elif tuple(extent) != (1, 1) and tuple(extent) != header.size:
+        raise BadExampleError(
+            f"the annotation is for an image of {extent[1]:g} x {extent[0]:g} pixels (width x "
+            f"height), the image has {header.size[1]} x {header.size[0]}"
+        )
+    boxes, kept, remarks = usable_boxes(annotation, extent)
+    wanted = [i for i, k in enumerate(kept) if annotation.names[k] in classes]
+    index_of = {name: k for k, name in enumerate(classes)}
+    example = Example(
+        image_id=image_id,
+        boxes_cxcywh=boxes[wanted],
+        labels=[index_of[annotation.names[kept[i]]] for i in wanted],
+        difficult=[annotation.difficult[kept[i]] for i in wanted],
+        size=header.size,
+        path=Path(path),
+        jpeg=header.jpeg,
+    )
+    return example, remarks
+
+
+def collect(name, candidates, classes, bad_examples="fail"):
+    """Builds a `Dataset` from ``[(file, function)]``; each function returns (Example, remarks).
+
+    Raises:
+        BadExampleError: a function raised it and `bad_examples` is ``"fail"``, or nothing is left.
+    """
+    if bad_examples not in BAD_EXAMPLES:
+        raise ValueError(f"bad_examples must be 'fail' or 'skip', got {bad_examples!r}.")
+
+    def attempt(candidate):
+        try:
+            return candidate[1]()
+        except BadExampleError as error:
+            return error
+
+    with ThreadPoolExecutor(max_workers=4) as pool:  # decoding releases the interpreter's lock
+        results = list(pool.map(attempt, candidates))
+    dataset = Dataset([], classes, name=name)
+    for (file, _), result in zip(candidates, results, strict=True):
+        if isinstance(result, BadExampleError):
+            dataset.skipped.append((str(file), str(result)))
+        else:
+            dataset.examples.append(result[0])
+            dataset.notes += [(str(file), remark) for remark in result[1]]
+    listed = "\n".join(f"  {file}: {reason}" for file, reason in dataset.skipped[:10])
+    more = len(dataset.skipped) - 10
+    listed += f"\n  ... and {more} more" if more > 0 else ""
+    if dataset.skipped and bad_examples == "fail":
+        raise BadExampleError(
+            f"{name}: {len(dataset.skipped)} of {len(candidates)} images cannot be used:\n{listed}\n"
+            "Repair them, or leave them out with bad_examples='skip' (--bad_examples=skip)."
+        )
+    if not dataset.examples:
+        raise BadExampleError(f"{name}: no usable image.\n{listed}".rstrip())
+    return dataset

@@ -1,0 +1,81 @@
+"""Image files: their size, their pixels, and whether they can be decoded at all."""
+
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+# Suffixes looked for where an annotation does not name its image; the content decides the format.
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
+
+
+class Header(NamedTuple):
+    """What a file says about its image before its pixels are decoded."""
+
+    size: tuple[int, int]  # (height, width)
+    jpeg: bool  # an RGB or grey JPEG, which TensorFlow decodes directly
+
+
+def _open(path):
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"the image {path} does not exist")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # odd EXIF and palette transparency do no harm here
+            return Image.open(path)
+    except Image.UnidentifiedImageError:
+        raise ValueError(f"{path} is not an image that can be read") from None
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def read_header(path) -> Header:
+    """Size and kind of an image file, by its content and not by its name.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, or not an image.
+    """
+    with _open(path) as image:
+        width, height = image.size
+        return Header((height, width), image.format == "JPEG" and image.mode in ("RGB", "L"))
+
+
+def verify(path):
+    """Reads the whole file as a decoder does.
+
+    A JPEG is decoded at an eighth of its size, which reads every coefficient at a fraction of the
+    time of a full decode.
+
+    Raises:
+        ValueError: the file is truncated or damaged.
+    """
+    with _open(path) as image:
+        try:
+            image.draft("RGB", (max(1, image.width // 8), max(1, image.height // 8)))
+            image.load()
+        except (OSError, SyntaxError, ValueError) as error:
+            raise ValueError(f"the image {path} is damaged: {error}") from None
+
+
+def decode(path) -> np.ndarray:
+    """The pixels of a file, uint8 ``[H, W, 3]`` RGB, as stored (EXIF orientation ignored).
+
+    Transparent parts are shown on white, as the person who drew the boxes saw them.
+    """
+    with _open(path) as image, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if image.mode.startswith("I"):  # 16-bit grey
+            grey = np.asarray(image, np.int64) >> 8
+            return np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, axis=-1)
+        if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+            image = image.convert("RGBA")
+            white = Image.new("RGBA", image.size, "white")
+            return np.asarray(Image.alpha_composite(white, image).convert("RGB"))
+        return np.asarray(image.convert("RGB"))
+
+
+def shrink(image, ratio) -> np.ndarray:
+    """The image at ``1 / ratio`` of its size, each pixel the mean of ``ratio x ratio``."""
+    return image if ratio == 1 else np.asarray(Image.fromarray(image).reduce(ratio))

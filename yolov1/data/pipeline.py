@@ -1,0 +1,284 @@
+"""A data set -> `tf.data` batches, as a pure function of (seed, step).
+
+Position p of the stream is image ``index_shuffle(p mod n)`` of epoch ``p div n``, augmented from
+(seed, p). Step s takes positions ``[s B, (s + 1) B)``. So a run that starts again at step s sees
+the same bits as one that never stopped, and no iterator has to be saved.
+
+The fast path: a JPEG is decoded in C++, only the part that the window shows and at 1/2, 1/4 or 1/8
+of its size where the network needs no more; window, flips and resize are one bilinear
+`crop_and_resize`; colours are changed for a whole batch by one XLA-compiled function. (Load an op
+library that registers XLA kernels before the first batch is drawn: TensorFlow takes no more kernels
+after its first XLA compilation.)
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from yolov1.data import images as image_files
+from yolov1.data.augmentation import Augmentation, Draw, change_colours, draw, move_boxes
+from yolov1.data.targets import encode_targets_in_graph
+
+CACHE_BYTES = 1 << 30  # decoded images beyond this stay on disk
+GREY = 127.5
+
+
+def training_batches(
+    dataset,
+    grid,
+    batch_size,
+    *,
+    seed,
+    start_step=0,
+    steps=None,
+    augmentation="paper",
+    on_collision="first",
+    shard=(0, 1),
+    cache=True,
+    difficult=False,
+    num_parallel_calls=tf.data.AUTOTUNE,
+):
+    """Shuffled, augmented and encoded batches.
+
+    Args:
+        dataset: sequence of `Example` with `.classes`.
+        grid: `GridSpec`; its C must be the number of classes.
+        batch_size: B, images of a step over all shards.
+        seed: of order and augmentation.
+        start_step: the first step to yield.
+        steps: how many batches to yield from there; None: without end.
+        augmentation: an `Augmentation` or the name of a preset.
+        on_collision: see `encode_targets`.
+        shard: (k, W): yield only the k-th of W contiguous slices of every batch.
+        cache: True keeps the decoded images in memory where they take at most `CACHE_BYTES`; an
+            integer is another limit in bytes; False decodes anew. Cached and uncached batches are
+            equal but for rounding.
+        difficult: train on boxes marked difficult too (the published systems leave them out).
+
+    Returns:
+        `tf.data.Dataset` of (images float32 ``[B / W, H, W, 3]`` in [0, 1], targets float32
+        ``[B / W, S, S, C + 5]``, indices int64 ``[B / W]`` into `dataset`), in a fixed order.
+
+    Raises:
+        ValueError: an empty data set, a wrong C, or a batch size that W does not divide.
+    """
+    if isinstance(augmentation, str):
+        augmentation = Augmentation.preset(augmentation)
+    worker, workers = shard
+    if not 0 <= worker < workers or batch_size < 1 or batch_size % workers:
+        raise ValueError(
+            f"training_batches: shard (k, W) must have 0 <= k < W, and W must divide the batch size "
+            f"of at least 1; got shard {tuple(shard)} and batch_size {batch_size}."
+        )
+    source = _Source(dataset, grid, "training_batches", cache=cache, difficult=difficult)
+    local = batch_size // workers
+    count = len(dataset)
+
+    def image_at(place):
+        position = place // local * batch_size + worker * local + place % local
+        key = tf.stack([tf.cast(seed, tf.int64), position // count])
+        index = tf.random.experimental.index_shuffle(position % count, key, count - 1)
+        drawn = draw(augmentation, seed, position)
+        pixels = source.view(index, drawn)
+        boxes, labels = source.boxes(index)
+        boxes, kept = move_boxes(boxes, drawn, augmentation.min_visible)
+        labels = tf.gather(labels, kept)
+        targets, _ = encode_targets_in_graph(boxes, labels, grid, on_collision)
+        return pixels, drawn.colour, targets, index
+
+    def finish(pixels, colours, targets, indices):
+        if augmentation.changes_colours:
+            return _coloured(pixels, colours, hue=augmentation.hue > 0), targets, indices
+        return pixels / 255, targets, indices
+
+    last = np.iinfo(np.int64).max if steps is None else (start_step + steps) * local
+    batches = (
+        tf.data.Dataset.range(start_step * local, last)
+        .map(image_at, num_parallel_calls=num_parallel_calls, deterministic=True)
+        .batch(local, drop_remainder=True)
+        .map(finish, num_parallel_calls=num_parallel_calls, deterministic=True)
+    )
+    return _with_options(batches)
+
+
+def evaluation_batches(dataset, grid, batch_size, *, num_parallel_calls=tf.data.AUTOTUNE):
+    """All images in order, stretched to the network's input; the last batch may be short.
+
+    Returns:
+        `tf.data.Dataset` of (images float32 ``[n, H, W, 3]`` in [0, 1], indices int64 ``[n]``). The
+        images are those of `training_batches` with augmentation ``"none"``.
+    """
+    source = _Source(dataset, grid, "evaluation_batches", cache=False, encode=False)
+    whole = Draw(tf.constant([0.0, 0.0, 1.0, 1.0]), False, False, False, None)
+    batches = (
+        tf.data.Dataset.range(len(dataset))
+        .map(lambda i: (source.view(i, whole) / 255, i), num_parallel_calls, deterministic=True)
+        .batch(batch_size)
+    )
+    return _with_options(batches)
+
+
+@tf.function(jit_compile=True)
+def _coloured(pixels, colours, hue):
+    return change_colours(pixels / 255, colours, hue=hue)
+
+
+def _with_options(batches):
+    options = tf.data.Options()
+    options.deterministic = True
+    # The shards are cut here; TensorFlow's own sharding would cut them once more.
+    off = tf.data.experimental.AutoShardPolicy.OFF
+    options.experimental_distribute.auto_shard_policy = off
+    return batches.with_options(options).prefetch(2)
+
+
+def shrink_ratio(size, image_size):
+    """The largest of 1, 2, 4, 8 by which an image can shrink and still fill the network's input."""
+    return max(r for r in (1, 2, 4, 8) if r == 1 or min(size) // r >= image_size)
+
+
+class _Source:
+    """The images and boxes of a data set as tensors, looked up by index inside a graph."""
+
+    def __init__(self, dataset, grid, op, *, cache, difficult=False, encode=True):
+        if not len(dataset):
+            raise ValueError(f"{op}: the data set is empty.")
+        if encode and len(dataset.classes) != grid.C:
+            raise ValueError(
+                f"{op}: GridSpec.C must be the number of classes of the data set "
+                f"({len(dataset.classes)}: {', '.join(dataset.classes)}), got C={grid.C}."
+            )
+        self.dataset, self.image_size = dataset, grid.image_size
+        examples = list(dataset)
+        sizes = np.array([e.size for e in examples], np.int64)
+        ratios = np.array([shrink_ratio(e.size, grid.image_size) for e in examples], np.int64)
+        self._any_jpeg = any(e.jpeg for e in examples)
+        self._all_jpeg = all(e.jpeg for e in examples)
+        with tf.device("CPU:0"):
+            self._paths = tf.constant([str(e.path or "") for e in examples])
+            self._jpeg = tf.constant([e.jpeg for e in examples])
+            self._sizes, self._ratios = tf.constant(sizes), tf.constant(ratios)
+            self._halvings = tf.constant(np.log2(ratios).astype(np.int32))
+            if encode:
+                self._boxes, self._labels, self._first_box = _flat_boxes(examples, difficult)
+            shrunk = -(-sizes // ratios[:, None])
+            self._shrunk = tf.constant(shrunk)
+            total = int(shrunk.prod(axis=1).sum()) * 3
+            limit = CACHE_BYTES if cache is True else int(cache)
+            self._cache = None
+            if total <= limit:
+                self._fill_cache(shrunk)
+
+    def _fill_cache(self, shrunk):
+        offsets = np.concatenate([[0], np.cumsum(shrunk.prod(axis=1) * 3)])
+        pixels = np.empty(offsets[-1], np.uint8)
+        decoded = tf.data.Dataset.range(len(shrunk)).map(
+            self._load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        )
+        for k, image in enumerate(decoded.prefetch(4)):
+            pixels[offsets[k] : offsets[k + 1]] = image.numpy().reshape(-1)
+        self._offsets, self._cache = tf.constant(offsets), tf.constant(pixels)
+
+    def boxes(self, index):
+        """(boxes_cxcywh ``[M, 4]``, labels ``[M]``) of an image."""
+        rows = slice(self._first_box[index], self._first_box[index + 1])
+        return self._boxes[rows], self._labels[rows]
+
+    def view(self, index, drawn):
+        """The drawn window of an image, float32 ``[H, W, 3]`` in [0, 255]."""
+        size = tf.cast(self._sizes[index], tf.float32) / tf.cast(self._ratios[index], tf.float32)
+        # Corners x0, y0, x1, y1 of the window in pixels of the shrunk image.
+        corners = drawn.window * tf.gather(size, [1, 0, 1, 0])
+        if self._cache is None:
+            image, origin = self._load_part(index, corners)
+        else:
+            flat = self._cache[self._offsets[index] : self._offsets[index + 1]]
+            image = tf.reshape(flat, tf.concat([self._shrunk[index], [3]], axis=0))
+            origin = tf.zeros([2])
+        return _resample(image, origin, corners, drawn, self.image_size)
+
+    def _load(self, index):
+        """A whole image, shrunk, uint8."""
+        return self._load_part(index, None)[0]
+
+    def _load_part(self, index, corners):
+        """(image uint8, its top left pixel (x, y)): the part of an image that a window needs."""
+        if self._all_jpeg:
+            return self._decode_jpeg(index, corners)
+        if not self._any_jpeg:
+            return self._from_python(index)
+        return tf.cond(
+            self._jpeg[index],
+            lambda: self._decode_jpeg(index, corners),
+            lambda: self._from_python(index),
+        )
+
+    def _decode_jpeg(self, index, corners):
+        file = tf.io.read_file(self._paths[index])
+        halvings = self._halvings[index]
+        if corners is None:
+            return _per_ratio(tf.image.decode_jpeg, halvings, contents=file), tf.zeros([2])
+        height, width = tf.unstack(tf.cast(self._shrunk[index], tf.float32))
+        # Two pixels more on each side: interpolation reads one, chroma upsampling another.
+        low = tf.maximum(tf.floor(corners[:2]) - 2, 0)
+        low = tf.minimum(low, [width - 2, height - 2])
+        high = tf.minimum(tf.math.ceil(corners[2:]) + 2, [width, height])
+        high = tf.maximum(high, low + 2)
+        part = tf.concat([low[::-1], (high - low)[::-1]], axis=0)
+        part = tf.cast(part, tf.int32)
+        image = _per_ratio(tf.image.decode_and_crop_jpeg, halvings, contents=file, crop_window=part)
+        return image, low
+
+    def _from_python(self, index):
+        def pixels(k, ratio):
+            return image_files.shrink(self.dataset[int(k)].image, int(ratio))
+
+        image = tf.numpy_function(pixels, [index, self._ratios[index]], tf.uint8, stateful=False)
+        image.set_shape([None, None, 3])
+        return image, tf.zeros([2])
+
+
+def _per_ratio(decode, halvings, **arguments):
+    """`decode` at 1 / 2^halvings of the size; the ops take a ratio as an attribute only."""
+
+    def at(value):
+        return lambda: decode(ratio=value, channels=3, dct_method="INTEGER_ACCURATE", **arguments)
+
+    return tf.switch_case(halvings, [at(1), at(2), at(4), at(8)])
+
+
+def _resample(image, origin, corners, drawn, image_size):
+    """The window as float32 ``[image_size, image_size, 3]``, bilinear, flipped and transposed.
+
+    `crop_and_resize` puts the outermost samples on the corners it is given, so it gets the centres
+    of the window's outermost output pixels. Where such a centre lies within half a pixel outside
+    the image, it is moved to the edge; what lies farther out is grey.
+    """
+    size = tf.cast(tf.shape(image)[:2], tf.float32)[::-1]
+    step = (corners[2:] - corners[:2]) / image_size
+    first = corners[:2] + step / 2 - 0.5 - origin
+    last = corners[2:] - step / 2 - 0.5 - origin
+    end = size - 1
+    first = tf.where((first < 0) & (first >= -0.5), 0.0, first)
+    last = tf.where((last > end) & (last <= end + 0.5), end, last)
+    flips = tf.stack([drawn.flip_x, drawn.flip_y])
+    low, high = tf.where(flips, last, first) / end, tf.where(flips, first, last) / end
+    box = tf.stack([low[1], low[0], high[1], high[0]])
+    seen = tf.image.crop_and_resize(
+        image[None], box[None], [0], [image_size, image_size], extrapolation_value=GREY
+    )[0]
+    if drawn.transpose is False:
+        return seen
+    return tf.cond(drawn.transpose, lambda: tf.transpose(seen, [1, 0, 2]), lambda: seen)
+
+
+def _flat_boxes(examples, difficult):
+    """All boxes and labels in one row each, and where those of each image begin."""
+    kept = [np.full(len(e.labels), True) if difficult else ~e.difficult for e in examples]
+    boxes = [e.boxes_cxcywh[k] for e, k in zip(examples, kept, strict=True)]
+    labels = [e.labels[k] for e, k in zip(examples, kept, strict=True)]
+    first = np.concatenate([[0], np.cumsum([len(b) for b in boxes])])
+    return (
+        tf.constant(np.concatenate(boxes)),
+        tf.constant(np.concatenate(labels)),
+        tf.constant(first, tf.int64),
+    )

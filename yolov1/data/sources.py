@@ -1,0 +1,55 @@
+"""``data.open("voc:PATH", split="train")``: one way to open every kind of data set."""
+
+from yolov1.data.coco import open_coco
+from yolov1.data.shapes import open_shapes
+from yolov1.data.voc import open_voc
+from yolov1.data.yolo_txt import open_yolo
+
+READERS = {"voc": open_voc, "yolo": open_yolo, "coco": open_coco}
+
+
+def open_dataset(
+    spec, split=None, *, classes=None, image_size=None, seed=0, bad_examples="fail", verify=True
+):
+    """Opens a data set.
+
+    Args:
+        spec: ``voc:PATH``, ``yolo:PATH``, ``coco:PATH`` (a folder, or a JSON file), or ``shapes``
+            with options as in ``shapes:count=500,classes=3``.
+        split: ``train``, ``val``, ...; ``train+val`` is the union; None is everything there is
+            (for ``shapes``: ``train``).
+        classes: names (a sequence, or one string with commas), in label order: boxes of the data
+            set's other classes are left out. None: the data set's own.
+        image_size: side in pixels of drawn images; files keep their size.
+        seed: of drawn images.
+        bad_examples: ``"fail"``: raise one error that lists what cannot be used; ``"skip"``: leave
+            it out and list it in `.skipped`.
+        verify: read every image file whole once, so that a damaged one is found now.
+
+    Returns:
+        `Dataset`: a sequence of `Example` with `.classes`, `.skipped`, `.notes`, `.name`.
+
+    Raises:
+        ValueError: an unknown kind, split or class; `BadExampleError` for images that cannot be used.
+        FileNotFoundError: the folder or the split does not exist.
+    """
+    kind, _, rest = spec.partition(":")
+    if isinstance(classes, str):
+        classes = [name.strip() for name in classes.split(",") if name.strip()]
+
+    def choose_classes(own):
+        unknown = [name for name in classes or () if name not in own]
+        if unknown:
+            raise ValueError(
+                f"{spec}: classes must be among {', '.join(own)}; got {', '.join(unknown)}."
+            )
+        return tuple(classes or own)
+
+    if kind == "shapes":
+        return open_shapes(rest, split, choose_classes, image_size, seed)
+    if kind not in READERS or not rest:
+        raise ValueError(
+            "data.open: spec must be 'shapes', 'voc:PATH', 'yolo:PATH' or 'coco:PATH', got "
+            f"{spec!r}."
+        )
+    return READERS[kind](rest, split, choose_classes, bad_examples, verify)

@@ -1,0 +1,120 @@
+"""Boxes of an image -> the target tensor of the loss, in NumPy and as TensorFlow ops.
+
+The cell that holds an object's centre describes it (paper, section 2); a centre at 1.0 belongs to
+the last cell. Where several objects fall in one cell, one is kept by a stated rule and the others
+are counted.
+"""
+
+import numpy as np
+
+COLLISION_RULES = ("first", "last", "largest")
+
+
+def encode_targets(boxes_cxcywh, labels, grid, on_collision="first"):
+    """Encodes the objects of one image.
+
+    Args:
+        boxes_cxcywh: ``[M, 4]`` fractions of the image: centres in [0, 1], sizes in (0, 1].
+        labels: ``[M]`` integers in [0, C).
+        grid: `GridSpec`.
+        on_collision: which object a cell keeps: ``"first"`` (keras_voc, Darknet), ``"last"``
+            (tf2_person) or ``"largest"`` (by area; the first among equals).
+
+    Returns:
+        (targets float32 ``[S, S, C + 5]``, number of objects that found their cell taken). A cell
+        holds the one-hot class, the flag 1, x and y in the cell, w and h of the image; an empty
+        cell is all zero.
+
+    Raises:
+        ValueError: a box, label or rule that is not as described.
+    """
+    boxes = np.asarray(boxes_cxcywh, np.float32).reshape(-1, 4)
+    labels = _checked_labels(labels, len(boxes), grid)
+    _check_boxes(boxes)
+    _check_rule(on_collision)
+    count = len(boxes)
+    scaled = boxes[:, :2] * np.float32(grid.S)
+    cells = np.clip(np.floor(scaled), 0, grid.S - 1)
+    rows = np.zeros((count + 1, grid.target_channels), np.float32)  # the last row: an empty cell
+    rows[np.arange(count), labels] = 1
+    rows[:count, grid.target_object_channel] = 1
+    rows[:count, grid.target_box_channels] = np.concatenate([scaled - cells, boxes[:, 2:]], axis=1)
+
+    if on_collision == "largest":
+        order = np.argsort(-boxes[:, 2] * boxes[:, 3], kind="stable")
+    else:
+        order = np.arange(count)[:: -1 if on_collision == "last" else 1]
+    cell_index = (cells[:, 1] * grid.S + cells[:, 0]).astype(np.int64)
+    best = np.full(grid.cells, count)  # place in `order` of the object that a cell keeps
+    np.minimum.at(best, cell_index[order], np.arange(count))
+    winner = np.append(order, count)[best]
+    return rows[winner].reshape(grid.target_shape), count - int((best < count).sum())
+
+
+def encode_targets_in_graph(boxes_cxcywh, labels, grid, on_collision="first"):
+    """`encode_targets` as TensorFlow ops for a `tf.data` pipeline: the same bits, no checks."""
+    import tensorflow as tf
+
+    _check_rule(on_collision)
+    count = tf.shape(labels)[0]
+    scaled = boxes_cxcywh[:, :2] * tf.constant(grid.S, tf.float32)
+    cells = tf.clip_by_value(tf.floor(scaled), 0, grid.S - 1)
+    rows = tf.concat(
+        [
+            tf.one_hot(labels, grid.C),
+            tf.ones([count, 1]),
+            scaled - cells,
+            boxes_cxcywh[:, 2:],
+        ],
+        axis=1,
+    )
+    rows = tf.pad(rows, [[0, 1], [0, 0]])
+    order = tf.range(count)
+    if on_collision == "largest":
+        order = tf.argsort(-boxes_cxcywh[:, 2] * boxes_cxcywh[:, 3], stable=True)
+    elif on_collision == "last":
+        order = tf.reverse(order, [0])
+    cell_index = tf.cast(cells[:, 1] * grid.S + cells[:, 0], tf.int32)
+    best = tf.math.unsorted_segment_min(tf.range(count), tf.gather(cell_index, order), grid.cells)
+    taken = tf.minimum(best, count)  # the minimum of an empty segment is the largest integer
+    winner = tf.gather(tf.concat([order, [count]], axis=0), taken)
+    dropped = count - tf.reduce_sum(tf.cast(taken < count, tf.int32))
+    return tf.reshape(tf.gather(rows, winner), grid.target_shape), dropped
+
+
+def _check_rule(on_collision):
+    if on_collision not in COLLISION_RULES:
+        raise ValueError(
+            f"encode_targets: on_collision must be one of {', '.join(map(repr, COLLISION_RULES))}, "
+            f"got {on_collision!r}."
+        )
+
+
+def _checked_labels(labels, count, grid):
+    labels = np.asarray(labels).reshape(-1)
+    if len(labels) != count:
+        raise ValueError(
+            f"encode_targets: expected one label for each of the {count} boxes, got {len(labels)}."
+        )
+    if count and not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"encode_targets: labels must be integers, got dtype {labels.dtype}.")
+    wrong = (labels < 0) | (labels >= grid.C)
+    if wrong.any():
+        raise ValueError(
+            f"encode_targets: labels must be in [0, {grid.C}) for GridSpec(C={grid.C}), got "
+            f"{labels[wrong][0]}. Make C the number of classes of the data set."
+        )
+    return labels.astype(np.int64)
+
+
+def _check_boxes(boxes):
+    good = np.isfinite(boxes).all(axis=1)
+    good &= (boxes[:, :2] >= 0).all(axis=1) & (boxes[:, :2] <= 1).all(axis=1)
+    good &= (boxes[:, 2:] > 0).all(axis=1) & (boxes[:, 2:] <= 1).all(axis=1)
+    if not good.all():
+        k = int(np.argmin(good))
+        raise ValueError(
+            "encode_targets: boxes must be (cx, cy, w, h) as fractions of the image, centres in "
+            f"[0, 1] and sizes in (0, 1]; box {k} is {boxes[k].tolist()}. Divide pixels by the "
+            "image's size and leave out boxes without area."
+        )
