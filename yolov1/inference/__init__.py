@@ -1,0 +1,22 @@
+"""From a network's predictions to boxes: decoding, non-maximum suppression, pictures, export.
+
+Everything here is made of TensorFlow's own ops, so that an exported detector loads anywhere.
+"""
+
+from yolov1.inference.decode import decode
+from yolov1.inference.detect import Detector, detect, export
+from yolov1.inference.detections import Detections
+from yolov1.inference.draw import class_colour, draw, draw_grid
+from yolov1.inference.nms import non_max_suppression
+
+__all__ = [
+    "Detections",
+    "Detector",
+    "class_colour",
+    "decode",
+    "detect",
+    "draw",
+    "draw_grid",
+    "export",
+    "non_max_suppression",
+]

@@ -1,0 +1,164 @@
+"""A network with decoding and non-maximum suppression around it: images in, boxes out."""
+
+import numpy as np
+import tensorflow as tf
+
+from yolov1 import models
+from yolov1.data.images import shrink
+from yolov1.data.pipeline import shrink_ratio
+from yolov1.inference.decode import decode
+from yolov1.inference.detections import Detections
+from yolov1.inference.nms import non_max_suppression
+
+
+class Detector(tf.Module):
+    """Network, decoding and suppression as one traced function.
+
+    Calling it with images float32 ``[N, image_size, image_size, 3]`` in [0, 1] gives a dict of
+    ``boxes_xyxy [N, max_detections, 4]`` (fractions, clipped), ``scores [N, max_detections]``,
+    ``labels int32 [N, max_detections]``, all padded with zeros, ``count int32 [N]`` and
+    ``finite bool [N]`` (False where the network gave a value that is not finite).
+
+    Args:
+        model: images to predictions ``[N, S, S, D]``.
+        grid: the `GridSpec`; by default the one that `models.build` used.
+        wh: a mode of `LossSemantics.wh`.
+        score_threshold, iou_threshold: as in `non_max_suppression`; the defaults are those that
+            Darknet validates with (it draws pictures with 0.2 and 0.4).
+        max_detections: most boxes of an image.
+    """
+
+    def __init__(
+        self,
+        model,
+        *,
+        grid=None,
+        wh="predict_sqrt",
+        score_threshold=0.001,
+        iou_threshold=0.5,
+        max_detections=300,
+    ):
+        super().__init__(name="detector")
+        grid = models.grid_of(model) if grid is None else grid
+        self.model, self.grid = model, grid
+        side = grid.image_size
+        signature = [tf.TensorSpec([None, side, side, 3], tf.float32, name="images")]
+
+        def run(images):
+            predictions = tf.cast(model(images, training=False), tf.float32)
+            boxes_xyxy, scores = decode(predictions, grid, wh)
+            boxes_xyxy, scores, labels, count = non_max_suppression(
+                boxes_xyxy,
+                scores,
+                score_threshold=score_threshold,
+                iou_threshold=iou_threshold,
+                max_detections=max_detections,
+            )
+            axes = tuple(range(1, predictions.shape.rank))
+            return {
+                "boxes_xyxy": boxes_xyxy,
+                "scores": scores,
+                "labels": labels,
+                "count": count,
+                "finite": tf.reduce_all(tf.math.is_finite(predictions), axis=axes),
+            }
+
+        self.run = tf.function(run, input_signature=signature)
+
+    def __call__(self, images):
+        return self.run(images)
+
+    def detect(self, images, batch_size=32) -> list[Detections]:
+        """As the function `detect`, without tracing the network again."""
+        if isinstance(images, tf.data.Dataset):
+            return self._detect_dataset(images)
+        found = []
+        for start in range(0, len(images), batch_size):
+            stop = min(start + batch_size, len(images))
+            batch = tf.stack([prepare(images[i], self.grid) for i in range(start, stop)])
+            found += self._detect_batch(batch, range(start, stop))
+        return found
+
+    def _detect_dataset(self, batches):
+        found = {}
+        for batch in batches:
+            images, indices = batch if isinstance(batch, tuple) else (batch, None)
+            if indices is None:
+                indices = range(len(found), len(found) + len(images))
+            indices = [int(i) for i in indices]
+            found.update(zip(indices, self._detect_batch(images, indices), strict=True))
+        return [found[index] for index in sorted(found)]
+
+    def _detect_batch(self, images, indices):
+        result = {name: value.numpy() for name, value in self.run(images).items()}
+        if not result["finite"].all():
+            bad = [i for i, finite in zip(indices, result["finite"], strict=True) if not finite]
+            raise ValueError(
+                f"detect: the network's output is NaN or infinite for image(s) {bad[:8]}. Look for "
+                "a loss that diverged, or for weights that do not belong to this network."
+            )
+        return [
+            Detections(*(result[name][n, :count] for name in ("boxes_xyxy", "scores", "labels")))
+            for n, count in enumerate(result["count"])
+        ]
+
+
+def prepare(image, grid):
+    """One image as the network wants it: stretched to the input size, float32 in [0, 1].
+
+    Args:
+        image: ``[H, W, 3]``, uint8 or floating point in [0, 1]; or what has such an `.image`.
+
+    Returns:
+        float32 ``[image_size, image_size, 3]``.
+
+    Raises:
+        ValueError: another shape or dtype.
+    """
+    image = np.asarray(getattr(image, "image", image))
+    if image.ndim != 3 or image.shape[-1] != 3 or not image.size:
+        raise ValueError(f"detect: an image must be [H, W, 3], got {list(image.shape)}.")
+    side = grid.image_size
+    if image.dtype == np.uint8:
+        # As the input pipeline does: bilinear resizing alone skips pixels of a large photo.
+        image = shrink(image, shrink_ratio(image.shape[:2], side)).astype(np.float32) / 255
+    elif not np.issubdtype(image.dtype, np.floating):
+        raise ValueError(
+            f"detect: an image must be uint8, or floating point in [0, 1], got {image.dtype}."
+        )
+    if image.shape[:2] != (side, side):
+        image = tf.image.resize(image, (side, side))
+    return tf.cast(image, tf.float32)
+
+
+def detect(model, images, *, batch_size=32, **options) -> list[Detections]:
+    """Runs a network over images.
+
+    Args:
+        model: a Keras model, or a `Detector`, which is not traced again.
+        images: an array ``[N, H, W, 3]``; a sequence of arrays ``[H, W, 3]`` of any size, or of
+            `Example`; uint8 or floating point in [0, 1]. Or a `tf.data.Dataset` of image batches,
+            or of (image batch, indices) as `data.evaluation_batches` gives them.
+        batch_size: images run at once (a `tf.data.Dataset` has its own).
+        options: `grid`, `wh`, `score_threshold`, `iou_threshold`, `max_detections` of `Detector`.
+
+    Returns:
+        One `Detections` per image, in order (by index, where a dataset gives indices).
+
+    Raises:
+        ValueError: an image that is none, or a network whose output is not finite.
+    """
+    if not isinstance(model, Detector):
+        model = Detector(model, **options)
+    elif options:
+        raise ValueError(f"detect: a Detector has its options already, got {', '.join(options)}.")
+    return model.detect(images, batch_size)
+
+
+def export(detector, path):
+    """Writes a `Detector` as a SavedModel that any TensorFlow loads without this package.
+
+    The function is the default signature; ``images`` is its argument.
+    """
+    tf.saved_model.save(detector, str(path), signatures={"serving_default": detector.run})
+    return path

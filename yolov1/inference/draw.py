@@ -1,0 +1,105 @@
+"""Pictures: boxes with class and score, and the grid."""
+
+import colorsys
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from yolov1 import boxes as box_formats
+
+_GOLDEN_RATIO = 0.618033988749895
+
+
+def class_colour(label: int) -> tuple[int, int, int]:
+    """The RGB colour of a class: hues a golden section apart, so that neighbours differ."""
+    hue = (0.02 + label * _GOLDEN_RATIO) % 1.0
+    # Every second round of hues is darker, which keeps twenty classes apart.
+    value = 0.95 if label % 2 == 0 else 0.75
+    return tuple(round(255 * v) for v in colorsys.hsv_to_rgb(hue, 0.85, value))
+
+
+def draw(image, boxes, classes, *, score_threshold=0.0, min_side=0, truth=None):
+    """The image with boxes in class colours, labelled with class and score.
+
+    Args:
+        image: ``[H, W, 3]`` uint8, or floating point in [0, 1].
+        boxes: `Detections`, an `Example`, or anything with ``boxes_xyxy`` or ``boxes_cxcywh``
+            (fractions of the image), ``labels`` and, optionally, ``scores``.
+        classes: names by label.
+        score_threshold: boxes that score less are left out.
+        min_side: a picture whose shorter side is smaller is enlarged to it first, so that the
+            labels can be read.
+        truth: boxes of the same kinds to draw below the others, thin, white and without labels.
+
+    Returns:
+        uint8 ``[H', W', 3]``; a copy, also where nothing is drawn.
+    """
+    picture = _picture(image, min_side)
+    canvas = ImageDraw.Draw(picture)
+    side = min(picture.size)
+    thickness = max(1, round(side / 160))
+    font = ImageFont.load_default(size=max(10, round(side / 28)))
+    if truth is not None:
+        for corners in _corners_px(truth, picture.size):
+            canvas.rectangle(corners, outline=(255, 255, 255), width=max(1, thickness // 2))
+    scores = getattr(boxes, "scores", None)
+    rows = list(zip(_corners_px(boxes, picture.size), np.asarray(boxes.labels), strict=True))
+    # The best box is drawn last, on top of the others; all frames before all labels.
+    shown = [i for i in range(len(rows)) if scores is None or scores[i] >= score_threshold][::-1]
+    for i in shown:
+        corners, label = rows[i]
+        canvas.rectangle(corners, outline=class_colour(label), width=thickness)
+    for i in shown:
+        corners, label = rows[i]
+        name = classes[label] if label < len(classes) else f"class {label}"
+        text = name if scores is None else f"{name} {scores[i]:.2f}"
+        _label(canvas, picture.size, corners, text, class_colour(label), font)
+    return np.asarray(picture)
+
+
+def draw_grid(image, S, *, min_side=0, colour=(255, 255, 255)):
+    """The image with the lines of an S x S grid; uint8 ``[H', W', 3]``."""
+    picture = _picture(image, min_side)
+    canvas = ImageDraw.Draw(picture)
+    width, height = picture.size
+    for k in range(1, S):
+        x, y = round(k * width / S), round(k * height / S)
+        canvas.line((x, 0, x, height), fill=colour)
+        canvas.line((0, y, width, y), fill=colour)
+    return np.asarray(picture)
+
+
+def _picture(image, min_side):
+    image = np.asarray(image)
+    if image.dtype != np.uint8:
+        image = np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    picture = Image.fromarray(image).convert("RGB")
+    scale = min_side / min(picture.size)
+    if scale > 1:
+        picture = picture.resize([round(side * scale) for side in picture.size], Image.BICUBIC)
+    return picture
+
+
+def _corners_px(boxes, size):
+    """Pixel corners as PIL draws them: inside the picture, and never inverted."""
+    boxes_xyxy = getattr(boxes, "boxes_xyxy", None)
+    if boxes_xyxy is None:
+        boxes_xyxy = box_formats.cxcywh_to_xyxy(np.asarray(boxes.boxes_cxcywh))
+    width, height = size
+    boxes_xyxy = box_formats.clip_xyxy(np.asarray(boxes_xyxy, np.float64))
+    corners = box_formats.scale_xyxy(boxes_xyxy, width - 1, height - 1)
+    corners[:, 2:] = np.maximum(corners[:, 2:], corners[:, :2])
+    return [tuple(row) for row in corners.round().tolist()]
+
+
+def _label(canvas, size, corners, text, colour, font):
+    """Writes on a filled rectangle above the box, or inside where there is no room above."""
+    left, top, right, bottom = canvas.textbbox((0, 0), text, font=font)
+    width, height = right - left + 4, bottom - top + 4
+    x = max(0, min(corners[0], size[0] - width))
+    y = corners[1] - height
+    y = max(0, min(corners[1] if y < 0 else y, size[1] - height))
+    canvas.rectangle((x, y, x + width - 1, y + height - 1), fill=colour)
+    light = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 140
+    ink = (0, 0, 0) if light else (255, 255, 255)
+    canvas.text((x + 2 - left, y + 2 - top), text, fill=ink, font=font)
