@@ -8,3 +8,8 @@ def mixed_precision():
     before = keras.mixed_precision.dtype_policy()
     yield keras.mixed_precision.set_dtype_policy
     keras.mixed_precision.set_dtype_policy(before)
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    keras.utils.set_random_seed(0)
