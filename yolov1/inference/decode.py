@@ -36,8 +36,8 @@ def decode(predictions, grid, wh="predict_sqrt"):
     predictions = tf.convert_to_tensor(predictions)
     if not predictions.shape.is_compatible_with((None, *grid.prediction_shape)):
         raise ValueError(
-            f"decode: predictions must be [N, {S}, {S}, {grid.channels}] for GridSpec(S={S}, B={B}, "
-            f"C={C}) (D = C + 5B), got {predictions.shape}."
+            f"decode: predictions must be [N, {S}, {S}, {grid.channels}] for "
+            f"GridSpec(S={S}, B={B}, C={C}) (D = C + 5B), got {predictions.shape}."
         )
     classes = predictions[..., grid.class_channels][..., None, :]
     confidences = predictions[..., grid.confidence_channels][..., None]

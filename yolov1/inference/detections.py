@@ -65,7 +65,7 @@ class Detections:
         return Detections(self.boxes_xyxy[keep], self.scores[keep], self.labels[keep])
 
     def to_json(self, classes, size=None) -> list[dict]:
-        """One dict per box: class, score, and box as fractions or, given (height, width), pixels."""
+        """One dict per box: class, score, and box as fractions or, with `size`, in pixels."""
         height, width = size or (1, 1)
         boxes = self.boxes_xyxy.astype(float) * (width, height, width, height)
         return [

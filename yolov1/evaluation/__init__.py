@@ -1,0 +1,20 @@
+"""Detections against ground truth: average precision, error analysis, plots. NumPy only.
+
+The plots are in `yolov1.evaluation.plots`, which alone needs Matplotlib.
+"""
+
+from yolov1.evaluation.average_precision import AveragePrecision, average_precision
+from yolov1.evaluation.coco import coco_summary
+from yolov1.evaluation.errors import VOC_SIMILAR, error_analysis
+from yolov1.evaluation.evaluate import evaluate
+from yolov1.evaluation.matching import GroundTruth
+
+__all__ = [
+    "VOC_SIMILAR",
+    "AveragePrecision",
+    "GroundTruth",
+    "average_precision",
+    "coco_summary",
+    "error_analysis",
+    "evaluate",
+]
