@@ -235,7 +235,8 @@ def collect(name, candidates, classes, bad_examples="fail"):
     listed += f"\n  ... and {more} more" if more > 0 else ""
     if dataset.skipped and bad_examples == "fail":
         raise BadExampleError(
-            f"{name}: {len(dataset.skipped)} of {len(candidates)} images cannot be used:\n{listed}\n"
+            f"{name}: {len(dataset.skipped)} of {len(candidates)} images cannot be used:\n"
+            f"{listed}\n"
             "Repair them, or leave them out with bad_examples='skip' (--bad_examples=skip)."
         )
     if not dataset.examples:

@@ -5,10 +5,11 @@ Position p of the stream is image ``index_shuffle(p mod n)`` of epoch ``p div n`
 the same bits as one that never stopped, and no iterator has to be saved.
 
 The fast path: a JPEG is decoded in C++, only the part that the window shows and at 1/2, 1/4 or 1/8
-of its size where the network needs no more; window, flips and resize are one bilinear
-`crop_and_resize`; colours are changed for a whole batch by one XLA-compiled function. (Load an op
-library that registers XLA kernels before the first batch is drawn: TensorFlow takes no more kernels
-after its first XLA compilation.)
+of its size where the network needs no more; the window is a crop in whole pixels, so that
+TensorFlow's plain bilinear resize (half the time of `crop_and_resize`) does the rest; images stay
+uint8 until one XLA-compiled function changes the colours of a whole batch. (Load an op library that
+registers XLA kernels before the first batch is drawn: TensorFlow takes no more kernels after its
+first XLA compilation.)
 """
 
 import numpy as np
@@ -19,7 +20,7 @@ from yolov1.data.augmentation import Augmentation, Draw, change_colours, draw, m
 from yolov1.data.targets import encode_targets_in_graph
 
 CACHE_BYTES = 1 << 30  # decoded images beyond this stay on disk
-GREY = 127.5
+GREY = 127  # what a window shows outside the image
 
 
 def training_batches(
@@ -66,8 +67,8 @@ def training_batches(
     worker, workers = shard
     if not 0 <= worker < workers or batch_size < 1 or batch_size % workers:
         raise ValueError(
-            f"training_batches: shard (k, W) must have 0 <= k < W, and W must divide the batch size "
-            f"of at least 1; got shard {tuple(shard)} and batch_size {batch_size}."
+            "training_batches: shard (k, W) needs 0 <= k < W, and W must divide a batch_size of at "
+            f"least 1; got shard {tuple(shard)} and batch_size {batch_size}."
         )
     source = _Source(dataset, grid, "training_batches", cache=cache, difficult=difficult)
     local = batch_size // workers
@@ -78,9 +79,9 @@ def training_batches(
         key = tf.stack([tf.cast(seed, tf.int64), position // count])
         index = tf.random.experimental.index_shuffle(position % count, key, count - 1)
         drawn = draw(augmentation, seed, position)
-        pixels = source.view(index, drawn)
+        pixels, window = source.view(index, drawn)
         boxes, labels = source.boxes(index)
-        boxes, kept = move_boxes(boxes, drawn, augmentation.min_visible)
+        boxes, kept = move_boxes(boxes, drawn._replace(window=window), augmentation.min_visible)
         labels = tf.gather(labels, kept)
         targets, _ = encode_targets_in_graph(boxes, labels, grid, on_collision)
         return pixels, drawn.colour, targets, index
@@ -88,7 +89,7 @@ def training_batches(
     def finish(pixels, colours, targets, indices):
         if augmentation.changes_colours:
             return _coloured(pixels, colours, hue=augmentation.hue > 0), targets, indices
-        return pixels / 255, targets, indices
+        return _unit(pixels), targets, indices
 
     last = np.iinfo(np.int64).max if steps is None else (start_step + steps) * local
     batches = (
@@ -108,18 +109,23 @@ def evaluation_batches(dataset, grid, batch_size, *, num_parallel_calls=tf.data.
         images are those of `training_batches` with augmentation ``"none"``.
     """
     source = _Source(dataset, grid, "evaluation_batches", cache=False, encode=False)
-    whole = Draw(tf.constant([0.0, 0.0, 1.0, 1.0]), False, False, False, None)
+    whole = Draw(tf.constant([0.0, 0.0, 1.0, 1.0]), *map(tf.constant, [False] * 3), None)
     batches = (
         tf.data.Dataset.range(len(dataset))
-        .map(lambda i: (source.view(i, whole) / 255, i), num_parallel_calls, deterministic=True)
+        .map(lambda i: (source.view(i, whole)[0], i), num_parallel_calls, deterministic=True)
         .batch(batch_size)
+        .map(lambda pixels, indices: (_unit(pixels), indices))
     )
     return _with_options(batches)
 
 
 @tf.function(jit_compile=True)
 def _coloured(pixels, colours, hue):
-    return change_colours(pixels / 255, colours, hue=hue)
+    return change_colours(tf.cast(pixels, tf.float32) / 255, colours, hue=hue)
+
+
+def _unit(pixels):
+    return tf.cast(pixels, tf.float32) / 255
 
 
 def _with_options(batches):
@@ -156,12 +162,12 @@ class _Source:
         with tf.device("CPU:0"):
             self._paths = tf.constant([str(e.path or "") for e in examples])
             self._jpeg = tf.constant([e.jpeg for e in examples])
-            self._sizes, self._ratios = tf.constant(sizes), tf.constant(ratios)
+            self._ratios = tf.constant(ratios)
             self._halvings = tf.constant(np.log2(ratios).astype(np.int32))
             if encode:
                 self._boxes, self._labels, self._first_box = _flat_boxes(examples, difficult)
             shrunk = -(-sizes // ratios[:, None])
-            self._shrunk = tf.constant(shrunk)
+            self._shrunk = tf.constant(shrunk, tf.int32)
             total = int(shrunk.prod(axis=1).sum()) * 3
             limit = CACHE_BYTES if cache is True else int(cache)
             self._cache = None
@@ -172,7 +178,7 @@ class _Source:
         offsets = np.concatenate([[0], np.cumsum(shrunk.prod(axis=1) * 3)])
         pixels = np.empty(offsets[-1], np.uint8)
         decoded = tf.data.Dataset.range(len(shrunk)).map(
-            self._load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+            self._whole, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
         for k, image in enumerate(decoded.prefetch(4)):
             pixels[offsets[k] : offsets[k + 1]] = image.numpy().reshape(-1)
@@ -184,91 +190,84 @@ class _Source:
         return self._boxes[rows], self._labels[rows]
 
     def view(self, index, drawn):
-        """The drawn window of an image, float32 ``[H, W, 3]`` in [0, 255]."""
-        size = tf.cast(self._sizes[index], tf.float32) / tf.cast(self._ratios[index], tf.float32)
-        # Corners x0, y0, x1, y1 of the window in pixels of the shrunk image.
-        corners = drawn.window * tf.gather(size, [1, 0, 1, 0])
-        if self._cache is None:
-            image, origin = self._load_part(index, corners)
-        else:
+        """The drawn window of an image: (uint8 ``[H, W, 3]``, the window in whole pixels).
+
+        The window's corners are moved to the nearest pixels; they are returned as fractions again,
+        for the boxes.
+        """
+        size = tf.gather(self._shrunk[index], [1, 0])  # width, height
+        low = tf.cast(tf.round(drawn.window[:2] * tf.cast(size, tf.float32)), tf.int32)
+        high = tf.cast(tf.round(drawn.window[2:] * tf.cast(size, tf.float32)), tf.int32)
+        high = tf.maximum(high, low + 1)
+        seen_low = tf.clip_by_value(low, 0, size - 1)
+        seen_high = tf.clip_by_value(high, seen_low + 1, size)
+        part = _surround(
+            self._part(index, seen_low, seen_high),
+            tf.maximum(seen_low - low, 0),
+            tf.maximum(high - seen_high, 0),
+        )
+        part = tf.reverse(part, tf.where(tf.stack([drawn.flip_y, drawn.flip_x]))[:, 0])
+        resized = tf.raw_ops.ResizeBilinear(
+            images=part[None], size=[self.image_size] * 2, half_pixel_centers=True
+        )[0]
+        pixels = tf.cast(resized + 0.5, tf.uint8)
+        pixels = tf.cond(drawn.transpose, lambda: tf.transpose(pixels, [1, 0, 2]), lambda: pixels)
+        window = tf.concat([low, high], axis=0) / tf.concat([size, size], axis=0)
+        return pixels, tf.cast(window, tf.float32)
+
+    def _part(self, index, low, high):
+        """Pixels from `low` to `high` (x, y) of a shrunk image, uint8."""
+        if self._cache is not None:
             flat = self._cache[self._offsets[index] : self._offsets[index + 1]]
             image = tf.reshape(flat, tf.concat([self._shrunk[index], [3]], axis=0))
-            origin = tf.zeros([2])
-        return _resample(image, origin, corners, drawn, self.image_size)
-
-    def _load(self, index):
-        """A whole image, shrunk, uint8."""
-        return self._load_part(index, None)[0]
-
-    def _load_part(self, index, corners):
-        """(image uint8, its top left pixel (x, y)): the part of an image that a window needs."""
+            return image[low[1] : high[1], low[0] : high[0]]
         if self._all_jpeg:
-            return self._decode_jpeg(index, corners)
+            return self._from_jpeg(index, low, high)
         if not self._any_jpeg:
-            return self._from_python(index)
+            return self._from_python(index, low, high)
         return tf.cond(
             self._jpeg[index],
-            lambda: self._decode_jpeg(index, corners),
-            lambda: self._from_python(index),
+            lambda: self._from_jpeg(index, low, high),
+            lambda: self._from_python(index, low, high),
         )
 
-    def _decode_jpeg(self, index, corners):
-        file = tf.io.read_file(self._paths[index])
-        halvings = self._halvings[index]
-        if corners is None:
-            return _per_ratio(tf.image.decode_jpeg, halvings, contents=file), tf.zeros([2])
-        height, width = tf.unstack(tf.cast(self._shrunk[index], tf.float32))
-        # Two pixels more on each side: interpolation reads one, chroma upsampling another.
-        low = tf.maximum(tf.floor(corners[:2]) - 2, 0)
-        low = tf.minimum(low, [width - 2, height - 2])
-        high = tf.minimum(tf.math.ceil(corners[2:]) + 2, [width, height])
-        high = tf.maximum(high, low + 2)
-        part = tf.concat([low[::-1], (high - low)[::-1]], axis=0)
-        part = tf.cast(part, tf.int32)
-        image = _per_ratio(tf.image.decode_and_crop_jpeg, halvings, contents=file, crop_window=part)
-        return image, low
+    def _whole(self, index):
+        size = tf.gather(self._shrunk[index], [1, 0])
+        return self._part(index, tf.zeros_like(size), size)
 
-    def _from_python(self, index):
+    def _from_jpeg(self, index, low, high):
+        window = tf.concat([low[::-1], (high - low)[::-1]], axis=0)
+
+        def at(ratio):  # the op takes the ratio as an attribute, so there is one op for each
+            return lambda: tf.image.decode_and_crop_jpeg(
+                tf.io.read_file(self._paths[index]),
+                window,
+                channels=3,
+                ratio=ratio,
+                dct_method="INTEGER_ACCURATE",
+            )
+
+        return tf.switch_case(self._halvings[index], [at(1), at(2), at(4), at(8)])
+
+    def _from_python(self, index, low, high):
         def pixels(k, ratio):
             return image_files.shrink(self.dataset[int(k)].image, int(ratio))
 
         image = tf.numpy_function(pixels, [index, self._ratios[index]], tf.uint8, stateful=False)
         image.set_shape([None, None, 3])
-        return image, tf.zeros([2])
+        return image[low[1] : high[1], low[0] : high[0]]
 
 
-def _per_ratio(decode, halvings, **arguments):
-    """`decode` at 1 / 2^halvings of the size; the ops take a ratio as an attribute only."""
+def _surround(image, before, after):
+    """Grey around an image, `before` and `after` pixels (x, y): four copies, faster than `pad`."""
 
-    def at(value):
-        return lambda: decode(ratio=value, channels=3, dct_method="INTEGER_ACCURATE", **arguments)
+    def grey(height, width):
+        return tf.fill([height, width, 3], tf.constant(GREY, tf.uint8))
 
-    return tf.switch_case(halvings, [at(1), at(2), at(4), at(8)])
-
-
-def _resample(image, origin, corners, drawn, image_size):
-    """The window as float32 ``[image_size, image_size, 3]``, bilinear, flipped and transposed.
-
-    `crop_and_resize` puts the outermost samples on the corners it is given, so it gets the centres
-    of the window's outermost output pixels. Where such a centre lies within half a pixel outside
-    the image, it is moved to the edge; what lies farther out is grey.
-    """
-    size = tf.cast(tf.shape(image)[:2], tf.float32)[::-1]
-    step = (corners[2:] - corners[:2]) / image_size
-    first = corners[:2] + step / 2 - 0.5 - origin
-    last = corners[2:] - step / 2 - 0.5 - origin
-    end = size - 1
-    first = tf.where((first < 0) & (first >= -0.5), 0.0, first)
-    last = tf.where((last > end) & (last <= end + 0.5), end, last)
-    flips = tf.stack([drawn.flip_x, drawn.flip_y])
-    low, high = tf.where(flips, last, first) / end, tf.where(flips, first, last) / end
-    box = tf.stack([low[1], low[0], high[1], high[0]])
-    seen = tf.image.crop_and_resize(
-        image[None], box[None], [0], [image_size, image_size], extrapolation_value=GREY
-    )[0]
-    if drawn.transpose is False:
-        return seen
-    return tf.cond(drawn.transpose, lambda: tf.transpose(seen, [1, 0, 2]), lambda: seen)
+    height = tf.shape(image)[0]
+    image = tf.concat([grey(height, before[0]), image, grey(height, after[0])], axis=1)
+    width = tf.shape(image)[1]
+    return tf.concat([grey(before[1], width), image, grey(after[1], width)], axis=0)
 
 
 def _flat_boxes(examples, difficult):

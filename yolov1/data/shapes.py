@@ -156,7 +156,7 @@ def _paint(shapes, key, size):
 
 
 def _mask(shape, size):
-    """Coverage in [0, 1] of the pixels around a shape, and where they lie: (mask, rows, columns)."""
+    """(coverage in [0, 1] of the pixels around a shape, their rows, their columns)."""
     x0, y0, x1, y1 = shape.box_xyxy * size
     rows = slice(max(0, int(y0) - 1), min(size, int(np.ceil(y1)) + 1))
     columns = slice(max(0, int(x0) - 1), min(size, int(np.ceil(x1)) + 1))

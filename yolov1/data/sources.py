@@ -30,7 +30,8 @@ def open_dataset(
         `Dataset`: a sequence of `Example` with `.classes`, `.skipped`, `.notes`, `.name`.
 
     Raises:
-        ValueError: an unknown kind, split or class; `BadExampleError` for images that cannot be used.
+        BadExampleError: images that cannot be used, or none is left.
+        ValueError: an unknown kind, option or class.
         FileNotFoundError: the folder or the split does not exist.
     """
     kind, _, rest = spec.partition(":")

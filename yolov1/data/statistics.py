@@ -21,8 +21,9 @@ def statistics(dataset, sides=SIDES, image_size=448) -> dict:
         A dict for JSON: ``name``, ``images``, ``images_without_boxes``, ``boxes``, ``difficult``,
         ``classes`` {name: {boxes, images, difficult, share}}, ``boxes_per_image``, ``image_width``,
         ``image_height``, ``box_width_px``, ``box_height_px`` and ``box_area_share`` as quantiles
-        {min, p10, median, p90, max, mean}, ``collisions`` {S: {lost, share}} over the boxes that are
-        not difficult (those that training uses), ``skipped`` and ``notes`` as [file, reason].
+        {min, p10, median, p90, max, mean}, ``collisions`` {S: {lost, share}} over the boxes
+        that are not difficult (those that training uses), ``skipped`` and ``notes`` as
+        [file, reason].
     """
     examples = list(dataset)
     boxes = np.concatenate([e.boxes_cxcywh for e in examples] or [np.zeros((0, 4))])

@@ -8,8 +8,7 @@ import functools
 from pathlib import Path
 
 import numpy as np
-from defusedxml import DefusedXmlException
-from defusedxml import ElementTree
+from defusedxml import DefusedXmlException, ElementTree
 
 from yolov1.data.example import Annotation, BadExampleError, collect, make_example
 from yolov1.data.images import SUFFIXES

@@ -1,0 +1,184 @@
+"""How fast do images reach the network: this project's pipeline against the posts' way?
+
+    python -m benchmarks.bench_input_pipeline
+
+Makes photo-like JPEG files of 500 x 375 and about 65 KB, and measures images per second at 448
+pixels, every way in turn, round after round, so that a busy machine slows them all alike. A round
+starts from nothing and ends with its last batch. The posts' way is a Keras Sequence that reads,
+resizes and divides by 255 in Python, without augmentation; "workers" gives it the four threads
+that the post's `fit_generator` asks for. Rows go to ``results/input_pipeline.csv``.
+"""
+
+import csv
+import datetime
+import os
+import platform
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+from absl import app, flags
+from PIL import Image
+
+from yolov1 import data
+from yolov1.grid import GridSpec
+
+RESULTS = Path(__file__).resolve().parent / "results" / "input_pipeline.csv"
+WIDTH, HEIGHT, FILE_BYTES = 500, 375, 65_000
+GRID = GridSpec()
+flags.DEFINE_integer("images", 192, "Images of a round.")
+flags.DEFINE_integer("rounds", 7, "Rounds; the median counts.")
+flags.DEFINE_integer("batch_size", 16, "Images of a batch.")
+flags.DEFINE_string("output", str(RESULTS), "CSV file that gets the rows.")
+
+
+def make_photo(rng):
+    """Noise with the falling spectrum of a photo (amplitude ~ 1 / frequency), uint8."""
+    frequency = np.hypot(
+        *np.meshgrid(np.fft.fftfreq(HEIGHT), np.fft.rfftfreq(WIDTH), indexing="ij")
+    )
+    spectrum = np.fft.rfft2(rng.normal(size=(3, HEIGHT, WIDTH))) / np.maximum(frequency, 0.005)
+    planes = np.fft.irfft2(spectrum, s=(HEIGHT, WIDTH))
+    planes[1:] = 0.8 * planes[:1] + 0.2 * planes[1:]  # the colours of a photo go together
+    planes = 128 + 50 * (planes - planes.mean((1, 2), keepdims=True)) / planes.std()
+    return np.clip(planes.transpose(1, 2, 0), 0, 255).astype(np.uint8)
+
+
+def write_photos(folder, count):
+    """Writes the files, each at the quality that brings it near 65 KB, and their VOC boxes."""
+    for name in ("JPEGImages", "Annotations"):
+        (folder / name).mkdir()
+    rng = np.random.default_rng(0)
+    sizes = []
+    for k in range(count):
+        photo, file = Image.fromarray(make_photo(rng)), folder / "JPEGImages" / f"{k:04d}.jpg"
+        low, high = 30, 97
+        while high - low > 1:
+            middle = (low + high) // 2
+            photo.save(file, quality=middle)
+            low, high = (middle, high) if file.stat().st_size < FILE_BYTES else (low, middle)
+        photo.save(file, quality=low)
+        sizes.append(file.stat().st_size)
+        boxes = []
+        for _ in range(rng.integers(1, 6)):
+            x0, y0 = rng.integers(0, WIDTH - 100), rng.integers(0, HEIGHT - 100)
+            x1, y1 = x0 + rng.integers(40, 100), y0 + rng.integers(40, 100)
+            corners = zip(("xmin", "ymin", "xmax", "ymax"), (x0, y0, x1, y1), strict=True)
+            corners = "".join(f"<{tag}>{v}</{tag}>" for tag, v in corners)
+            boxes.append(f"<object><name>person</name><bndbox>{corners}</bndbox></object>")
+        xml = f"<annotation>{''.join(boxes)}</annotation>"
+        (folder / "Annotations" / f"{k:04d}.xml").write_text(xml)
+    return sizes
+
+
+def posts_way(dataset, batch_size, read):
+    """A function from batch number to (images, targets), as the posts' Sequence makes it."""
+
+    def batch(k):
+        examples = dataset[k * batch_size : (k + 1) * batch_size]
+        images = [read(str(e.path)) / 255.0 for e in examples]
+        targets = [data.encode_targets(e.boxes_cxcywh, e.labels, GRID)[0] for e in examples]
+        return np.stack(images), np.stack(targets)
+
+    return batch
+
+
+def read_cv2(path):
+    image = cv2.cvtColor(cv2.imread(path), cv2.COLOR_BGR2RGB)
+    return cv2.resize(image, (GRID.image_size, GRID.image_size))
+
+
+def read_pil(path):
+    return np.asarray(Image.open(path).resize((GRID.image_size, GRID.image_size)))
+
+
+def ways(dataset, batch_size):
+    """{name: a function that produces every image once}."""
+    steps = len(dataset) // batch_size
+    tables = {"cv2": read_cv2, "PIL": read_pil}
+    posts = {name: posts_way(dataset, batch_size, read) for name, read in tables.items()}
+
+    def one_thread(name):
+        for k in range(steps):
+            posts[name](k)
+
+    def workers():
+        with ThreadPoolExecutor(4) as pool:
+            for _ in pool.map(posts["cv2"], range(steps)):
+                pass
+
+    def ours(augmentation, cache):
+        batches = data.training_batches(
+            dataset, GRID, batch_size, seed=0, steps=steps, augmentation=augmentation, cache=cache
+        )
+
+        def run():
+            for images, _, _ in batches:
+                images.numpy()
+
+        return run
+
+    return {
+        "posts_cv2": lambda: one_thread("cv2"),
+        "posts_pil": lambda: one_thread("PIL"),
+        "posts_cv2_workers": workers,
+        "ours_paper": ours("paper", cache=False),
+        "ours_paper_cached": ours("paper", cache=True),
+        "ours_none": ours("none", cache=False),
+        "ours_none_cached": ours("none", cache=True),
+    }
+
+
+def measure(folder, images, rounds, batch_size):
+    """[{way, images_per_second, p20, p80}] over interleaved rounds."""
+    images -= images % batch_size
+    sizes = write_photos(folder, images)
+    dataset = data.open(f"voc:{folder}")
+    table = ways(dataset, batch_size)
+    speeds = {name: [] for name in table}
+    for turn in range(rounds + 1):
+        for name, run in table.items():
+            start = time.perf_counter()
+            run()
+            if turn:  # the first round warms up
+                speeds[name].append(images / (time.perf_counter() - start))
+    rows = []
+    for name, values in speeds.items():
+        p20, median, p80 = np.quantile(values, (0.2, 0.5, 0.8))
+        row = {"way": name, "images_per_second": median, "p20": p20, "p80": p80}
+        rows.append({k: v if k == "way" else round(float(v), 1) for k, v in row.items()})
+    return rows, float(np.mean(sizes))
+
+
+def main(_):
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    f = flags.FLAGS
+    with tempfile.TemporaryDirectory() as folder:
+        rows, mean_bytes = measure(Path(folder), f.images, f.rounds, f.batch_size)
+    import tensorflow as tf
+
+    common = {
+        "date": datetime.date.today().isoformat(),
+        "tensorflow": tf.__version__,
+        "cpu_cores": os.cpu_count(),
+        "machine": platform.machine(),
+        "image": f"{WIDTH}x{HEIGHT} JPEG, {mean_bytes / 1000:.0f} KB",
+        "batch_size": f.batch_size,
+    }
+    base = max(r["images_per_second"] for r in rows if r["way"] in ("posts_cv2", "posts_pil"))
+    for row in rows:
+        row["against_posts"] = round(row["images_per_second"] / base, 2)
+        print("{way:20} {images_per_second:8} images/s  {against_posts:5} x".format(**row))
+    Path(f.output).parent.mkdir(parents=True, exist_ok=True)
+    with open(f.output, "w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=[*rows[0], *common])
+        writer.writeheader()
+        writer.writerows({**row, **common} for row in rows)
+    print(f"rows in {f.output}")
+
+
+if __name__ == "__main__":
+    app.run(main)
