@@ -1,0 +1,10 @@
+"""The ops: fused kernels, each beside a pure-TensorFlow reference that is one argument away.
+
+`impl=` chooses: ``"fused"``, ``"reference"``, or ``"auto"``, which takes the fused kernel where it
+exists for the device and dtype and the reference elsewhere.
+"""
+
+from yolov1.ops._library import LibraryUnavailable, available
+from yolov1.ops.yolo_loss import YoloLossOutput, yolo_loss
+
+__all__ = ["LibraryUnavailable", "YoloLossOutput", "available", "yolo_loss"]

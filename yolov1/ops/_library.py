@@ -1,0 +1,144 @@
+"""The op library: found, compared with the running TensorFlow, and loaded at first use."""
+
+import functools
+import json
+import threading
+import warnings
+from pathlib import Path
+
+import tensorflow as tf
+from tensorflow.python.framework import kernels as registered_kernels
+
+PACKAGE = Path(__file__).resolve().parents[1]
+REBUILD = "pip install --no-build-isolation --force-reinstall --no-deps -e ."
+OPS = {"yolo_loss": "Yolov1>YoloLoss"}
+
+_lock = threading.Lock()
+_warned = False
+
+
+class LibraryUnavailable(RuntimeError):
+    """The op library is missing, or was built for another TensorFlow. Says how to rebuild it."""
+
+
+def check_build(info: dict) -> None:
+    """Refuses a library whose build record does not fit the running TensorFlow.
+
+    TensorFlow's C++ interface changes with every minor release: a library of another one fails to
+    open with an unresolved symbol at best.
+
+    Raises:
+        LibraryUnavailable: the TensorFlow versions (major.minor) or the C++ ABIs differ.
+    """
+    built, running = info.get("tensorflow", ""), tf.__version__
+    if not built:
+        raise LibraryUnavailable(
+            "yolov1.ops: this build has no op library (it was built without TensorFlow). "
+            f"Build it with: {REBUILD}"
+        )
+    if built.split(".")[:2] != running.split(".")[:2]:
+        raise LibraryUnavailable(
+            f"yolov1.ops: the op library was built for TensorFlow {built}, but {running} is "
+            f"running. In the source folder, rebuild it with: {REBUILD}"
+        )
+    if int(info.get("cxx11_abi", 1)) != int(tf.sysconfig.CXX11_ABI_FLAG):
+        raise LibraryUnavailable(
+            f"yolov1.ops: the op library was built with C++11 ABI {info['cxx11_abi']}, but "
+            f"TensorFlow uses {tf.sysconfig.CXX11_ABI_FLAG}. In the source folder, rebuild it "
+            f"with: {REBUILD}"
+        )
+
+
+@functools.cache
+def _load(folder: Path):
+    library, record = folder / "_ops.so", folder / "_build_info.json"
+    if not record.exists():
+        raise LibraryUnavailable(
+            f"yolov1.ops: no op library in {folder}. Build it with: {REBUILD}"
+        )
+    check_build(json.loads(record.read_text()))
+    try:
+        return tf.load_op_library(str(library))
+    except (tf.errors.NotFoundError, OSError) as error:
+        raise LibraryUnavailable(
+            f"yolov1.ops: {library.name} could not be loaded ({error}). Rebuild it with: {REBUILD}"
+        ) from error
+
+
+def load():
+    """The module of generated op functions.
+
+    Raises:
+        LibraryUnavailable: there is no library that fits the running TensorFlow.
+    """
+    with _lock:
+        return _load(PACKAGE)
+
+
+@functools.cache
+def _kernels(op: str) -> dict[str, tuple[str, ...]]:
+    devices: dict[str, set[str]] = {}
+    for kernel in registered_kernels.get_registered_kernels_for_op(OPS[op]).kernel:
+        for constraint in kernel.constraint:
+            if constraint.name == "T":
+                types = constraint.allowed_values.list.type
+                names = {tf.dtypes.as_dtype(value).name for value in types}
+                devices.setdefault(kernel.device_type, set()).update(names)
+    return {device: tuple(sorted(names)) for device, names in sorted(devices.items())}
+
+
+def available() -> dict[str, dict[str, tuple[str, ...]]]:
+    """What the fused ops are there for: ``{op: {device type: dtypes}}``; empty without a library.
+
+    Loads the library if that has not happened yet.
+    """
+    try:
+        load()
+    except LibraryUnavailable:
+        return {}
+    return {op: _kernels(op) for op in OPS}
+
+
+def choose(op: str, impl: str, device: str, dtype: str, compiled: bool) -> str:
+    """``"fused"`` or ``"reference"`` for what the caller asked and what there is.
+
+    Args:
+        op: a key of `OPS`.
+        impl: ``"auto"``, ``"fused"`` or ``"reference"``.
+        device: ``"CPU"`` or ``"GPU"``.
+        dtype: name of the predictions' dtype.
+        compiled: whether XLA will compile the op; no kernel is registered with it.
+
+    Raises:
+        ValueError: an unknown impl.
+        LibraryUnavailable: ``"fused"`` was asked for and cannot be loaded.
+        NotImplementedError: ``"fused"`` was asked for and does not exist for this device, dtype
+            or under XLA.
+    """
+    if impl == "reference":
+        return impl
+    if impl not in ("auto", "fused"):
+        raise ValueError(f"{op}: impl must be 'auto', 'fused' or 'reference', got {impl!r}.")
+    try:
+        load()
+    except LibraryUnavailable as error:
+        if impl == "fused":
+            raise
+        _warn_once(f"{error} Until then the slower reference is used.")
+        return "reference"
+    if not compiled and dtype in _kernels(op).get(device, ()):
+        return "fused"
+    if impl == "auto":
+        return "reference"
+    where = "inside an XLA-compiled function" if compiled else f"for {dtype} on {device}"
+    raise NotImplementedError(
+        f"{op}: there is no fused kernel {where} (there is: {_kernels(op)}, outside XLA); "
+        "use impl='auto' or impl='reference'."
+    )
+
+
+def _warn_once(message: str) -> None:
+    global _warned
+    if not _warned:
+        _warned = True
+        warnings.warn(message, RuntimeWarning, stacklevel=4)

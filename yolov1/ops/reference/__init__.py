@@ -1,0 +1,5 @@
+"""The ops in plain TensorFlow, one to one with `yolov1.ops`: fallback, test truth and baseline."""
+
+from yolov1.ops.reference.yolo_loss import yolo_loss
+
+__all__ = ["yolo_loss"]

@@ -1,0 +1,164 @@
+"""The YOLO loss in plain TensorFlow. `yolov1.semantics` has the formula and every choice.
+
+Written to be read: one line here for one sentence there. Values that the loss does not read are
+replaced by zeros with `tf.where` before anything is computed from them, never multiplied by a zero
+mask afterwards: zero times NaN is NaN, in the loss and again in its gradient.
+"""
+
+import tensorflow as tf
+
+
+def yolo_loss(predictions, targets, grid, semantics, layout):
+    """Loss ``[N]`` and terms ``[N, 5]`` of checked arguments; see `yolov1.ops.yolo_loss`.
+
+    Differentiable in the predictions as often as wanted.
+    """
+    classes, confidences, boxes = _split(predictions, grid, layout)
+    flags, target_classes, target_boxes = _split_targets(targets, grid)
+    has_object = flags != 0  # [N, L]
+    per_class, per_box = has_object[..., None], has_object[..., None]
+
+    target_boxes = tf.where(has_object[..., None], target_boxes, 0)
+    overlap = _overlap(
+        tf.where(per_box[..., None], tf.stop_gradient(boxes), 0), target_boxes, grid, semantics
+    )
+    responsible = _responsible(overlap, boxes, target_boxes, grid, semantics) & per_box  # [N, L, B]
+    if semantics.no_object == "non_responsible":
+        no_object = ~responsible
+    else:
+        no_object = tf.broadcast_to(~per_box, tf.shape(responsible))
+
+    # x, y, w, h of responsible boxes and of the object, [N, L, B, 4]; zeros elsewhere
+    box = tf.where(responsible[..., None], boxes, 0)
+    truth = tf.where(responsible[..., None], target_boxes[..., None, :], 0)
+    size = _predicted_size(box[..., 2:], semantics.wh)
+    target_size = _target_size(truth[..., 2:], semantics.wh)
+    if semantics.confidence_target == "iou":
+        confidence_target = overlap
+    else:
+        confidence_target = tf.ones_like(overlap)
+    confidence_error = tf.where(responsible, confidences - confidence_target, 0)
+    class_error = tf.where(per_class, classes - target_classes, 0)
+    # A flag that is not finite marks broken targets: it makes the object term NaN.
+    broken = tf.where(tf.math.is_finite(flags), tf.zeros_like(flags), flags - flags)
+
+    sums = (
+        _sum_squares(box[..., :2] - truth[..., :2]),
+        _sum_squares(size - target_size),
+        _sum_squares(confidence_error) + tf.reduce_sum(broken, axis=1),
+        _sum_squares(tf.where(no_object, confidences, 0)),
+        _sum_squares(class_error),
+    )
+    weights = (
+        semantics.weight_xy,
+        semantics.weight_wh,
+        semantics.weight_object,
+        semantics.weight_no_object,
+        semantics.weight_class,
+    )
+    scaled = [semantics.factor * weight * term for weight, term in zip(weights, sums, strict=True)]
+    return tf.add_n(scaled), tf.stack(scaled, axis=-1)
+
+
+def _split(predictions, grid, layout):
+    """Classes ``[N, L, C]``, confidences ``[N, L, B]``, boxes ``[N, L, B, 4]``."""
+    L, B, C = grid.cells, grid.B, grid.C
+    if layout == "cells":
+        cells = tf.reshape(predictions, [-1, L, grid.channels])
+        parts = tf.split(cells, [C, B, 4 * B], axis=-1)
+    else:
+        parts = tf.split(predictions, [L * C, L * B, L * 4 * B], axis=-1)
+    return (
+        tf.reshape(parts[0], [-1, L, C]),
+        tf.reshape(parts[1], [-1, L, B]),
+        tf.reshape(parts[2], [-1, L, B, 4]),
+    )
+
+
+def _split_targets(targets, grid):
+    """Flags ``[N, L]``, classes ``[N, L, C]``, boxes ``[N, L, 4]``."""
+    cells = tf.reshape(targets, [-1, grid.cells, grid.target_channels])
+    return (
+        cells[..., grid.target_object_channel],
+        cells[..., : grid.C],
+        cells[..., grid.target_box_channels],
+    )
+
+
+def _frame(boxes, grid, wh):
+    """x, y, w, h in fractions of the image, the centre counted from the cell's corner."""
+    x, y, w, h = tf.unstack(boxes, axis=-1)
+    if wh == "predict_sqrt":
+        w, h = w * w, h * h
+    return x / grid.S, y / grid.S, w, h
+
+
+def _overlap(boxes, target_boxes, grid, semantics):
+    """Overlap of each predicted box with its cell's object, ``[N, L, B]``; a NaN counts as 0."""
+    x, y, w, h = _frame(boxes, grid, semantics.wh)
+    tx, ty, tw, th = _frame(target_boxes[..., None, :], grid, "plain")
+    width = tf.minimum(x + w / 2, tx + tw / 2) - tf.maximum(x - w / 2, tx - tw / 2)
+    height = tf.minimum(y + h / 2, ty + th / 2) - tf.maximum(y - h / 2, ty - th / 2)
+    area, target_area = w * h, tw * th
+    if semantics.iou_overlap == "abs":
+        width, height, area, target_area = map(tf.abs, (width, height, area, target_area))
+    else:
+        width, height = tf.maximum(width, 0), tf.maximum(height, 0)
+    intersection = width * height
+    overlap = intersection / (area + target_area - intersection)
+    return tf.stop_gradient(tf.where(tf.math.is_nan(overlap), tf.zeros_like(overlap), overlap))
+
+
+def _responsible(overlap, boxes, target_boxes, grid, semantics):
+    """Which boxes would be responsible if their cell held an object, ``[N, L, B]`` bool."""
+    best = tf.reduce_max(overlap, axis=-1, keepdims=True)
+    tied = overlap == best
+    if semantics.ties == "all":
+        chosen = tied
+    elif semantics.ties == "first":
+        chosen = _first(tied, grid.B)
+    else:
+        chosen = tf.reverse(_first(tf.reverse(tied, [-1]), grid.B), [-1])
+    if semantics.no_overlap_fallback == "none":
+        return chosen
+    x, y, w, h = _frame(tf.stop_gradient(boxes), grid, semantics.wh)
+    tx, ty, tw, th = _frame(target_boxes[..., None, :], grid, "plain")
+    error = tf.sqrt((x - tx) ** 2 + (y - ty) ** 2 + (w - tw) ** 2 + (h - th) ** 2)
+    error = tf.where(tf.math.is_nan(error), tf.fill(tf.shape(error), error.dtype.max), error)
+    nearest = _first(error == tf.reduce_min(error, axis=-1, keepdims=True), grid.B)
+    return tf.where(best > 0, chosen, nearest)
+
+
+def _first(mask, count):
+    """`mask` with only the first true value of each last-axis row kept."""
+    return tf.one_hot(tf.argmax(tf.cast(mask, tf.int32), axis=-1), count, True, False, dtype=tf.bool)
+
+
+def _sqrt_or_zero(value):
+    """sqrt(max(v, 0)) with derivative 0 for v <= 0; a NaN stays NaN."""
+    not_positive = value <= 0
+    root = tf.sqrt(tf.where(not_positive, tf.ones_like(value), value))
+    return tf.where(not_positive, tf.zeros_like(root), root)
+
+
+def _heron10(value):
+    """Ten Babylonian steps started at the value itself, x / 0 := 0."""
+    root = value
+    for _ in range(10):
+        root = (root + tf.math.divide_no_nan(value, root)) / 2
+    return root
+
+
+def _predicted_size(output, wh):
+    if wh == "sqrt_in_loss":
+        return _sqrt_or_zero(output)
+    return _heron10(output) if wh == "heron10" else output
+
+
+def _target_size(size, wh):
+    return tf.sqrt(size) if wh == "predict_sqrt" else _predicted_size(size, wh)
+
+
+def _sum_squares(difference):
+    """Over all but the first axis: ``[N]``."""
+    return tf.reduce_sum(difference * difference, axis=list(range(1, difference.shape.rank)))
