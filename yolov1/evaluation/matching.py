@@ -52,7 +52,7 @@ def tabulate(detections, ground_truth, classes=None, sizes=None):
         sizes: ``[images, 2]`` (height, width); boxes are multiplied by them, to pixels.
 
     Raises:
-        ValueError: the lengths differ, a score is NaN, a box is not finite, or a label has no class.
+        ValueError: the lengths differ, a score is NaN, a box is not finite, or a label no class.
     """
     if len(detections) != len(ground_truth):
         raise ValueError(
