@@ -15,12 +15,9 @@ first XLA compilation.)
 import numpy as np
 import tensorflow as tf
 
-from yolov1.data import images as image_files
 from yolov1.data.augmentation import Augmentation, Draw, change_colours, draw, move_boxes
+from yolov1.data.table import ImageTable
 from yolov1.data.targets import encode_targets_in_graph
-
-CACHE_BYTES = 1 << 30  # decoded images beyond this stay on disk
-GREY = 127  # what a window shows outside the image
 
 
 def training_batches(
@@ -50,9 +47,9 @@ def training_batches(
         augmentation: an `Augmentation` or the name of a preset.
         on_collision: see `encode_targets`.
         shard: (k, W): yield only the k-th of W contiguous slices of every batch.
-        cache: True keeps the decoded images in memory where they take at most `CACHE_BYTES`; an
-            integer is another limit in bytes; False decodes anew. Cached and uncached batches are
-            equal but for rounding.
+        cache: True keeps the decoded images in memory where they take at most 1 GiB
+            (`table.CACHE_BYTES`); an integer is another limit in bytes; False decodes anew. Cached
+            and uncached JPEG differ by the chroma of a window's outermost pixels, nothing else.
         difficult: train on boxes marked difficult too (the published systems leave them out).
 
     Returns:
@@ -70,7 +67,7 @@ def training_batches(
             "training_batches: shard (k, W) needs 0 <= k < W, and W must divide a batch_size of at "
             f"least 1; got shard {tuple(shard)} and batch_size {batch_size}."
         )
-    source = _Source(dataset, grid, "training_batches", cache=cache, difficult=difficult)
+    table = ImageTable(dataset, grid, "training_batches", cache=cache, difficult=difficult)
     local = batch_size // workers
     count = len(dataset)
 
@@ -79,8 +76,8 @@ def training_batches(
         key = tf.stack([tf.cast(seed, tf.int64), position // count])
         index = tf.random.experimental.index_shuffle(position % count, key, count - 1)
         drawn = draw(augmentation, seed, position)
-        pixels, window = source.view(index, drawn)
-        boxes, labels = source.boxes(index)
+        pixels, window = table.view(index, drawn)
+        boxes, labels = table.boxes(index)
         boxes, kept = move_boxes(boxes, drawn._replace(window=window), augmentation.min_visible)
         labels = tf.gather(labels, kept)
         targets, _ = encode_targets_in_graph(boxes, labels, grid, on_collision)
@@ -108,11 +105,11 @@ def evaluation_batches(dataset, grid, batch_size, *, num_parallel_calls=tf.data.
         `tf.data.Dataset` of (images float32 ``[n, H, W, 3]`` in [0, 1], indices int64 ``[n]``). The
         images are those of `training_batches` with augmentation ``"none"``.
     """
-    source = _Source(dataset, grid, "evaluation_batches", cache=False, encode=False)
+    table = ImageTable(dataset, grid, "evaluation_batches", cache=False, encode=False)
     whole = Draw(tf.constant([0.0, 0.0, 1.0, 1.0]), *map(tf.constant, [False] * 3), None)
     batches = (
         tf.data.Dataset.range(len(dataset))
-        .map(lambda i: (source.view(i, whole)[0], i), num_parallel_calls, deterministic=True)
+        .map(lambda i: (table.view(i, whole)[0], i), num_parallel_calls, deterministic=True)
         .batch(batch_size)
         .map(lambda pixels, indices: (_unit(pixels), indices))
     )
@@ -135,149 +132,3 @@ def _with_options(batches):
     off = tf.data.experimental.AutoShardPolicy.OFF
     options.experimental_distribute.auto_shard_policy = off
     return batches.with_options(options).prefetch(2)
-
-
-def shrink_ratio(size, image_size):
-    """The largest of 1, 2, 4, 8 by which an image can shrink and still fill the network's input."""
-    return max(r for r in (1, 2, 4, 8) if r == 1 or min(size) // r >= image_size)
-
-
-class _Source:
-    """The images and boxes of a data set as tensors, looked up by index inside a graph."""
-
-    def __init__(self, dataset, grid, op, *, cache, difficult=False, encode=True):
-        if not len(dataset):
-            raise ValueError(f"{op}: the data set is empty.")
-        if encode and len(dataset.classes) != grid.C:
-            raise ValueError(
-                f"{op}: GridSpec.C must be the number of classes of the data set "
-                f"({len(dataset.classes)}: {', '.join(dataset.classes)}), got C={grid.C}."
-            )
-        self.dataset, self.image_size = dataset, grid.image_size
-        examples = list(dataset)
-        sizes = np.array([e.size for e in examples], np.int64)
-        ratios = np.array([shrink_ratio(e.size, grid.image_size) for e in examples], np.int64)
-        self._any_jpeg = any(e.jpeg for e in examples)
-        self._all_jpeg = all(e.jpeg for e in examples)
-        with tf.device("CPU:0"):
-            self._paths = tf.constant([str(e.path or "") for e in examples])
-            self._jpeg = tf.constant([e.jpeg for e in examples])
-            self._ratios = tf.constant(ratios)
-            self._halvings = tf.constant(np.log2(ratios).astype(np.int32))
-            if encode:
-                self._boxes, self._labels, self._first_box = _flat_boxes(examples, difficult)
-            shrunk = -(-sizes // ratios[:, None])
-            self._shrunk = tf.constant(shrunk, tf.int32)
-            total = int(shrunk.prod(axis=1).sum()) * 3
-            limit = CACHE_BYTES if cache is True else int(cache)
-            self._cache = None
-            if total <= limit:
-                self._fill_cache(shrunk)
-
-    def _fill_cache(self, shrunk):
-        offsets = np.concatenate([[0], np.cumsum(shrunk.prod(axis=1) * 3)])
-        pixels = np.empty(offsets[-1], np.uint8)
-        decoded = tf.data.Dataset.range(len(shrunk)).map(
-            self._whole, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-        )
-        for k, image in enumerate(decoded.prefetch(4)):
-            pixels[offsets[k] : offsets[k + 1]] = image.numpy().reshape(-1)
-        self._offsets, self._cache = tf.constant(offsets), tf.constant(pixels)
-
-    def boxes(self, index):
-        """(boxes_cxcywh ``[M, 4]``, labels ``[M]``) of an image."""
-        rows = slice(self._first_box[index], self._first_box[index + 1])
-        return self._boxes[rows], self._labels[rows]
-
-    def view(self, index, drawn):
-        """The drawn window of an image: (uint8 ``[H, W, 3]``, the window in whole pixels).
-
-        The window's corners are moved to the nearest pixels; they are returned as fractions again,
-        for the boxes.
-        """
-        size = tf.gather(self._shrunk[index], [1, 0])  # width, height
-        low = tf.cast(tf.round(drawn.window[:2] * tf.cast(size, tf.float32)), tf.int32)
-        high = tf.cast(tf.round(drawn.window[2:] * tf.cast(size, tf.float32)), tf.int32)
-        high = tf.maximum(high, low + 1)
-        seen_low = tf.clip_by_value(low, 0, size - 1)
-        seen_high = tf.clip_by_value(high, seen_low + 1, size)
-        part = _surround(
-            self._part(index, seen_low, seen_high),
-            tf.maximum(seen_low - low, 0),
-            tf.maximum(high - seen_high, 0),
-        )
-        part = tf.reverse(part, tf.where(tf.stack([drawn.flip_y, drawn.flip_x]))[:, 0])
-        resized = tf.raw_ops.ResizeBilinear(
-            images=part[None], size=[self.image_size] * 2, half_pixel_centers=True
-        )[0]
-        pixels = tf.cast(resized + 0.5, tf.uint8)
-        pixels = tf.cond(drawn.transpose, lambda: tf.transpose(pixels, [1, 0, 2]), lambda: pixels)
-        window = tf.concat([low, high], axis=0) / tf.concat([size, size], axis=0)
-        return pixels, tf.cast(window, tf.float32)
-
-    def _part(self, index, low, high):
-        """Pixels from `low` to `high` (x, y) of a shrunk image, uint8."""
-        if self._cache is not None:
-            flat = self._cache[self._offsets[index] : self._offsets[index + 1]]
-            image = tf.reshape(flat, tf.concat([self._shrunk[index], [3]], axis=0))
-            return image[low[1] : high[1], low[0] : high[0]]
-        if self._all_jpeg:
-            return self._from_jpeg(index, low, high)
-        if not self._any_jpeg:
-            return self._from_python(index, low, high)
-        return tf.cond(
-            self._jpeg[index],
-            lambda: self._from_jpeg(index, low, high),
-            lambda: self._from_python(index, low, high),
-        )
-
-    def _whole(self, index):
-        size = tf.gather(self._shrunk[index], [1, 0])
-        return self._part(index, tf.zeros_like(size), size)
-
-    def _from_jpeg(self, index, low, high):
-        window = tf.concat([low[::-1], (high - low)[::-1]], axis=0)
-
-        def at(ratio):  # the op takes the ratio as an attribute, so there is one op for each
-            return lambda: tf.image.decode_and_crop_jpeg(
-                tf.io.read_file(self._paths[index]),
-                window,
-                channels=3,
-                ratio=ratio,
-                dct_method="INTEGER_ACCURATE",
-            )
-
-        return tf.switch_case(self._halvings[index], [at(1), at(2), at(4), at(8)])
-
-    def _from_python(self, index, low, high):
-        def pixels(k, ratio):
-            return image_files.shrink(self.dataset[int(k)].image, int(ratio))
-
-        image = tf.numpy_function(pixels, [index, self._ratios[index]], tf.uint8, stateful=False)
-        image.set_shape([None, None, 3])
-        return image[low[1] : high[1], low[0] : high[0]]
-
-
-def _surround(image, before, after):
-    """Grey around an image, `before` and `after` pixels (x, y): four copies, faster than `pad`."""
-
-    def grey(height, width):
-        return tf.fill([height, width, 3], tf.constant(GREY, tf.uint8))
-
-    height = tf.shape(image)[0]
-    image = tf.concat([grey(height, before[0]), image, grey(height, after[0])], axis=1)
-    width = tf.shape(image)[1]
-    return tf.concat([grey(before[1], width), image, grey(after[1], width)], axis=0)
-
-
-def _flat_boxes(examples, difficult):
-    """All boxes and labels in one row each, and where those of each image begin."""
-    kept = [np.full(len(e.labels), True) if difficult else ~e.difficult for e in examples]
-    boxes = [e.boxes_cxcywh[k] for e, k in zip(examples, kept, strict=True)]
-    labels = [e.labels[k] for e, k in zip(examples, kept, strict=True)]
-    first = np.concatenate([[0], np.cumsum([len(b) for b in boxes])])
-    return (
-        tf.constant(np.concatenate(boxes)),
-        tf.constant(np.concatenate(labels)),
-        tf.constant(first, tf.int64),
-    )

@@ -1,0 +1,130 @@
+import colorsys
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from yolov1.data.augmentation import PRESETS, Augmentation, Draw, change_colours, draw, move_boxes
+
+
+def drawn(window=(0, 0, 1, 1), flip_x=False, flip_y=False, transpose=False):
+    flags = (tf.constant(f) for f in (flip_x, flip_y, transpose))
+    return Draw(tf.constant(window, tf.float32), *flags, tf.constant([0.0, 1.0, 1.0]))
+
+
+def moved(boxes, view, min_visible=0.25):
+    boxes, kept = move_boxes(tf.constant(boxes, tf.float32), view, min_visible)
+    return boxes.numpy(), kept.numpy().tolist()
+
+
+def test_window_by_hand():
+    # The window is the left half of the image: x doubles.
+    boxes, kept = moved([[0.25, 0.5, 0.1, 0.2]], drawn((0, 0, 0.5, 1)))
+    np.testing.assert_allclose(boxes, [[0.5, 0.5, 0.2, 0.2]], rtol=1e-6)
+    assert kept == [0]
+
+
+@pytest.mark.parametrize(
+    "flags, expected",
+    [
+        ({"flip_x": True}, [0.8, 0.3, 0.1, 0.2]),
+        ({"flip_y": True}, [0.2, 0.7, 0.1, 0.2]),
+        ({"transpose": True}, [0.3, 0.2, 0.2, 0.1]),
+        ({"flip_x": True, "transpose": True}, [0.3, 0.8, 0.2, 0.1]),
+    ],
+)
+def test_flips(flags, expected):
+    boxes, _ = moved([[0.2, 0.3, 0.1, 0.2]], drawn(**flags))
+    np.testing.assert_allclose(boxes, [expected], rtol=1e-6)
+
+
+def test_boxes_are_clipped_and_dropped():
+    window = (0.5, 0, 1.5, 1)
+    # Half visible, a fifth visible, outside, and beyond the image's edge but in the window.
+    sources = [
+        [0.5, 0.5, 0.2, 0.2],
+        [0.47, 0.5, 0.1, 0.2],
+        [0.2, 0.5, 0.1, 0.1],
+        [0.9, 0.5, 0.2, 1],
+    ]
+    boxes, kept = moved(sources, drawn(window))
+    assert kept == [0, 3]
+    np.testing.assert_allclose(boxes[0], [0.05, 0.5, 0.1, 0.2], rtol=1e-5)
+    assert moved(sources, drawn(window), min_visible=0.1)[1] == [0, 1, 3]
+    assert moved(sources, drawn(window), min_visible=1.0)[1] == [3]
+    assert moved(sources, drawn(), min_visible=1.0)[1] == [0, 1, 2, 3]
+
+
+def test_slivers_are_dropped():
+    assert moved([[0.5, 0.5, 0.004, 0.5]], drawn())[1] == []
+
+
+def test_no_box():
+    boxes, kept = moved(np.zeros((0, 4)), drawn(flip_x=True))
+    assert boxes.shape == (0, 4) and kept == []
+
+
+def test_draw_is_a_function_of_seed_and_position():
+    values = [
+        np.concatenate([np.ravel(tf.cast(v, tf.float32)) for v in draw(PRESETS["dihedral"], s, p)])
+        for s, p in ((1, 5), (1, 5), (1, 6), (2, 5))
+    ]
+    np.testing.assert_array_equal(values[0], values[1])
+    assert (values[0] != values[2]).any() and (values[0] != values[3]).any()
+    traced = tf.function(lambda p: draw(PRESETS["dihedral"], 1, p))(tf.constant(5, tf.int64))
+    np.testing.assert_array_equal(values[0][:4], traced.window)
+
+
+def test_draws_fill_their_ranges():
+    augmentation = Augmentation(hue=0.1, vertical_flip=0.25, transpose=1.0)
+    many = [draw(augmentation, 3, p) for p in range(600)]
+    windows = np.array([d.window for d in many])
+    sides = windows[:, 2:] - windows[:, :2]
+    shift = (windows[:, 2:] + windows[:, :2]) / 2 - 0.5
+    for values, limit in ((sides - 1, 0.2), (shift, 0.2)):
+        assert np.abs(values).max() <= limit + 1e-6
+        assert values.min() < -0.9 * limit and values.max() > 0.9 * limit
+    hue, saturation, exposure = np.array([d.colour for d in many]).T
+    assert np.abs(hue).max() <= 0.1 and np.abs(hue).max() > 0.09
+    for factor in (saturation, exposure):
+        assert factor.min() >= 1 / 1.5 - 1e-6 and factor.max() <= 1.5 + 1e-6
+        assert 0.4 < (factor > 1).mean() < 0.6
+    shares = [np.mean([bool(d[k]) for d in many]) for k in (1, 2, 3)]
+    np.testing.assert_allclose(shares, [0.5, 0.25, 1], atol=0.07)
+
+
+def test_none_changes_nothing():
+    view = draw(PRESETS["none"], 0, 0)
+    np.testing.assert_array_equal(view.window, [0, 0, 1, 1])
+    np.testing.assert_array_equal(view.colour, [0, 1, 1])
+    assert not (view.flip_x or view.flip_y or view.transpose)
+    assert not PRESETS["none"].changes_colours and PRESETS["paper"].changes_colours
+
+
+@pytest.mark.parametrize("hue", [0.0, 0.07, -0.2])
+def test_colours_against_a_conversion_to_hsv(hue):
+    rng = np.random.default_rng(0)
+    images = rng.uniform(size=(2, 5, 6, 3)).astype(np.float32)
+    images[0, 0, 0] = 0.4  # grey has no hue
+    images[0, 0, 1] = 0.0
+    factors = np.array([[hue, 1.4, 0.8], [hue, 0.7, 1.3]], np.float32)
+    changed = tf.function(change_colours, jit_compile=True)(images, factors, hue=bool(hue)).numpy()
+    for n, (turn, saturation, exposure) in enumerate(factors):
+        for pixel, result in zip(images[n].reshape(-1, 3), changed[n].reshape(-1, 3), strict=True):
+            h, s, v = colorsys.rgb_to_hsv(*map(float, pixel))
+            rgb = colorsys.hsv_to_rgb((h + turn) % 1, s * saturation, v * exposure)
+            np.testing.assert_allclose(result, np.clip(rgb, 0, 1), atol=2e-6)
+
+
+def test_presets_and_errors():
+    assert Augmentation.preset("paper") == Augmentation()
+    dihedral = dataclasses.replace(Augmentation(), vertical_flip=0.5, transpose=0.5)
+    assert Augmentation.preset("dihedral") == dihedral
+    with pytest.raises(ValueError, match="'none', 'paper', 'dihedral', got 'strong'"):
+        Augmentation.preset("strong")
+    wrong = {"scale": 1.0, "translate": 0.6, "exposure": 0.9, "flip": 1.1, "hue": -0.1}
+    wrong["saturation"] = float("nan")
+    for name, value in wrong.items():
+        with pytest.raises(ValueError, match=f"Augmentation: {name} must be .*, got {value}"):
+            Augmentation(**{name: value})

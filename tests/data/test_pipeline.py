@@ -1,0 +1,203 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from tests.data.folders import write_image, write_voc
+from yolov1 import data
+from yolov1.data.augmentation import Augmentation
+from yolov1.data.table import GREY, shrink_ratio
+from yolov1.grid import GridSpec
+
+GRID = GridSpec(S=4, B=2, C=2, image_size=32)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    annotations = {}
+    for k in range(7):
+        low = rng.integers(0, 25, (3, 2))
+        high = low + rng.integers(5, 15, (3, 2))
+        annotations[f"{k}"] = [
+            (("cat", "dog")[i % 2], (*low[i], *high[i]), i == 2) for i in range(1 + k % 3)
+        ]
+    return data.open(f"voc:{write_voc(tmp_path_factory.mktemp('voc'), annotations)}")
+
+
+def batches(dataset, **options):
+    options = {"seed": 3, "steps": 4, **options}
+    result = data.training_batches(dataset, GRID, options.pop("batch_size", 4), **options)
+    return [tuple(part.numpy() for part in batch) for batch in result]
+
+
+def assert_same(left, right):
+    assert len(left) == len(right)
+    for a, b in zip(left, right, strict=True):
+        for x, y in zip(a, b, strict=True):
+            np.testing.assert_array_equal(x, y)
+
+
+def test_shapes_and_ranges(dataset):
+    for images, targets, indices in batches(dataset):
+        assert images.shape == (4, 32, 32, 3) and images.dtype == np.float32
+        assert targets.shape == (4, 4, 4, 7) and targets.dtype == np.float32
+        assert indices.shape == (4,) and indices.dtype == np.int64
+        assert images.min() >= 0 and images.max() <= 1 and images.std() > 0.05
+
+
+def test_same_seed_same_bits_other_seed_other_bits(dataset):
+    assert_same(batches(dataset), batches(dataset, num_parallel_calls=1))
+    assert (batches(dataset)[0][0] != batches(dataset, seed=4)[0][0]).any()
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_a_stream_that_starts_later_has_the_same_bits(dataset, cache):
+    whole = batches(dataset, steps=6, augmentation="dihedral", cache=cache)
+    assert_same(
+        whole[4:], batches(dataset, start_step=4, steps=2, augmentation="dihedral", cache=cache)
+    )
+
+
+def test_shards_are_slices_of_the_whole_batch(dataset):
+    whole = batches(dataset)
+    parts = [batches(dataset, shard=(k, 2)) for k in range(2)]
+    joined = [
+        tuple(np.concatenate(pair) for pair in zip(*both, strict=True))
+        for both in zip(*parts, strict=True)
+    ]
+    assert_same(whole, joined)
+
+
+def test_every_epoch_has_every_image_in_another_order(dataset):
+    order = np.concatenate([b[2] for b in batches(dataset, steps=14, batch_size=2)]).reshape(4, 7)
+    for epoch in order:
+        assert sorted(epoch) == list(range(7))
+    assert len({tuple(epoch) for epoch in order}) > 1
+
+
+def test_no_end(dataset):
+    stream = iter(data.training_batches(dataset, GRID, 2, seed=0, augmentation="none"))
+    for _ in range(9):
+        next(stream)
+
+
+def test_without_augmentation_it_is_the_image_and_its_targets(dataset):
+    evaluation = list(data.evaluation_batches(dataset, GRID, 3))
+    assert [len(indices) for _, indices in evaluation] == [3, 3, 1]
+    shown = np.concatenate([images.numpy() for images, _ in evaluation])
+    for images, targets, indices in batches(dataset, augmentation="none"):
+        for image, target, index in zip(images, targets, indices, strict=True):
+            example = dataset[index]
+            np.testing.assert_array_equal(image, shown[index])
+            usual = ~example.difficult
+            expected, _ = data.encode_targets(
+                example.boxes_cxcywh[usual], example.labels[usual], GRID
+            )
+            # The window's arithmetic may round a box by one bit.
+            np.testing.assert_allclose(target, expected, atol=1e-5)
+            plain = tf.image.resize(example.image, [32, 32]).numpy() / 255
+            assert np.abs(image - plain).max() < 0.03
+    with_difficult = batches(dataset, augmentation="none", difficult=True)
+    assert sum(b[1][..., 2].sum() for b in with_difficult) > sum(
+        b[1][..., 2].sum() for b in batches(dataset, augmentation="none")
+    )
+
+
+def test_cached_and_uncached_agree(dataset):
+    for one, other in zip(batches(dataset), batches(dataset, cache=False), strict=True):
+        np.testing.assert_array_equal(one[1], other[1])
+        np.testing.assert_array_equal(one[2], other[2])
+        assert np.abs(one[0] - other[0]).mean() < 0.01
+
+
+def test_pixels_move_with_their_boxes():
+    """A white rectangle on black: what is white in the batch is what the target says."""
+    shapes = []
+    for k in range(6):
+        image = np.zeros((90, 120, 3), np.uint8)
+        x, y = 30 + 5 * k, 40 - 3 * k
+        image[y : y + 20, x : x + 40] = 255
+        box = [(x + 20) / 120, (y + 10) / 90, 40 / 120, 20 / 90]
+        shapes.append(
+            data.Example(str(k), [box], [0], [False], (90, 120), draw=lambda image=image: image)
+        )
+    grid = GridSpec(S=3, B=1, C=1, image_size=96)
+    augmentation = Augmentation(vertical_flip=0.5, transpose=0.5, exposure=1, saturation=1)
+    stream = data.training_batches(
+        data.Dataset(shapes, ["box"]), grid, 8, seed=1, steps=6, augmentation=augmentation
+    )
+    transposed = 0
+    for images, targets, _ in stream:
+        for image, target in zip(images.numpy(), targets.numpy(), strict=True):
+            (row,), (column,) = np.nonzero(target[..., 1])
+            x, y, w, h = target[row, column, 2:]
+            centre = np.array([x + column, y + row]) / 3
+            corners = np.concatenate([centre - [w / 2, h / 2], centre + [w / 2, h / 2]]) * 96
+            rows, columns = np.nonzero(image[..., 0] > 0.75)
+            seen = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+            np.testing.assert_allclose(corners, seen, atol=1.1)
+            transposed += h > w
+    assert 10 < transposed < 38
+
+
+def test_outside_of_the_image_is_grey():
+    white = data.Example(
+        "0", [], [], [], (50, 50), draw=lambda: np.full((50, 50, 3), 255, np.uint8)
+    )
+    stream = data.training_batches(
+        data.Dataset([white], ["a"]),
+        GridSpec(S=2, C=1, image_size=50),
+        8,
+        seed=0,
+        steps=2,
+        augmentation=Augmentation(exposure=1, saturation=1),
+    )
+    values = np.concatenate([images.numpy().ravel() for images, _, _ in stream])
+    edge = np.abs(values - GREY / 255) < 1e-6
+    assert 0.02 < edge.mean() < 0.5 and (values[~edge] > GREY / 255).all()
+
+
+def test_files_that_are_no_jpeg(tmp_path):
+    annotations = {k: [("cat", (5, 5, 30, 30), False)] for k in "abc"}
+    root = write_voc(tmp_path, annotations)
+    png = root / "JPEGImages" / "b.png"
+    write_image(png, seed=1)
+    png.rename(root / "JPEGImages" / "b.jpg")  # a PNG that calls itself a JPEG
+    Image.open(root / "JPEGImages" / "c.jpg").convert("CMYK").save(root / "JPEGImages" / "c.jpg")
+    dataset = data.open(f"voc:{root}")
+    assert [e.jpeg for e in dataset] == [True, False, False]
+    for cache in (True, False):
+        stream = data.training_batches(
+            dataset, GRID, 3, seed=0, steps=1, augmentation="none", cache=cache
+        )
+        images, _, indices = next(iter(stream))
+        for image, index in zip(images.numpy(), indices.numpy(), strict=True):
+            plain = tf.image.resize(dataset[int(index)].image, [32, 32]).numpy() / 255
+            assert np.abs(image - plain).max() < 0.03
+
+
+def test_large_images_are_averaged_down(tmp_path):
+    assert [shrink_ratio(s, 224) for s in ((480, 640), (300, 400), (224, 9000), (1792, 2000))] == [
+        2, 1, 1, 8,
+    ]  # fmt: skip
+    # Stripes of one pixel: a plain bilinear resize to a quarter would alias.
+    stripes = np.zeros((128, 128, 3), np.uint8)
+    stripes[:, ::2] = 255
+    for name in ("a.jpg", "b.png"):
+        path = tmp_path / name
+        Image.fromarray(stripes).save(path, quality=95)
+        example = data.Example(name, [], [], [], (128, 128), path=path, jpeg=path.suffix == ".jpg")
+        images, _ = next(
+            iter(data.evaluation_batches(data.Dataset([example], ["a", "b"]), GRID, 1))
+        )
+        assert np.abs(images.numpy() - 0.5).max() < 0.02
+
+
+def test_errors(dataset):
+    with pytest.raises(ValueError, match=r"W must divide a batch_size .* got shard \(0, 3\)"):
+        data.training_batches(dataset, GRID, 4, seed=0, shard=(0, 3))
+    with pytest.raises(ValueError, match=r"number of classes .* \(2: cat, dog\), got C=20"):
+        data.training_batches(dataset, GridSpec(), 4, seed=0)
+    with pytest.raises(ValueError, match="the data set is empty"):
+        data.evaluation_batches(dataset[:0], GRID, 4)

@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from yolov1.data.targets import COLLISION_RULES, encode_targets, encode_targets_in_graph
+from yolov1.grid import GridSpec
+
+GRID = GridSpec(S=7, B=2, C=3)
+
+
+def test_one_object_by_hand():
+    targets, dropped = encode_targets([[0.5, 0.25, 0.2, 0.4]], [2], GRID)
+    assert dropped == 0 and targets.shape == (7, 7, 8) and targets.dtype == np.float32
+    # Column 3 (0.5 * 7 = 3.5), row 1 (0.25 * 7 = 1.75).
+    np.testing.assert_allclose(targets[1, 3], [0, 0, 1, 1, 0.5, 0.75, 0.2, 0.4], rtol=1e-6)
+    targets[1, 3] = 0
+    assert not targets.any()
+
+
+def test_a_centre_at_one_belongs_to_the_last_cell():
+    targets, _ = encode_targets([[1.0, 1.0, 0.1, 0.1]], [0], GRID)
+    np.testing.assert_array_equal(targets[6, 6, 4:6], [1, 1])
+
+
+def test_no_object():
+    targets, dropped = encode_targets(np.zeros((0, 4)), [], GRID)
+    assert not targets.any() and dropped == 0
+
+
+@pytest.mark.parametrize("rule, label", [("first", 0), ("last", 2), ("largest", 1)])
+def test_collisions(rule, label):
+    boxes = [[0.5, 0.5, w, 0.2] for w in (0.2, 0.4, 0.4)]
+    targets, dropped = encode_targets(boxes, [0, 1, 2], GRID, rule)
+    assert dropped == 2 and targets[3, 3, :3].argmax() == label
+    assert targets[..., 3].sum() == 1
+
+
+@pytest.mark.parametrize(
+    "boxes, labels, message",
+    [
+        ([[0.5, 0.5, 0.1, 0.1]], [3], r"labels must be in \[0, 3\).*got 3"),
+        ([[0.5, 0.5, 0.1, 0.1]], [-1], r"got -1"),
+        ([[0.5, 0.5, 0.1, 0.1]], [0.0], "integers, got dtype float64"),
+        ([[0.5, 0.5, 0.1, 0.1]], [0, 1], "one label for each of the 1 boxes, got 2"),
+        ([[0.5, 0.5, 0.0, 0.1]], [0], r"box 0 is \[0.5, 0.5, 0.0"),
+        ([[0.5, 0.5, 0.1, 0.1], [9, 9, 4, 4]], [0, 0], "Divide pixels"),
+        ([[np.nan, 0.5, 0.1, 0.1]], [0], "box 0 is"),
+    ],
+)
+def test_wrong_input_is_refused(boxes, labels, message):
+    with pytest.raises(ValueError, match=message):
+        encode_targets(boxes, labels, GRID)
+
+
+def test_wrong_rule_is_refused():
+    with pytest.raises(ValueError, match="'first', 'last', 'largest', got 'best'"):
+        encode_targets([], [], GRID, "best")
+
+
+fraction = st.floats(0, 1, width=32)
+size = st.floats(np.float32(1e-3), 1, width=32)
+objects = st.lists(st.tuples(fraction, fraction, size, size, st.integers(0, 2)), max_size=12)
+
+
+@settings(deadline=None, max_examples=60)
+@given(objects, st.integers(1, 14), st.sampled_from(COLLISION_RULES))
+def test_graph_twin_gives_the_same_bits(objects, side, rule):
+    grid = GridSpec(S=side, B=1, C=3)
+    boxes = np.array([o[:4] for o in objects], np.float32).reshape(-1, 4)
+    labels = np.array([o[4] for o in objects], np.int32)
+    expected, dropped = encode_targets(boxes, labels, grid, rule)
+    targets, dropped_in_graph = encode_targets_in_graph(boxes, labels, grid, rule)
+    np.testing.assert_array_equal(targets.numpy(), expected)
+    assert int(dropped_in_graph) == dropped == len(objects) - int(expected[..., 3].sum())
+
+
+@settings(deadline=None, max_examples=60)
+@given(objects, st.integers(1, 14))
+def test_every_kept_object_can_be_read_back(objects, side):
+    grid = GridSpec(S=side, B=1, C=3)
+    boxes = np.array([o[:4] for o in objects], np.float32).reshape(-1, 4)
+    targets, _ = encode_targets(boxes, [o[4] for o in objects] or np.zeros(0, int), grid)
+    rows, columns = np.nonzero(targets[..., 3])
+    cells = targets[rows, columns]
+    read = np.concatenate(
+        [(cells[:, 4:6] + np.stack([columns, rows], 1)) / side, cells[:, 6:]], axis=1
+    )
+    for box in read:
+        assert np.abs(boxes - box).max(axis=1).min() < 1e-6
