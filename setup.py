@@ -1,0 +1,149 @@
+"""Builds the native libraries with CMake and Ninja. Everything else is in pyproject.toml.
+
+Environment: YOLOV1_TENSORFLOW=ON|OFF and YOLOV1_CUDA=ON|OFF|AUTO go to CMake under the same names.
+"""
+
+import importlib.metadata
+import importlib.util
+import mmap
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).resolve().parent
+TENSORFLOW = "tensorflow~=2.21.0"
+
+
+def find_tensorflow() -> tuple[Path, str] | None:
+    """Folder and version of the installed TensorFlow, found by path: importing it takes seconds.
+
+    Under pip's build isolation the target environment cannot be imported from, but sysconfig still
+    names its folders.
+    """
+    spec = importlib.util.find_spec("tensorflow")
+    places = [Path(place) for place in (spec and spec.submodule_search_locations) or ()]
+    places += [Path(sysconfig.get_path(name), "tensorflow") for name in ("purelib", "platlib")]
+    for place in places:
+        if (place / "libtensorflow_framework.so.2").exists():
+            for found in importlib.metadata.distributions(
+                name="tensorflow", path=[str(place.parent)]
+            ):
+                return place, found.version
+    return None
+
+
+def check_tensorflow(found: tuple[Path, str] | None) -> tuple[Path, str]:
+    """Stops the build where TensorFlow is missing, or is one that the sources do not fit."""
+    off = "or set YOLOV1_TENSORFLOW=OFF to build the framework-free kernels alone"
+    if found is None:
+        sys.exit(
+            "yolov1: the op library is built against an installed TensorFlow, and none was found; "
+            f"run: pip install '{TENSORFLOW}' ({off})."
+        )
+    place, version = found
+    if not version.startswith("2.21."):
+        sys.exit(
+            f"yolov1: the op library needs TensorFlow 2.21, found {version}; "
+            f"run: pip install '{TENSORFLOW}' ({off})."
+        )
+    with open(place / "libtensorflow_framework.so.2", "rb") as file:
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as library:
+            if library.find(b"NSt7__cxx1112basic_string") < 0:
+                sys.exit(
+                    "yolov1: this TensorFlow was built with the old C++ ABI, which the op library "
+                    f"does not support; run: pip install --force-reinstall '{TENSORFLOW}' ({off})."
+                )
+    return found
+
+
+def check_compiler() -> None:
+    """Stops the build where there is no C++ compiler."""
+    wanted = [os.environ.get("CXX", "").split(" ")[0]] if os.environ.get("CXX") else []
+    wanted = wanted or ["c++", "g++", "clang++"]
+    if not any(shutil.which(name) for name in wanted):
+        sys.exit(
+            f"yolov1: no C++17 compiler found (looked for {', '.join(wanted)}); install one, "
+            "for example with: apt-get install g++ (or point CXX to yours)."
+        )
+
+
+def revision() -> str:
+    """The git revision of the sources, "-dirty" where they differ from it."""
+    try:
+        answer = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return answer.stdout.strip()
+
+
+def version() -> str:
+    return re.search(r'__version__ = "(.+)"', (ROOT / "yolov1/__init__.py").read_text())[1]
+
+
+class BuildWithCMake(build_ext):
+    """Installs what CMake builds into the package: the source tree's for an editable install."""
+
+    def run(self):
+        in_source_tree = self.inplace or self.editable_mode
+        prefix = ROOT if in_source_tree else Path(self.build_lib).resolve()
+        # Kept between builds, one for each Python: a rebuild compiles what changed.
+        build = ROOT / "build" / f"cmake-{sys.implementation.cache_tag}"
+        settings = {
+            "CMAKE_BUILD_TYPE": "Release",
+            "CMAKE_INSTALL_PREFIX": prefix,
+            "Python_EXECUTABLE": sys.executable,
+            "YOLOV1_VERSION": version(),
+            "YOLOV1_REVISION": revision(),
+            "YOLOV1_CUDA": os.environ.get("YOLOV1_CUDA", "AUTO"),
+            "YOLOV1_TENSORFLOW": os.environ.get("YOLOV1_TENSORFLOW", "ON"),
+        }
+        check_compiler()
+        if settings["YOLOV1_TENSORFLOW"] == "ON":
+            place, found = check_tensorflow(find_tensorflow())
+            settings |= {"YOLOV1_TENSORFLOW_DIR": place, "YOLOV1_TENSORFLOW_VERSION": found}
+        import pybind11  # a build requirement, so only needed here
+
+        settings["pybind11_DIR"] = pybind11.get_cmake_dir()
+        defines = [f"-D{name}={value}" for name, value in settings.items()]
+        # --fresh: a cache made in another environment must not leak into this one; Ninja still
+        # recompiles only what changed.
+        self.cmake("--fresh", "-G", "Ninja", "-S", ROOT, "-B", build, *defines)
+        self.cmake("--build", build)
+        self.cmake("--install", build)
+
+    def cmake(self, *arguments):
+        command = [shutil.which("cmake") or "cmake", *map(str, arguments)]
+        try:
+            subprocess.run(command, check=True)
+        except FileNotFoundError:
+            sys.exit("yolov1: cmake was not found; run: pip install cmake ninja pybind11.")
+        except subprocess.CalledProcessError as error:
+            sys.exit(f"yolov1: the native build failed (see above): {' '.join(error.cmd[:3])} ...")
+
+    # setuptools asks what the extension leaves behind; CMake's install step has put it in place.
+    def get_outputs(self):
+        return []
+
+    def get_output_mapping(self):
+        return {}
+
+
+if __name__ == "__main__":
+    setup(
+        version=version(),
+        ext_modules=[Extension("yolov1._kernels", sources=[])],
+        cmdclass={"build_ext": BuildWithCMake},
+    )
