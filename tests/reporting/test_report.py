@@ -1,0 +1,172 @@
+"""The report: complete in itself, true to the run, unmoved by hostile names and missing parts."""
+
+import html.parser
+import json
+import re
+import shutil
+
+import pytest
+
+from tests.reporting.conftest import make_run
+from yolov1.reporting import report, write_report
+
+SECTIONS = [heading for heading, _ in report.SECTIONS]
+VOID = {"meta", "img", "br", "hr", "input", "link"}
+
+
+class Page(html.parser.HTMLParser):
+    """Tags, attributes, headings and text of a page; refuses unbalanced elements."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes, self.text, self.headings, self.open = set(), [], "", [], []
+        self.feed(text)
+        self.close()
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.attributes += [(tag, *attribute) for attribute in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.add(tag)
+        self.attributes += [(tag, *attribute) for attribute in attrs]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open[-1:] == ["h2"]:
+            self.headings.append(data)
+        if self.open[-1:] != ["style"]:
+            self.text += data + "\n"
+
+
+def read(run_dir):
+    path = write_report(run_dir)
+    assert path == run_dir / "report.html"
+    return Page(path.read_text(encoding="utf-8"))
+
+
+def test_it_is_complete_in_itself(run_dir):
+    text = write_report(run_dir).read_text(encoding="utf-8")
+    assert not re.search(r"https?:|//[a-z]", text.replace("data:image/jpeg;base64,/9j/", ""))
+    page = Page(text)
+    assert not page.tags & {"script", "link", "iframe", "object", "embed"}
+    addresses = [v for _, name, v in page.attributes if name in ("src", "href", "xlink:href")]
+    assert addresses and all(re.match("#|data:image/", address) for address in addresses)
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", text))
+    assert sum(address.startswith("data:") for address in addresses) == 5
+
+
+def test_it_shows_the_run(run_dir):
+    page = read(run_dir)
+    assert page.headings == SECTIONS
+    words = page.text.split("\n")
+    for expected in ("94.0 %", "3 min 41 s", "768,877", "162", "40"):  # the headline
+        assert expected in words
+    for expected in ("disc", "96.0 %", "219", "truncated JPEG", "S = 14", "0.2 %", "2.21.0"):
+        assert expected in words
+    assert "waiting for input" in words and "7.3 %" in words  # 0.4 of 5.5 s
+    assert "Not shown" not in page.text
+    widths = [v for _, name, v in page.attributes if name == "style" and v.startswith("width:")]
+    assert "width:96.0%" in widths
+    labels = [v for tag, name, v in page.attributes if tag == "svg" and name == "aria-label"]
+    assert {"Loss of an image", "Its terms", "Learning rate"} < set(labels)
+
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "$\\frac{$ ]]> --> </style></svg>",
+    "_hidden & $10 to $20",
+    "人 🐦",
+)
+
+
+def test_hostile_names_are_text(tmp_path):
+    run_dir = make_run(tmp_path / "<i>run", classes=HOSTILE)
+    (run_dir / "pictures" / "00-shape.jpg").rename(run_dir / "pictures" / '"onload=x <i>.jpg')
+    config = json.loads((run_dir / "config.json").read_text())
+    config["config"]["dataset"] = "voc:<script src=x>"
+    config["environment"]["gpus"] = ["<u>GPU</u>"]
+    (run_dir / "config.json").write_text(json.dumps(config))
+    page = read(run_dir)
+    assert not page.tags & {"script", "i", "u"}
+    assert not [name for _, name, _ in page.attributes if name.startswith("on")]
+    images = [v for tag, name, v in page.attributes if tag == "img" and name == "src"]
+    assert len(images) == 5 and all(source.startswith("data:") for source in images)
+    for name in (*HOSTILE, '"onload=x <i>', "<u>GPU</u>", "<i>run"):
+        assert name in page.text
+    # In the table, in both tables of the data, and in the legend of the chart.
+    for name in HOSTILE:
+        assert page.text.count(name) >= 4, name
+
+
+PARTS = {
+    "metrics.csv": {"Learning curves", "Time"},
+    "dataset.json": {"Data"},
+    "pictures": {"Sample predictions"},
+    "config.json": {"Configuration and environment"},
+    "evaluation.json": set(),  # summary.json has the figures of each class
+    "summary.json": set(),
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_missing_part_is_left_out_and_named(run_dir, part):
+    target = run_dir / part
+    shutil.rmtree(target) if target.is_dir() else target.unlink()
+    page = read(run_dir)
+    assert page.headings == [heading for heading in SECTIONS if heading not in PARTS[part]]
+    assert f"{part}" in page.text.split("Not shown: ")[1]
+
+
+@pytest.mark.parametrize("content", ["", '{"train": {', "[1, 2]", "\ufffd\x00"])
+def test_a_broken_file_is_named(tmp_path, content):
+    (tmp_path / "dataset.json").write_text(content, encoding="utf-8")
+    page = read(tmp_path)
+    assert page.headings == []
+    assert "dataset.json (unreadable" in page.text
+
+
+def test_an_empty_run(tmp_path):
+    page = read(tmp_path)
+    assert page.headings == [] and "metrics.csv (not there)" in page.text
+    with pytest.raises(FileNotFoundError, match="expected the directory of a run, got .*nowhere"):
+        write_report(tmp_path / "nowhere")
+
+
+def test_a_run_without_finds(run_dir):
+    """Null figures and empty curves: a class without objects, a detector that finds nothing."""
+    evaluation = json.loads((run_dir / "evaluation.json").read_text())
+    evaluation |= {"map_voc07": None, "errors": None}
+    evaluation["classes"]["disc"] |= {"ap_voc07": None, "ap_area": None, "ap_coco": None}
+    evaluation["classes"]["disc"] |= {"precision": [], "recall": [], "truth": 0}
+    (run_dir / "evaluation.json").write_text(json.dumps(evaluation))
+    (run_dir / "summary.json").write_text(json.dumps({"map_voc07": None}))
+    rows = (run_dir / "metrics.csv").read_text().splitlines()
+    (run_dir / "metrics.csv").write_text("\n".join([rows[0], "1,19,," + "nan," * 11 + ","]))
+    page = read(run_dir)
+    assert "Learning curves" not in page.headings
+    assert "disc\n–\n" in page.text
+
+
+def test_many_pictures_and_many_classes(tmp_path):
+    run_dir = make_run(tmp_path / "run", classes=[f"class {k}" for k in range(9)])
+    first = run_dir / "pictures" / "00-shape.jpg"
+    for k in range(30):
+        shutil.copy(first, run_dir / "pictures" / f"more-{k}.JPG")
+    page = read(run_dir)
+    assert sum(tag == "img" and name == "src" for tag, name, _ in page.attributes) == 24
+    assert "11 more in pictures/." in page.text
+    charts = [v for tag, name, v in page.attributes if tag == "svg" and name == "aria-label"]
+    assert charts.count("Precision over recall at IoU 0.5") == 2  # seven classes in each
+
+
+def test_the_same_run_gives_the_same_page(run_dir):
+    first = write_report(run_dir).read_bytes()
+    assert write_report(run_dir).read_bytes() == first
+    assert not list(run_dir.glob("*.partial"))
