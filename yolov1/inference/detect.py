@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from yolov1 import models
 from yolov1.data.images import shrink
-from yolov1.data.pipeline import shrink_ratio
+from yolov1.data.table import shrink_ratio
 from yolov1.inference.decode import decode
 from yolov1.inference.detections import Detections
 from yolov1.inference.nms import non_max_suppression

@@ -38,7 +38,7 @@ def draw(image, boxes, classes, *, score_threshold=0.0, min_side=0, truth=None):
     canvas = ImageDraw.Draw(picture)
     side = min(picture.size)
     thickness = max(1, round(side / 160))
-    font = ImageFont.load_default(size=max(10, round(side / 28)))
+    font = ImageFont.load_default(size=max(12, round(side / 26)))
     if truth is not None:
         for corners in _corners_px(truth, picture.size):
             canvas.rectangle(corners, outline=(255, 255, 255), width=max(1, thickness // 2))

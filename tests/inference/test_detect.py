@@ -1,0 +1,175 @@
+import json
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from yolov1 import data, inference, models
+from yolov1.grid import GridSpec
+from yolov1.inference.detect import prepare
+
+GRID = GridSpec(S=4, B=2, C=3, image_size=64)
+
+
+def painter(grid=GRID):
+    """A network with known answers: the first box of a cell is as confident as the cell is red.
+
+    Each cell's box 0 covers the cell; the class is 2.
+    """
+    pixels = keras.Input((grid.image_size, grid.image_size, 3))
+    side = grid.image_size // grid.S
+    red = keras.layers.AveragePooling2D(side)(pixels)[..., :1]
+    zero, one = red * 0, red * 0 + 1
+    root = one * np.sqrt(1 / grid.S)
+    outputs = [zero, zero, one, red, zero, one / 2, one / 2, root, root] + [zero] * 4
+    return keras.Model(pixels, keras.ops.concatenate(outputs, axis=-1))
+
+
+def picture(cells, side=64, dtype=np.uint8):
+    """Black, with the (row, col) cells red."""
+    image = np.zeros((side, side, 3), dtype)
+    step = side // 4
+    for row, col in cells:
+        image[row * step : (row + 1) * step, col * step : (col + 1) * step, 0] = (
+            255 if dtype == np.uint8 else 1
+        )
+    return image
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return inference.Detector(painter(), grid=GRID, score_threshold=0.5)
+
+
+def test_finds_what_is_there(detector):
+    found = detector.detect([picture([(1, 2)]), picture([]), picture([(0, 0), (3, 3)])])
+    assert [len(f) for f in found] == [1, 0, 2]
+    np.testing.assert_allclose(found[0].boxes_xyxy, [[0.5, 0.25, 0.75, 0.5]], atol=1e-6)
+    assert found[0].labels.tolist() == [2]
+    assert found[0].scores.tolist() == pytest.approx([1.0])
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5, 64])
+def test_batches_do_not_matter(detector, batch_size):
+    images = np.stack([picture([(k, 0)]) for k in (0, 1, 2, 3, 0)])
+    found = inference.detect(detector, images, batch_size=batch_size)
+    assert [f.boxes_xyxy[0, 1] for f in found] == pytest.approx([0, 0.25, 0.5, 0.75, 0], abs=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+@pytest.mark.parametrize("side", [32, 64, 96, 256])
+def test_sizes_and_dtypes(detector, side, dtype):
+    found = inference.detect(detector, [picture([(2, 1)], side, dtype)])[0]
+    np.testing.assert_allclose(found.boxes_xyxy, [[0.25, 0.5, 0.5, 0.75]], atol=1e-6)
+    assert found.scores[0] > 0.8
+
+
+def test_datasets_of_batches_and_examples_give_the_same(detector):
+    dataset = data.open("shapes:count=7", split="val", image_size=64, seed=3)
+    sharp = inference.Detector(painter(), grid=GRID, score_threshold=0.3)
+    by_example = inference.detect(sharp, dataset, batch_size=4)
+    batches = data.evaluation_batches(dataset, GRID, 3)
+    assert len(by_example) == 7 and sum(map(len, by_example)) > 0
+    for other in (batches, batches.map(lambda images, indices: images)):
+        for a, b in zip(by_example, inference.detect(sharp, other), strict=True):
+            np.testing.assert_allclose(a.boxes_xyxy, b.boxes_xyxy, atol=1e-6)
+            np.testing.assert_allclose(a.scores, b.scores, atol=1e-5)
+
+
+def test_indices_decide_the_order(detector):
+    images = np.stack([picture([(k, 0)], dtype=np.float32) for k in range(4)])
+    order = np.array([2, 0, 3, 1])
+    batches = tf.data.Dataset.from_tensor_slices((images[order], order)).batch(3)
+    found = inference.detect(detector, batches)
+    assert [f.boxes_xyxy[0, 1] for f in found] == pytest.approx([0, 0.25, 0.5, 0.75], abs=1e-6)
+
+
+def test_images_are_prepared_as_the_pipeline_does():
+    dataset = data.open("shapes:count=2", split="val", image_size=96, seed=1)
+    for side in (32, 64, 96, 128):
+        grid = GridSpec(S=4, B=1, C=3, image_size=side)
+        batch, _ = next(iter(data.evaluation_batches(dataset, grid, 2)))
+        mine = np.stack([prepare(example, grid) for example in dataset])
+        assert np.abs(mine - batch.numpy()).mean() < 0.01, side
+
+
+def test_a_network_of_ours_needs_no_grid():
+    grid = GridSpec(S=2, B=1, C=2, image_size=32)
+    model = models.build("laptop", grid=grid)
+    found = inference.detect(model, np.zeros((3, 20, 30, 3), np.uint8), max_detections=4)
+    assert len(found) == 3 and all(len(f) <= 4 for f in found)
+
+
+def test_new_weights_are_seen_without_tracing_again():
+    pixels = keras.Input((8, 8, 3))
+    layer = keras.layers.Dense(6, kernel_initializer="zeros")
+    model = keras.Model(pixels, layer(keras.layers.AveragePooling2D(8)(pixels)))
+    grid = GridSpec(S=1, B=1, C=1, image_size=8)
+    tiny = inference.Detector(model, grid=grid)
+    image = np.zeros((1, 8, 8, 3), np.uint8)
+    assert len(tiny.detect(image)[0]) == 0
+    layer.bias.assign([1, 1, 0.5, 0.5, 0.5, 0.5])
+    assert len(tiny.detect(image)[0]) == 1
+
+
+def test_a_broken_network_is_reported_by_image():
+    model = keras.Sequential(
+        [keras.Input((64, 64, 3)), painter(), keras.layers.Lambda(tf.math.log)]
+    )
+    with pytest.raises(ValueError, match=r"NaN or infinite for image\(s\) \[0, 1\]"):
+        inference.detect(model, np.zeros((2, 64, 64, 3), np.uint8), grid=GRID)
+
+
+@pytest.mark.parametrize(
+    "image, message",
+    [
+        (np.zeros((4, 4), np.uint8), r"must be \[H, W, 3\], got \[4, 4\]"),
+        (np.zeros((4, 4, 4), np.uint8), r"got \[4, 4, 4\]"),
+        (np.zeros((0, 4, 3), np.uint8), r"got \[0, 4, 3\]"),
+        (np.zeros((4, 4, 3), np.int64), "must be uint8, or floating point .*got int64"),
+    ],
+)
+def test_what_is_no_image_is_refused(detector, image, message):
+    with pytest.raises(ValueError, match=message):
+        inference.detect(detector, [image])
+
+
+def test_a_detector_takes_no_options_twice(detector):
+    with pytest.raises(ValueError, match="has its options already, got iou_threshold"):
+        inference.detect(detector, [picture([])], iou_threshold=0.3)
+
+
+def test_an_exported_detector_runs_without_this_package(tmp_path):
+    model = models.build("laptop", grid=GRID)
+    options = {"score_threshold": 0.0005, "max_detections": 20}
+    ours = inference.Detector(model, **options)
+    inference.export(ours, tmp_path / "saved")
+    images = np.random.default_rng(0).random((2, 64, 64, 3)).astype(np.float32)
+    np.save(tmp_path / "images.npy", images)
+    script = (
+        "import sys, json, numpy as np, tensorflow as tf\n"
+        f"f = tf.saved_model.load({str(tmp_path / 'saved')!r}).signatures['serving_default']\n"
+        f"r = f(images=tf.constant(np.load({str(tmp_path / 'images.npy')!r})))\n"
+        "assert not any(name.startswith('yolov1') for name in sys.modules)\n"
+        "print(json.dumps({k: v.numpy().tolist() for k, v in r.items()}))\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    environment |= {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    run = subprocess.run(
+        [sys.executable, "-P", "-c", script],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    result = json.loads(run.stdout.splitlines()[-1])
+    want = ours(tf.constant(images))
+    assert sorted(result) == ["boxes_xyxy", "count", "finite", "labels", "scores"]
+    assert result["finite"] == [True, True]
+    for name in ("boxes_xyxy", "scores", "labels", "count"):
+        np.testing.assert_allclose(result[name], want[name], atol=1e-5)
