@@ -1,0 +1,93 @@
+"""What several experiments do with a model and a data set; each step is the package's own."""
+
+import time
+
+from PIL import Image
+
+from yolov1 import data, evaluation, inference
+from yolov1.training import write_json
+
+PICTURES = 12
+PICTURE_THRESHOLD = 0.25
+
+
+def open_split(config, split: str, classes=None):
+    """A split of the configuration's data set; prints what had to be left out."""
+    dataset = data.open(
+        config.dataset,
+        split=split,
+        classes=classes or config.classes or None,
+        image_size=config.image_size,
+        seed=config.seed,
+        bad_examples=config.bad_examples,
+    )
+    print(f"{dataset.name} {split}: {len(dataset)} images, {len(dataset.classes)} classes")
+    for name, reason in dataset.skipped:
+        print(f"  skipped {name}: {reason}")
+    return dataset
+
+
+class Evaluator:
+    """Detects on a data set and measures the detections, as often as asked.
+
+    The detector is traced once; a later call sees the weights that the model then has.
+    """
+
+    def __init__(self, model, dataset, grid, semantics, batch_size: int):
+        self.detector = inference.Detector(model, grid=grid, wh=semantics.wh)
+        self.dataset, self.grid, self.batch_size = dataset, grid, batch_size
+
+    def __call__(self) -> dict:
+        """As `evaluation.evaluate`, with ``images_per_second`` and ``seconds`` of detection."""
+        start = time.perf_counter()
+        batches = data.evaluation_batches(self.dataset, self.grid, self.batch_size)
+        self.detections = self.detector.detect(batches)
+        seconds = time.perf_counter() - start
+        return evaluation.evaluate(self.detections, self.dataset) | {
+            "images_per_second": len(self.dataset) / seconds,
+            "seconds": seconds,
+        }
+
+    def write_pictures(self, folder, count: int = PICTURES):
+        """The first images with their detections (and the truth, thin and white) as JPEG files."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for k in range(min(count, len(self.dataset))):
+            example = self.dataset[k]
+            picture = inference.draw(
+                example.image,
+                self.detections[k],
+                self.dataset.classes,
+                score_threshold=PICTURE_THRESHOLD,
+                min_side=240,
+                truth=example,
+            )
+            name = "".join(c if c.isalnum() or c in "-_." else "_" for c in example.image_id)
+            Image.fromarray(picture).save(folder / f"{k:02d}-{name}.jpg", quality=90)
+
+
+HEADLINE = ("map_voc07", "map_area", "map_coco")
+
+
+def headline(measured: dict) -> dict:
+    """The mean figures of `evaluation.evaluate`, as metrics.csv and the progress line show them."""
+    return {name: measured[name] for name in HEADLINE}
+
+
+def write_evaluation(directory, measured: dict, **more) -> dict:
+    """``evaluation.json`` (curves and all) and ``summary.json`` (the figures); gives the latter."""
+    write_json(directory / "evaluation.json", measured)
+    summary = {
+        **{k: v for k, v in measured.items() if k not in ("classes", "errors")},
+        **more,
+    }
+    write_json(directory / "summary.json", summary)
+    return summary
+
+
+def print_evaluation(summary: dict):
+    print(
+        f"mAP@0.5 {summary['map_voc07']:.4f} (VOC 2007, 11 points)  "
+        f"{summary['map_area']:.4f} (area)  COCO AP {summary['map_coco']:.4f}"
+    )
+    for name, value in summary["ap_per_class"].items():
+        print(f"  {name:<16} {'-' if value is None else format(value, '.4f')}")

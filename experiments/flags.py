@@ -1,0 +1,93 @@
+"""The flags of the experiments, generated from `TrainConfig` once: a field is a flag."""
+
+import dataclasses
+
+from absl import app, flags, logging
+
+from yolov1.training.config import TrainConfig
+
+# Sizes with which an experiment ends in a minute on two cores; flags that are given win.
+DEBUG = {
+    "dataset": "shapes:count=64",
+    "image_size": 64,
+    "epochs": 2,
+    "batch_size": 8,
+    "warmup_epochs": 0.5,
+    "eval_every": 0,
+}
+
+_DEFINE = {
+    bool: flags.DEFINE_boolean,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    str: flags.DEFINE_string,
+}
+
+
+def define(names=None, **defaults):
+    """Defines a flag for every field of `TrainConfig`, or for the named ones.
+
+    Args:
+        names: the fields; None for all.
+        defaults: other defaults than the dataclass has.
+    """
+    for field in dataclasses.fields(TrainConfig):
+        if names is not None and field.name not in names:
+            continue
+        default = defaults.get(field.name, field.default)
+        choices = field.metadata.get("choices")
+        if choices:
+            flags.DEFINE_enum(field.name, default, choices, field.metadata["help"])
+        else:
+            _DEFINE[type(field.default)](field.name, default, field.metadata["help"])
+    flags.DEFINE_boolean("debug", False, "A size that ends within a minute on two cores.")
+
+
+# What a resumed run may change: nothing that its numbers depend on.
+MAY_CHANGE = ("output_dir", "resume", "cache", "eval_every", "checkpoint_minutes", "strategy")
+
+
+def config_from_flags(debug=None) -> TrainConfig:
+    """The configuration that the parsed flags say.
+
+    Args:
+        debug: what ``--debug`` sets, unless the flag is given as well; by default `DEBUG`.
+
+    Raises:
+        app.UsageError: values that do not go together; the message names the flag.
+    """
+    defined = [f.name for f in dataclasses.fields(TrainConfig) if f.name in flags.FLAGS]
+    values = {name: flags.FLAGS[name].value for name in defined}
+    if flags.FLAGS.debug:
+        debug = DEBUG if debug is None else debug
+        values |= {k: v for k, v in debug.items() if not flags.FLAGS[k].present}
+    try:
+        return TrainConfig(**values)
+    except ValueError as error:
+        raise app.UsageError(str(error)) from error
+
+
+def resumed_config(run, config: TrainConfig) -> TrainConfig:
+    """The configuration to go on with: the run's own, so that no flag has to be given again.
+
+    Raises:
+        app.UsageError: a flag is given that would change what the run computes.
+    """
+    own, _, _ = run.read_config()
+    for field in dataclasses.fields(TrainConfig):
+        name = field.name
+        if name in MAY_CHANGE or not flags.FLAGS[name].present:
+            continue
+        if getattr(own, name) != getattr(config, name):
+            raise app.UsageError(
+                f"--resume goes on with the run's own --{name}={getattr(own, name)}, got "
+                f"{getattr(config, name)!r}. Leave the flag out, or start a new --output_dir."
+            )
+    given = {name: getattr(config, name) for name in MAY_CHANGE if flags.FLAGS[name].present}
+    return dataclasses.replace(own, **given)
+
+
+def run(main):
+    """`app.run` without TensorFlow's informational messages."""
+    logging.set_verbosity(logging.WARNING)
+    app.run(main)

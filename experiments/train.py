@@ -1,0 +1,88 @@
+"""Trains a detector, evaluates it and writes a run directory.
+
+    python -m experiments.train                                  # drawn shapes, four minutes
+    python -m experiments.train --dataset=voc:PATH --train_split=train+val --eval_split=test
+    python -m experiments.train --output_dir=runs/mine --resume  # go on after an interruption
+
+The paper's own recipe:
+
+    python -m experiments.train --dataset=voc:PATH --model=paper --image_size=448 --optimizer=sgd \\
+        --schedule=paper --learning_rate=1e-2 --weight_decay=5e-4 --batch_size=64 --epochs=135
+"""
+
+from experiments import common
+from experiments import flags as experiment_flags
+from yolov1 import data, reporting, training
+
+MODULE = "experiments.train"
+experiment_flags.define()
+
+
+def main(argv):
+    del argv
+    config = experiment_flags.config_from_flags()
+    run = training.RunDirectory.for_config(config)
+    if run.create(config.resume):
+        config = experiment_flags.resumed_config(run, config)
+
+    # ------------------------------------------------------------------ data
+    train_set = common.open_split(config, config.train_split)
+    eval_set = common.open_split(config, config.eval_split, classes=train_set.classes)
+    grid = config.grid(len(train_set.classes))
+    run.write_config(config, grid, train_set.classes, skipped=train_set.skipped)
+    sides = sorted({7, 9, 11, 14, grid.S})
+    training.write_json(
+        run / "dataset.json",
+        {
+            "train": data.statistics(train_set, sides=sides, image_size=grid.image_size),
+            "eval": data.statistics(eval_set, sides=sides, image_size=grid.image_size),
+        },
+    )
+
+    # ------------------------------------------------------------------ train
+    evaluators = {}  # one per model: tracing a network again costs seconds
+
+    def measure(model):
+        if id(model) not in evaluators:
+            evaluators[id(model)] = common.Evaluator(
+                model, eval_set, grid, config.loss_semantics(), config.batch_size
+            )
+        return evaluators[id(model)]()
+
+    try:
+        state = training.train(
+            config, train_set, run, evaluate=lambda model: common.headline(measure(model))
+        )
+    except KeyboardInterrupt:
+        print(f"\nInterrupted. Go on with: python -m {MODULE} --output_dir={run.path} --resume")
+        raise SystemExit(130) from None
+    if not state.is_chief:
+        return
+
+    # ------------------------------------------------------------------ evaluate
+    with state.averaged_weights() as model:
+        measured = measure(model)
+        evaluators[id(model)].write_pictures(run / "pictures")
+        model.save(run / "model.keras")
+    seconds = float(state.progress.seconds.numpy())
+    summary = common.write_evaluation(
+        run,
+        measured,
+        detection_seconds=measured["seconds"],
+        detection_images_per_second=measured["images_per_second"],
+        # Of the training, which is what this experiment is about.
+        seconds=seconds,
+        images_per_second=int(state.progress.step.numpy()) * config.batch_size / seconds,
+        parameters=int(model.count_params()),
+        best_map_voc07=float(state.progress.best.numpy()),
+        epochs=config.epochs,
+    )
+    report = reporting.write_report(run.path)
+
+    common.print_evaluation(summary)
+    print(f"training took {seconds:.0f} s, {summary['images_per_second']:.1f} images/s")
+    print(f"results:  {run / 'summary.json'}\npictures: {run / 'pictures'}\nreport:   {report}")
+
+
+if __name__ == "__main__":
+    experiment_flags.run(main)

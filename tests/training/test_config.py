@@ -1,0 +1,58 @@
+import dataclasses
+
+import pytest
+
+from yolov1.semantics import LossSemantics
+from yolov1.training.config import TrainConfig, parse_options
+
+
+def test_round_trip_and_unknown_names_are_ignored():
+    config = TrainConfig(S=14, epochs=3, warmup_epochs=1.0, model_options="width=2")
+    assert TrainConfig.from_dict(config.to_dict() | {"dropped_later": 1}) == config
+
+
+def test_every_field_has_help():
+    assert all(field.metadata["help"] for field in dataclasses.fields(TrainConfig))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", {}),
+        ("width=1.5, depth=2", {"width": 1.5, "depth": 2}),
+        ("a=true,b=False,c=none,d=x:y", {"a": True, "b": False, "c": None, "d": "x:y"}),
+    ],
+)
+def test_parse_options(text, expected):
+    assert parse_options(text) == expected
+
+
+def test_parse_options_refuses_what_is_no_option():
+    with pytest.raises(ValueError, match="NAME=VALUE.*got 'width'"):
+        parse_options("depth=1,width")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"augment": "mixup"}, "--augment must be one of none, paper, dihedral, got 'mixup'"),
+        ({"batch_size": 0}, "--batch_size must be at least 1, got 0"),
+        ({"learning_rate": float("nan")}, "--learning_rate must be positive and finite"),
+        ({"ema": 1.0}, r"--ema must be in \[0, 1\), got 1.0"),
+        ({"epochs": 2, "warmup_epochs": 2.0}, "--warmup_epochs must be in"),
+        ({"semantics_options": "weigth_xy=1"}, "no option 'weigth_xy'; there are .*weight_xy"),
+        ({"semantics_options": "weight_xy=high"}, "weight_xy must be a number, got 'high'"),
+        ({"semantics_options": "ties=both"}, "ties must be one of 'first', 'last', 'all'"),
+    ],
+)
+def test_refused_values(values, message):
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(**values)
+
+
+def test_semantics_options_change_the_preset():
+    config = TrainConfig(semantics="darknet", semantics_options="weight_no_object=1,ties=last")
+    expected = dataclasses.replace(
+        LossSemantics.preset("darknet"), weight_no_object=1.0, ties="last"
+    )
+    assert config.loss_semantics() == expected

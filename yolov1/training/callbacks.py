@@ -1,0 +1,101 @@
+"""What a run shows and writes while it goes, as Keras callbacks."""
+
+import sys
+import time
+
+import keras
+import tensorflow as tf
+
+from yolov1.semantics import TERMS
+
+SHOWN = ("loss", *TERMS, "learning_rate", "images_per_second")
+
+
+class MetricsFile(keras.callbacks.Callback):
+    """``metrics.csv``: a row an epoch; a resumed run drops the rows after its checkpoint."""
+
+    def __init__(self, directory, start_step: int, epoch_ends: list[int]):
+        super().__init__()
+        done = sum(end <= start_step for end in epoch_ends)
+        self.directory = directory
+        self.rows = [row for row in directory.read_metrics() if int(row["epoch"]) <= done]
+
+    def on_epoch_end(self, epoch, logs=None):
+        row = {"epoch": epoch + 1, **(logs or {})}
+        row["step"] = int(row["step"])  # Keras hands every log on as a float
+        self.rows.append(row)
+        self.directory.write_metrics(self.rows)
+
+
+class TensorBoardScalars(keras.callbacks.Callback):
+    """The same numbers for TensorBoard, by step."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path, self.writer = path, None
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs = dict(logs or {})
+        if self.writer is None:
+            self.writer = tf.summary.create_file_writer(str(self.path))
+        step = int(logs.pop("step", epoch))
+        with self.writer.as_default():
+            for name, value in logs.items():
+                if isinstance(value, (int, float)):
+                    tf.summary.scalar(name, value, step=step)
+        self.writer.flush()
+
+    def on_train_end(self, logs=None):
+        if self.writer is not None:
+            self.writer.close()
+
+
+class ProgressLine(keras.callbacks.Callback):
+    """On a terminal a bar that moves with the steps; in a file a line an epoch.
+
+    Both show the loss and its terms, the learning rate, images/s and the time left of the run.
+    """
+
+    def __init__(self, epoch_ends: list[int], start_step: int, stream=None):
+        super().__init__()
+        self.stream = stream or sys.stdout
+        self.interactive = self.stream.isatty()
+        self.ends, self.start = epoch_ends, start_step
+        self.begin = self.bar = None
+
+    def on_train_begin(self, logs=None):
+        self.begin = time.monotonic()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.first = max(self.start, self.ends[epoch - 1] if epoch else 0)
+        if self.interactive:
+            print(f"Epoch {epoch + 1}/{len(self.ends)}", file=self.stream)
+            self.bar = keras.utils.Progbar(
+                self.ends[epoch] - self.first, stateful_metrics=["learning_rate", "minutes_left"]
+            )
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.bar is not None:
+            values = [(name, logs[name]) for name in SHOWN]
+            values.append(("minutes_left", self._seconds_left(batch + 1) / 60))
+            self.bar.update(batch + 1 - self.first, values=values, finalize=False)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.bar is not None:
+            self.bar.update(self.ends[epoch] - self.first, finalize=True)
+        shown = [f"{name} {logs[name]:.4g}" for name in (*SHOWN, "map_voc07") if name in logs]
+        left = _clock(self._seconds_left(self.ends[epoch]))
+        print(
+            f"epoch {epoch + 1}/{len(self.ends)}  " + "  ".join(shown) + f"  left {left}",
+            file=self.stream,
+            flush=True,
+        )
+
+    def _seconds_left(self, done: int) -> float:
+        per_step = (time.monotonic() - self.begin) / max(1, done - self.start)
+        return per_step * (self.ends[-1] - done)
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes}:{seconds:02d}"

@@ -1,0 +1,122 @@
+"""What a checkpoint holds, so that a resumed run ends with the same bits; and loading a run."""
+
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from yolov1 import models
+from yolov1.training.config import TrainConfig, parse_options
+from yolov1.training.optimizers import MovingAverage
+from yolov1.training.run_directory import RunDirectory
+
+
+class Progress(tf.Module):
+    """Where a run stands: variables, moved by the step itself, so that they never disagree with
+    the weights, wherever the program is interrupted."""
+
+    def __init__(self):
+        super().__init__()
+        self.step = _counter(tf.int64)
+        # Sums over the steps of the current epoch, for its row of metrics.csv.
+        self.terms = _counter(tf.float64, shape=(5,))
+        self.steps_in_sum = _counter(tf.int64)
+        self.seconds = _counter(tf.float64)  # of training, over all sessions of the run
+        self.epoch_seconds = _counter(tf.float64)
+        self.input_seconds = _counter(tf.float64)
+        self.best = tf.Variable(-1.0, dtype=tf.float64, trainable=False)
+
+
+def _counter(dtype, shape=()):
+    return tf.Variable(
+        tf.zeros(shape, dtype),
+        trainable=False,
+        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+    )
+
+
+class Checkpoints:
+    """The last state of a run and its best weights, under ``checkpoints/``.
+
+    ``last`` holds everything: weights, optimizer, moving average, the state of dropout's random
+    generators (which no Keras format saves) and `Progress`. ``best`` holds the weights alone.
+    """
+
+    def __init__(self, directory, model, optimizer, progress, average=None):
+        seeds = [v.value for v in model.non_trainable_variables if "seed_generator" in v.path]
+        state = tf.train.Checkpoint(
+            model=model, optimizer=optimizer, progress=progress, seeds=seeds
+        )
+        if average is not None:
+            state.averages = average.averages
+        directory = Path(directory)
+        self._last = tf.train.CheckpointManager(state, str(directory / "last"), max_to_keep=2)
+        self._best = tf.train.CheckpointManager(
+            tf.train.Checkpoint(model=model), str(directory / "best"), max_to_keep=1
+        )
+        self._progress = progress
+
+    def save_last(self):
+        self._last.save(checkpoint_number=int(self._progress.step.numpy()))
+
+    def save_best(self):
+        self._best.save(checkpoint_number=int(self._progress.step.numpy()))
+
+    def restore_last(self) -> bool:
+        """Whether there was a checkpoint; what it holds must fit the model exactly."""
+        if self._last.latest_checkpoint is None:
+            return False
+        self._last.checkpoint.restore(self._last.latest_checkpoint).assert_consumed()
+        return True
+
+
+def build_model(config: TrainConfig, grid) -> keras.Model:
+    """The model of a configuration, as training and loading both build it."""
+    options = {"activations": config.activations} | parse_options(config.model_options)
+    return models.build(config.model, grid=grid, **options)
+
+
+def load_run(path, which: str = "last"):
+    """A run directory's model with its trained weights (their moving average, where it has one).
+
+    Args:
+        path: the run directory.
+        which: ``last``: what the run's summary was measured with; or ``best``: the weights with
+            the highest mAP seen while training on the evaluation split. (Figures reported for
+            ``best`` on that same split are optimistic: it was chosen by them.)
+
+    Returns:
+        ``(model, run)``: the model, and a `LoadedRun` with ``config``, ``grid``, ``classes`` and
+        ``semantics``.
+
+    Raises:
+        FileNotFoundError: no run, or no such checkpoint in it yet.
+        ValueError: another `which`.
+    """
+    if which not in ("best", "last"):
+        raise ValueError(f"load_run: which must be 'best' or 'last', got {which!r}.")
+    directory = RunDirectory(path)
+    config, grid, classes = directory.read_config()
+    found = tf.train.latest_checkpoint(str(directory / "checkpoints" / which))
+    if found is None:
+        raise FileNotFoundError(
+            f"{directory.path} holds no checkpoint {which!r} yet; it is written after the first "
+            + ("epoch." if which == "last" else "evaluation (--eval_every).")
+        )
+    model = build_model(config, grid)
+    average = MovingAverage(model, config.ema) if config.ema and which == "last" else None
+    state = tf.train.Checkpoint(model=model)
+    if average is not None:
+        state.averages = average.averages
+    state.restore(found).expect_partial().assert_existing_objects_matched()
+    if average is not None:
+        average.swap()
+    return model, LoadedRun(config, grid, classes)
+
+
+class LoadedRun:
+    """What the weights of a run mean."""
+
+    def __init__(self, config: TrainConfig, grid, classes):
+        self.config, self.grid, self.classes = config, grid, classes
+        self.semantics = config.loss_semantics()

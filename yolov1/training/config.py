@@ -1,0 +1,180 @@
+"""What a run is made of: one dataclass, from which the experiments generate their flags."""
+
+import dataclasses
+
+from yolov1.grid import GridSpec
+from yolov1.semantics import CHOICES, PRESETS, LossSemantics
+
+
+def _field(default, help, **metadata):  # noqa: A002 (the flag's word)
+    return dataclasses.field(default=default, metadata={"help": help, **metadata})
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Every choice of a training run; a run directory's ``config.json`` holds one.
+
+    Each field is a flag of `experiments.train`, with the help text given here.
+    """
+
+    # Data
+    dataset: str = _field("shapes", "shapes | voc:PATH | yolo:PATH | coco:PATH")
+    train_split: str = _field("train", "Split to train on; names joined with + are united.")
+    eval_split: str = _field("test", "Split to evaluate on.")
+    classes: str = _field("", "Comma-separated classes to keep, in this order; empty: all.")
+    bad_examples: str = _field(
+        "fail",
+        "What to do with an unreadable or invalid example: stop, or skip and list it.",
+        choices=("fail", "skip"),
+    )
+    augment: str = _field(
+        "paper",
+        "none; paper (scale, shift, exposure, saturation, flip); dihedral (paper, upside down and "
+        "transposed too, for images without an up).",
+        choices=("none", "paper", "dihedral"),
+    )
+    on_collision: str = _field(
+        "first",
+        "Which object a cell keeps when several have their centre in it.",
+        choices=("first", "last", "largest"),
+    )
+    cache: bool = _field(True, "Keep decoded images in memory where they fit.")
+
+    # Model
+    model: str = _field("laptop", "paper | fast | laptop | applications:NAME")
+    model_options: str = _field("", "Options of the model: 'width=1.5,depth=2'.")
+    activations: str = _field(
+        "linear",
+        "Of the head: linear (paper); sigmoid; softmax (over the classes, sigmoid elsewhere).",
+        choices=("linear", "sigmoid", "softmax"),
+    )
+    S: int = _field(7, "Grid side.")
+    B: int = _field(2, "Boxes of a cell.")
+    image_size: int = _field(448, "Side of the square network input in pixels.")
+
+    # Loss
+    semantics: str = _field("paper", "Whose loss.", choices=tuple(PRESETS))
+    semantics_options: str = _field(
+        "", "Changes to the preset: 'weight_no_object=1,confidence_target=one'."
+    )
+    impl: str = _field(
+        "auto", "Which implementation of the loss.", choices=("auto", "fused", "reference")
+    )
+
+    # Optimisation
+    batch_size: int = _field(16, "Images of a step, over all replicas.")
+    epochs: int = _field(135, "Passes over the training images.")
+    optimizer: str = _field("sgd", "sgd (momentum 0.9)", choices=("sgd", "adam", "adamw"))
+    learning_rate: float = _field(1e-2, "Peak learning rate.")
+    schedule: str = _field(
+        "paper",
+        "paper: warm-up from a tenth of the rate, then 75 : 30 : 30 epochs at 1, 0.1, 0.01 of it, "
+        "scaled to --epochs; cosine: warm-up, then half a cosine to a hundredth; constant.",
+        choices=("paper", "cosine", "constant"),
+    )
+    warmup_epochs: float = _field(2.0, "Length of the warm-up.")
+    weight_decay: float = _field(
+        5e-4, "Of kernels. sgd, adam: in the gradient, as Darknet; adamw: decoupled."
+    )
+    clip_norm: float = _field(0.0, "Clip the global norm of the gradient; 0: do not.")
+    ema: float = _field(0.0, "Decay of the moving average of the weights, in [0, 1); 0: none.")
+    precision: str = _field(
+        "float32",
+        "Precision of the layers; the head and the loss stay in float32.",
+        choices=("float32", "mixed_float16", "mixed_bfloat16"),
+    )
+    strategy: str = _field(
+        "auto",
+        "one device; mirrored: every GPU of this machine; multi_worker: as TF_CONFIG says; auto: "
+        "what is there.",
+        choices=("auto", "one", "mirrored", "multi_worker"),
+    )
+    jit_compile: bool = _field(False, "Compile the step with XLA.")
+    seed: int = _field(0, "Of weights, order and augmentation; a run is a function of it.")
+
+    # Run
+    output_dir: str = _field("", "Run directory; empty: runs/<name>-<time>.")
+    resume: bool = _field(
+        False, "Go on from the last checkpoint of --output_dir, with the flags of that run."
+    )
+    eval_every: int = _field(10, "Epochs between evaluations while training; 0: only at the end.")
+    checkpoint_minutes: float = _field(
+        10.0, "A checkpoint is written after each epoch, and after this long inside one."
+    )
+    backbone: str = _field("", "Run directory or .weights.h5 file to start the backbone from.")
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value, allowed = getattr(self, field.name), field.metadata.get("choices")
+            if allowed and value not in allowed:
+                raise ValueError(
+                    f"--{field.name} must be one of {', '.join(allowed)}, got {value!r}."
+                )
+        for name, valid, expected in (
+            ("batch_size", self.batch_size >= 1, "at least 1"),
+            ("epochs", self.epochs >= 1, "at least 1"),
+            ("learning_rate", 0 < self.learning_rate < float("inf"), "positive and finite"),
+            ("weight_decay", 0 <= self.weight_decay < float("inf"), "at least 0"),
+            ("warmup_epochs", 0 <= self.warmup_epochs < self.epochs, "in [0, epochs)"),
+            ("ema", 0 <= self.ema < 1, "in [0, 1)"),
+            ("clip_norm", self.clip_norm >= 0, "at least 0"),
+            ("eval_every", self.eval_every >= 0, "at least 0"),
+        ):
+            if not valid:
+                raise ValueError(f"--{name} must be {expected}, got {getattr(self, name)!r}.")
+        self.loss_semantics()  # refuse a bad --semantics_options now, not after the data is read
+
+    def grid(self, classes: int) -> GridSpec:
+        return GridSpec(S=self.S, B=self.B, C=classes, image_size=self.image_size)
+
+    def loss_semantics(self) -> LossSemantics:
+        preset = LossSemantics.preset(self.semantics)
+        return dataclasses.replace(preset, **self._semantics_options())
+
+    def _semantics_options(self) -> dict:
+        options = parse_options(self.semantics_options)
+        known = {field.name for field in dataclasses.fields(LossSemantics)}
+        for name, value in options.items():
+            if name not in known:
+                raise ValueError(
+                    f"--semantics_options: no option {name!r}; there are {', '.join(sorted(known))}."
+                )
+            if name not in CHOICES and isinstance(value, str):
+                raise ValueError(f"--semantics_options: {name} must be a number, got {value!r}.")
+        return options
+
+    def to_dict(self) -> dict:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "TrainConfig":
+        """The inverse of `to_dict`; names that a later version has dropped are ignored."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{name: value for name, value in values.items() if name in known})
+
+
+def parse_options(text: str) -> dict:
+    """``'width=1.5,depth=2,name=x'`` to a dict, numbers and true / false as what they are.
+
+    Raises:
+        ValueError: a part that is not NAME=VALUE.
+    """
+    options = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, separator, value = part.partition("=")
+        if not separator or not name.strip():
+            raise ValueError(f"options must be NAME=VALUE,NAME=VALUE, got {part!r} in {text!r}.")
+        options[name.strip()] = _parse_value(value.strip())
+    return options
+
+
+def _parse_value(text: str):
+    words = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text

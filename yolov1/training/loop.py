@@ -1,0 +1,281 @@
+"""The training loop: one straight loop for one device, several GPUs and several machines.
+
+Keras 3's ``fit`` cannot train under MultiWorkerMirroredStrategy and cannot resume exactly; this
+loop does both, because step s is a function of (seed, s) and of the checkpoint alone.
+"""
+
+import contextlib
+import dataclasses
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from yolov1 import data, ops
+from yolov1.semantics import TERMS
+from yolov1.training import strategies
+from yolov1.training.callbacks import MetricsFile, ProgressLine, TensorBoardScalars
+from yolov1.training.checkpoints import Checkpoints, Progress, build_model
+from yolov1.training.config import TrainConfig
+from yolov1.training.optimizers import MovingAverage, build_optimizer, gradient_decay
+
+MONITOR = "map_voc07"  # what "best" means
+
+
+class NonFiniteLoss(FloatingPointError):
+    """The loss of an image was NaN or infinite."""
+
+
+@dataclasses.dataclass
+class State:
+    """All that a step changes, and what changes it."""
+
+    strategy: tf.distribute.Strategy
+    model: keras.Model
+    optimizer: keras.optimizers.Optimizer
+    average: MovingAverage | None
+    progress: Progress
+    checkpoints: Checkpoints
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process is the one that writes the results."""
+        return strategies.worker(self.strategy)[0] == 0
+
+    @contextlib.contextmanager
+    def averaged_weights(self):
+        """Inside, the model has the moving average of its weights, where there is one."""
+        if self.average is None:
+            yield self.model
+            return
+        self.average.swap()
+        try:
+            yield self.model
+        finally:
+            self.average.swap()
+
+
+def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=()) -> State:
+    """Trains on a data set and keeps ``metrics.csv``, ``checkpoints/`` and ``tensorboard/``.
+
+    Args:
+        config: the run's choices.
+        dataset: a `yolov1.data.Dataset` of at least one example.
+        directory: the `RunDirectory`; with ``config.resume`` its last checkpoint is gone on from.
+        evaluate: function of the model giving ``{name: value}``, called every
+            ``config.eval_every`` epochs with the averaged weights; its ``map_voc07`` decides which
+            weights are the best.
+        callbacks: further Keras callbacks.
+
+    Returns:
+        The final state.
+
+    Raises:
+        NonFiniteLoss: names step, term and image; the last checkpoint is from before it.
+        ValueError: the batch does not divide by the replicas.
+    """
+    # 1. Devices, before anything else touches TensorFlow.
+    strategy = strategies.resolve_strategy(config.strategy)
+    worker, workers = strategies.worker(strategy)
+    if config.batch_size % strategy.num_replicas_in_sync:
+        raise ValueError(
+            f"--batch_size must be a multiple of the {strategy.num_replicas_in_sync} replicas, "
+            f"got {config.batch_size}."
+        )
+    # 2. Seed and precision, before the model.
+    keras.utils.set_random_seed(config.seed)
+    keras.mixed_precision.set_dtype_policy(config.precision)
+    # 3. Model, optimizer and checkpoint.
+    grid = config.grid(len(dataset.classes))
+    epoch_ends = epoch_end_steps(len(dataset), config.batch_size, config.epochs)
+    state = build_state(config, grid, directory, strategy, epoch_ends[-1] / config.epochs)
+    if config.resume:
+        state.checkpoints.restore_last()
+    # 4. Data, from where the checkpoint stands.
+    start = int(state.progress.step.numpy())
+    batches = data.training_batches(
+        dataset,
+        grid,
+        config.batch_size,
+        seed=config.seed,
+        start_step=start,
+        steps=epoch_ends[-1] - start,
+        augmentation=data.Augmentation.preset(config.augment),
+        on_collision=config.on_collision,
+        shard=(worker, workers),
+        cache=config.cache,
+    )
+    # 5. Loop.
+    if worker == 0:
+        callbacks = [
+            *callbacks,
+            MetricsFile(directory, start, epoch_ends),
+            TensorBoardScalars(directory / "tensorboard"),
+            ProgressLine(epoch_ends, start),
+        ]
+    else:
+        evaluate = None
+    _run_epochs(config, state, dataset, grid, iter(batches), epoch_ends, evaluate, callbacks)
+    return state
+
+
+def epoch_end_steps(examples: int, batch_size: int, epochs: int) -> list[int]:
+    """The number of steps done when each epoch ends.
+
+    Batches run across epochs, so that every example is seen equally often and every batch is
+    full; an epoch has at least one step.
+    """
+    return [max(e, round(e * examples / batch_size)) for e in range(1, epochs + 1)]
+
+
+def build_state(config: TrainConfig, grid, directory, strategy, steps_per_epoch: float) -> State:
+    with strategy.scope():
+        model = build_model(config, grid)
+        optimizer = build_optimizer(config, steps_per_epoch)
+        optimizer.build(model.trainable_variables)
+        average = MovingAverage(model, config.ema) if config.ema else None
+        progress = Progress()
+    worker, _ = strategies.worker(strategy)
+    # Every worker must take part in saving; only the first one's files are kept.
+    folder = directory / ("checkpoints" if worker == 0 else f"checkpoints/worker{worker}")
+    checkpoints = Checkpoints(folder, model, optimizer, progress, average)
+    return State(strategy, model, optimizer, average, progress, checkpoints)
+
+
+def make_step(config: TrainConfig, grid, state: State):
+    """The compiled step: ``(images, targets) -> (loss [n], terms [n, 5])`` of each replica."""
+    replicas = state.strategy.num_replicas_in_sync
+    semantics = config.loss_semantics()
+    decay = gradient_decay(config, state.model)
+    progress = state.progress
+
+    def replica_step(images, targets):
+        with tf.GradientTape() as tape:
+            predictions = state.model(images, training=True)
+            output = ops.yolo_loss(
+                predictions,
+                targets,
+                grid=grid,
+                semantics=semantics,
+                reduction="mean",
+                impl=config.impl,
+            )
+            # The mean over the global batch: replicas' gradients are summed.
+            loss = (output.loss + decay()) / replicas
+            scaled = state.optimizer.scale_loss(loss)
+        variables = state.model.trainable_variables
+        state.optimizer.apply(tape.gradient(scaled, variables), variables)
+        if state.average is not None:
+            state.average.update(progress.step)
+        return output.terms
+
+    @tf.function(jit_compile=config.jit_compile or None)
+    def step(images, targets):
+        terms = state.strategy.run(replica_step, args=(images, targets))
+        mean = state.strategy.reduce("MEAN", terms, axis=0)
+        progress.terms.assign_add(tf.cast(mean, tf.float64))
+        progress.steps_in_sum.assign_add(1)
+        progress.step.assign_add(1)
+        return terms, mean
+
+    return step
+
+
+def _run_epochs(config, state, dataset, grid, batches, epoch_ends, evaluate, callbacks):
+    progress, model = state.progress, state.model
+    step = make_step(config, grid, state)
+    model.stop_training = False
+    hooks = keras.callbacks.CallbackList(
+        list(callbacks), model=model, epochs=config.epochs, steps=epoch_ends[0]
+    )
+    hooks.on_train_begin()
+    saved = time.monotonic()
+    done = int(progress.step.numpy())
+    for epoch in range(config.epochs):
+        if epoch_ends[epoch] <= done:
+            continue
+        hooks.on_epoch_begin(epoch)
+        while done < epoch_ends[epoch]:
+            hooks.on_train_batch_begin(done)
+            logs = _one_step(config, state, dataset, step, batches, done)
+            done += 1
+            hooks.on_train_batch_end(done - 1, logs)
+            if time.monotonic() - saved > 60 * config.checkpoint_minutes:
+                state.checkpoints.save_last()
+                saved = time.monotonic()
+        logs = _epoch_logs(config, state)
+        last = epoch + 1 == config.epochs or model.stop_training
+        if evaluate and (last or (config.eval_every and (epoch + 1) % config.eval_every == 0)):
+            with state.averaged_weights():
+                logs |= evaluate(model)
+                if logs[MONITOR] > progress.best.numpy():
+                    progress.best.assign(logs[MONITOR])
+                    state.checkpoints.save_best()
+        hooks.on_epoch_end(epoch, logs)
+        for counter in (progress.terms, progress.epoch_seconds, progress.input_seconds):
+            counter.assign(tf.zeros_like(counter))
+        progress.steps_in_sum.assign(0)
+        # The row of metrics.csv comes before the checkpoint: a kill between the two repeats the
+        # epoch and writes the same row again.
+        state.checkpoints.save_last()
+        saved = time.monotonic()
+        if model.stop_training:
+            break
+    hooks.on_train_end()
+
+
+def _one_step(config, state, dataset, step, batches, number) -> dict:
+    """Fetches a batch, takes a step, checks its loss; returns what the callbacks are told."""
+    started = time.perf_counter()
+    images, targets, indices = next(batches)
+    fetched = time.perf_counter()
+    replica_terms, mean = step(*strategies.to_replicas(state.strategy, (images, targets)))
+    local = state.strategy.experimental_local_results(replica_terms)
+    terms = np.concatenate([part.numpy() for part in local])  # in the order of `indices`
+    if not np.isfinite(terms).all():
+        _report_non_finite(dataset, terms, indices.numpy(), number)
+    seconds = time.perf_counter() - started
+    progress = state.progress
+    progress.seconds.assign_add(seconds)
+    progress.epoch_seconds.assign_add(seconds)
+    progress.input_seconds.assign_add(fetched - started)
+    mean = mean.numpy()
+    return {
+        "loss": float(mean.sum()),
+        **dict(zip(TERMS, map(float, mean), strict=True)),
+        "learning_rate": float(state.optimizer.learning_rate.numpy()),
+        "images_per_second": config.batch_size / seconds,
+    }
+
+
+def _report_non_finite(dataset, terms, indices, number):
+    bad = np.argwhere(~np.isfinite(terms))
+    named = ", ".join(
+        f"{TERMS[t]} of image {dataset[int(indices[i])].image_id!r} is {terms[i, t]}"
+        for i, t in bad[:8]
+    )
+    more = f" (and {len(bad) - 8} more)" if len(bad) > 8 else ""
+    raise NonFiniteLoss(
+        f"The loss is not finite at step {number}: {named}{more}. The last checkpoint is from "
+        "before this step. Usual causes: a learning rate that is too high, a warm-up that is too "
+        "short, float16 overflow; --clip_norm=10 often helps."
+    )
+
+
+def _epoch_logs(config, state) -> dict:
+    progress = state.progress
+    steps = int(progress.steps_in_sum.numpy())
+    seconds = float(progress.epoch_seconds.numpy())
+    input_seconds = float(progress.input_seconds.numpy())
+    terms = progress.terms.numpy() / max(steps, 1)
+    return {
+        "step": int(progress.step.numpy()),
+        "seconds": round(float(progress.seconds.numpy()), 3),
+        "images_per_second": round(steps * config.batch_size / max(seconds, 1e-9), 2),
+        "learning_rate": float(state.optimizer.learning_rate.numpy()),
+        "loss": float(terms.sum()),
+        **dict(zip(TERMS, map(float, terms), strict=True)),
+        "input_seconds": round(input_seconds, 3),
+        "step_seconds": round(seconds - input_seconds, 3),
+    }

@@ -1,0 +1,88 @@
+"""Optimizers by name, and which decay is whose."""
+
+import keras
+import tensorflow as tf
+
+from yolov1.training.config import TrainConfig
+from yolov1.training.schedules import WarmupSchedule
+
+
+def build_optimizer(config: TrainConfig, steps_per_epoch: float) -> keras.optimizers.Optimizer:
+    """The optimizer of a run.
+
+    ``sgd`` has momentum 0.9, the paper's. Its decay, and Adam's, is not set here: the loop adds
+    it to the gradient (`gradient_decay`), because Keras' ``weight_decay`` is decoupled, which at
+    momentum 0.9 is ten times weaker than what Darknet does with the same number.
+    """
+    steps = round(steps_per_epoch * config.epochs)
+    warmup = min(round(steps_per_epoch * config.warmup_epochs), steps - 1)
+    common = {
+        "learning_rate": WarmupSchedule(config.schedule, config.learning_rate, steps, warmup),
+        "global_clipnorm": config.clip_norm or None,
+    }
+    if config.optimizer == "sgd":
+        optimizer = keras.optimizers.SGD(momentum=0.9, **common)
+    elif config.optimizer == "adam":
+        optimizer = keras.optimizers.Adam(**common)
+    else:
+        optimizer = keras.optimizers.AdamW(weight_decay=config.weight_decay, **common)
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    if config.precision == "mixed_float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    return optimizer
+
+
+def decayed_kernels(model: keras.Model) -> list:
+    """What decay acts on: kernels, as in Darknet; no bias, no batch normalisation."""
+    return [v for v in model.trainable_variables if v.name.endswith("kernel")]
+
+
+def gradient_decay(config: TrainConfig, model: keras.Model):
+    """A function giving ``decay / 2 * sum |kernel|^2``, whose gradient is ``decay * kernel``.
+
+    Zero for AdamW, which decays by itself.
+    """
+    kernels = decayed_kernels(model)
+    if config.optimizer == "adamw" or not config.weight_decay:
+        return lambda: 0.0
+    return lambda: (
+        config.weight_decay * tf.add_n([tf.nn.l2_loss(tf.cast(k, tf.float32)) for k in kernels])
+    )
+
+
+class MovingAverage:
+    """Exponential moving average of all weights, those of batch normalisation included.
+
+    Keras' own option averages the trainable weights only; batch statistics of other weights
+    would then go with them. The decay starts low, ``(1 + step) / (10 + step)``, so that the
+    random start is forgotten.
+    """
+
+    def __init__(self, model: keras.Model, decay: float):
+        self.weights = [v.value for v in model.weights if v.dtype == "float32"]
+        self.decay = decay
+        # Every replica moves its own copy of the same numbers: no communication.
+        self.averages = [
+            tf.Variable(
+                w,
+                trainable=False,
+                name="average",
+                synchronization=tf.VariableSynchronization.ON_READ,
+                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+            )
+            for w in self.weights
+        ]
+
+    def update(self, step):
+        """Moves the averages; to be called inside the step's graph."""
+        step = tf.cast(step, tf.float32)
+        decay = tf.minimum(self.decay, (1 + step) / (10 + step))
+        for average, weight in zip(self.averages, self.weights, strict=True):
+            average.assign_add((1 - decay) * (weight - average))
+
+    def swap(self):
+        """Exchanges weights and averages; a second call restores both."""
+        for average, weight in zip(self.averages, self.weights, strict=True):
+            kept = average.numpy()
+            average.assign(weight)
+            weight.assign(kept)

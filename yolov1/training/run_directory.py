@@ -1,0 +1,163 @@
+"""The files of a run: what each is called, and how none is ever half written."""
+
+import csv
+import datetime
+import json
+import os
+import platform
+import subprocess
+import time
+from pathlib import Path
+
+from yolov1.grid import GridSpec
+from yolov1.training.config import TrainConfig
+
+
+class RunDirectory:
+    """One directory per run (see `docs/runs.md` for what each file holds)."""
+
+    def __init__(self, path):
+        self.path = Path(path)
+
+    @classmethod
+    def for_config(cls, config: TrainConfig) -> "RunDirectory":
+        """``config.output_dir``, or ``runs/<dataset>-<model>-<time>``."""
+        if config.output_dir:
+            return cls(config.output_dir)
+        name = Path(config.dataset.split(":", 1)[-1]).name.split(",")[0] or "run"
+        model = config.model.replace(":", "-")
+        return cls(Path("runs") / f"{name}-{model}-{time.strftime('%Y%m%d-%H%M%S')}")
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    @property
+    def metrics(self) -> Path:
+        return self / "metrics.csv"
+
+    def create(self, resume: bool) -> bool:
+        """Makes the directory.
+
+        Returns:
+            Whether there is a run in it to resume. (`resume` without one starts it, so that a
+            supervisor can always give ``--resume``.)
+
+        Raises:
+            FileExistsError: it holds a run and `resume` is not set. Nothing is touched.
+        """
+        has_run = (self / "config.json").exists()
+        if has_run and not resume:
+            raise FileExistsError(
+                f"{self.path} already holds a run. Give --resume to go on with it, or another "
+                "--output_dir."
+            )
+        self.path.mkdir(parents=True, exist_ok=True)
+        return has_run
+
+    def write_config(self, config: TrainConfig, grid: GridSpec, classes, **extra):
+        write_json(
+            self / "config.json",
+            {
+                "config": config.to_dict(),
+                "grid": {"S": grid.S, "B": grid.B, "C": grid.C, "image_size": grid.image_size},
+                "classes": list(classes),
+                "environment": environment(),
+                **extra,
+            },
+        )
+
+    def read_config(self) -> tuple[TrainConfig, GridSpec, tuple[str, ...]]:
+        """What `write_config` wrote.
+
+        Raises:
+            FileNotFoundError: the directory holds no run.
+        """
+        path = self / "config.json"
+        if not path.exists():
+            raise FileNotFoundError(f"{self.path} holds no run: {path.name} is missing.")
+        values = json.loads(path.read_text())
+        return (
+            TrainConfig.from_dict(values["config"]),
+            GridSpec(**values["grid"]),
+            tuple(values["classes"]),
+        )
+
+    # metrics.csv, a row an epoch
+
+    def read_metrics(self) -> list[dict]:
+        if not self.metrics.exists():
+            return []
+        with self.metrics.open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    def write_metrics(self, rows: list[dict]):
+        """All rows, in one replacement: a reader, or a resumed run, never sees half a file."""
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        with _replacing(self.metrics) as file:
+            writer = csv.DictWriter(file, columns, restval="")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+class _replacing:
+    """A text file that takes its place only once it is whole."""
+
+    def __init__(self, path: Path):
+        self.path, self.partial = path, path.with_name(path.name + ".partial")
+
+    def __enter__(self):
+        self.file = self.partial.open("w", newline="")
+        return self.file
+
+    def __exit__(self, kind, *_):
+        self.file.close()
+        if kind is None:
+            os.replace(self.partial, self.path)
+        else:
+            self.partial.unlink(missing_ok=True)
+
+
+def write_json(path, value):
+    """Writes JSON in one replacement. Not-a-number is refused: it is not JSON."""
+    with _replacing(Path(path)) as file:
+        json.dump(value, file, indent=1, allow_nan=False)
+        file.write("\n")
+
+
+def environment() -> dict:
+    """Versions, device, library build and git revision: what a result depends on besides flags."""
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    from yolov1 import __version__, ops
+
+    gpus = tf.config.list_physical_devices("GPU")
+    return {
+        "yolov1": __version__,
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cpu_count": os.cpu_count(),
+        "gpus": [tf.config.experimental.get_device_details(g).get("device_name") for g in gpus],
+        "ops": ops.available(),
+        "git_revision": git_revision(),
+        "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+
+
+def git_revision() -> str | None:
+    """Of the checkout that this package lies in, ``-dirty`` where it has changes; None without."""
+    try:
+        result = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() or None
