@@ -121,5 +121,5 @@ def _statistics(name, images, classes, skipped):
         "box_area_share": {key: value / 1000 for key, value in spread.items()},
         "collisions": {"7": {"lost": 31, "share": 0.017}, "14": {"lost": 4, "share": 0.002}},
         "skipped": skipped,
-        "notes": [],
+        "notes": [["b.jpg", "box clipped to the image"]],
     }

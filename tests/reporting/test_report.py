@@ -67,7 +67,16 @@ def test_it_shows_the_run(run_dir):
     words = page.text.split("\n")
     for expected in ("94.0 %", "3 min 41 s", "768,877", "162", "40"):  # the headline
         assert expected in words
-    for expected in ("disc", "96.0 %", "219", "truncated JPEG", "S = 14", "0.2 %", "2.21.0"):
+    for expected in (
+        "disc",
+        "96.0 %",
+        "219",
+        "truncated JPEG",
+        "box clipped to the image",
+        "S = 14",
+        "0.2 %",
+        "2.21.0",
+    ):
         assert expected in words
     assert "waiting for input" in words and "7.3 %" in words  # 0.4 of 5.5 s
     assert "Not shown" not in page.text

@@ -275,14 +275,15 @@ def _dataset_split(values) -> Html:
         parts.append(table(["sizes", "10 %", "median", "90 %"], sizes))
     if collisions:
         parts.append(table(["lost to cell collisions", "objects", "share"], collisions))
-    skipped = values.get("skipped") or []
-    note = ""
-    if skipped:
-        note = join(
-            [tag("h3", f"{len(skipped)} examples skipped"), table(None, skipped, numeric_from=2)]
+    notes = [
+        join(
+            [tag("h3", f"{heading}: {len(values[key])}"), table(None, values[key], numeric_from=2)]
         )
+        for key, heading in (("skipped", "Skipped examples"), ("notes", "Notes on the files"))
+        if values.get(key)
+    ]
     right = table(["class", "images", "boxes", "share"], balance) if balance else ""
-    return join([_pair(join(parts), right), note])
+    return join([_pair(join(parts), right), *notes])
 
 
 def _key_values(values) -> Html:

@@ -45,5 +45,7 @@ th { color: var(--soft); font-weight: 600; white-space: nowrap; }
 figure { margin: 0; min-width: 0; }
 img { width: 100%; height: auto; border-radius: 6px; display: block; }
 footer { margin-top: 20px; }
+@media (max-width: 480px) { section { padding: 12px; } .t { min-width: 6.5em; }
+  .bar { gap: 4px; } .track { width: 32px; } }
 @media print { section, .tile { break-inside: avoid; } body { background: none; } }
 """
