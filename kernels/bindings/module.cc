@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <array>
+#include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "build_info.h"
@@ -61,8 +63,8 @@ py::tuple YoloLoss(Array<T> predictions, Array<T> targets, std::array<int64_t, 3
   args.loss = loss.mutable_data();
   args.terms = terms.mutable_data();
   if (with_gradient) {
-    gradient = Array<T>(std::vector<py::ssize_t>(predictions.shape(),
-                                                 predictions.shape() + predictions.ndim()));
+    gradient = Array<T>(
+        std::vector<py::ssize_t>(predictions.shape(), predictions.shape() + predictions.ndim()));
     args.gradient = gradient.mutable_data();
   }
   {
@@ -75,8 +77,7 @@ py::tuple YoloLoss(Array<T> predictions, Array<T> targets, std::array<int64_t, 3
 // A grid's numbers as the C++ side sees them, for the test that holds grid.h against grid.py.
 py::dict Geometry(std::array<int64_t, 3> numbers) {
   const Grid grid = {numbers[0], numbers[1], numbers[2]};
-  const float* start = nullptr;
-  start += 1;  // anything but null, which stands for "no image"
+  const std::vector<char> image(grid.flat_size());
   py::dict out;
   out["cells"] = grid.cells();
   out["channels"] = grid.channels();
@@ -84,12 +85,12 @@ py::dict Geometry(std::array<int64_t, 3> numbers) {
   out["flat_size"] = grid.flat_size();
   out["target_object_channel"] = grid.target_object_channel();
   out["target_box_channel"] = grid.target_box_channel();
-  const auto offsets = [&](const Cell<const float>& cell) {
-    return py::make_tuple(cell.classes - start, cell.confidences - start, cell.boxes - start);
-  };
-  const int64_t last = grid.cells() - 1;
-  out["last_cell_in_cells"] = offsets(CellAt<Layout::kCells>(grid, start, last));
-  out["last_cell_in_planes"] = offsets(CellAt<Layout::kPlanes>(grid, start, last));
+  for (const auto& [name, layout] : {std::pair{"last_cell_in_cells", Layout::kCells},
+                                     std::pair{"last_cell_in_planes", Layout::kPlanes}}) {
+    const auto cell = CellStrides(grid, layout).At(image.data(), grid.cells() - 1);
+    out[name] = py::make_tuple(cell.classes - image.data(), cell.confidences - image.data(),
+                               cell.boxes - image.data());
+  }
   return out;
 }
 

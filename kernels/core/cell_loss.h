@@ -32,7 +32,7 @@ struct LossSemantics {
 constexpr int kTerms = 5;
 template <typename A>
 struct Terms {
-  A xy = 0, wh = 0, object = 0, no_object = 0, classes = 0;
+  A xy, wh, object, no_object, classes;
 };
 
 // Sums of squares become weighted terms, and differences become gradients, by these factors.
@@ -53,6 +53,18 @@ struct LossScale {
     set(&value.classes, &gradient.classes, s.weight_class);
   }
 };
+
+// An image's sums of squares to its weighted terms [5] and its loss.
+template <typename A>
+YOLOV1_HOST_DEVICE void WriteTerms(const LossScale<A>& scale, const Terms<A>& sum, A* terms,
+                                   A* loss) {
+  terms[0] = scale.value.xy * sum.xy;
+  terms[1] = scale.value.wh * sum.wh;
+  terms[2] = scale.value.object * sum.object;
+  terms[3] = scale.value.no_object * sum.no_object;
+  terms[4] = scale.value.classes * sum.classes;
+  *loss = terms[0] + terms[1] + terms[2] + terms[3] + terms[4];
+}
 
 YOLOV1_HOST_DEVICE float Sqrt(float value) { return sqrtf(value); }
 YOLOV1_HOST_DEVICE double Sqrt(double value) { return sqrt(value); }
@@ -114,7 +126,8 @@ YOLOV1_HOST_DEVICE A Rmse(const Box<A>& a, const Box<A>& b) {
   return Sqrt(x * x + y * y + w * w + h * h);
 }
 
-// Which boxes of an object cell are responsible: those of overlap `iou` (ties = all), or box `index`.
+// Which boxes of an object cell are responsible: those of overlap `iou` (ties = all), or box
+// `index`.
 template <typename A>
 struct Responsible {
   A iou;
@@ -207,9 +220,8 @@ YOLOV1_HOST_DEVICE void AddObjectCell(const Grid& grid, const LossSemantics& s,
     const A confidence = static_cast<A>(predicted.confidences[j]);
     const T* box = predicted.boxes + 4 * j;
     const bool responsible =
-        best.all_tied
-            ? Iou(PredictedBox<A>(grid, s.wh, box), truth, s.iou_overlap) == best.iou
-            : j == best.index;
+        best.all_tied ? Iou(PredictedBox<A>(grid, s.wh, box), truth, s.iou_overlap) == best.iou
+                      : j == best.index;
     if (!responsible) {
       if (s.no_object == NoObject::kEmptyCells) continue;
       sum->no_object += confidence * confidence;
@@ -243,7 +255,7 @@ template <bool with_gradient, typename A, typename T, typename U>
 YOLOV1_HOST_DEVICE void AddCellLoss(const Grid& grid, const LossSemantics& s,
                                     const LossScale<A>& scale, const Cell<const T>& predicted,
                                     const U* target,          // [C + 5]
-                                    const Cell<T>& gradient,  // nulls without a gradient
+                                    const Cell<T>& gradient,  // not touched without one
                                     Terms<A>* sum) {
   const A flag = static_cast<A>(target[grid.target_object_channel()]);
   if (flag == 0) {

@@ -25,8 +25,7 @@ struct Grid {
   YOLOV1_HOST_DEVICE int64_t target_box_channel() const { return C + 1; }
 };
 
-// The three blocks of one cell. Both layouts keep each block contiguous, so that neither needs a
-// copy: they differ in these offsets only.
+// The three blocks of one cell. Both layouts keep each block contiguous.
 template <typename T>
 struct Cell {
   T* classes;      // [C]
@@ -34,16 +33,32 @@ struct Cell {
   T* boxes;        // [B, 4]
 };
 
-// `image` is one image's [S, S, D] or [L * D]; cell = row * S + col. A null image gives a null cell.
-template <Layout layout, typename T>
-YOLOV1_HOST_DEVICE Cell<T> CellAt(const Grid& grid, T* image, int64_t cell) {
-  if (image == nullptr) return {nullptr, nullptr, nullptr};
-  if (layout == Layout::kCells) {
-    T* start = image + cell * grid.channels();
-    return {start, start + grid.C, start + grid.C + grid.B};
+// Where a cell's blocks lie in an image: all that tells the layouts apart, so that neither needs a
+// copy, or a kernel of its own.
+struct CellStrides {
+  int64_t classes, confidences, boxes;       // from one cell to the next
+  int64_t confidences_offset, boxes_offset;  // of cell 0
+
+  CellStrides(const Grid& grid, Layout layout) {
+    if (layout == Layout::kCells) {
+      classes = confidences = boxes = grid.channels();
+      confidences_offset = grid.C;
+      boxes_offset = grid.C + grid.B;
+    } else {
+      classes = grid.C;
+      confidences = grid.B;
+      boxes = 4 * grid.B;
+      confidences_offset = grid.cells() * grid.C;
+      boxes_offset = grid.cells() * (grid.C + grid.B);
+    }
   }
-  return {image + cell * grid.C, image + grid.cells() * grid.C + cell * grid.B,
-          image + grid.cells() * (grid.C + grid.B) + cell * 4 * grid.B};
-}
+
+  // `image` is one image's [S, S, D] or [L * D]; cell = row * S + col.
+  template <typename T>
+  YOLOV1_HOST_DEVICE Cell<T> At(T* image, int64_t cell) const {
+    return {image + cell * classes, image + confidences_offset + cell * confidences,
+            image + boxes_offset + cell * boxes};
+  }
+};
 
 }  // namespace yolov1

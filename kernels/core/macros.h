@@ -13,8 +13,7 @@
 // these level names here; the choice needs glibc's indirect functions.
 #if defined(__GNUC__) && !defined(__clang__) && !defined(__CUDACC__) && __GNUC__ >= 12 && \
     defined(__x86_64__) && defined(__gnu_linux__)
-#define YOLOV1_SIMD \
-  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#define YOLOV1_SIMD __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define YOLOV1_SIMD
 #endif

@@ -30,8 +30,8 @@ void YoloLossCpu(const YoloLossArgs<double>& args, int64_t begin, int64_t end);
 // Nanoseconds that an image takes on one core, roughly: what a thread pool wants to know.
 int64_t YoloLossCpuCost(const Grid& grid);
 
-// N images of device memory, queued on `stream` (a cudaStream_t). Returns a cudaError_t. Built where
-// CUDA is (YOLOV1_CUDA).
+// N images of device memory, queued on `stream` (a cudaStream_t). Returns a cudaError_t. Built
+// where CUDA is (YOLOV1_CUDA).
 int YoloLossCuda(const YoloLossArgs<float>& args, int64_t images, void* stream);
 int YoloLossCuda(const YoloLossArgs<double>& args, int64_t images, void* stream);
 

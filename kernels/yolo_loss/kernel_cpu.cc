@@ -8,48 +8,36 @@ namespace {
 
 // ------------------------------------------------------------------------------------- one image
 
-template <Layout layout, bool with_gradient, typename T, typename U, typename A>
-YOLOV1_HOST_DEVICE void Image(const YoloLossArgs<T, U, A>& args, const LossScale<A>& scale,
-                              int64_t image) {
+template <bool with_gradient, typename T, typename U, typename A>
+YOLOV1_HOST_DEVICE void Image(const YoloLossArgs<T, U, A>& args, const CellStrides& strides,
+                              const LossScale<A>& scale, int64_t image) {
   const Grid& grid = args.grid;
   const T* predictions = args.predictions + image * grid.flat_size();
   const U* target = args.targets + image * grid.flat_target_size();
   T* gradient = with_gradient ? args.gradient + image * grid.flat_size() : nullptr;
   if (with_gradient) std::fill_n(gradient, grid.flat_size(), T(0));
 
-  Terms<A> sum;
+  Terms<A> sum = {};
   for (int64_t cell = 0; cell < grid.cells(); ++cell, target += grid.target_channels()) {
-    AddCellLoss<with_gradient>(grid, args.semantics, scale, CellAt<layout>(grid, predictions, cell),
-                               target, CellAt<layout>(grid, gradient, cell), &sum);
+    AddCellLoss<with_gradient>(grid, args.semantics, scale, strides.At(predictions, cell), target,
+                               with_gradient ? strides.At(gradient, cell) : Cell<T>{}, &sum);
   }
-  A* terms = args.terms + image * kTerms;
-  terms[0] = scale.value.xy * sum.xy;
-  terms[1] = scale.value.wh * sum.wh;
-  terms[2] = scale.value.object * sum.object;
-  terms[3] = scale.value.no_object * sum.no_object;
-  terms[4] = scale.value.classes * sum.classes;
-  args.loss[image] = terms[0] + terms[1] + terms[2] + terms[3] + terms[4];
+  WriteTerms(scale, sum, args.terms + image * kTerms, args.loss + image);
 }
 
-template <Layout layout, bool with_gradient, typename T, typename U, typename A>
+template <bool with_gradient, typename T, typename U, typename A>
 YOLOV1_HOST_DEVICE void Images(const YoloLossArgs<T, U, A>& args, int64_t begin, int64_t end) {
+  const CellStrides strides(args.grid, args.layout);
   const LossScale<A> scale(args.semantics, args.upstream);
   for (int64_t image = begin; image < end; ++image)
-    Image<layout, with_gradient>(args, scale, image);
+    Image<with_gradient>(args, strides, scale, image);
 }
 
 // -------------------------------------------------------------------------------------- dispatch
 
 template <typename Args>
 YOLOV1_HOST_DEVICE void Dispatch(const Args& args, int64_t begin, int64_t end) {
-  const bool with_gradient = args.gradient != nullptr;
-  if (args.layout == Layout::kCells) {
-    with_gradient ? Images<Layout::kCells, true>(args, begin, end)
-                  : Images<Layout::kCells, false>(args, begin, end);
-  } else {
-    with_gradient ? Images<Layout::kPlanes, true>(args, begin, end)
-                  : Images<Layout::kPlanes, false>(args, begin, end);
-  }
+  args.gradient != nullptr ? Images<true>(args, begin, end) : Images<false>(args, begin, end);
 }
 
 YOLOV1_SIMD void DispatchFloat(const YoloLossArgs<float>& args, int64_t begin, int64_t end) {

@@ -22,8 +22,9 @@ Status InferShapes(InferenceContext* c) {
 
   const DimensionHandle unknown = c->UnknownDim();
   const ShapeHandle expected_predictions =
-      layout == "cells" ? c->MakeShape({unknown, c->MakeDim(S), c->MakeDim(S), c->MakeDim(C + 5 * B)})
-                        : c->MakeShape({unknown, c->MakeDim(S * S * (C + 5 * B))});
+      layout == "cells"
+          ? c->MakeShape({unknown, c->MakeDim(S), c->MakeDim(S), c->MakeDim(C + 5 * B)})
+          : c->MakeShape({unknown, c->MakeDim(S * S * (C + 5 * B))});
   const ShapeHandle expected_targets =
       c->MakeShape({unknown, c->MakeDim(S), c->MakeDim(S), c->MakeDim(C + 5)});
   ShapeHandle predictions, targets;

@@ -68,9 +68,9 @@ class YoloLossOp : public OpKernel {
     OP_REQUIRES_OK(context, context->allocate_output(
                                 0, mean_ ? TensorShape({}) : TensorShape({images}), &loss));
     OP_REQUIRES_OK(context, context->allocate_output(1, TensorShape({images, kTerms}), &terms));
-    OP_REQUIRES_OK(
-        context, context->allocate_output(
-                     2, compute_gradient_ ? predictions.shape() : TensorShape({0}), &gradient));
+    OP_REQUIRES_OK(context,
+                   context->allocate_output(
+                       2, compute_gradient_ ? predictions.shape() : TensorShape({0}), &gradient));
     if (mean_) {
       OP_REQUIRES_OK(context, context->allocate_temp(tensorflow::DataTypeToEnum<T>::value,
                                                      TensorShape({images}), &image_loss));
@@ -104,17 +104,18 @@ class YoloLossOp : public OpKernel {
     std::ostringstream spec;
     spec << "GridSpec(S=" << grid.S << ", B=" << grid.B << ", C=" << grid.C << ")";
     const bool cells = args_.layout == Layout::kCells;
-    const bool fits = cells ? predictions.dims() == 4 && predictions.dim_size(1) == grid.S &&
-                                  predictions.dim_size(2) == grid.S &&
-                                  predictions.dim_size(3) == grid.channels()
-                            : predictions.dims() == 2 && predictions.dim_size(1) == grid.flat_size();
+    const bool fits =
+        cells ? predictions.dims() == 4 && predictions.dim_size(1) == grid.S &&
+                    predictions.dim_size(2) == grid.S && predictions.dim_size(3) == grid.channels()
+              : predictions.dims() == 2 && predictions.dim_size(1) == grid.flat_size();
     if (!fits) {
       std::ostringstream rest;
       if (cells) rest << grid.S << ", " << grid.S << ", ";
       rest << (cells ? grid.channels() : grid.flat_size());
       return InvalidArgument("yolo_loss: predictions must be [N, ", rest.str(), "] for ",
-                             spec.str(), cells ? " (D = C + 5B)" : " in layout 'planes' (S * S * D)",
-                             ", got ", Text(predictions), ".");
+                             spec.str(),
+                             cells ? " (D = C + 5B)" : " in layout 'planes' (S * S * D)", ", got ",
+                             Text(predictions), ".");
     }
     if (targets.dims() != 4 || targets.dim_size(1) != grid.S || targets.dim_size(2) != grid.S ||
         targets.dim_size(3) != grid.target_channels()) {
@@ -166,17 +167,17 @@ class YoloLossGradOp : public OpKernel {
   }
 };
 
-#define REGISTER_FOR(T)                                                                    \
-  REGISTER_KERNEL_BUILDER(Name("Yolov1>YoloLoss")                                          \
-                              .Device(tensorflow::DEVICE_CPU)                              \
-                              .TypeConstraint<T>("T")                                      \
-                              .TypeConstraint<T>("Ttargets")                               \
-                              .TypeConstraint<T>("Tloss"),                                 \
-                          YoloLossOp<T>);                                                  \
-  REGISTER_KERNEL_BUILDER(Name("Yolov1>YoloLossGrad")                                      \
-                              .Device(tensorflow::DEVICE_CPU)                              \
-                              .TypeConstraint<T>("T")                                      \
-                              .TypeConstraint<T>("Tloss"),                                 \
+#define REGISTER_FOR(T)                                       \
+  REGISTER_KERNEL_BUILDER(Name("Yolov1>YoloLoss")             \
+                              .Device(tensorflow::DEVICE_CPU) \
+                              .TypeConstraint<T>("T")         \
+                              .TypeConstraint<T>("Ttargets")  \
+                              .TypeConstraint<T>("Tloss"),    \
+                          YoloLossOp<T>);                     \
+  REGISTER_KERNEL_BUILDER(Name("Yolov1>YoloLossGrad")         \
+                              .Device(tensorflow::DEVICE_CPU) \
+                              .TypeConstraint<T>("T")         \
+                              .TypeConstraint<T>("Tloss"),    \
                           YoloLossGradOp<T>);
 REGISTER_FOR(float)
 REGISTER_FOR(double)
