@@ -2,6 +2,7 @@
 // checks shapes and turns names into the numbers that this module takes.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
 #include <algorithm>
 #include <array>
