@@ -138,6 +138,7 @@ def usable_boxes(annotation, extent):
     height, width = extent
     limits = np.array([width, height, width, height], np.float64)
     boxes = np.asarray(annotation.boxes_xyxy, np.float64).reshape(-1, 4)
+    clipped = np.clip(boxes, 0, limits)
     kept, remarks = [], []
     for k, (box, name) in enumerate(zip(boxes, annotation.names, strict=True)):
         what = f"box {k + 1} ({name}) [{', '.join(f'{v:g}' for v in box)}]"
@@ -148,15 +149,14 @@ def usable_boxes(annotation, extent):
             raise BadExampleError(f"{what} is inverted: expected xmin <= xmax and ymin <= ymax")
         if x0 >= width or y0 >= height or x1 < 0 or y1 < 0:
             raise BadExampleError(f"{what} lies outside the image of {width:g} x {height:g}")
-        boxes[k] = np.clip(box, 0, limits)
-        x0, y0, x1, y1 = boxes[k]
+        x0, y0, x1, y1 = clipped[k]
         if x0 == x1 or y0 == y1:
             remarks.append(f"{what} has no area inside the image; the box is left out")
             continue
-        if (np.abs(boxes[k] - box) > 0.01 * limits).any():
+        if (np.abs(clipped[k] - box) > 0.01 * limits).any():
             remarks.append(f"{what} leaves the image of {width:g} x {height:g}; it is clipped")
         kept.append(k)
-    x0, y0, x1, y1 = boxes[kept].T
+    x0, y0, x1, y1 = clipped[kept].T
     cxcywh = ((x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height)
     return np.stack(cxcywh, axis=-1), kept, remarks
 

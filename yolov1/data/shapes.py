@@ -148,10 +148,10 @@ def _paint(shapes, key, size):
         mask, rows, columns = _mask(shape, size)
         part = canvas[rows, columns]
         fill = _contrasting(shape.colour, part.mean(axis=(0, 1)))
-        shade = rng.normal(0, rng.uniform(2, 12), part.shape[:2])
-        shade += _plane(rng, part.shape[:2]) * rng.uniform(0, 40)
-        part += mask[..., None] * (fill + shade[..., None] - part)
-    canvas += rng.normal(0, rng.uniform(2, 12), canvas.shape)
+        shade = _noise(rng, part.shape[:2])
+        shade += _plane(rng, part.shape[:2]) * np.float32(rng.uniform(0, 40))
+        part += mask[..., None] * (fill.astype(np.float32) + shade[..., None] - part)
+    canvas += _noise(rng, canvas.shape)
     return np.clip(canvas, 0, 255).astype(np.uint8)
 
 
@@ -170,6 +170,11 @@ def _mask(shape, size):
     return np.asarray(fine.reduce(SUPERSAMPLING), np.float32) / 255, rows, columns
 
 
+def _noise(rng, shape):
+    """Grain of 2 to 12 grey levels."""
+    return np.float32(rng.uniform(2, 12)) * rng.standard_normal(shape, np.float32)
+
+
 def _contrasting(colour, ground):
     """`colour`, moved away from `ground` until one channel differs by 60 or more."""
     difference = colour - ground
@@ -184,23 +189,23 @@ def _contrasting(colour, ground):
 def _plane(rng, shape):
     """A linear ramp in a random direction, in about [-0.5, 0.5]."""
     angle = rng.uniform(0, 2 * np.pi)
-    y = np.linspace(-0.5, 0.5, shape[0])[:, None] * np.sin(angle)
-    return y + np.linspace(-0.5, 0.5, shape[1])[None, :] * np.cos(angle)
+    rows, columns = (np.linspace(-0.5, 0.5, n, dtype=np.float32) for n in shape)
+    return np.float32(np.sin(angle)) * rows[:, None] + np.float32(np.cos(angle)) * columns
 
 
 def _background(rng, size):
     """Two colours mixed by a ramp, soft blobs of two scales, and at times stripes."""
-    mix = 0.5 + _plane(rng, (size, size)) * rng.uniform(0, 1)
+    mix = 0.5 + _plane(rng, (size, size)) * np.float32(rng.uniform(0, 1))
     for cells, strength in ((int(rng.integers(3, 7)), 0.5), (int(rng.integers(10, 30)), 0.25)):
         noise = Image.fromarray(rng.uniform(-1, 1, (cells, cells)).astype(np.float32))
-        mix += strength * rng.uniform(0, 1) * np.asarray(noise.resize((size, size), Image.BICUBIC))
+        scale = np.float32(strength * rng.uniform(0, 1))
+        mix += scale * np.asarray(noise.resize((size, size), Image.BICUBIC))
     if rng.uniform() < 0.4:
-        waves = _plane(rng, (size, size)) * rng.uniform(20, 120) + rng.uniform(0, 6)
-        mix += rng.uniform(0.05, 0.25) * np.sin(waves)
-    first, second = rng.uniform(20, 235, (2, 3))
-    second = first + (second - first) * rng.uniform(0.2, 0.7)
-    canvas = first + (second - first) * np.clip(mix, 0, 1)[..., None]
-    return canvas.astype(np.float32)
+        waves = _plane(rng, (size, size)) * np.float32(rng.uniform(20, 120))
+        mix += np.float32(rng.uniform(0.05, 0.25)) * np.sin(waves + np.float32(rng.uniform(0, 6)))
+    first, second = rng.uniform(20, 235, (2, 3)).astype(np.float32)
+    contrast = (second - first) * np.float32(rng.uniform(0.2, 0.7))
+    return first + contrast * np.clip(mix, 0, 1)[..., None]
 
 
 def _strokes(rng, canvas, size):
