@@ -168,12 +168,14 @@ template <bool with_gradient, typename A, typename T>
 YOLOV1_HOST_DEVICE void AddEmptyCell(const Grid& grid, const LossScale<A>& scale,
                                      const Cell<const T>& predicted, const Cell<T>& gradient,
                                      Terms<A>* sum) {
+  A squares = 0;  // of this cell alone: a shorter chain of additions that wait for each other
   for (int64_t j = 0; j < grid.B; ++j) {
     const A confidence = static_cast<A>(predicted.confidences[j]);
-    sum->no_object += confidence * confidence;
+    squares += confidence * confidence;
     if (with_gradient)
       gradient.confidences[j] = static_cast<T>(scale.gradient.no_object * confidence);
   }
+  sum->no_object += squares;
 }
 
 // (p - t)^2 over the classes, in eight sums that a compiler turns into vectors: the order of the

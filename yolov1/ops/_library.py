@@ -53,9 +53,7 @@ def check_build(info: dict) -> None:
 def _load(folder: Path):
     library, record = folder / "_ops.so", folder / "_build_info.json"
     if not record.exists():
-        raise LibraryUnavailable(
-            f"yolov1.ops: no op library in {folder}. Build it with: {REBUILD}"
-        )
+        raise LibraryUnavailable(f"yolov1.ops: no op library in {folder}. Build it with: {REBUILD}")
     check_build(json.loads(record.read_text()))
     try:
         return tf.load_op_library(str(library))

@@ -131,7 +131,9 @@ def _responsible(overlap, boxes, target_boxes, grid, semantics):
 
 def _first(mask, count):
     """`mask` with only the first true value of each last-axis row kept."""
-    return tf.one_hot(tf.argmax(tf.cast(mask, tf.int32), axis=-1), count, True, False, dtype=tf.bool)
+    return tf.one_hot(
+        tf.argmax(tf.cast(mask, tf.int32), axis=-1), count, True, False, dtype=tf.bool
+    )
 
 
 def _sqrt_or_zero(value):

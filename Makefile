@@ -1,0 +1,80 @@
+# Everything a fresh clone needs. Targets do no work twice: what is done leaves a stamp in .venv.
+PYTHON ?= $(firstword $(foreach name,python3.11 python3,$(shell command -v $(name) 2>/dev/null)))
+VENV := .venv
+BIN := $(VENV)/bin
+RUN_DIR ?= runs/shapes
+PYTEST_FLAGS ?=
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+NATIVE := CMakeLists.txt setup.py $(shell find kernels -type f \
+  \( -name '*.h' -o -name '*.cc' -o -name '*.cu' -o -name '*.in' -o -name '*.py' \))
+CPP := $(filter %.h %.cc %.cu,$(NATIVE))
+
+.DEFAULT_GOAL := help
+.PHONY: help venv install train test slow-tests lint format bench clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+
+# ------------------------------------------------------------------------------------- set-up
+
+$(VENV)/.created:
+	@test -n "$(PYTHON)" || { echo "No Python found: install Python 3.11 or newer, or run: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "yolov1 needs Python 3.11 or newer, but $(PYTHON) is $$($(PYTHON) -V): run: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { echo "$(PYTHON) cannot make a virtual environment: install its venv package (on Debian: apt-get install python3-venv)"; exit 1; }
+	@touch $@
+
+# TensorFlow first: the native code is built against the installed one.
+$(VENV)/.dependencies: $(VENV)/.created pyproject.toml constraints.txt
+	$(BIN)/python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb')); \
+	  print(*project['build-system']['requires'], *project['project']['dependencies'], \
+	  *project['project']['optional-dependencies']['dev'], sep='\n')" > $(VENV)/requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(VENV)/requirements.txt -c constraints.txt
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.dependencies $(NATIVE)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+
+venv: $(VENV)/.dependencies  ## Make .venv with the pinned dependencies
+
+install: $(VENV)/.installed  ## ... and build and install the package into it, editable
+
+# -------------------------------------------------------------------------------------- work
+
+train: install  ## Train on the embedded shapes, evaluate, write runs/shapes (does nothing once done)
+	@if test -f $(RUN_DIR)/summary.json; then \
+	  echo "$(RUN_DIR) is complete: see $(RUN_DIR)/report.html and $(RUN_DIR)/pictures (remove it to train again)"; \
+	elif test -f $(RUN_DIR)/config.json; then \
+	  $(BIN)/python -m experiments.train --dataset=shapes --output_dir=$(RUN_DIR) --resume; \
+	else \
+	  $(BIN)/python -m experiments.train --dataset=shapes --output_dir=$(RUN_DIR); \
+	fi
+
+test: install lint  ## Lint, then the whole test suite but the slow tests
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+slow-tests: install  ## The tests that take minutes (wheel builds, several processes)
+	$(BIN)/python -m pytest -m slow $(PYTEST_FLAGS)
+
+lint: venv  ## Check style and format of Python and C++
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror $(CPP)
+
+format: venv  ## Put Python and C++ into the project's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CPP)
+
+bench: install  ## Run the benchmarks; rows go to benchmarks/results
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt opencv-python-headless
+	@for bench in benchmarks/bench_*.py; do \
+	  name=$$(basename $$bench .py); echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; \
+	done
+
+clean:  ## Remove what was built (not .venv's packages, not runs)
+	rm -rf build dist *.egg-info yolov1/*.so yolov1/_build_info.json $(VENV)/.installed
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

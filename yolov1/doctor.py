@@ -1,0 +1,135 @@
+"""Checks an installation and prints a block to paste into a bug report.
+
+    python -m yolov1.doctor
+
+Exit code 0: everything that should work does; 1: something does not, and the last lines say what to
+do about it.
+"""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+
+PACKAGES = ("tensorflow", "keras", "numpy", "protobuf", "yolov1")
+TOLERANCE = 1e-5  # of the largest value, fused against reference in float32
+
+
+def environment() -> list[tuple[str, str]]:
+    """(name, value) of the machine and the installed packages."""
+    rows = [
+        ("platform", platform.platform()),
+        ("processor", f"{platform.machine()}, {os.cpu_count()} CPUs"),
+        ("python", platform.python_version()),
+    ]
+    for package in PACKAGES:
+        try:
+            rows.append((package, metadata.version(package)))
+        except metadata.PackageNotFoundError:
+            rows.append((package, "not installed"))
+    return rows
+
+
+def build(problems: list[str]) -> list[tuple[str, str]]:
+    """What the native libraries were built from; adds to `problems` if they are missing."""
+    from yolov1 import kernels
+
+    try:
+        info = kernels.build_info()
+    except ImportError as error:
+        problems.append(str(error))
+        return [("native module", "missing")]
+    return [(f"built: {name}", str(value) or "none") for name, value in info.items()]
+
+
+def driver() -> list[tuple[str, str]]:
+    """The NVIDIA driver and GPUs of this machine, if there are any."""
+    if not shutil.which("nvidia-smi"):
+        return [("GPU", "none (no nvidia-smi)")]
+    query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    answer = subprocess.run(query, capture_output=True, text=True, timeout=30)
+    lines = answer.stdout.strip().splitlines() if answer.returncode == 0 else []
+    return [("GPU, driver", line) for line in lines] or [("GPU", "nvidia-smi failed")]
+
+
+def tensorflow_ops(problems: list[str]) -> list[tuple[str, str]]:
+    """Whether TensorFlow imports, the op library fits it, and the ops agree with the reference."""
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        problems.append(
+            f"TensorFlow cannot be imported ({error}); run: pip install 'tensorflow~=2.21.0'"
+        )
+        return []
+    from yolov1 import ops
+
+    rows = [
+        ("tensorflow ABI", f"C++11 {int(tf.sysconfig.CXX11_ABI_FLAG)}"),
+        ("tensorflow CUDA", str(tf.sysconfig.get_build_info().get("cuda_version", "none"))),
+        ("devices", ", ".join(device.name for device in tf.config.list_logical_devices())),
+        ("fused ops", json.dumps(ops.available()) if ops.available() else "none"),
+    ]
+    try:
+        ops._library.load()
+    except ops.LibraryUnavailable as error:
+        problems.append(str(error))
+        return rows
+    deviation = self_test()
+    passed = deviation <= TOLERANCE
+    rows.append(("op self-test", f"{'passed' if passed else 'FAILED'}, deviation {deviation:.1e}"))
+    if not passed:
+        problems.append(
+            "The fused yolo_loss differs from the reference. Use impl='reference' and report this."
+        )
+    return rows
+
+
+def self_test() -> float:
+    """Largest deviation of the fused loss and gradient from the reference, of the largest value."""
+    import numpy as np
+    import tensorflow as tf
+
+    from yolov1 import ops
+    from yolov1.grid import GridSpec
+    from yolov1.semantics import PRESETS
+
+    grid, generator = GridSpec(), np.random.default_rng(0)
+    predictions = tf.constant(generator.uniform(0.05, 1, (4, *grid.prediction_shape)), tf.float32)
+    targets = generator.uniform(0.05, 1, (4, *grid.target_shape))
+    targets[..., grid.target_object_channel] = generator.random((4, grid.S, grid.S)) < 0.3
+    targets = tf.constant(targets, tf.float32)
+
+    worst = 0.0
+    for semantics in PRESETS:
+        results = []
+        for impl in ("fused", "reference"):
+            with tf.GradientTape() as tape:
+                tape.watch(predictions)
+                loss = ops.yolo_loss(
+                    predictions, targets, grid=grid, semantics=semantics, impl=impl
+                ).loss
+            results.append((loss.numpy(), tape.gradient(loss, predictions).numpy()))
+        for fused, reference in zip(*results, strict=True):
+            worst = max(worst, float(np.abs(fused - reference).max() / np.abs(reference).max()))
+    return worst
+
+
+def main() -> int:
+    problems: list[str] = []
+    rows = environment() + build(problems) + driver() + tensorflow_ops(problems)
+    print("----- yolov1 doctor: paste this block into a bug report -----")
+    for name, value in rows:
+        print(f"{name + ':':<26}{value}")
+    print(f"{'verdict:':<26}{'problems found' if problems else 'all well'}")
+    print("-" * 61)
+    for problem in problems:
+        print(f"* {problem}")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.exit(main())
