@@ -71,19 +71,27 @@ def average_precision(
         iou_threshold: of the VOC metrics.
         classes: class names by label; None counts the labels.
         pixel_offset: added to box sides; 1 gives the devkit's areas, for boxes in pixels only.
-        sizes: (height, width) of each image, to bring fractions to pixels. Needed for nothing but
-            `pixel_offset`.
+        sizes: (height, width) of each image, to bring fractions to pixels; needed for nothing but
+            `pixel_offset`. By default an `Example`'s own.
         inclusive: an IoU equal to the threshold suffices (Padilla's toolkit), else it does not
             (the devkit).
 
     Raises:
-        ValueError: an unknown metric, or what `matching.tabulate` refuses, NaN scores among it.
+        ValueError: an unknown metric; a `pixel_offset` for fractions without sizes; or what
+            `matching.tabulate` refuses, NaN scores among it.
     """
     if metric not in METRICS:
         raise ValueError(
             f"average_precision: metric must be one of {', '.join(METRICS)}, got {metric!r}."
         )
+    if pixel_offset and sizes is None and all(hasattr(t, "boxes_cxcywh") for t in ground_truth):
+        sizes = [example.size for example in ground_truth]
     found, truth, count = tabulate(detections, ground_truth, classes, sizes)
+    if pixel_offset and sizes is None and len(truth) and truth.boxes_xyxy.max() <= 1:
+        raise ValueError(
+            f"average_precision: pixel_offset={pixel_offset} needs boxes in pixels, got fractions "
+            "of the image; pass sizes=[(height, width), ...]."
+        )
     if metric == "coco":
         values = coco.average_precision(found, truth, count)
     else:
