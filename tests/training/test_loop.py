@@ -1,0 +1,264 @@
+"""The loop: what it tells, what it writes, and that a run is a function of its seed."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.shared import ROOT
+from yolov1 import data
+from yolov1.training import NonFiniteLoss, RunDirectory, TrainConfig, load_run, train
+from yolov1.training.loop import epoch_end_steps
+
+# Dropout and augmentation on: both must resume exactly too.
+TINY = {
+    "dataset": "shapes:count=20",
+    "image_size": 32,
+    "S": 2,
+    "batch_size": 8,
+    "epochs": 4,
+    "warmup_epochs": 1.0,
+    "optimizer": "adamw",
+    "learning_rate": 1e-3,
+    "schedule": "cosine",
+    "model_options": "width=0.34,dropout=0.3",
+    "ema": 0.9,
+    "eval_every": 2,
+}
+
+
+def start(output_dir, env=None, module="experiments.train", **values):
+    flags = [f"--{name}={value}" for name, value in (TINY | values).items()]
+    return subprocess.Popen(
+        [sys.executable, "-m", module, f"--output_dir={output_dir}", *flags],
+        cwd=ROOT,
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"} | (env or {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process):
+    output = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, output
+    return output
+
+
+def final_state(output_dir) -> dict:
+    """Every number of the last checkpoint but the measured seconds."""
+    reader = tf.train.load_checkpoint(
+        tf.train.latest_checkpoint(os.path.join(output_dir, "checkpoints", "last"))
+    )
+    names = (n for n in reader.get_variable_to_dtype_map() if not n.startswith("_CHECKPOINTABLE"))
+    return {n: reader.get_tensor(n) for n in names if "seconds" not in n and "save_counter" not in n}
+
+
+def assert_same_bits(a: dict, b: dict):
+    assert a.keys() == b.keys()
+    assert any("optimizer" in name for name in a) and any("seeds" in name for name in a)
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+def rows(output_dir):
+    timed = ("seconds", "images_per_second", "input_seconds", "step_seconds")
+    with open(os.path.join(output_dir, "metrics.csv"), newline="") as file:
+        return [{k: v for k, v in r.items() if k not in timed} for r in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that was never interrupted."""
+    path = tmp_path_factory.mktemp("whole") / "run"
+    output = finish(start(path))
+    return path, output
+
+
+def test_a_run_writes_everything_and_says_where(whole):
+    path, output = whole
+    expected = {"config.json", "metrics.csv", "summary.json", "evaluation.json", "dataset.json"}
+    expected |= {"checkpoints", "tensorboard", "pictures", "report.html", "model.keras"}
+    assert expected <= {p.name for p in path.iterdir()}
+    assert len(list((path / "pictures").iterdir())) == 12
+    assert any((path / "tensorboard").iterdir())
+    assert str(path / "report.html") in output and str(path / "pictures") in output
+    summary = json.loads((path / "summary.json").read_text())
+    wanted = {"map_voc07", "map_area", "map_coco", "ap_per_class", "images_per_second", "seconds"}
+    assert wanted <= set(summary)
+    assert [r["epoch"] for r in rows(path)] == ["1", "2", "3", "4"]
+    assert [bool(r["map_voc07"]) for r in rows(path)] == [False, True, False, True]
+    terms = [sum(float(r[t]) for t in ("xy", "wh", "object", "no_object", "class")) for r in rows(path)]
+    np.testing.assert_allclose([float(r["loss"]) for r in rows(path)], terms, rtol=1e-6)
+
+
+def test_killed_and_resumed_ends_with_the_same_bits(whole, tmp_path):
+    process = start(tmp_path / "run", checkpoint_minutes=0.0001, eval_every=0, **{"epochs": 4})
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if (tmp_path / "run" / "checkpoints" / "last" / "checkpoint").exists():
+            time.sleep(0.05)  # somewhere inside a step, an evaluation or a save
+            break
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not (tmp_path / "run" / "summary.json").exists()
+
+    output = subprocess.run(
+        [sys.executable, "-m", "experiments.train", f"--output_dir={tmp_path / 'run'}"]
+        + ["--resume", "--eval_every=2"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert output.returncode == 0, output.stdout + output.stderr
+    expected, resumed = final_state(whole[0]), final_state(tmp_path / "run")
+    # The killed session did not evaluate, so it may have missed the epoch with the best mAP.
+    expected = {k: v for k, v in expected.items() if "best" not in k}
+    assert_same_bits(expected, {k: v for k, v in resumed.items() if "best" not in k})
+    for a, b in zip(rows(whole[0]), rows(tmp_path / "run"), strict=True):
+        assert {k: v for k, v in a.items() if not k.startswith("map")} == {
+            k: v for k, v in b.items() if not k.startswith("map")
+        }
+
+
+def test_an_existing_run_is_never_overwritten(whole):
+    process = start(whole[0])
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode != 0 and "already holds a run" in output
+
+
+def test_resume_refuses_flags_that_would_change_the_numbers(whole):
+    process = start(whole[0], resume="true", learning_rate=0.5)
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode != 0
+    assert "--resume goes on with the run's own --learning_rate=0.001, got 0.5" in output
+
+
+def test_load_run_gives_the_averaged_weights_that_were_measured(whole):
+    model, run = load_run(whole[0])
+    assert run.classes[0] == "circle" and run.semantics.wh == "predict_sqrt"
+    images = np.random.default_rng(0).random((2, 32, 32, 3), np.float32)
+    saved = keras.models.load_model(whole[0] / "model.keras")
+    np.testing.assert_array_equal(model.predict(images, verbose=0), saved.predict(images, verbose=0))
+    with pytest.raises(ValueError, match="'best' or 'last', got 'first'"):
+        load_run(whole[0], "first")
+
+
+def test_mirrored_over_two_devices_equals_one(tmp_path):
+    """Two virtual CPUs. Synchronised batch statistics; sums in another order: equal to 1e-4."""
+    flags = {"model_options": "width=0.34,synchronized=true", "eval_every": 0, "epochs": 2}
+    one = start(tmp_path / "one", **flags)
+    two = start(
+        tmp_path / "two", module="tests.training.two_devices", strategy="mirrored", **flags
+    )
+    finish(one), finish(two)
+    a, b = rows(tmp_path / "one"), rows(tmp_path / "two")
+    np.testing.assert_allclose([float(r["loss"]) for r in a], [float(r["loss"]) for r in b], rtol=1e-4)
+    expected, found = final_state(tmp_path / "one"), final_state(tmp_path / "two")
+    for name in (n for n in expected if n.startswith("model") and "ATTRIBUTES" in n):
+        if expected[name].dtype == np.float32:
+            np.testing.assert_allclose(found[name], expected[name], rtol=5e-3, atol=5e-4, err_msg=name)
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(tmp_path):
+    """MultiWorkerMirroredStrategy on loopback."""
+    flags = {"model_options": "width=0.34,synchronized=true", "eval_every": 0, "epochs": 2}
+    finish(start(tmp_path / "one", **flags))
+    workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    processes = [
+        start(
+            tmp_path / "two",
+            env={
+                "TF_CONFIG": json.dumps(
+                    {"cluster": {"worker": workers}, "task": {"type": "worker", "index": k}}
+                )
+            },
+            strategy="multi_worker",
+            **flags,
+        )
+        for k in range(2)
+    ]
+    for process in processes:
+        finish(process)
+    a, b = rows(tmp_path / "one"), rows(tmp_path / "two")
+    np.testing.assert_allclose([float(r["loss"]) for r in a], [float(r["loss"]) for r in b], rtol=1e-4)
+
+
+def free_ports(count):
+    import socket
+
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+def test_non_finite_loss_names_step_term_and_image(tmp_path, monkeypatch):
+    dataset = data.open("shapes:count=4", image_size=32)
+    config = TrainConfig(**TINY | {"batch_size": 4, "epochs": 2})
+    batches = data.training_batches
+
+    def broken(dataset, grid, batch_size, **options):
+        """The width of image 2's objects is not a number."""
+        width = tf.one_hot(grid.C + 3, grid.target_channels, on_value=np.nan, off_value=0.0)
+
+        def break_one(images, targets, indices):
+            bad = (indices == 2)[:, None, None] & (targets[..., grid.C] > 0)
+            return images, tf.where(bad[..., None], targets + width, targets), indices
+
+        return batches(dataset, grid, batch_size, **options).map(break_one)
+
+    monkeypatch.setattr(data, "training_batches", broken, raising=False)
+    with pytest.raises(NonFiniteLoss) as error:
+        train(config, dataset, RunDirectory(tmp_path))
+    text = str(error.value)
+    assert "at step 0" in text and "wh of image 'train-00002' is nan" in text
+    assert "train-00001" not in text
+
+
+def test_user_callbacks_run_and_can_stop(tmp_path):
+    seen = []
+
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            seen.append((batch, set(logs)))
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = epoch == 1
+
+    dataset = data.open("shapes:count=8", image_size=32)
+    config = TrainConfig(**TINY | {"batch_size": 4})
+    state = train(config, dataset, RunDirectory(tmp_path), callbacks=[Stop()])
+    assert [batch for batch, _ in seen] == [0, 1, 2, 3]
+    assert {"loss", "xy", "class", "learning_rate", "images_per_second"} <= seen[0][1]
+    assert int(state.progress.step.numpy()) == 4
+
+
+def test_batch_must_divide_by_the_replicas(tmp_path):
+    process = start(
+        tmp_path / "run", module="tests.training.two_devices", strategy="mirrored", batch_size=7
+    )
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode != 0
+    assert "--batch_size must be a multiple of the 2 replicas, got 7" in output
+
+
+@pytest.mark.parametrize(
+    ("examples", "batch", "expected"),
+    [(20, 8, [2, 5, 8, 10]), (8, 8, [1, 2, 3, 4]), (3, 8, [1, 2, 3, 4]), (12, 8, [2, 3, 4, 6])],
+)
+def test_epoch_ends(examples, batch, expected):
+    assert epoch_end_steps(examples, batch, 4) == expected

@@ -1,0 +1,55 @@
+import json
+import math
+
+import pytest
+
+from yolov1.grid import GridSpec
+from yolov1.training import RunDirectory, TrainConfig, write_json
+
+
+def test_create_refuses_to_overwrite_and_resumes_only_what_is_there(tmp_path):
+    run = RunDirectory(tmp_path / "a" / "run")
+    assert run.create(resume=True) is False
+    run.write_config(TrainConfig(), GridSpec(C=2), ("a", "b"))
+    with pytest.raises(FileExistsError, match="already holds a run. Give --resume"):
+        run.create(resume=False)
+    assert run.create(resume=True) is True
+
+
+def test_config_round_trip(tmp_path):
+    run = RunDirectory(tmp_path)
+    config = TrainConfig(S=5, epochs=7, classes="x,y")
+    run.write_config(config, GridSpec(S=5, C=2, image_size=96), ("x", "y"), skipped=[("f", "why")])
+    assert run.read_config() == (config, GridSpec(S=5, C=2, image_size=96), ("x", "y"))
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert written["skipped"] == [["f", "why"]]
+    assert {"tensorflow", "keras", "git_revision", "ops"} <= set(written["environment"])
+
+
+def test_directory_without_a_run(tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no run: config.json is missing"):
+        RunDirectory(tmp_path).read_config()
+
+
+def test_metrics_rows_may_differ_in_columns(tmp_path):
+    run = RunDirectory(tmp_path)
+    run.write_metrics([{"epoch": 1, "loss": 2.5}, {"epoch": 2, "loss": 1.5, "map_voc07": 0.5}])
+    assert run.read_metrics() == [
+        {"epoch": "1", "loss": "2.5", "map_voc07": ""},
+        {"epoch": "2", "loss": "1.5", "map_voc07": "0.5"},
+    ]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "summary.json"
+    write_json(path, {"map": 0.5})
+    with pytest.raises(ValueError):
+        write_json(path, {"map": math.nan})
+    assert json.loads(path.read_text()) == {"map": 0.5}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_default_name_says_data_and_model():
+    run = RunDirectory.for_config(TrainConfig(dataset="voc:/data/blood cells", model="fast"))
+    assert run.path.parent.name == "runs"
+    assert run.path.name.startswith("blood cells-fast-20")
