@@ -1,0 +1,106 @@
+"""What is in a data set, and which grid suits it? Look before you train.
+
+    python -m experiments.inspect_dataset --dataset=voc:PATH --split=train+val
+
+Prints and writes counts, sizes, class balance and the share of objects that share a cell with
+another one and are lost to training, for several grid sides; and pictures with boxes and grid. What
+cannot be used is listed, not fatal. ``summary.json`` holds `yolov1.data.statistics`.
+"""
+
+import time
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags
+from PIL import Image
+
+from experiments import flags as experiment_flags
+from yolov1 import data, inference
+from yolov1.training import write_json
+
+experiment_flags.define(
+    names=("dataset", "classes", "bad_examples", "image_size", "seed", "output_dir"),
+    bad_examples="skip",
+    output_dir="runs/inspect",
+)
+SPLIT = flags.DEFINE_string("split", "", "Split, or a union as in train+val; empty: everything.")
+SIDES = flags.DEFINE_list("sides", ["7", "9", "11", "14"], "Grid sides to count collisions for.")
+PICTURES = flags.DEFINE_integer("pictures", 12, "Pictures to draw.", lower_bound=0)
+
+DEBUG = {"dataset": "shapes:count=64", "image_size": 64}
+PICTURE_SIDE = 360  # smaller images are enlarged to it
+
+
+def main(argv):
+    del argv
+    start = time.perf_counter()
+    config = experiment_flags.config_from_flags(debug=DEBUG)
+    if not all(side.isdigit() and int(side) for side in SIDES.value):
+        raise app.UsageError(f"--sides must be positive integers, got {','.join(SIDES.value)!r}.")
+    sides = [int(side) for side in SIDES.value]
+    dataset = data.open(
+        config.dataset,
+        SPLIT.value or None,
+        classes=config.classes or None,
+        image_size=config.image_size,
+        seed=config.seed,
+        bad_examples=config.bad_examples,
+    )
+    found = data.statistics(dataset, sides=sides, image_size=config.image_size)
+    output = Path(config.output_dir)
+    output.mkdir(parents=True, exist_ok=True)
+    pictures = write_pictures(dataset, output / "pictures", PICTURES.value, sides)
+    seconds = time.perf_counter() - start
+    write_json(output / "summary.json", {**found, "pictures": pictures, "seconds": seconds})
+    print("\n".join(lines(found, config.image_size)))
+    print(f"summary and pictures: {output}")
+
+
+def write_pictures(dataset, folder, count, sides):
+    """Images from the whole range of the data set, with their boxes and the grids in turn."""
+    folder.mkdir(parents=True, exist_ok=True)
+    chosen = np.unique(np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int))
+    names = []
+    for k, index in enumerate(chosen):
+        example = dataset[int(index)]
+        side = sides[k % len(sides)]
+        picture = inference.draw_grid(example.image, side, min_side=PICTURE_SIDE)
+        picture = inference.draw(picture, example, dataset.classes)
+        name = "".join(c if c.isalnum() or c in "-_." else "_" for c in example.image_id)
+        names.append(f"{k:02d}-{name}-S{side}.jpg")
+        Image.fromarray(picture).save(folder / names[-1], quality=90)
+    return names
+
+
+def lines(found, image_size):
+    """The statistics as a person reads them."""
+    yield (
+        f"{found['name']}: {found['images']} images ({found['images_without_boxes']} without a "
+        f"box), {found['boxes']} boxes ({found['difficult']} difficult)"
+    )
+    yield f"{'class':20}{'boxes':>8}{'share':>8}{'images':>8}{'difficult':>11}"
+    for name, row in found["classes"].items():
+        yield (
+            f"{name:20}{row['boxes']:8}{row['share']:8.1%}{row['images']:8}{row['difficult']:11}"
+        )
+    yield f"{'':28}{'min':>8}{'median':>8}{'mean':>8}{'max':>8}"
+    sizes = {
+        "boxes in an image": "boxes_per_image",
+        "image width": "image_width",
+        "image height": "image_height",
+        f"box width at {image_size} px": "box_width_px",
+        f"box height at {image_size} px": "box_height_px",
+    }
+    for title, key in sizes.items():
+        if found[key]:
+            values = (found[key][point] for point in ("min", "median", "mean", "max"))
+            yield f"{title:28}" + "".join(f"{value:8.1f}" for value in values)
+    for side, row in found["collisions"].items():
+        yield f"S = {side:>2}: {row['lost']} objects ({row['share']:.1%}) find their cell taken"
+    for title in ("skipped", "notes"):
+        for file, reason in found[title]:
+            yield f"{title}: {file}: {reason}"
+
+
+if __name__ == "__main__":
+    experiment_flags.run(main)
