@@ -5,8 +5,9 @@ import subprocess
 import sys
 
 import pytest
+from matplotlib.figure import Figure
 
-from yolov1.reporting.charts import curves
+from yolov1.reporting.charts import curves, to_svg
 from yolov1.reporting.html import Html, bar, duration, escape, number, percent, table, tag
 
 
@@ -29,7 +30,7 @@ def test_number(value, text):
 def test_percent_and_duration():
     assert percent(0.4567) == "45.7 %" and percent(None) == percent(math.nan) == "–"
     assert duration(61.4) == "1 min 01 s" and duration(7260) == "2 h 01 min"
-    assert duration(None) == "–"
+    assert duration(7.4) == "7 s" and duration(None) == "–"
 
 
 def test_bars_stay_on_their_track():
@@ -49,6 +50,23 @@ def test_curves_leave_out_what_is_not_finite():
 def test_logarithmic_axes_have_plain_numbers():
     svg = curves({"loss": ([1, 2, 3], [0.02, 0.3, 4.0])}, title="loss", log=True)
     assert ">0.1<" in svg and ">0.5<" in svg and "mathdefault" not in svg
+
+
+def test_epochs_are_whole():
+    assert ">1.2<" not in curves({"loss": ([1, 2], [1.0, 2.0])}, title="loss", limits=(0, 1))
+
+
+@pytest.mark.parametrize("names", [["_a $x$"], ["_a $x$", "$\\frac{$"]])
+def test_other_figures_take_the_same_look(names):
+    figure = Figure(figsize=(9, 9), layout="constrained")
+    axes = figure.add_subplot()
+    for name in names:
+        axes.plot([0, 1], [1, 0], label=name)
+    axes.legend(axes.get_lines(), ["" for _ in names])
+    svg = to_svg(figure, "lines")
+    assert 'viewBox="0 0 388.8 223.2"' in svg  # 5.4 x 3.1 inches in points
+    for name in names:
+        assert svg.count(f"{name}</text>") == 1
 
 
 def test_reporting_needs_no_tensorflow():

@@ -172,7 +172,7 @@ def test_many_pictures_and_many_classes(tmp_path):
     assert sum(tag == "img" and name == "src" for tag, name, _ in page.attributes) == 24
     assert "11 more in pictures/." in page.text
     charts = [v for tag, name, v in page.attributes if tag == "svg" and name == "aria-label"]
-    assert charts.count("Precision over recall at IoU 0.5") == 2  # seven classes in each
+    assert charts.count("Precision over recall at IoU 0.5, and area") == 2  # seven classes in each
 
 
 def test_the_same_run_gives_the_same_page(run_dir):

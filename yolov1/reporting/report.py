@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from yolov1.evaluation import plots
 from yolov1.reporting import charts
 from yolov1.reporting.html import (
     Html,
@@ -124,13 +125,17 @@ def detection_quality(run) -> Html:
     classes = run.evaluation.get("classes") or {
         name: {"ap_voc07": ap} for name, ap in run.summary.get("ap_per_class", {}).items()
     }
-    classes = dict(sorted(classes.items(), key=lambda item: -(item[1].get("ap_voc07") or 0)))
     errors = run.evaluation.get("errors")
     if errors:
         rows = [[kind, bar(share, percent(share))] for kind, share in errors.items()]
         heading = tag("h3", "What the best detections are (Hoiem et al.)")
         errors = join([heading, table(None, rows)])
-    return join([_average_precision(classes), _pair(*_precision_recall(classes), errors)])
+    return join(
+        [
+            _average_precision(_by_quality(classes)),
+            _pair(*_precision_recall(run.evaluation), errors),
+        ]
+    )
 
 
 def _average_precision(classes) -> Html:
@@ -149,24 +154,21 @@ def _average_precision(classes) -> Html:
     return table(["class", *(text for _, text, _ in columns)], rows) if rows else Html("")
 
 
-def _precision_recall(classes) -> list[Html]:
-    """Charts of so many classes that their lines can be told apart."""
-    series = {
-        name: (values["recall"], values["precision"])
-        for name, values in classes.items()
-        if values.get("recall") and values.get("precision")
-    }
-    names = list(series)
+def _precision_recall(evaluation) -> list[Html]:
+    """Charts of so many classes that their lines can be told apart, the best classes first."""
+    classes = _by_quality(evaluation.get("classes", {}))
+    names = [name for name, values in classes.items() if values.get("precision")]
     return [
-        charts.curves(
-            {name: series[name] for name in names[k : k + CLASSES_PER_CHART]},
-            title="Precision over recall at IoU 0.5",
-            x_label="recall",
-            y_label="precision",
-            limits=(0, 1.02),
+        charts.to_svg(
+            plots.precision_recall(evaluation, names[k : k + CLASSES_PER_CHART]),
+            "Precision over recall at IoU 0.5, and area",
         )
         for k in range(0, len(names), CLASSES_PER_CHART)
     ]
+
+
+def _by_quality(classes) -> dict:
+    return dict(sorted(classes.items(), key=lambda item: -(item[1].get("ap_voc07") or 0)))
 
 
 def sample_pictures(run) -> Html:

@@ -12,11 +12,11 @@ main { max-width: 1120px; margin: 0 auto; padding: 24px 16px 48px; }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 0; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; margin: 0 0 12px; }
 h3 { font-size: .95rem; margin: 18px 0 6px; }
-p { margin: 6px 0; max-width: 75ch; }
+p { margin: 6px 0; max-width: 100ch; }
 .soft, figcaption, footer { color: var(--soft); font-size: .87rem; overflow-wrap: anywhere; }
 section { background: var(--card); border: 1px solid var(--line); border-radius: 10px;
   padding: 16px; margin-top: 16px; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(132px, 1fr)); gap: 10px;
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(120px, 1fr)); gap: 10px;
   margin-top: 16px; }
 .tile { background: var(--card); border: 1px solid var(--line); border-radius: 10px;
   padding: 10px 12px; }
