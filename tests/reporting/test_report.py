@@ -8,9 +8,9 @@ import shutil
 import pytest
 
 from tests.reporting.conftest import make_run
-from yolov1.reporting import report, write_report
+from yolov1.reporting import sections, write_report
 
-SECTIONS = [heading for heading, _ in report.SECTIONS]
+SECTIONS = [heading for heading, _ in sections.SECTIONS]
 VOID = {"meta", "img", "br", "hr", "input", "link"}
 
 
@@ -100,14 +100,14 @@ def test_hostile_names_are_text(tmp_path):
     (run_dir / "pictures" / "00-shape.jpg").rename(run_dir / "pictures" / '"onload=x <i>.jpg')
     config = json.loads((run_dir / "config.json").read_text())
     config["config"]["dataset"] = "voc:<script src=x>"
-    config["environment"]["gpus"] = ["<u>GPU</u>"]
+    config["environment"] |= {"gpus": ["<u>GPU</u>"], "machine": "half a pair \ud83d"}
     (run_dir / "config.json").write_text(json.dumps(config))
     page = read(run_dir)
     assert not page.tags & {"script", "i", "u"}
     assert not [name for _, name, _ in page.attributes if name.startswith("on")]
     images = [v for tag, name, v in page.attributes if tag == "img" and name == "src"]
     assert len(images) == 5 and all(source.startswith("data:") for source in images)
-    for name in (*HOSTILE, '"onload=x <i>', "<u>GPU</u>", "<i>run"):
+    for name in (*HOSTILE, '"onload=x <i>', "<u>GPU</u>", "<i>run", "half a pair ?"):
         assert name in page.text
     # In the table, in both tables of the data, and in the legend of the chart.
     for name in HOSTILE:

@@ -58,7 +58,7 @@ def _read(path, parse, missing) -> dict:
         return parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         missing.append((path.name, "not there"))
-    except (OSError, ValueError) as error:  # JSON and Unicode errors are ValueErrors
+    except (OSError, ValueError, csv.Error) as error:  # JSON and Unicode errors are ValueErrors
         missing.append((path.name, f"unreadable: {error}"))
     return {}
 
