@@ -78,7 +78,8 @@ def test_each_block_gets_its_own_activation(grid, activations):
 @pytest.mark.parametrize(
     "activations, message",
     [
-        ("tanh", "must be one of linear, softmax, sigmoid or a mapping"),
+        ("tanh", "must be one of linear, softmax, sigmoid or a mapping .* got 'tanh'"),
+        (None, "must be one of .* got None"),
         ({"wh": "softmax"}, "wh must be one of linear, sigmoid, got 'softmax'"),
         ({"boxes": "linear"}, "no block 'boxes'; blocks are classes, confidences, xy, wh"),
     ],

@@ -7,6 +7,8 @@ cells, then the confidences of all cells, then the boxes of all cells.
 Both stay in float32 under mixed precision: small errors, and their sums, need it.
 """
 
+from collections.abc import Mapping
+
 import keras
 import numpy as np
 from keras import ops
@@ -35,13 +37,13 @@ def resolve_activations(activations) -> dict[str, str]:
     Raises:
         ValueError: an unknown name, block or activation.
     """
-    if isinstance(activations, str):
-        if activations not in ACTIVATIONS:
-            raise ValueError(
-                f"activations must be one of {', '.join(ACTIVATIONS)} or a mapping of "
-                f"{', '.join(BLOCKS)} to activations, got {activations!r}."
-            )
+    if isinstance(activations, str) and activations in ACTIVATIONS:
         return dict(ACTIVATIONS[activations])
+    if not isinstance(activations, Mapping):
+        raise ValueError(
+            f"activations must be one of {', '.join(ACTIVATIONS)} or a mapping of "
+            f"{', '.join(BLOCKS)} to activations, got {activations!r}."
+        )
     for block, activation in activations.items():
         if block not in BLOCKS:
             raise ValueError(f"activations: no block {block!r}; blocks are {', '.join(BLOCKS)}.")
