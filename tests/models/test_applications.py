@@ -79,6 +79,8 @@ def test_errors_say_what_there_is():
         models.build("applications:MobileNetV9", grid=SMALL)
     with pytest.raises(ValueError, match="no layer 'foo' with a map; its last ones are .*out_relu"):
         models.build("applications:MobileNetV2", grid=SMALL, layer="foo")
+    with pytest.raises(ValueError, match="at 96 px is 48 x 48, too coarse for S=50; raise image"):
+        models.build("applications:MobileNetV2", grid=GridSpec(S=50, image_size=96))
     with pytest.raises(ValueError, match="at least 71"):
         models.build("applications:Xception", grid=GridSpec(image_size=32))
 

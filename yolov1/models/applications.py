@@ -67,7 +67,8 @@ def build_application(
         activations, prior: of the head, see `heads.conv_head`.
 
     Raises:
-        ValueError: an unknown application or layer, an image size that Keras refuses.
+        ValueError: an unknown application or layer, an image size that Keras refuses, a grid finer
+            than every map of the backbone.
         RuntimeError: the ImageNet weights could not be downloaded.
     """
     if application not in application_names():
@@ -114,15 +115,22 @@ def _download(application, weights, input_shape):
 
 def _features(base, grid, name):
     """The part of `base` that ends in the named layer, or in the last one not below S x S."""
-    layers = {
+    layers = {  # not those that only prepare an image or pad a map
         layer.name: layer.output
         for layer in base.layers
-        if len(layer.output.shape) == 4 and not isinstance(layer, keras.layers.ZeroPadding2D)
+        if len(layer.output.shape) == 4
+        and layer.output.shape[-1] > 3
+        and not isinstance(layer, keras.layers.ZeroPadding2D)
     }
     if name is None:
-        for name in reversed(layers):
-            if min(layers[name].shape[1:3]) >= grid.S:
-                break
+        fine = [key for key, output in layers.items() if min(output.shape[1:3]) >= grid.S]
+        if not fine:
+            side = max(min(output.shape[1:3]) for output in layers.values())
+            raise ValueError(
+                f"models.build: the finest map of {base.name} at {grid.image_size} px is {side} x "
+                f"{side}, too coarse for S={grid.S}; raise image_size or lower S."
+            )
+        name = fine[-1]
     elif name not in layers:
         raise ValueError(
             f"models.build: {base.name} has no layer {name!r} with a map; "
