@@ -1,7 +1,7 @@
 """setuptools' build backend, which also asks for TensorFlow where the target environment has none.
 
 With build isolation, pip installs what `get_requires_for_build_*` names into a throw-away
-environment. TensorFlow is large, so the one that is already installed is used wherever there is one.
+environment. TensorFlow is large: where one is installed already, that one is used.
 """
 
 import os

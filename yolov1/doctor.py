@@ -122,8 +122,8 @@ def main() -> int:
     rows = environment() + build(problems) + driver() + tensorflow_ops(problems)
     print("----- yolov1 doctor: paste this block into a bug report -----")
     for name, value in rows:
-        print(f"{name + ':':<26}{value}")
-    print(f"{'verdict:':<26}{'problems found' if problems else 'all well'}")
+        print(f"{name + ':':<28}{value}")
+    print(f"{'verdict:':<28}{'problems found' if problems else 'all well'}")
     print("-" * 61)
     for problem in problems:
         print(f"* {problem}")

@@ -114,8 +114,8 @@ class YoloLossOp : public OpKernel {
       rest << (cells ? grid.channels() : grid.flat_size());
       return InvalidArgument("yolo_loss: predictions must be [N, ", rest.str(), "] for ",
                              spec.str(),
-                             cells ? " (D = C + 5B)" : " in layout 'planes' (S * S * D)", ", got ",
-                             Text(predictions), ".");
+                             cells ? " (D = C + 5B)" : " (S * S * (C + 5B), layout 'planes')",
+                             ", got ", Text(predictions), ".");
     }
     if (targets.dims() != 4 || targets.dim_size(1) != grid.S || targets.dim_size(2) != grid.S ||
         targets.dim_size(3) != grid.target_channels()) {

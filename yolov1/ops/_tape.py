@@ -15,7 +15,7 @@ def gradient_wanted(tensor) -> bool:
 
 
 def record_gradient(name: str, outputs, inputs, backward) -> None:
-    """Records ``outputs = name(inputs)``; `backward` takes their gradients and gives the inputs'."""
+    """Records that `name` made `outputs` of `inputs`; `backward` maps gradients back."""
     record.record_operation(name, outputs, inputs, backward)
 
 

@@ -16,17 +16,15 @@ def yolo_loss(predictions, targets, grid, semantics, layout):
     classes, confidences, boxes = _split(predictions, grid, layout)
     flags, target_classes, target_boxes = _split_targets(targets, grid)
     has_object = flags != 0  # [N, L]
-    per_class, per_box = has_object[..., None], has_object[..., None]
+    in_object = has_object[..., None]  # [N, L, 1]
 
-    target_boxes = tf.where(has_object[..., None], target_boxes, 0)
-    overlap = _overlap(
-        tf.where(per_box[..., None], tf.stop_gradient(boxes), 0), target_boxes, grid, semantics
-    )
-    responsible = _responsible(overlap, boxes, target_boxes, grid, semantics) & per_box  # [N, L, B]
+    target_boxes = tf.where(in_object, target_boxes, 0)
+    overlap = _overlap(boxes, target_boxes, grid, semantics)
+    responsible = in_object & _responsible(overlap, boxes, target_boxes, grid, semantics)
     if semantics.no_object == "non_responsible":
         no_object = ~responsible
     else:
-        no_object = tf.broadcast_to(~per_box, tf.shape(responsible))
+        no_object = tf.broadcast_to(~in_object, tf.shape(responsible))
 
     # x, y, w, h of responsible boxes and of the object, [N, L, B, 4]; zeros elsewhere
     box = tf.where(responsible[..., None], boxes, 0)
@@ -38,9 +36,9 @@ def yolo_loss(predictions, targets, grid, semantics, layout):
     else:
         confidence_target = tf.ones_like(overlap)
     confidence_error = tf.where(responsible, confidences - confidence_target, 0)
-    class_error = tf.where(per_class, classes - target_classes, 0)
+    class_error = tf.where(in_object, classes - target_classes, 0)
     # A flag that is not finite marks broken targets: it makes the object term NaN.
-    broken = tf.where(tf.math.is_finite(flags), tf.zeros_like(flags), flags - flags)
+    broken = tf.where(tf.math.is_finite(flags), tf.zeros_like(flags), float("nan"))
 
     sums = (
         _sum_squares(box[..., :2] - truth[..., :2]),
@@ -95,7 +93,7 @@ def _frame(boxes, grid, wh):
 
 def _overlap(boxes, target_boxes, grid, semantics):
     """Overlap of each predicted box with its cell's object, ``[N, L, B]``; a NaN counts as 0."""
-    x, y, w, h = _frame(boxes, grid, semantics.wh)
+    x, y, w, h = _frame(tf.stop_gradient(boxes), grid, semantics.wh)
     tx, ty, tw, th = _frame(target_boxes[..., None, :], grid, "plain")
     width = tf.minimum(x + w / 2, tx + tw / 2) - tf.maximum(x - w / 2, tx - tw / 2)
     height = tf.minimum(y + h / 2, ty + th / 2) - tf.maximum(y - h / 2, ty - th / 2)
@@ -106,7 +104,7 @@ def _overlap(boxes, target_boxes, grid, semantics):
         width, height = tf.maximum(width, 0), tf.maximum(height, 0)
     intersection = width * height
     overlap = intersection / (area + target_area - intersection)
-    return tf.stop_gradient(tf.where(tf.math.is_nan(overlap), tf.zeros_like(overlap), overlap))
+    return tf.where(tf.math.is_nan(overlap), tf.zeros_like(overlap), overlap)
 
 
 def _responsible(overlap, boxes, target_boxes, grid, semantics):

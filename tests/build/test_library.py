@@ -1,0 +1,87 @@
+"""The loader: what it refuses, what it says, and how `auto` falls back."""
+
+import json
+import re
+import sys
+import warnings
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.ops.loss_cases import random_case
+from yolov1 import ops
+from yolov1.grid import GridSpec
+from yolov1.ops import _library
+
+GOOD = {"tensorflow": tf.__version__, "cxx11_abi": 1}
+
+
+@pytest.fixture
+def nothing_loaded(monkeypatch):
+    """The state of a process that has not used an op, or warned, yet."""
+    monkeypatch.setattr(_library, "_warned", False)
+    _library._load.cache_clear()
+    yield
+    _library._load.cache_clear()
+
+
+def test_the_build_here_is_recorded_and_accepted():
+    info = json.loads((_library.PACKAGE / "_build_info.json").read_text())
+    _library.check_build(info)
+    assert set(info) >= {"version", "revision", "compiler", "cuda", "cuda_architectures"}
+    assert ops.available() == {"yolo_loss": {"CPU": ("float32", "float64")}}
+
+
+def test_a_patch_release_is_accepted():
+    _library.check_build(GOOD | {"tensorflow": tf.__version__.rsplit(".", 1)[0] + ".99"})
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    (
+        ({"tensorflow": "2.20.1"}, f"built for TensorFlow 2.20.1, but {tf.__version__} is running"),
+        ({"tensorflow": ""}, "was built without TensorFlow"),
+        ({"cxx11_abi": 0}, "was built with C++11 ABI 0, but TensorFlow uses 1"),
+    ),
+)
+def test_a_build_that_does_not_fit_is_refused_before_it_is_opened(
+    change, message, nothing_loaded, monkeypatch, tmp_path
+):
+    (tmp_path / "_build_info.json").write_text(json.dumps(GOOD | change))
+    (tmp_path / "_ops.so").write_text("opening this would fail in another way")
+    monkeypatch.setattr(_library, "PACKAGE", tmp_path)
+    with pytest.raises(ops.LibraryUnavailable, match=re.escape(message)) as caught:
+        _library.load()
+    assert _library.REBUILD in str(caught.value)
+    assert ops.available() == {}
+
+
+def test_a_broken_library_names_the_rebuild_command(nothing_loaded, monkeypatch, tmp_path):
+    (tmp_path / "_build_info.json").write_text(json.dumps(GOOD))
+    (tmp_path / "_ops.so").write_text("not a library")
+    monkeypatch.setattr(_library, "PACKAGE", tmp_path)
+    with pytest.raises(ops.LibraryUnavailable, match=r"_ops.so could not be loaded .*Rebuild it"):
+        _library.load()
+
+
+def test_auto_warns_once_and_falls_back_and_fused_raises(nothing_loaded, monkeypatch, tmp_path):
+    monkeypatch.setattr(_library, "PACKAGE", tmp_path)
+    grid = GridSpec(S=2, B=1, C=2, image_size=8)
+    predictions, targets = random_case(grid, 2, 0.5)
+    want = ops.yolo_loss(predictions, targets, grid=grid, impl="reference").loss
+    with pytest.warns(RuntimeWarning, match="no op library in .* slower reference is used"):
+        got = ops.yolo_loss(predictions, targets, grid=grid).loss
+    np.testing.assert_array_equal(got, want)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ops.yolo_loss(predictions, targets, grid=grid)
+    with pytest.raises(ops.LibraryUnavailable, match="no op library"):
+        ops.yolo_loss(predictions, targets, grid=grid, impl="fused")
+
+
+def test_registering_gradients_twice_is_harmless():
+    module = sys.modules["yolov1.ops.yolo_loss"]  # the package exports the function by this name
+    module._register_gradients()
+    module._register_gradients.cache_clear()
+    module._register_gradients()

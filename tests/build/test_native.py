@@ -1,0 +1,52 @@
+"""The native module: its geometry is grid.py's, its record is the one beside it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.ops.loss_cases import GRIDS
+from tests.shared import ROOT
+from yolov1 import kernels
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_grid_header_is_grid_py(name):
+    grid = GRIDS[name]
+    got = kernels._extension().geometry((grid.S, grid.B, grid.C))
+    last = grid.cells - 1
+    assert got == {
+        "cells": grid.cells,
+        "channels": grid.channels,
+        "target_channels": grid.target_channels,
+        "flat_size": grid.flat_size,
+        "target_object_channel": grid.target_object_channel,
+        "target_box_channel": grid.target_box_channels.start,
+        "last_cell_in_cells": tuple(
+            last * grid.channels + block.start
+            for block in (grid.class_channels, grid.confidence_channels, grid.box_channels)
+        ),
+        "last_cell_in_planes": (
+            last * grid.C,
+            grid.cells * grid.C + last * grid.B,
+            grid.cells * (grid.C + grid.B) + last * 4 * grid.B,
+        ),
+    }
+
+
+def test_build_record_is_the_one_beside_the_library():
+    beside = json.loads((ROOT / "yolov1" / "_build_info.json").read_text())
+    assert kernels.build_info() == beside
+
+
+def test_kernels_need_no_tensorflow():
+    code = """
+import sys, numpy as np
+from yolov1 import kernels
+from yolov1.grid import GridSpec
+out = kernels.yolo_loss(np.ones((1, 7, 7, 30)), np.zeros((1, 7, 7, 25)), grid=GridSpec())
+assert out[0] == [0.5 * 98], out[0]
+assert "tensorflow" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -1,0 +1,46 @@
+"""`python -m yolov1.doctor`."""
+
+import subprocess
+import sys
+
+from tests.shared import ROOT
+from yolov1 import doctor
+
+
+def test_a_working_installation_is_all_well():
+    answer = subprocess.run(
+        [sys.executable, "-m", "yolov1.doctor"], capture_output=True, text=True, cwd=ROOT
+    )
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    for part in (
+        "tensorflow:",
+        "built: compiler:",
+        "C++11 1",
+        "op self-test:",
+        "passed",
+        "all well",
+    ):
+        assert part in answer.stdout
+
+
+def test_a_library_for_another_tensorflow_is_a_problem(monkeypatch, capsys):
+    from yolov1 import ops
+
+    def refuse():
+        raise ops.LibraryUnavailable("built for TensorFlow 1.0; rebuild it with: pip ...")
+
+    monkeypatch.setattr(ops._library, "load", refuse)
+    assert doctor.main() == 1
+    printed = capsys.readouterr().out
+    assert "problems found" in printed and "* built for TensorFlow 1.0; rebuild" in printed
+
+
+def test_a_wrong_kernel_is_a_problem(monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "self_test", lambda: 0.25)
+    assert doctor.main() == 1
+    printed = capsys.readouterr().out
+    assert "FAILED, deviation 2.5e-01" in printed and "Use impl='reference'" in printed
+
+
+def test_self_test_compares_something():
+    assert 0 < doctor.self_test() < doctor.TOLERANCE
