@@ -12,7 +12,6 @@ DEBUG = {
     "image_size": 64,
     "epochs": 2,
     "batch_size": 8,
-    "warmup_epochs": 0.5,
     "eval_every": 0,
 }
 

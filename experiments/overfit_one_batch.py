@@ -20,7 +20,6 @@ experiment_flags.define(
         *("model_options", "activations", "S", "B", "image_size", "semantics", "impl"),
         *("semantics_options", "learning_rate", "precision", "seed", "output_dir"),
     ),
-    learning_rate=2e-3,
     output_dir="runs/overfit",
 )
 IMAGES = flags.DEFINE_integer("images", 10, "Images to learn by heart.", lower_bound=1)
@@ -46,6 +45,7 @@ def main(argv):
         schedule="cosine",
         warmup_epochs=min(20.0, steps / 10),
         weight_decay=0.0,
+        ema=0.0,
         eval_every=0,
     )
     run = training.RunDirectory(config.output_dir)

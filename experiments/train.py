@@ -6,8 +6,9 @@
 
 The paper's own recipe:
 
-    python -m experiments.train --dataset=voc:PATH --model=paper --image_size=448 --optimizer=sgd \\
-        --schedule=paper --learning_rate=1e-2 --weight_decay=5e-4 --batch_size=64 --epochs=135
+    python -m experiments.train --dataset=voc:PATH --model=paper --activations=linear \\
+        --image_size=448 --batch_size=64 --epochs=135 --schedule=paper --warmup_epochs=5 \\
+        --optimizer=sgd --learning_rate=1e-2 --weight_decay=5e-4 --clip_norm=0 --ema=0
 """
 
 from experiments import common

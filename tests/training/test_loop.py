@@ -59,7 +59,9 @@ def final_state(output_dir) -> dict:
         tf.train.latest_checkpoint(os.path.join(output_dir, "checkpoints", "last"))
     )
     names = (n for n in reader.get_variable_to_dtype_map() if not n.startswith("_CHECKPOINTABLE"))
-    return {n: reader.get_tensor(n) for n in names if "seconds" not in n and "save_counter" not in n}
+    return {
+        n: reader.get_tensor(n) for n in names if "seconds" not in n and "save_counter" not in n
+    }
 
 
 def assert_same_bits(a: dict, b: dict):
@@ -96,7 +98,9 @@ def test_a_run_writes_everything_and_says_where(whole):
     assert wanted <= set(summary)
     assert [r["epoch"] for r in rows(path)] == ["1", "2", "3", "4"]
     assert [bool(r["map_voc07"]) for r in rows(path)] == [False, True, False, True]
-    terms = [sum(float(r[t]) for t in ("xy", "wh", "object", "no_object", "class")) for r in rows(path)]
+    terms = [
+        sum(float(r[t]) for t in ("xy", "wh", "object", "no_object", "class")) for r in rows(path)
+    ]
     np.testing.assert_allclose([float(r["loss"]) for r in rows(path)], terms, rtol=1e-6)
 
 
@@ -150,7 +154,9 @@ def test_load_run_gives_the_averaged_weights_that_were_measured(whole):
     assert run.classes[0] == "circle" and run.semantics.wh == "predict_sqrt"
     images = np.random.default_rng(0).random((2, 32, 32, 3), np.float32)
     saved = keras.models.load_model(whole[0] / "model.keras")
-    np.testing.assert_array_equal(model.predict(images, verbose=0), saved.predict(images, verbose=0))
+    np.testing.assert_array_equal(
+        model.predict(images, verbose=0), saved.predict(images, verbose=0)
+    )
     with pytest.raises(ValueError, match="'best' or 'last', got 'first'"):
         load_run(whole[0], "first")
 
@@ -159,16 +165,18 @@ def test_mirrored_over_two_devices_equals_one(tmp_path):
     """Two virtual CPUs. Synchronised batch statistics; sums in another order: equal to 1e-4."""
     flags = {"model_options": "width=0.34,synchronized=true", "eval_every": 0, "epochs": 2}
     one = start(tmp_path / "one", **flags)
-    two = start(
-        tmp_path / "two", module="tests.training.two_devices", strategy="mirrored", **flags
-    )
+    two = start(tmp_path / "two", module="tests.training.two_devices", strategy="mirrored", **flags)
     finish(one), finish(two)
     a, b = rows(tmp_path / "one"), rows(tmp_path / "two")
-    np.testing.assert_allclose([float(r["loss"]) for r in a], [float(r["loss"]) for r in b], rtol=1e-4)
+    np.testing.assert_allclose(
+        [float(r["loss"]) for r in a], [float(r["loss"]) for r in b], rtol=1e-4
+    )
     expected, found = final_state(tmp_path / "one"), final_state(tmp_path / "two")
     for name in (n for n in expected if n.startswith("model") and "ATTRIBUTES" in n):
         if expected[name].dtype == np.float32:
-            np.testing.assert_allclose(found[name], expected[name], rtol=5e-3, atol=5e-4, err_msg=name)
+            np.testing.assert_allclose(
+                found[name], expected[name], rtol=5e-3, atol=5e-4, err_msg=name
+            )
 
 
 @pytest.mark.slow
@@ -193,7 +201,9 @@ def test_two_processes_equal_one(tmp_path):
     for process in processes:
         finish(process)
     a, b = rows(tmp_path / "one"), rows(tmp_path / "two")
-    np.testing.assert_allclose([float(r["loss"]) for r in a], [float(r["loss"]) for r in b], rtol=1e-4)
+    np.testing.assert_allclose(
+        [float(r["loss"]) for r in a], [float(r["loss"]) for r in b], rtol=1e-4
+    )
 
 
 def free_ports(count):

@@ -26,6 +26,11 @@ class Progress(tf.Module):
         self.input_seconds = _counter(tf.float64)
         self.best = tf.Variable(-1.0, dtype=tf.float64, trainable=False)
 
+    def end_epoch(self):
+        """Empties the sums of the epoch."""
+        for total in (self.terms, self.steps_in_sum, self.epoch_seconds, self.input_seconds):
+            total.assign(tf.zeros_like(total))
+
 
 def _counter(dtype, shape=()):
     return tf.Variable(

@@ -190,39 +190,56 @@ def _run_epochs(config, state, dataset, grid, batches, epoch_ends, evaluate, cal
         list(callbacks), model=model, epochs=config.epochs, steps=epoch_ends[0]
     )
     hooks.on_train_begin()
-    saved = time.monotonic()
+    clock = CheckpointClock(state.checkpoints, config.checkpoint_minutes)
     done = int(progress.step.numpy())
-    for epoch in range(config.epochs):
-        if epoch_ends[epoch] <= done:
-            continue
-        hooks.on_epoch_begin(epoch)
-        while done < epoch_ends[epoch]:
-            hooks.on_train_batch_begin(done)
-            logs = _one_step(config, state, dataset, step, batches, done)
-            done += 1
-            hooks.on_train_batch_end(done - 1, logs)
-            if time.monotonic() - saved > 60 * config.checkpoint_minutes:
-                state.checkpoints.save_last()
-                saved = time.monotonic()
-        logs = _epoch_logs(config, state)
-        last = epoch + 1 == config.epochs or model.stop_training
-        if evaluate and (last or (config.eval_every and (epoch + 1) % config.eval_every == 0)):
-            with state.averaged_weights():
-                logs |= evaluate(model)
-                if logs[MONITOR] > progress.best.numpy():
-                    progress.best.assign(logs[MONITOR])
-                    state.checkpoints.save_best()
-        hooks.on_epoch_end(epoch, logs)
-        for counter in (progress.terms, progress.epoch_seconds, progress.input_seconds):
-            counter.assign(tf.zeros_like(counter))
-        progress.steps_in_sum.assign(0)
-        # The row of metrics.csv comes before the checkpoint: a kill between the two repeats the
-        # epoch and writes the same row again.
+    try:
+        for epoch in range(config.epochs):
+            if epoch_ends[epoch] <= done:
+                continue
+            hooks.on_epoch_begin(epoch)
+            while done < epoch_ends[epoch]:
+                hooks.on_train_batch_begin(done)
+                logs = _one_step(config, state, dataset, step, batches, done)
+                done += 1
+                hooks.on_train_batch_end(done - 1, logs)
+                # Not after the epoch's last step: its row of metrics.csv is not written yet.
+                if done < epoch_ends[epoch]:
+                    clock.save_if_due()
+            last = epoch + 1 == config.epochs or model.stop_training
+            logs = _epoch_logs(config, state)
+            if evaluate and (last or (config.eval_every and (epoch + 1) % config.eval_every == 0)):
+                logs |= _evaluate(state, evaluate)
+            hooks.on_epoch_end(epoch, logs)
+            progress.end_epoch()
+            clock.save_if_due(always=last or model.stop_training)
+            if model.stop_training:
+                break
+    except KeyboardInterrupt:
         state.checkpoints.save_last()
-        saved = time.monotonic()
-        if model.stop_training:
-            break
+        raise
     hooks.on_train_end()
+
+
+class CheckpointClock:
+    """Saves when enough time has passed since it last did."""
+
+    def __init__(self, checkpoints, minutes: float):
+        self.checkpoints, self.seconds, self.saved = checkpoints, 60 * minutes, time.monotonic()
+
+    def save_if_due(self, always=False):
+        if always or time.monotonic() - self.saved > self.seconds:
+            self.checkpoints.save_last()
+            self.saved = time.monotonic()
+
+
+def _evaluate(state, evaluate) -> dict:
+    """Measures the averaged weights, and keeps them where they are the best so far."""
+    with state.averaged_weights() as model:
+        measured = evaluate(model)
+        if measured[MONITOR] > state.progress.best.numpy():
+            state.progress.best.assign(measured[MONITOR])
+            state.checkpoints.save_best()
+    return measured
 
 
 def _one_step(config, state, dataset, step, batches, number) -> dict:
