@@ -1,0 +1,72 @@
+"""Measures a trained run on a data set: average precision, curves, kinds of error, pictures.
+
+    python -m experiments.evaluate --checkpoint=runs/shapes
+    python -m experiments.evaluate --checkpoint=runs/mine --dataset=voc:PATH --eval_split=test
+
+Without `--dataset` and `--eval_split` it measures what the run itself was measured on. Writes
+summary.json, evaluation.json, plots/ and pictures/ to `--output_dir`.
+"""
+
+import dataclasses
+import time
+from pathlib import Path
+
+from absl import app, flags
+
+from experiments import common
+from experiments import flags as experiment_flags
+from yolov1 import training
+from yolov1.evaluation import plots
+
+CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Run directory.", required=True)
+WHICH = flags.DEFINE_enum(
+    "which", "last", ("last", "best"), "Weights: the last ones, or those with the best mAP."
+)
+DATASET = flags.DEFINE_string("dataset", "", "As in training; empty: the run's own.")
+EVAL_SPLIT = flags.DEFINE_string("eval_split", "", "Split; empty: the run's own.")
+PICTURES = flags.DEFINE_integer("pictures", common.PICTURES, "Pictures to draw.", lower_bound=0)
+OUTPUT_DIR = flags.DEFINE_string("output_dir", "", "Default: the folder evaluate/ of the run.")
+experiment_flags.define(names=("bad_examples", "batch_size"), batch_size=32)
+
+DEBUG_IMAGES = 32
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"evaluate: unknown argument {argv[1]!r}.")
+    start = time.perf_counter()
+    values = flags.FLAGS
+    model, run = training.load_run(CHECKPOINT.value, WHICH.value)
+    config = dataclasses.replace(
+        run.config,
+        dataset=DATASET.value or run.config.dataset,
+        eval_split=EVAL_SPLIT.value or run.config.eval_split,
+        bad_examples=values.bad_examples,
+    )
+    dataset = common.open_split(config, config.eval_split, classes=run.classes)
+    if values.debug:
+        dataset = dataset[:DEBUG_IMAGES]
+    output = Path(OUTPUT_DIR.value or Path(CHECKPOINT.value) / "evaluate")
+    output.mkdir(parents=True, exist_ok=True)
+
+    evaluator = common.Evaluator(model, dataset, run.grid, run.semantics, values.batch_size)
+    measured = evaluator()
+    evaluator.write_pictures(output / "pictures", PICTURES.value)
+    plots.write(measured, output / "plots")
+    summary = common.write_evaluation(
+        output,
+        measured,
+        detection_seconds=measured["seconds"],
+        seconds=time.perf_counter() - start,
+        checkpoint=str(CHECKPOINT.value),
+        which=WHICH.value,
+        dataset=config.dataset,
+        split=config.eval_split,
+        skipped=dataset.skipped,
+    )
+    common.print_evaluation(summary)
+    print(f"{summary['images_per_second']:.1f} images/s; written to {output}")
+
+
+if __name__ == "__main__":
+    app.run(main)

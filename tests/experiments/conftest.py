@@ -1,0 +1,60 @@
+"""A run directory with a network of known answers, for the experiments that read one."""
+
+import pytest
+
+from tests.shared import ROOT
+
+
+@pytest.fixture(scope="session")
+def known_run(tmp_path_factory):
+    """A run on `shapes` whose network sees the same four things in every image.
+
+    Each cell of its 2 x 2 grid holds, whatever the image, one circle that fills the cell's middle
+    quarter, with a score of 0.8.
+    """
+    import tensorflow as tf
+
+    from yolov1 import data, training
+    from yolov1.training.checkpoints import build_model
+
+    config = training.TrainConfig(
+        dataset="shapes:count=8",
+        **{"S": 2, "B": 1, "image_size": 32, "ema": 0.0},
+        **{"model": "laptop", "activations": "linear", "semantics": "paper"},
+    )
+    classes = data.open("shapes:count=1").classes
+    run = training.RunDirectory(tmp_path_factory.mktemp("runs") / "known")
+    run.create(resume=False)
+    grid = config.grid(len(classes))
+    run.write_config(config, grid, classes)
+    model = build_model(config, grid)
+    head = [layer for layer in model.layers if layer.get_weights()][-1]
+    kernel, bias = head.get_weights()
+    outputs = [0.0] * len(classes) + [0.8, 0.5, 0.5, 0.5, 0.5]
+    outputs[classes.index("circle")] = 1.0
+    assert len(bias) == len(outputs)
+    head.set_weights([kernel * 0, bias * 0 + outputs])
+    tf.train.CheckpointManager(
+        tf.train.Checkpoint(model=model), str(run / "checkpoints" / "last"), max_to_keep=1
+    ).save()
+    return run.path
+
+
+@pytest.fixture(scope="session")
+def run_experiment():
+    """Runs ``python -m experiments.NAME ARGUMENTS`` to its end."""
+    import os
+    import subprocess
+    import sys
+
+    def run(name, *arguments):
+        return subprocess.run(
+            [sys.executable, "-m", f"experiments.{name}", *map(str, arguments)],
+            cwd=ROOT,
+            env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return run

@@ -1,0 +1,77 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+CELLS = [(0.125, 0.125), (0.625, 0.125), (0.125, 0.625), (0.625, 0.625)]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Three pictures in two folders, and two files that are none."""
+    folder = tmp_path_factory.mktemp("pictures")
+    (folder / "more").mkdir()
+    rng = np.random.default_rng(0)
+    for name, (height, width) in {
+        "a.jpg": (80, 120),
+        "b.png": (300, 200),
+        "more/a.jpg": (32, 32),
+    }.items():
+        pixels = rng.integers(0, 256, (height, width, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+    (folder / "cut.jpg").write_bytes((folder / "a.jpg").read_bytes()[:700])
+    (folder / "text.png").write_text("no picture")
+    (folder / "notes.txt").write_text("not looked at")
+    return folder
+
+
+def boxes_of(row):
+    return sorted(d["box_xyxy"][::-1] for d in row["detections"])
+
+
+def test_a_folder(known_run, pictures, run_experiment, tmp_path):
+    result = run_experiment(
+        "detect", f"--checkpoint={known_run}", f"--images={pictures}", f"--output_dir={tmp_path}"
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    found = json.loads((tmp_path / "detections.json").read_text())
+    sizes = {(row["height"], row["width"]) for row in found["images"]}
+    assert sizes == {(80, 120), (300, 200), (32, 32)}
+    for row in found["images"]:
+        assert [d["class"] for d in row["detections"]] == ["circle"] * 4
+        assert [d["score"] for d in row["detections"]] == pytest.approx([0.8] * 4, abs=1e-5)
+        h, w = row["height"], row["width"]
+        want = [[x * w, y * h, (x + 0.25) * w, (y + 0.25) * h] for x, y in CELLS]
+        np.testing.assert_allclose(boxes_of(row), sorted(b[::-1] for b in want), atol=1e-2)
+        with Image.open(tmp_path / row["picture"]) as picture:
+            assert min(picture.size) == max(240, min(h, w))
+    # What cannot be read is named, with the reason, and does not stop the others.
+    assert sorted(entry["file"].split("/")[-1] for entry in found["unreadable"]) == [
+        "cut.jpg",
+        "text.png",
+    ]
+    assert "cannot be read" in result.stdout and "text.png is not an image" in result.stdout
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["images"], summary["detections"], summary["unreadable"]) == (3, 12, 2)
+    assert summary["images_per_second"] > 0 and "4 circle" in result.stdout
+
+
+def test_a_pattern_a_threshold_and_the_debug_size(known_run, pictures, run_experiment):
+    result = run_experiment(
+        "detect",
+        f"--checkpoint={known_run}",
+        f"--images={pictures}/*.jpg",
+        "--score_threshold=0.9",
+        "--debug",
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    found = json.loads((known_run / "detect" / "detections.json").read_text())
+    assert [row["detections"] for row in found["images"]] == [[]]
+    assert len(found["unreadable"]) == 1 and "nothing found" in result.stdout
+
+
+def test_what_does_not_exist_is_named(known_run, pictures, run_experiment, tmp_path):
+    result = run_experiment("detect", f"--checkpoint={known_run}", f"--images={tmp_path}/*.jpg")
+    assert result.returncode != 0
+    assert "no such file, no folder with pictures" in result.stdout + result.stderr

@@ -1,0 +1,54 @@
+import json
+
+import pytest
+
+from tests.data.folders import write_voc
+
+SIZE = (64, 64)
+CLASSES = ("circle", "square", "triangle", "star", "cross", "ring")
+# Of 64 x 64 pixels: where the network sees them.
+CIRCLES = [("circle", (x, y, x + 16, y + 16), False) for x in (8, 40) for y in (8, 40)]
+
+
+def test_the_split_of_the_run(known_run, run_experiment, tmp_path):
+    result = run_experiment(
+        "evaluate", f"--checkpoint={known_run}", f"--output_dir={tmp_path}", "--debug"
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert {"map_voc07", "map_area", "map_coco", "ap_per_class"} <= set(summary)
+    assert summary["seconds"] > 0 and summary["images_per_second"] > 0
+    assert summary["images"] <= 32 and summary["dataset"] == "shapes:count=8"
+    evaluation = json.loads((tmp_path / "evaluation.json").read_text())
+    assert evaluation["classes"]["circle"]["detections"] == 4 * summary["images"]
+    assert evaluation["map_voc07"] == summary["map_voc07"]
+    assert {path.name for path in (tmp_path / "plots").iterdir()} == {
+        "precision_recall.png",
+        "average_precision.png",
+        "errors.png",
+    }
+    assert 0 < len(list((tmp_path / "pictures").iterdir())) <= 12
+
+
+def test_another_data_set(known_run, run_experiment, tmp_path):
+    """Two images of four circles where the network sees them, and a class that it never sees."""
+    star = ("star", (0, 0, 20, 20), False)
+    annotations = {"a": CIRCLES, "b": [*CIRCLES, star], "c": "<annotation>"}
+    root = write_voc(tmp_path / "voc", annotations, CLASSES, SIZE, split="test")
+    arguments = [f"--checkpoint={known_run}", f"--dataset=voc:{root}", "--bad_examples=skip"]
+    result = run_experiment("evaluate", *arguments, "--pictures=1")
+    assert result.returncode == 0, result.stderr[-2000:]
+    output = known_run / "evaluate"
+    summary = json.loads((output / "summary.json").read_text())
+    assert summary["ap_per_class"]["circle"] == pytest.approx(1)
+    assert summary["ap_per_class"]["star"] == 0
+    assert summary["ap_per_class"]["ring"] is None
+    assert summary["map_voc07"] == pytest.approx(0.5)
+    assert [reason for _, reason in summary["skipped"]] and "c.xml" in summary["skipped"][0][0]
+    assert len(list((output / "pictures").iterdir())) == 1
+
+
+def test_a_folder_without_a_run_is_named(run_experiment, tmp_path):
+    result = run_experiment("evaluate", f"--checkpoint={tmp_path}")
+    assert result.returncode != 0
+    assert "holds no run" in result.stderr
