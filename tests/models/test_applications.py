@@ -66,6 +66,22 @@ def test_a_fine_grid_stands_on_an_earlier_layer(S, side):
     assert model.output_shape == (None, S, S, 6)
 
 
+@pytest.mark.parametrize(
+    "application, S, layer",
+    [
+        ("MobileNetV2", 14, "block_13_expand_relu"),
+        ("ResNet50", 7, "conv5_block3_out"),
+        ("ResNet50", 14, "conv4_block6_out"),
+        ("VGG16", 14, "block5_conv3"),
+        ("InceptionV3", 7, "mixed7"),  # 12 x 12; later ones of this size are single branches
+    ],
+)
+def test_where_a_head_stands(application, S, layer):
+    with keras.StatelessScope(initialize_variables=False):  # shapes are enough
+        model = models.build(f"applications:{application}", grid=GridSpec(S=S, image_size=224))
+    assert model.get_layer("backbone").operations[-1].name == layer
+
+
 def test_round_trip_through_a_file(mobilenet, tmp_path):
     mobilenet.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")

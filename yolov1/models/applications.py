@@ -61,7 +61,7 @@ def build_application(
             file made for the backbone without its top.
         trainable: False freezes the backbone, with its batch statistics.
         layer: the backbone's layer to stand on; None takes the last one whose map is at least
-            S x S, so that a fine grid is not blown up from a coarse map.
+            S x S and that no branch goes around: a fine grid is not blown up from a coarse map.
         filters: of the convolution in front of the head.
         dropout: of the features before the head.
         activations, prior: of the head, see `heads.conv_head`.
@@ -116,14 +116,19 @@ def _download(application, weights, input_shape):
 def _features(base, grid, name):
     """The part of `base` that ends in the named layer, or in the last one not below S x S."""
     layers = {  # not those that only prepare an image or pad a map
-        layer.name: layer.output
-        for layer in base.layers
-        if len(layer.output.shape) == 4
-        and layer.output.shape[-1] > 3
-        and not isinstance(layer, keras.layers.ZeroPadding2D)
+        op.name: op.output
+        for op in base.operations  # ConvNeXt adds with a bare operation, which is no layer
+        if len(op.output.shape) == 4
+        and op.output.shape[-1] > 3
+        and not isinstance(op, keras.layers.ZeroPadding2D)
     }
     if name is None:
-        fine = [key for key, output in layers.items() if min(output.shape[1:3]) >= grid.S]
+        necks = _necks(base)
+        fine = [
+            key
+            for key, output in layers.items()
+            if key in necks and min(output.shape[1:3]) >= grid.S
+        ]
         if not fine:
             side = max(min(output.shape[1:3]) for output in layers.values())
             raise ValueError(
@@ -137,3 +142,15 @@ def _features(base, grid, name):
             f"its last ones are {', '.join(list(layers)[-8:])}."
         )
     return keras.Model(base.input, layers[name], name="backbone")
+
+
+def _necks(base) -> set[str]:
+    """Names of the layers that every path through the network passes, with no branch around."""
+    position = {id(op.output): k for k, op in enumerate(base.operations)}
+    necks, reach = set(), len(position)  # the earliest output that a later operation reads
+    for k, op in reversed(list(enumerate(base.operations))):
+        if reach >= k:
+            necks.add(op.name)
+        for tensor in keras.tree.flatten(op.input) if k else ():
+            reach = min(reach, position[id(tensor)])
+    return necks
