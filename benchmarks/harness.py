@@ -1,0 +1,112 @@
+"""Timing for the benchmarks: interleaved, warmed up, medians with quantiles, rows for a CSV file.
+
+Variants of one question are run in turn, round after round, so that a machine that gets busy or
+warm slows all of them alike. Quote ratios from one run, not times from two.
+"""
+
+import csv
+import datetime
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def measure(
+    variants: dict[str, Callable[[], object]], *, repeats: int = 50, warm_up: int = 5
+) -> dict[str, np.ndarray]:
+    """Seconds of each call, ``{variant: [repeats]}``.
+
+    Args:
+        variants: functions that return when their work is done, results included.
+        repeats: rounds; a round calls every variant once, in an order that turns with the rounds.
+        warm_up: rounds before that are not counted (tracing, caches, clocks).
+    """
+    names = list(variants)
+    seconds = {name: np.empty(repeats) for name in names}
+    for turn in range(-warm_up, repeats):
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            start = time.perf_counter()
+            variants[name]()
+            elapsed = time.perf_counter() - start
+            if turn >= 0:
+                seconds[name][turn] = elapsed
+    return seconds
+
+
+def summary(seconds: np.ndarray) -> dict[str, float | int]:
+    """Median and the 20 % and 80 % quantiles, in microseconds."""
+    low, median, high = np.quantile(seconds, (0.2, 0.5, 0.8)) * 1e6
+    return {
+        "median_us": round(median, 1),
+        "q20_us": round(low, 1),
+        "q80_us": round(high, 1),
+        "repeats": len(seconds),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.machine()
+
+
+def revision() -> str:
+    """The git revision of the sources, "-dirty" where they differ from it."""
+    answer = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    return answer.stdout.strip() or "unknown"
+
+
+def environment() -> dict[str, str | int]:
+    """Where a row was measured: its last columns."""
+    return {
+        "device": _processor(),
+        "cpus": os.cpu_count(),
+        # Other programs' share of the machine; far above 1 a CPU, only ratios mean anything.
+        "load": round(os.getloadavg()[0], 1),
+        "python": platform.python_version(),
+        "tensorflow": metadata.version("tensorflow"),
+        "numpy": metadata.version("numpy"),
+        "revision": revision(),
+        "date": datetime.date.today().isoformat(),
+    }
+
+
+def write_rows(path: Path, rows: Iterable[dict]) -> None:
+    """Adds rows, all with the same columns, to a CSV file; writes the header where it is new.
+
+    Raises:
+        ValueError: the file has other columns.
+    """
+    rows = list(rows)
+    columns = list(rows[0])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = not path.exists() or path.stat().st_size == 0
+    if not new:
+        with path.open(newline="") as file:
+            header = next(csv.reader(file))
+        if header != columns:
+            raise ValueError(
+                f"{path} has the columns {header}, expected {columns}: give another --output."
+            )
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        if new:
+            writer.writeheader()
+        writer.writerows(rows)
