@@ -74,8 +74,7 @@ def test_the_mean_is_over_classes():
 
 
 def test_own_groups():
-    objects, found = truth([UNIT], [3]), detections([UNIT], labels=[2])
-    objects = truth([UNIT, [8, 8, 9, 9]], [3, 2])
+    objects, found = truth([UNIT, [8, 8, 9, 9]], [3, 2]), detections([UNIT], labels=[2])
     shares, _ = error_analysis([found], [objects], classes=CLASSES, similar=[("car", "bottle")])
     assert shares["similar"] == 1
     shares, _ = error_analysis([found], [objects], classes=CLASSES, similar=())

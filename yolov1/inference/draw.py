@@ -49,11 +49,12 @@ def draw(image, boxes, classes, *, score_threshold=0.0, min_side=0, truth=None):
     for i in shown:
         corners, label = rows[i]
         canvas.rectangle(corners, outline=class_colour(label), width=thickness)
-    for i in shown:
+    taken = []
+    for i in reversed(shown):
         corners, label = rows[i]
         name = classes[label] if label < len(classes) else f"class {label}"
         text = name if scores is None else f"{name} {scores[i]:.2f}"
-        _label(canvas, picture.size, corners, text, class_colour(label), font)
+        taken.append(_label(canvas, picture.size, corners, text, class_colour(label), font, taken))
     return np.asarray(picture)
 
 
@@ -92,14 +93,26 @@ def _corners_px(boxes, size):
     return [tuple(row) for row in corners.round().tolist()]
 
 
-def _label(canvas, size, corners, text, colour, font):
-    """Writes on a filled rectangle above the box, or inside where there is no room above."""
+def _label(canvas, size, corners, text, colour, font, taken):
+    """Writes on a filled rectangle, which it returns: above the box, or else below or inside it,
+    where it hides the least of the labels before it."""
     left, top, right, bottom = canvas.textbbox((0, 0), text, font=font)
     width, height = right - left + 4, bottom - top + 4
-    x = max(0, min(corners[0], size[0] - width))
-    y = corners[1] - height
-    y = max(0, min(corners[1] if y < 0 else y, size[1] - height))
-    canvas.rectangle((x, y, x + width - 1, y + height - 1), fill=colour)
+    x0, y0, x1, y1 = corners
+    places = [(x0, y0 - height), (x0, y1), (x0, y0), (x1 - width, y1 - height)]
+    inside = [(x, y) for x, y in places if 0 <= y <= size[1] - height] or places[2:3]
+    rectangles = []
+    for x, y in inside:
+        x, y = max(0, min(x, size[0] - width)), max(0, min(y, size[1] - height))
+        rectangles.append((x, y, x + width, y + height))
+    best = min(rectangles, key=lambda mine: sum(_common(mine, other) for other in taken))
+    canvas.rectangle((*best[:2], best[2] - 1, best[3] - 1), fill=colour)
     light = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 140
     ink = (0, 0, 0) if light else (255, 255, 255)
-    canvas.text((x + 2 - left, y + 2 - top), text, fill=ink, font=font)
+    canvas.text((best[0] + 2 - left, best[1] + 2 - top), text, fill=ink, font=font)
+    return best
+
+
+def _common(a, b):
+    """Pixels that two rectangles share."""
+    return max(min(a[2], b[2]) - max(a[0], b[0]), 0) * max(min(a[3], b[3]) - max(a[1], b[1]), 0)
