@@ -3,16 +3,16 @@
     python -m benchmarks.bench_input_pipeline
 
 Makes photo-like JPEG files of 500 x 375 and about 65 KB, and measures images per second at 448
-pixels, every way in turn, round after round, so that a busy machine slows them all alike. A round
-starts from nothing and ends with its last batch. The posts' way is a Keras Sequence that reads,
-resizes and divides by 255 in Python, without augmentation; "workers" gives it the four threads
-that the post's `fit_generator` asks for. Rows go to ``results/input_pipeline.csv``.
+pixels, every way in turn, round after round, so that a busy machine slows them all alike; ratios
+are taken within a round. A round starts from nothing and ends with its last batch. The posts' way
+is a Keras Sequence that reads, resizes and divides by 255 in Python, without augmentation;
+"workers" gives it the four threads that the post's `fit_generator` asks for. Rows go to
+``results/input_pipeline.csv``.
 """
 
 import csv
 import datetime
 import os
-import platform
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -133,23 +133,33 @@ def ways(dataset, batch_size):
 
 
 def measure(folder, images, rounds, batch_size):
-    """[{way, images_per_second, p20, p80}] over interleaved rounds."""
+    """(rows, mean bytes of a file); a row has the speed, the CPU time and the ratio of one way."""
     images -= images % batch_size
     sizes = write_photos(folder, images)
     dataset = data.open(f"voc:{folder}")
     table = ways(dataset, batch_size)
-    speeds = {name: [] for name in table}
+    wall = {name: [] for name in table}
+    cpu = {name: [] for name in table}
     for turn in range(rounds + 1):
         for name, run in table.items():
-            start = time.perf_counter()
+            clocks = time.perf_counter(), time.process_time()
             run()
             if turn:  # the first round warms up
-                speeds[name].append(images / (time.perf_counter() - start))
+                wall[name].append(time.perf_counter() - clocks[0])
+                cpu[name].append(time.process_time() - clocks[1])
+    # The faster of the two libraries in each round, on one thread.
+    base = np.minimum(wall["posts_cv2"], wall["posts_pil"])
     rows = []
-    for name, values in speeds.items():
-        p20, median, p80 = np.quantile(values, (0.2, 0.5, 0.8))
-        row = {"way": name, "images_per_second": median, "p20": p20, "p80": p80}
-        rows.append({k: v if k == "way" else round(float(v), 1) for k, v in row.items()})
+    for name in table:
+        p20, median, p80 = np.quantile(images / np.array(wall[name]), (0.2, 0.5, 0.8))
+        row = {
+            "images_per_second": median,
+            "p20": p20,
+            "p80": p80,
+            "cpu_ms_per_image": np.median(cpu[name]) / images * 1000,
+            "against_posts": np.median(base / np.array(wall[name])),
+        }
+        rows.append({"way": name} | {key: round(float(v), 2) for key, v in row.items()})
     return rows, float(np.mean(sizes))
 
 
@@ -164,14 +174,15 @@ def main(_):
         "date": datetime.date.today().isoformat(),
         "tensorflow": tf.__version__,
         "cpu_cores": os.cpu_count(),
-        "machine": platform.machine(),
+        "load_of_machine": round(os.getloadavg()[0], 1),  # above the cores: others were at work
         "image": f"{WIDTH}x{HEIGHT} JPEG, {mean_bytes / 1000:.0f} KB",
         "batch_size": f.batch_size,
     }
-    base = max(r["images_per_second"] for r in rows if r["way"] in ("posts_cv2", "posts_pil"))
     for row in rows:
-        row["against_posts"] = round(row["images_per_second"] / base, 2)
-        print("{way:20} {images_per_second:8} images/s  {against_posts:5} x".format(**row))
+        print(
+            "{way:20}{images_per_second:8.0f} images/s {cpu_ms_per_image:8.2f} ms CPU an image "
+            "{against_posts:8.2f} x the posts' way".format(**row)
+        )
     Path(f.output).parent.mkdir(parents=True, exist_ok=True)
     with open(f.output, "w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=[*rows[0], *common])

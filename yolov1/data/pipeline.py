@@ -12,6 +12,8 @@ registers XLA kernels before the first batch is drawn: TensorFlow takes no more 
 first XLA compilation.)
 """
 
+import os
+
 import numpy as np
 import tensorflow as tf
 
@@ -33,7 +35,7 @@ def training_batches(
     shard=(0, 1),
     cache=True,
     difficult=False,
-    num_parallel_calls=tf.data.AUTOTUNE,
+    num_parallel_calls=None,
 ):
     """Shuffled, augmented and encoded batches.
 
@@ -51,6 +53,8 @@ def training_batches(
             (`table.CACHE_BYTES`); an integer is another limit in bytes; False decodes anew. Cached
             and uncached JPEG differ by the chroma of a window's outermost pixels, nothing else.
         difficult: train on boxes marked difficult too (the published systems leave them out).
+        num_parallel_calls: images in work at a time; None: as many as there are cores. (AUTOTUNE
+            begins with one, and takes longer than a short run to find the others.)
 
     Returns:
         `tf.data.Dataset` of (images float32 ``[B / W, H, W, 3]`` in [0, 1], targets float32
@@ -91,14 +95,14 @@ def training_batches(
     last = np.iinfo(np.int64).max if steps is None else (start_step + steps) * local
     batches = (
         tf.data.Dataset.range(start_step * local, last)
-        .map(image_at, num_parallel_calls=num_parallel_calls, deterministic=True)
+        .map(image_at, num_parallel_calls or os.cpu_count(), deterministic=True)
         .batch(local, drop_remainder=True)
-        .map(finish, num_parallel_calls=num_parallel_calls, deterministic=True)
+        .map(finish, num_parallel_calls=2, deterministic=True)
     )
     return _with_options(batches)
 
 
-def evaluation_batches(dataset, grid, batch_size, *, num_parallel_calls=tf.data.AUTOTUNE):
+def evaluation_batches(dataset, grid, batch_size, *, num_parallel_calls=None):
     """All images in order, stretched to the network's input; the last batch may be short.
 
     Returns:
@@ -109,7 +113,11 @@ def evaluation_batches(dataset, grid, batch_size, *, num_parallel_calls=tf.data.
     whole = Draw(tf.constant([0.0, 0.0, 1.0, 1.0]), *map(tf.constant, [False] * 3), None)
     batches = (
         tf.data.Dataset.range(len(dataset))
-        .map(lambda i: (table.view(i, whole)[0], i), num_parallel_calls, deterministic=True)
+        .map(
+            lambda i: (table.view(i, whole)[0], i),
+            num_parallel_calls or os.cpu_count(),
+            deterministic=True,
+        )
         .batch(batch_size)
         .map(lambda pixels, indices: (_unit(pixels), indices))
     )

@@ -4,6 +4,8 @@ An image that is larger than the network's input by a factor of 2, 4 or 8 is dec
 to that fraction first: faster, and free of the aliasing of a plain bilinear resize.
 """
 
+import os
+
 import numpy as np
 import tensorflow as tf
 
@@ -66,7 +68,7 @@ class ImageTable:
         offsets = np.concatenate([[0], np.cumsum(shrunk.prod(axis=1) * 3)])
         pixels = np.empty(offsets[-1], np.uint8)
         decoded = tf.data.Dataset.range(len(shrunk)).map(
-            self._whole, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+            self._whole, num_parallel_calls=os.cpu_count(), deterministic=True
         )
         for k, image in enumerate(decoded.prefetch(4)):
             pixels[offsets[k] : offsets[k + 1]] = image.numpy().reshape(-1)
