@@ -24,12 +24,12 @@ def small_model(seed=0):
     )
 
 
-def fit(impl, **kwargs):
+def fit(impl, jit_compile=False, **kwargs):
     images = np.random.default_rng(0).normal(size=(12, 8)).astype(np.float32)
     _, targets = random_case(GRID, 12, 0.5)
     model = small_model()
     loss = YoloLoss(grid=GRID, impl=impl)
-    model.compile(keras.optimizers.Adam(0.02), loss, jit_compile=False)
+    model.compile(keras.optimizers.Adam(0.02), loss, jit_compile=jit_compile)
     history = model.fit(images, targets, batch_size=4, epochs=4, verbose=0, shuffle=False, **kwargs)
     return model, history.history["loss"], (images, targets)
 
@@ -41,6 +41,10 @@ def test_fit_lowers_the_loss_and_both_implementations_train_alike():
     assert fused.evaluate(*data, verbose=0) == pytest.approx(
         reference.evaluate(*data, verbose=0), rel=1e-4
     )
+
+
+def test_auto_trains_under_xla_as_keras_does_by_default_on_a_gpu():
+    np.testing.assert_allclose(fit("auto", jit_compile=True)[1], fit("fused")[1], rtol=1e-4)
 
 
 def test_reported_loss_is_the_mean_over_images():

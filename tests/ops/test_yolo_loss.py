@@ -201,14 +201,21 @@ def test_forward_only_gives_the_same_loss_and_computes_no_gradient():
     full = kernels.yolo_loss(predictions, targets, grid=grid)
     assert loss.tobytes() == full[0].tobytes() and terms.tobytes() == full[1].tobytes()
 
-    @tf.function
     def evaluate(p):
         return ops.yolo_loss(p, targets, grid=grid, impl="fused").loss
 
-    graph = evaluate.get_concrete_function(tf.TensorSpec(predictions.shape)).graph
-    (op,) = [op for op in graph.get_operations() if op.type == "Yolov1>YoloLoss"]
-    assert not op.get_attr("compute_gradient")
-    np.testing.assert_array_equal(evaluate(predictions), loss)
+    def train(p):
+        with tf.GradientTape() as tape:
+            tape.watch(p)
+            loss = evaluate(p)
+        return tape.gradient(loss, p)
+
+    for function, wanted in ((evaluate, False), (train, True)):
+        spec = tf.TensorSpec(predictions.shape)
+        graph = tf.function(function).get_concrete_function(spec).graph
+        (op,) = [op for op in graph.get_operations() if op.type == "Yolov1>YoloLoss"]
+        assert op.get_attr("compute_gradient") == wanted
+    np.testing.assert_array_equal(tf.function(evaluate)(predictions), loss)
 
 
 @pytest.mark.parametrize("impl", IMPLS)
