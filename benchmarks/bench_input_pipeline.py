@@ -10,9 +10,6 @@ is a Keras Sequence that reads, resizes and divides by 255 in Python, without au
 ``results/input_pipeline.csv``.
 """
 
-import csv
-import datetime
-import os
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -23,16 +20,18 @@ import numpy as np
 from absl import app, flags
 from PIL import Image
 
+from benchmarks import harness
 from yolov1 import data
 from yolov1.grid import GridSpec
 
-RESULTS = Path(__file__).resolve().parent / "results" / "input_pipeline.csv"
 WIDTH, HEIGHT, FILE_BYTES = 500, 375, 65_000
 GRID = GridSpec()
 flags.DEFINE_integer("images", 192, "Images of a round.")
 flags.DEFINE_integer("rounds", 7, "Rounds; the median counts.")
 flags.DEFINE_integer("batch_size", 16, "Images of a batch.")
-flags.DEFINE_string("output", str(RESULTS), "CSV file that gets the rows.")
+flags.DEFINE_string(
+    "output", str(harness.RESULTS / "input_pipeline.csv"), "CSV file that the rows are added to."
+)
 
 
 def make_photo(rng):
@@ -132,63 +131,64 @@ def ways(dataset, batch_size):
     }
 
 
+def with_cpu_clock(run, seconds):
+    """`run`, with the CPU time of each call (all threads) added to a list."""
+
+    def clocked():
+        start = time.process_time()
+        run()
+        seconds.append(time.process_time() - start)
+
+    return clocked
+
+
 def measure(folder, images, rounds, batch_size):
-    """(rows, mean bytes of a file); a row has the speed, the CPU time and the ratio of one way."""
+    """A row for each way: speed, CPU time, and the ratio to the posts' way."""
     images -= images % batch_size
-    sizes = write_photos(folder, images)
-    dataset = data.open(f"voc:{folder}")
-    table = ways(dataset, batch_size)
-    wall = {name: [] for name in table}
+    file_bytes = np.mean(write_photos(folder, images))
+    table = ways(data.open(f"voc:{folder}"), batch_size)
     cpu = {name: [] for name in table}
-    for turn in range(rounds + 1):
-        for name, run in table.items():
-            clocks = time.perf_counter(), time.process_time()
-            run()
-            if turn:  # the first round warms up
-                wall[name].append(time.perf_counter() - clocks[0])
-                cpu[name].append(time.process_time() - clocks[1])
+    clocked = {name: with_cpu_clock(run, cpu[name]) for name, run in table.items()}
+    wall = harness.measure(clocked, repeats=rounds, warm_up=1)
     # The faster of the two libraries in each round, on one thread.
-    base = np.minimum(wall["posts_cv2"], wall["posts_pil"])
+    posts = np.minimum(wall["posts_cv2"], wall["posts_pil"])
+    environment = harness.environment()
     rows = []
-    for name in table:
-        p20, median, p80 = np.quantile(images / np.array(wall[name]), (0.2, 0.5, 0.8))
-        row = {
+    for name, seconds in wall.items():
+        q20, median, q80 = np.quantile(images / seconds, (0.2, 0.5, 0.8))
+        numbers = {
             "images_per_second": median,
-            "p20": p20,
-            "p80": p80,
-            "cpu_ms_per_image": np.median(cpu[name]) / images * 1000,
-            "against_posts": np.median(base / np.array(wall[name])),
+            "q20": q20,
+            "q80": q80,
+            "repeats": rounds,
+            "cpu_ms_per_image": np.median(cpu[name][1:]) / images * 1000,
+            "against_posts": np.median(posts / seconds),
         }
-        rows.append({"way": name} | {key: round(float(v), 2) for key, v in row.items()})
-    return rows, float(np.mean(sizes))
+        rows.append(
+            {
+                "benchmark": "input_pipeline",
+                "variant": name,
+                **{key: round(float(value), 2) for key, value in numbers.items()},
+                "image": f"{WIDTH}x{HEIGHT} JPEG {file_bytes / 1000:.0f} KB",
+                "image_size": GRID.image_size,
+                "batch_size": batch_size,
+                **environment,
+            }
+        )
+    return rows
 
 
-def main(_):
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+def main(argv):
+    del argv
     f = flags.FLAGS
     with tempfile.TemporaryDirectory() as folder:
-        rows, mean_bytes = measure(Path(folder), f.images, f.rounds, f.batch_size)
-    import tensorflow as tf
-
-    common = {
-        "date": datetime.date.today().isoformat(),
-        "tensorflow": tf.__version__,
-        "cpu_cores": os.cpu_count(),
-        "load_of_machine": round(os.getloadavg()[0], 1),  # above the cores: others were at work
-        "image": f"{WIDTH}x{HEIGHT} JPEG, {mean_bytes / 1000:.0f} KB",
-        "batch_size": f.batch_size,
-    }
+        rows = measure(Path(folder), f.images, f.rounds, f.batch_size)
     for row in rows:
         print(
-            "{way:20}{images_per_second:8.0f} images/s {cpu_ms_per_image:8.2f} ms CPU an image "
+            "{variant:20}{images_per_second:8.0f} images/s{cpu_ms_per_image:8.2f} ms CPU an image"
             "{against_posts:8.2f} x the posts' way".format(**row)
         )
-    Path(f.output).parent.mkdir(parents=True, exist_ok=True)
-    with open(f.output, "w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=[*rows[0], *common])
-        writer.writeheader()
-        writer.writerows({**row, **common} for row in rows)
-    print(f"rows in {f.output}")
+    harness.write_rows(Path(f.output), rows)
 
 
 if __name__ == "__main__":
