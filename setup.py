@@ -117,10 +117,17 @@ class BuildWithCMake(build_ext):
         import pybind11  # a build requirement, so only needed here
 
         settings["pybind11_DIR"] = pybind11.get_cmake_dir()
-        defines = [f"-D{name}={value}" for name, value in settings.items()]
-        # --fresh: a cache made in another environment must not leak into this one; Ninja still
-        # recompiles only what changed.
-        self.cmake("--fresh", "-G", "Ninja", "-S", ROOT, "-B", build, *defines)
+        settings["CMAKE_MAKE_PROGRAM"] = shutil.which("ninja") or "ninja"
+        configure = ["-G", "Ninja", "-S", ROOT, "-B", build]
+        # What CMake found in another environment must not leak into this one. In the same one the
+        # objects are kept, and only what changed is compiled.
+        changing = ("CMAKE_INSTALL_PREFIX", "YOLOV1_VERSION", "YOLOV1_REVISION")
+        record = build / "environment.txt"
+        same = "\n".join(f"{k}={v}" for k, v in settings.items() if k not in changing)
+        if not record.exists() or record.read_text() != same:
+            configure.append("--fresh")
+        self.cmake(*configure, *(f"-D{name}={value}" for name, value in settings.items()))
+        record.write_text(same)
         self.cmake("--build", build)
         self.cmake("--install", build)
 
