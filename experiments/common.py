@@ -15,13 +15,13 @@ def open_split(config, split: str, classes=None):
     """A split of the configuration's data set; prints what had to be left out."""
     dataset = data.open(
         config.dataset,
-        split=split,
+        split=split or None,
         classes=classes or config.classes or None,
         image_size=config.image_size,
         seed=config.seed,
         bad_examples=config.bad_examples,
     )
-    print(f"{dataset.name} {split}: {len(dataset)} images, {len(dataset.classes)} classes")
+    print(f"{dataset.name}: {len(dataset)} images, {len(dataset.classes)} classes")
     for name, reason in dataset.skipped:
         print(f"  skipped {name}: {reason}")
     return dataset
@@ -69,8 +69,11 @@ HEADLINE = ("map_voc07", "map_area", "map_coco")
 
 
 def headline(measured: dict) -> dict:
-    """The mean figures of `evaluation.evaluate`, as metrics.csv and the progress line show them."""
-    return {name: measured[name] for name in HEADLINE}
+    """The mean figures of `evaluation.evaluate`, as metrics.csv and the progress line show them.
+
+    A figure that does not exist (no object to be found) is left out.
+    """
+    return {name: measured[name] for name in HEADLINE if measured[name] is not None}
 
 
 def write_evaluation(directory, measured: dict, **more) -> dict:
@@ -85,9 +88,11 @@ def write_evaluation(directory, measured: dict, **more) -> dict:
 
 
 def print_evaluation(summary: dict):
-    print(
-        f"mAP@0.5 {summary['map_voc07']:.4f} (VOC 2007, 11 points)  "
-        f"{summary['map_area']:.4f} (area)  COCO AP {summary['map_coco']:.4f}"
-    )
+    names = {"map_voc07": "mAP@0.5, 11 points", "map_area": "area", "map_coco": "COCO AP"}
+    print("  ".join(f"{words} {_figure(summary[name])}" for name, words in names.items()))
     for name, value in summary["ap_per_class"].items():
-        print(f"  {name:<16} {'-' if value is None else format(value, '.4f')}")
+        print(f"  {name:<16} {_figure(value)}")
+
+
+def _figure(value) -> str:
+    return "-" if value is None else f"{value:.4f}"

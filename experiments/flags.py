@@ -1,10 +1,12 @@
 """The flags of the experiments, generated from `TrainConfig` once: a field is a flag."""
 
 import dataclasses
+import sys
 
 from absl import app, flags, logging
 
-from yolov1.training.config import TrainConfig
+from yolov1.data import BadExampleError
+from yolov1.training import NonFiniteLoss, TrainConfig
 
 # Sizes with which an experiment ends in a minute on two cores; flags that are given win.
 DEBUG = {
@@ -86,7 +88,18 @@ def resumed_config(run, config: TrainConfig) -> TrainConfig:
     return dataclasses.replace(own, **given)
 
 
+# Errors about what the user gave: their message says what to do, a traceback would bury it.
+USER_ERRORS = (BadExampleError, FileExistsError, FileNotFoundError, NonFiniteLoss)
+
+
 def run(main):
-    """`app.run` without TensorFlow's informational messages."""
+    """`app.run` without TensorFlow's informational messages, and with `USER_ERRORS` in a line."""
+
+    def guarded(argv):
+        try:
+            return main(argv)
+        except USER_ERRORS as error:
+            sys.exit(f"error: {error}")
+
     logging.set_verbosity(logging.WARNING)
-    app.run(main)
+    app.run(guarded)

@@ -20,7 +20,7 @@ class TrainConfig:
 
     # Data
     dataset: str = _field("shapes", "shapes | voc:PATH | yolo:PATH | coco:PATH")
-    train_split: str = _field("train", "Split to train on; names joined with + are united.")
+    train_split: str = _field("train", "Split to train on; a+b is the union; empty: all.")
     eval_split: str = _field("test", "Split to evaluate on.")
     classes: str = _field("", "Comma-separated classes to keep, in this order; empty: all.")
     bad_examples: str = _field(
@@ -138,9 +138,8 @@ class TrainConfig:
         known = {field.name for field in dataclasses.fields(LossSemantics)}
         for name, value in options.items():
             if name not in known:
-                raise ValueError(
-                    f"--semantics_options: no option {name!r}; there are {', '.join(sorted(known))}."
-                )
+                names = ", ".join(sorted(known))
+                raise ValueError(f"--semantics_options: no option {name!r}; there are {names}.")
             if name not in CHOICES and isinstance(value, str):
                 raise ValueError(f"--semantics_options: {name} must be a number, got {value!r}.")
         return options

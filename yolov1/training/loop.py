@@ -236,7 +236,7 @@ def _evaluate(state, evaluate) -> dict:
     """Measures the averaged weights, and keeps them where they are the best so far."""
     with state.averaged_weights() as model:
         measured = evaluate(model)
-        if measured[MONITOR] > state.progress.best.numpy():
+        if measured.get(MONITOR, -1.0) > state.progress.best.numpy():
             state.progress.best.assign(measured[MONITOR])
             state.checkpoints.save_best()
     return measured

@@ -1,0 +1,22 @@
+import json
+
+
+def test_debug_size_learns_and_says_so(run_experiment, tmp_path):
+    done = run_experiment("overfit_one_batch", "--debug", f"--output_dir={tmp_path}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert "verdict: learned" in done.stdout and summary["verdict"] == "learned"
+    assert summary["last_loss"] <= 0.02 * summary["first_loss"]
+    assert summary["map_area"] >= 0.95
+    assert len(list((tmp_path / "pictures").iterdir())) == 10
+
+
+def test_too_few_steps_give_the_suspects_with_their_numbers(run_experiment, tmp_path):
+    done = run_experiment(
+        "overfit_one_batch", "--debug", "--steps=3", f"--output_dir={tmp_path}", "--images=4"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "verdict: not learned" in done.stdout
+    for words in ("objects lost to cell collisions at S=7: 0.0%", "largest term", "still falling"):
+        assert words in done.stdout
+    assert len(json.loads((tmp_path / "summary.json").read_text())["suspects"]) == 5

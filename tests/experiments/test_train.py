@@ -1,0 +1,67 @@
+"""What `tests/training/test_loop.py` does not see: data from files, bad flags, --debug."""
+
+import csv
+import json
+
+import pytest
+
+from tests.shared import shared
+
+TINY = ("--image_size=32", "--S=3", "--epochs=1", "--batch_size=8", "--eval_every=0")
+
+
+def test_debug_ends_with_results(run_experiment, tmp_path):
+    done = run_experiment("train", "--debug", f"--output_dir={tmp_path / 'run'}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert 0 <= summary["map_voc07"] <= 1 and summary["parameters"] > 1e5
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["config"]["image_size"] == 64
+    assert config["environment"]["ops"]["yolo_loss"]["CPU"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "splits", "classes"),
+    [("voc2012mini", ("train", "val"), 20), ("bccd", ("train+val", "test"), 3)],
+)
+def test_voc_folders_run_without_special_flags(run_experiment, tmp_path, folder, splits, classes):
+    done = run_experiment(
+        *("train", f"--dataset=voc:{shared('data', folder)}", *TINY),
+        *(f"--train_split={splits[0]}", f"--eval_split={splits[1]}"),
+        f"--output_dir={tmp_path / 'run'}",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert len(summary["ap_per_class"]) == classes
+    with (tmp_path / "run" / "metrics.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["loss"]) > 0
+
+
+def test_bad_examples_stop_the_run_or_are_listed(run_experiment, tmp_path):
+    path = shared("data", "hard_inputs")
+    arguments = (f"--dataset=voc:{path}", *TINY, "--train_split=", "--eval_split=")
+    stopped = run_experiment("train", *arguments, f"--output_dir={tmp_path / 'a'}")
+    skipped = run_experiment(
+        "train", *arguments, "--bad_examples=skip", f"--output_dir={tmp_path / 'b'}"
+    )
+    assert skipped.returncode == 0, skipped.stdout + skipped.stderr
+    listed = json.loads((tmp_path / "b" / "config.json").read_text())["skipped"]
+    assert (stopped.returncode == 0) == (not listed)
+    for name, _ in listed:
+        assert name in stopped.stdout + stopped.stderr and name in skipped.stdout
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--learning_rate=-1", "--learning_rate must be positive and finite, got -1.0"),
+        ("--dataset=kitti:x", "spec must be 'shapes', 'voc:PATH'"),
+        ("--model=resnet", "resnet"),
+        ("--model_options=widht=2", "widht"),
+    ],
+)
+def test_bad_flags_say_what_is_wrong(run_experiment, tmp_path, flag, message):
+    done = run_experiment("train", "--debug", flag, f"--output_dir={tmp_path / 'run'}")
+    assert done.returncode != 0
+    assert message in done.stdout + done.stderr

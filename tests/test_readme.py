@@ -1,0 +1,34 @@
+"""The README's Python runs as it stands there, and its commands name what exists."""
+
+import re
+
+from tests.shared import ROOT
+
+README = (ROOT / "README.md").read_text()
+
+
+def test_python_blocks_run(tmp_path, monkeypatch):
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert blocks
+    monkeypatch.chdir(tmp_path)
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {})
+
+
+def test_commands_and_files_exist():
+    for name in re.findall(r"python -m experiments\.(\w+)", README):
+        assert (ROOT / "experiments" / f"{name}.py").exists(), name
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    for name in re.findall(r"`make ([a-z-]+)`|^make ([a-z-]+)", README, flags=re.MULTILINE):
+        assert "".join(name) in targets, name
+    for link in re.findall(r"\]\(([^)#]+)\)", README):
+        assert link.startswith("http") or (ROOT / link).exists(), link
+
+
+def test_flags_of_commands_exist():
+    from yolov1.training import TrainConfig
+
+    known = set(TrainConfig.__dataclass_fields__)
+    for command in re.findall(r"python -m experiments\.train((?:.*\\\n)*.*)", README):
+        for flag in re.findall(r"--(\w+)", command):
+            assert flag in known | {"debug"}, flag

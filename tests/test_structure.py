@@ -1,0 +1,58 @@
+"""Data flows one way: nothing imports upwards, and importing does nothing but import."""
+
+import ast
+import subprocess
+import sys
+
+import pytest
+
+from tests.shared import ROOT
+
+# Each may import those before it.
+LAYERS = [
+    *("grid", "boxes", "semantics", "kernels", "data", "models", "ops", "losses"),
+    *("training", "inference", "evaluation", "reporting", "doctor"),
+]
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "yolov1":
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("yolov1."):
+            yield node.module.split(".")[1]
+        elif isinstance(node, ast.Import):
+            parts = [alias.name.split(".") for alias in node.names]
+            yield from (p[1] for p in parts if p[0] == "yolov1" and len(p) > 1)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_nothing_imports_upwards(layer):
+    package = ROOT / "yolov1" / layer
+    files = list(package.rglob("*.py")) if package.is_dir() else [package.with_suffix(".py")]
+    allowed = set(LAYERS[: LAYERS.index(layer) + 1]) | {"__version__", "_kernels"}
+    for path in files:
+        assert set(imported(path)) <= allowed, path
+
+
+def test_every_part_is_in_the_list():
+    parts = {p.stem for p in (ROOT / "yolov1").iterdir() if p.suffix == ".py" or p.is_dir()}
+    parts = {p for p in parts if not p.startswith("_")}
+    assert parts == set(LAYERS)
+
+
+def test_importing_the_light_parts_does_not_load_tensorflow():
+    code = (
+        "import sys, yolov1, yolov1.grid, yolov1.boxes, yolov1.semantics, yolov1.data, "
+        "yolov1.evaluation; sys.exit('tensorflow' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_importing_training_starts_no_device():
+    code = (
+        "import yolov1.training, yolov1.ops, yolov1.inference; "
+        "from tensorflow.python.eager import context; "
+        "import sys; sys.exit(context.context()._initialized)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
