@@ -96,6 +96,8 @@ def test_a_run_writes_everything_and_says_where(whole):
     summary = json.loads((path / "summary.json").read_text())
     wanted = {"map_voc07", "map_area", "map_coco", "ap_per_class", "images_per_second", "seconds"}
     assert wanted <= set(summary)
+    header = (path / "metrics.csv").read_text().splitlines()[0]
+    assert header.startswith("epoch,step,seconds,images_per_second,learning_rate,loss,xy,wh,object")
     assert [r["epoch"] for r in rows(path)] == ["1", "2", "3", "4"]
     assert [bool(r["map_voc07"]) for r in rows(path)] == [False, True, False, True]
     terms = [

@@ -8,6 +8,11 @@ import tensorflow as tf
 
 from yolov1.semantics import TERMS
 
+# The order of metrics.csv; Keras sorts the logs by name. Others follow.
+COLUMNS = (
+    *("step", "seconds", "images_per_second", "learning_rate", "loss", *TERMS),
+    *("input_seconds", "step_seconds", "map_voc07", "map_area", "map_coco"),
+)
 SHOWN = ("loss", *TERMS, "learning_rate", "images_per_second")
 
 
@@ -21,7 +26,8 @@ class MetricsFile(keras.callbacks.Callback):
         self.rows = [row for row in directory.read_metrics() if int(row["epoch"]) <= done]
 
     def on_epoch_end(self, epoch, logs=None):
-        row = {"epoch": epoch + 1, **(logs or {})}
+        logs = logs or {}
+        row = {"epoch": epoch + 1} | {name: logs[name] for name in COLUMNS if name in logs} | logs
         row["step"] = int(row["step"])  # Keras hands every log on as a float
         self.rows.append(row)
         self.directory.write_metrics(self.rows)
