@@ -58,12 +58,13 @@ def test_wrong_rule_is_refused():
         encode_targets([], [], GRID, "best")
 
 
-fraction = st.floats(0, 1, width=32)
+# TensorFlow flushes subnormal numbers to zero.
+fraction = st.floats(0, 1, width=32, allow_subnormal=False)
 size = st.floats(np.float32(1e-3), 1, width=32)
 objects = st.lists(st.tuples(fraction, fraction, size, size, st.integers(0, 2)), max_size=12)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(objects, st.integers(1, 14), st.sampled_from(COLLISION_RULES))
 def test_graph_twin_gives_the_same_bits(objects, side, rule):
     grid = GridSpec(S=side, B=1, C=3)
@@ -75,7 +76,7 @@ def test_graph_twin_gives_the_same_bits(objects, side, rule):
     assert int(dropped_in_graph) == dropped == len(objects) - int(expected[..., 3].sum())
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(objects, st.integers(1, 14))
 def test_every_kept_object_can_be_read_back(objects, side):
     grid = GridSpec(S=side, B=1, C=3)

@@ -52,7 +52,10 @@ def encode_targets(boxes_cxcywh, labels, grid, on_collision="first"):
 
 
 def encode_targets_in_graph(boxes_cxcywh, labels, grid, on_collision="first"):
-    """`encode_targets` as TensorFlow ops for a `tf.data` pipeline: the same bits, no checks."""
+    """`encode_targets` as TensorFlow ops for a `tf.data` pipeline: the same bits, no checks.
+
+    (TensorFlow flushes subnormal numbers to zero: a centre below 1e-38 counts as 0.)
+    """
     import tensorflow as tf
 
     _check_rule(on_collision)
