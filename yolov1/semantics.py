@@ -1,8 +1,9 @@
 """The choices that tell the published YOLOv1 losses apart, each by name.
 
-With t the target cell, p the prediction cell, r_j = 1 for the responsible box(es) of an object cell:
+With t the target cell, p the prediction cell, r_j = 1 for the responsible box(es) of an object
+cell, and x, y in units of the cell:
 
-    xy        = weight_xy        * sum r_j [(x_j - x)^2 + (y_j - y)^2]            x, y in units of the cell
+    xy        = weight_xy        * sum r_j [(x_j - x)^2 + (y_j - y)^2]
     wh        = weight_wh        * sum r_j [(q(w_j) - q(w))^2 + (q(h_j) - q(h))^2]
     object    = weight_object    * sum r_j (c_j - target)^2
     no_object = weight_no_object * sum over the `no_object` set of c_j^2
@@ -93,10 +94,11 @@ class LossSemantics:
 
     @classmethod
     def preset(cls, name: str) -> "LossSemantics":
-        """The loss of a published system: ``paper``, ``darknet``, ``keras_voc`` or ``tf2_person``."""
+        """The loss of a published system: a key of `PRESETS`."""
         if name not in PRESETS:
             raise ValueError(
-                f"LossSemantics.preset: name must be one of {', '.join(map(repr, PRESETS))}, got {name!r}."
+                "LossSemantics.preset: name must be one of "
+                f"{', '.join(map(repr, PRESETS))}, got {name!r}."
             )
         return PRESETS[name]
 
@@ -116,7 +118,7 @@ class LossSemantics:
 PRESETS = {
     # arXiv 1506.02640, equation 3, with the square root predicted as its text says.
     "paper": LossSemantics(),
-    # The detection layer of Darknet's yolov1.cfg: rescore=1, sqrt=1; its delta is minus this gradient.
+    # The detection layer of Darknet's yolov1.cfg (rescore=1, sqrt=1): its delta is minus the gradient.
     "darknet": LossSemantics(factor=0.5, no_overlap_fallback="rmse"),
     # Pixels divided by 448: 5 / 7^2 in units of the cell, and 5 * 448 / 448^2 for the square roots.
     "keras_voc": LossSemantics(
