@@ -55,6 +55,7 @@ def damage(path, how):
             "empty": b"",
             "text": b"<html>not found</html>",
             "no end": content[:-20],
+            "header": content[:200],
         }[how]
     )
 
@@ -63,7 +64,7 @@ def damage(path, how):
     "suffix, how",
     # A PNG without its last bytes still has every pixel.
     [(s, h) for s in (".jpg", ".png") for h in ("truncated", "empty", "text")]
-    + [(".jpg", "no end")],
+    + [(".jpg", "no end"), (".jpg", "header")],
 )
 def test_damaged_files_are_found_when_opened(tmp_path, suffix, how):
     cat = [("cat", (6, 4, 30, 24), False)]

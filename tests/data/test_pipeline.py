@@ -177,6 +177,15 @@ def test_files_that_are_no_jpeg(tmp_path):
             assert np.abs(image - plain).max() < 0.03
 
 
+def test_a_damaged_file_that_nobody_looked_for_is_named(tmp_path):
+    root = write_voc(tmp_path, {"a": [], "b": []})
+    file = root / "JPEGImages" / "b.jpg"
+    file.write_bytes(file.read_bytes()[:-300])
+    dataset = data.open(f"voc:{root}", verify=False)
+    with pytest.raises(data.BadExampleError, match=r"b\.jpg cannot be decoded. Open .*verify=True"):
+        data.training_batches(dataset, GRID, 2, seed=0)
+
+
 def test_large_images_are_averaged_down(tmp_path):
     assert [shrink_ratio(s, 224) for s in ((480, 640), (300, 400), (224, 9000), (1792, 2000))] == [
         2, 1, 1, 8,

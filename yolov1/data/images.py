@@ -27,8 +27,8 @@ def _open(path):
             return Image.open(path)
     except Image.UnidentifiedImageError:
         raise ValueError(f"{path} is not an image that can be read") from None
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"{path}: {error}") from None
+    except (Image.DecompressionBombError, OSError, SyntaxError) as error:
+        raise ValueError(f"the image {path} is damaged: {error}") from None
 
 
 def read_header(path) -> Header:

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from yolov1.data import images as image_files
+from yolov1.data.example import BadExampleError
 
 CACHE_BYTES = 1 << 30  # decoded images beyond this stay on disk
 GREY = 127  # what a window shows outside the image
@@ -70,8 +71,16 @@ class ImageTable:
         decoded = tf.data.Dataset.range(len(shrunk)).map(
             self._whole, num_parallel_calls=os.cpu_count(), deterministic=True
         )
-        for k, image in enumerate(decoded.prefetch(4)):
-            pixels[offsets[k] : offsets[k + 1]] = image.numpy().reshape(-1)
+        k = 0
+        try:
+            for image in decoded.prefetch(4):
+                pixels[offsets[k] : offsets[k + 1]] = image.numpy().reshape(-1)
+                k += 1
+        except tf.errors.InvalidArgumentError as error:  # TensorFlow does not say which file
+            raise BadExampleError(
+                f"{self.dataset[k].path} cannot be decoded. Open the data set with verify=True, and "
+                "bad_examples='skip' to leave such files out."
+            ) from error
         self._offsets, self._cache = tf.constant(offsets), tf.constant(pixels)
 
     def boxes(self, index):
