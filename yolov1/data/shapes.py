@@ -63,7 +63,7 @@ def open_shapes(options, split, choose_classes, image_size, seed):
     image_size = image_size or IMAGE_SIZE
     examples = [
         draw_example(part, index, own, classes, image_size, seed)
-        for part in (split or "train").split("+")
+        for part in dict.fromkeys((split or "train").split("+"))
         for index in range(settings["count"] or COUNTS.get(part, OTHER_COUNT))
     ]
     return Dataset(examples, classes, name=f"shapes ({split or 'train'})")

@@ -78,8 +78,8 @@ class ImageTable:
                 k += 1
         except tf.errors.InvalidArgumentError as error:  # TensorFlow does not say which file
             raise BadExampleError(
-                f"{self.dataset[k].path} cannot be decoded. Open the data set with verify=True (the "
-                "default), and bad_examples='skip' to leave such files out."
+                f"{self.dataset[k].path} cannot be decoded. Open the data set with verify=True "
+                "and bad_examples='skip' to leave such files out."
             ) from error
         self._offsets, self._cache = tf.constant(offsets), tf.constant(pixels)
 
