@@ -118,7 +118,7 @@ class LossSemantics:
 PRESETS = {
     # arXiv 1506.02640, equation 3, with the square root predicted as its text says.
     "paper": LossSemantics(),
-    # The detection layer of Darknet's yolov1.cfg (rescore=1, sqrt=1): its delta is minus the gradient.
+    # Darknet's detection layer with rescore=1, sqrt=1: its delta is minus this gradient.
     "darknet": LossSemantics(factor=0.5, no_overlap_fallback="rmse"),
     # Pixels divided by 448: 5 / 7^2 in units of the cell, and 5 * 448 / 448^2 for the square roots.
     "keras_voc": LossSemantics(
