@@ -105,7 +105,12 @@ class ImageTable:
             tf.maximum(seen_low - low, 0),
             tf.maximum(high - seen_high, 0),
         )
-        part = tf.reverse(part, tf.where(tf.stack([drawn.flip_y, drawn.flip_x]))[:, 0])
+        flips = tf.stack([drawn.flip_y, drawn.flip_x])
+        part = tf.cond(
+            tf.reduce_any(flips),
+            lambda: tf.reverse(part, tf.where(flips)[:, 0]),
+            lambda: part,
+        )
         resized = tf.raw_ops.ResizeBilinear(
             images=part[None], size=[self.image_size] * 2, half_pixel_centers=True
         )[0]
