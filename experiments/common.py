@@ -12,7 +12,7 @@ PICTURE_THRESHOLD = 0.25
 
 
 def open_split(config, split: str, classes=None):
-    """A split of the configuration's data set; prints what had to be left out."""
+    """A split of the configuration's data set."""
     dataset = data.open(
         config.dataset,
         split=split or None,
@@ -22,9 +22,17 @@ def open_split(config, split: str, classes=None):
         bad_examples=config.bad_examples,
     )
     print(f"{dataset.name}: {len(dataset)} images, {len(dataset.classes)} classes")
-    for name, reason in dataset.skipped:
-        print(f"  skipped {name}: {reason}")
     return dataset
+
+
+def print_skipped(*datasets):
+    """At the end of an experiment: what had to be left out, and why."""
+    for dataset in datasets:
+        for what, entries in (("images", dataset.skipped), ("boxes", dataset.notes)):
+            if entries:
+                print(f"{dataset.name}: remarks on {len(entries)} {what}:")
+            for name, reason in entries:
+                print(f"  {name}: {reason}")
 
 
 class Evaluator:

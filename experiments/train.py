@@ -80,6 +80,7 @@ def main(argv):
     )
     report = reporting.write_report(run.path)
 
+    common.print_skipped(train_set, eval_set)
     common.print_evaluation(summary)
     print(f"training took {seconds:.0f} s, {summary['images_per_second']:.1f} images/s")
     print(f"results:  {run / 'summary.json'}\npictures: {run / 'pictures'}\nreport:   {report}")

@@ -49,7 +49,7 @@ def test_bad_examples_stop_the_run_or_are_listed(run_experiment, tmp_path):
     listed = json.loads((tmp_path / "b" / "config.json").read_text())["skipped"]
     assert (stopped.returncode == 0) == (not listed)
     for name, _ in listed:
-        assert name in stopped.stdout + stopped.stderr and name in skipped.stdout
+        assert name in stopped.stdout + stopped.stderr and f"  {name}: " in skipped.stdout
 
 
 @pytest.mark.parametrize(

@@ -259,6 +259,33 @@ def test_user_callbacks_run_and_can_stop(tmp_path):
     assert int(state.progress.step.numpy()) == 4
 
 
+@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_learns(tmp_path, precision):
+    dataset = data.open("shapes:count=8", image_size=32)
+    values = {"batch_size": 8, "epochs": 12, "augment": "none", "model_options": "width=0.34"}
+    values |= {"precision": precision, "warmup_epochs": 0.0, "eval_every": 0}
+    try:
+        state = train(TrainConfig(**TINY | values), dataset, RunDirectory(tmp_path))
+    finally:
+        keras.mixed_precision.set_dtype_policy("float32")
+    losses = [float(row["loss"]) for row in rows(tmp_path)]
+    assert np.isfinite(losses).all() and losses[-1] < 0.95 * losses[0]
+    assert {v.dtype for v in state.model.trainable_variables} == {"float32"}
+    assert state.model.layers[-1].compute_dtype == "float32"
+
+
+def test_compiled_step_equals_the_plain_one(tmp_path):
+    dataset = data.open("shapes:count=8", image_size=32)
+    values = {"batch_size": 8, "epochs": 3, "model_options": "width=0.34", "eval_every": 0}
+    for jit in (False, True):
+        config = TrainConfig(**TINY | values | {"jit_compile": jit})
+        train(config, dataset, RunDirectory(tmp_path / str(jit)))
+    plain, compiled = rows(tmp_path / "False"), rows(tmp_path / "True")
+    np.testing.assert_allclose(
+        [float(row["loss"]) for row in compiled], [float(row["loss"]) for row in plain], rtol=1e-3
+    )
+
+
 def test_batch_must_divide_by_the_replicas(tmp_path):
     process = start(
         tmp_path / "run", module="tests.training.two_devices", strategy="mirrored", batch_size=7

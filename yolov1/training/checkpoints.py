@@ -96,7 +96,7 @@ def load_run(path, which: str = "last"):
 
     Raises:
         FileNotFoundError: no run, or no such checkpoint in it yet.
-        ValueError: another `which`.
+        ValueError: another `which`, or a checkpoint that does not fit the configuration.
     """
     if which not in ("best", "last"):
         raise ValueError(f"load_run: which must be 'best' or 'last', got {which!r}.")
@@ -113,7 +113,13 @@ def load_run(path, which: str = "last"):
     state = tf.train.Checkpoint(model=model)
     if average is not None:
         state.averages = average.averages
-    state.restore(found).expect_partial().assert_existing_objects_matched()
+    try:
+        state.restore(found).expect_partial().assert_existing_objects_matched()
+    except (AssertionError, ValueError) as error:
+        raise ValueError(
+            f"load_run: the checkpoint {found} does not fit the {config.model!r} network that "
+            f"{directory.path}/config.json describes. Was one of them changed?"
+        ) from error
     if average is not None:
         average.swap()
     return model, LoadedRun(config, grid, classes)
