@@ -9,13 +9,20 @@ from yolov1.data.augmentation import PRESETS, Augmentation, Draw, change_colours
 
 
 def drawn(window=(0, 0, 1, 1), flip_x=False, flip_y=False, transpose=False):
-    flags = (tf.constant(f) for f in (flip_x, flip_y, transpose))
-    return Draw(tf.constant(window, tf.float32), *flags, tf.constant([0.0, 1.0, 1.0]))
+    return Draw(
+        tf.constant([window], tf.float32),
+        tf.constant([[flip_x, flip_y]]),
+        tf.constant([transpose]),
+        tf.constant([[0.0, 1.0, 1.0]]),
+    )
 
 
 def moved(boxes, view, min_visible=0.25):
-    boxes, kept = move_boxes(tf.constant(boxes, tf.float32), view, min_visible)
-    return boxes.numpy(), kept.numpy().tolist()
+    """(the boxes that are kept, their indices)"""
+    boxes = tf.constant(boxes, tf.float32)[None]
+    boxes, valid = move_boxes(boxes, tf.ones(boxes.shape[:2], bool), view, min_visible)
+    kept = np.nonzero(valid.numpy()[0])[0]
+    return boxes.numpy()[0, kept], kept.tolist()
 
 
 def test_window_by_hand():
@@ -65,41 +72,50 @@ def test_no_box():
     assert boxes.shape == (0, 4) and kept == []
 
 
+def test_what_is_no_object_stays_none():
+    boxes = tf.constant([[[0.5, 0.5, 0.2, 0.2], [0.5, 0.5, 0.2, 0.2]]])
+    _, valid = move_boxes(boxes, tf.constant([[True, False]]), drawn(), 0.25)
+    assert valid.numpy().tolist() == [[True, False]]
+
+
 def test_draw_is_a_function_of_seed_and_position():
-    values = [
-        np.concatenate([np.ravel(tf.cast(v, tf.float32)) for v in draw(PRESETS["dihedral"], s, p)])
-        for s, p in ((1, 5), (1, 5), (1, 6), (2, 5))
-    ]
-    np.testing.assert_array_equal(values[0], values[1])
-    assert (values[0] != values[2]).any() and (values[0] != values[3]).any()
-    traced = tf.function(lambda p: draw(PRESETS["dihedral"], 1, p))(tf.constant(5, tf.int64))
-    np.testing.assert_array_equal(values[0][:4], traced.window)
+    def values(seed, positions):
+        drawn = draw(PRESETS["dihedral"], seed, tf.constant(positions, tf.int64))
+        return np.concatenate(
+            [np.reshape(tf.cast(v, tf.float32), (len(positions), -1)) for v in drawn], 1
+        )
+
+    together = values(1, [5, 6, 7])
+    np.testing.assert_array_equal(together[:1], values(1, [5]))
+    np.testing.assert_array_equal(together[1:], values(1, [6, 7]))
+    assert (together[0] != together[1]).any() and (together[:1] != values(2, [5])).any()
+    traced = tf.function(lambda p: draw(PRESETS["dihedral"], 1, p))(tf.constant([5], tf.int64))
+    np.testing.assert_array_equal(together[:1, :4], traced.window)
 
 
 def test_draws_fill_their_ranges():
     augmentation = Augmentation(hue=0.1, vertical_flip=0.25, transpose=1.0)
-    traced = tf.function(lambda p: draw(augmentation, 3, p))  # eager draws take ten times as long
-    many = [traced(tf.constant(p, tf.int64)) for p in range(600)]
-    windows = np.array([d.window for d in many])
+    many = tf.function(lambda: draw(augmentation, 3, tf.range(600)))()
+    windows = many.window.numpy()
     sides = windows[:, 2:] - windows[:, :2]
     shift = (windows[:, 2:] + windows[:, :2]) / 2 - 0.5
     for values, limit in ((sides - 1, 0.2), (shift, 0.2)):
         assert np.abs(values).max() <= limit + 1e-6
         assert values.min() < -0.9 * limit and values.max() > 0.9 * limit
-    hue, saturation, exposure = np.array([d.colour for d in many]).T
+    hue, saturation, exposure = many.colour.numpy().T
     assert np.abs(hue).max() <= 0.1 and np.abs(hue).max() > 0.09
     for factor in (saturation, exposure):
         assert factor.min() >= 1 / 1.5 - 1e-6 and factor.max() <= 1.5 + 1e-6
         assert 0.4 < (factor > 1).mean() < 0.6
-    shares = [np.mean([bool(d[k]) for d in many]) for k in (1, 2, 3)]
+    shares = [*many.flips.numpy().mean(axis=0), many.transpose.numpy().mean()]
     np.testing.assert_allclose(shares, [0.5, 0.25, 1], atol=0.07)
 
 
 def test_none_changes_nothing():
-    view = draw(PRESETS["none"], 0, 0)
-    np.testing.assert_array_equal(view.window, [0, 0, 1, 1])
-    np.testing.assert_array_equal(view.colour, [0, 1, 1])
-    assert not (view.flip_x or view.flip_y or view.transpose)
+    view = draw(PRESETS["none"], 0, [0])
+    np.testing.assert_array_equal(view.window, [[0, 0, 1, 1]])
+    np.testing.assert_array_equal(view.colour, [[0, 1, 1]])
+    assert not (view.flips.numpy().any() or view.transpose.numpy().any())
     assert not PRESETS["none"].changes_colours and PRESETS["paper"].changes_colours
 
 

@@ -85,51 +85,62 @@ MIN_SIDE = 0.005  # of the window; Darknet's limit since 2016
 
 
 class Draw(NamedTuple):
-    """The drawn values of one image, tensors."""
+    """The drawn values of N images, tensors."""
 
-    window: object  # float32 [4], corners x0, y0, x1, y1 as fractions of the image
-    flip_x: object  # bool
-    flip_y: object  # bool
-    transpose: object  # bool
-    colour: object  # float32 [3]: hue turn, saturation factor, exposure factor
+    window: object  # float32 [N, 4], corners x0, y0, x1, y1 as fractions of the image
+    flips: object  # bool [N, 2], left-right and top-bottom
+    transpose: object  # bool [N]
+    colour: object  # float32 [N, 3]: hue turn, saturation factor, exposure factor
 
 
-def draw(augmentation, seed, position) -> Draw:
-    """The values for a stream position: a pure function of (augmentation, seed, position)."""
+def draw(augmentation, seed, positions) -> Draw:
+    """The values for stream positions ``[N]``; each depends on (seed, position) only."""
     import tensorflow as tf
 
-    key = tf.stack([tf.cast(seed, tf.int64), tf.cast(position, tf.int64)])
-    u = tf.random.stateless_uniform([12], key, alg="philox")
+    def uniform(position):
+        key = tf.stack([tf.cast(seed, tf.int64), position])
+        return tf.random.stateless_uniform([12], key, alg="philox")
+
+    u = tf.map_fn(uniform, tf.cast(positions, tf.int64), fn_output_signature=tf.float32)
     a = augmentation
-    size = 1 + a.scale * (2 * u[0:2] - 1)
-    centre = 0.5 + a.translate * (2 * u[2:4] - 1)
-    window = tf.concat([centre - size / 2, centre + size / 2], axis=0)
-    limits = tf.constant([a.saturation, a.exposure], tf.float32)
-    factors = 1 + u[8:10] * (limits - 1)
-    factors = tf.where(u[10:12] < 0.5, factors, 1 / factors)
-    colour = tf.concat([a.hue * (2 * u[7:8] - 1), factors], axis=0)
-    return Draw(window, u[4] < a.flip, u[5] < a.vertical_flip, u[6] < a.transpose, colour)
+    size = 1 + a.scale * (2 * u[:, 0:2] - 1)
+    centre = 0.5 + a.translate * (2 * u[:, 2:4] - 1)
+    window = tf.concat([centre - size / 2, centre + size / 2], axis=1)
+    factors = 1 + u[:, 8:10] * (tf.constant([a.saturation, a.exposure], tf.float32) - 1)
+    factors = tf.where(u[:, 10:12] < 0.5, factors, 1 / factors)
+    colour = tf.concat([a.hue * (2 * u[:, 7:8] - 1), factors], axis=1)
+    return Draw(window, u[:, 4:6] < [a.flip, a.vertical_flip], u[:, 6] < a.transpose, colour)
 
 
-def move_boxes(boxes_cxcywh, drawn, min_visible):
-    """Boxes as seen in the window; returns (boxes_cxcywh, indices of the boxes that are kept)."""
+def move_boxes(boxes_cxcywh, valid, drawn, min_visible):
+    """Boxes as seen in the window.
+
+    Args:
+        boxes_cxcywh: float32 ``[N, M, 4]``.
+        valid: bool ``[N, M]``: which of the M are objects.
+        drawn: `Draw`.
+        min_visible: see `Augmentation`.
+
+    Returns:
+        (boxes_cxcywh, valid) of the same shapes; what cannot be seen enough is no longer valid.
+    """
     import tensorflow as tf
 
-    origin, size = drawn.window[:2], drawn.window[2:] - drawn.window[:2]
-    centre = (boxes_cxcywh[:, :2] - origin) / size
-    half = boxes_cxcywh[:, 2:] / size / 2
-    flips = tf.stack([drawn.flip_x, drawn.flip_y])
-    centre = tf.where(flips, 1 - centre, centre)
-    swap = tf.where(drawn.transpose, [1, 0], [0, 1])
-    centre, half = tf.gather(centre, swap, axis=1), tf.gather(half, swap, axis=1)
+    window = drawn.window[:, None]
+    origin, size = window[..., :2], window[..., 2:] - window[..., :2]
+    centre = (boxes_cxcywh[..., :2] - origin) / size
+    half = boxes_cxcywh[..., 2:] / size / 2
+    centre = tf.where(drawn.flips[:, None], 1 - centre, centre)
+    transpose = drawn.transpose[:, None, None]
+    centre = tf.where(transpose, centre[..., ::-1], centre)
+    half = tf.where(transpose, half[..., ::-1], half)
     low = tf.clip_by_value(centre - half, 0.0, 1.0)
     high = tf.clip_by_value(centre + half, 0.0, 1.0)
     sides = high - low
-    visible = tf.reduce_prod(sides, axis=1) / tf.reduce_prod(2 * half, axis=1)
+    visible = tf.reduce_prod(sides, axis=2) / tf.reduce_prod(2 * half, axis=2)
     # The epsilon keeps a whole box whose corners were rounded when min_visible is 1.
-    keep = (visible >= min_visible - 1e-4) & tf.reduce_all(sides >= MIN_SIDE, axis=1)
-    kept = tf.where(keep)[:, 0]
-    return tf.gather(tf.concat([(low + high) / 2, sides], axis=1), kept), kept
+    keep = (visible >= min_visible - 1e-4) & tf.reduce_all(sides >= MIN_SIDE, axis=2)
+    return tf.concat([(low + high) / 2, sides], axis=2), valid & keep
 
 
 def change_colours(images, colours, hue=False):

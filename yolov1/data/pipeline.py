@@ -75,27 +75,37 @@ def training_batches(
     local = batch_size // workers
     count = len(dataset)
 
-    def image_at(place):
-        position = place // local * batch_size + worker * local + place % local
+    def image_at(position):
         key = tf.stack([tf.cast(seed, tf.int64), position // count])
-        index = tf.random.experimental.index_shuffle(position % count, key, count - 1)
-        drawn = draw(augmentation, seed, position)
-        pixels, window = table.view(index, drawn)
-        boxes, labels = table.boxes(index)
-        boxes, kept = move_boxes(boxes, drawn._replace(window=window), augmentation.min_visible)
-        labels = tf.gather(labels, kept)
-        targets, _ = encode_targets_in_graph(boxes, labels, grid, on_collision)
-        return pixels, drawn.colour, targets, index
+        return tf.random.experimental.index_shuffle(position % count, key, count - 1)
 
-    def finish(pixels, colours, targets, indices):
+    def plan(step):
+        """What the images of a step are: everything but the pixels, for all of them at once."""
+        positions = step * batch_size + worker * local + tf.range(local, dtype=tf.int64)
+        indices = tf.map_fn(image_at, positions)
+        drawn = draw(augmentation, seed, positions)
+        low, high = table.whole_pixels(indices, drawn.window)
+        return (indices, low, high, drawn.flips, drawn.transpose), drawn.colour
+
+    def look(view, colour):
+        return table.view(*view), view, colour
+
+    def finish(pixels, view, colours):
+        indices, low, high, flips, transpose = view
+        boxes, labels, valid = table.boxes(indices)
+        seen = Draw(table.fractions(indices, low, high), flips, transpose, colours)
+        boxes, valid = move_boxes(boxes, valid, seen, augmentation.min_visible)
+        targets, _ = encode_targets_in_graph(boxes, labels, valid, grid, on_collision)
         if augmentation.changes_colours:
             return _coloured(pixels, colours, hue=augmentation.hue > 0), targets, indices
         return _unit(pixels), targets, indices
 
-    last = np.iinfo(np.int64).max if steps is None else (start_step + steps) * local
+    last = np.iinfo(np.int64).max if steps is None else start_step + steps
     batches = (
-        tf.data.Dataset.range(start_step * local, last)
-        .map(image_at, num_parallel_calls or os.cpu_count(), deterministic=True)
+        tf.data.Dataset.range(start_step, last)
+        .map(plan)
+        .unbatch()
+        .map(look, num_parallel_calls or os.cpu_count(), deterministic=True)
         .batch(local, drop_remainder=True)
         .map(finish, num_parallel_calls=2, deterministic=True)
     )
@@ -110,14 +120,15 @@ def evaluation_batches(dataset, grid, batch_size, *, num_parallel_calls=None):
         images are those of `training_batches` with augmentation ``"none"``.
     """
     table = ImageTable(dataset, grid, "evaluation_batches", cache=False, encode=False)
-    whole = Draw(tf.constant([0.0, 0.0, 1.0, 1.0]), *map(tf.constant, [False] * 3), None)
+    no = tf.constant(False)
+
+    def look(index):
+        size = table.sizes(index)
+        return table.view(index, tf.zeros_like(size), size, tf.stack([no, no]), no), index
+
     batches = (
         tf.data.Dataset.range(len(dataset))
-        .map(
-            lambda i: (table.view(i, whole)[0], i),
-            num_parallel_calls or os.cpu_count(),
-            deterministic=True,
-        )
+        .map(look, num_parallel_calls or os.cpu_count(), deterministic=True)
         .batch(batch_size)
         .map(lambda pixels, indices: (_unit(pixels), indices))
     )

@@ -56,7 +56,7 @@ class ImageTable:
             self._ratios = tf.constant(ratios)
             self._halvings = tf.constant(np.log2(ratios).astype(np.int32))
             if encode:
-                self._boxes, self._labels, self._first_box = _flat_boxes(examples, difficult)
+                self._boxes, self._labels = _ragged_boxes(examples, difficult)
             shrunk = -(-sizes // ratios[:, None])
             self._shrunk = tf.constant(shrunk, tf.int32)
             total = int(shrunk.prod(axis=1).sum()) * 3
@@ -83,21 +83,31 @@ class ImageTable:
             ) from error
         self._offsets, self._cache = tf.constant(offsets), tf.constant(pixels)
 
-    def boxes(self, index):
-        """(boxes_cxcywh ``[M, 4]``, labels ``[M]``) of an image."""
-        rows = slice(self._first_box[index], self._first_box[index + 1])
-        return self._boxes[rows], self._labels[rows]
+    def boxes(self, indices):
+        """(boxes_cxcywh ``[N, M, 4]``, labels ``[N, M]``, valid ``[N, M]``) of N images."""
+        boxes, labels = (tf.gather(part, indices) for part in (self._boxes, self._labels))
+        valid = tf.sequence_mask(labels.row_lengths())
+        return boxes.to_tensor(shape=[None, None, 4]), labels.to_tensor(), valid
 
-    def view(self, index, drawn):
-        """The drawn window of an image: (uint8 ``[H, W, 3]``, the window in whole pixels).
+    def sizes(self, indices):
+        """(width, height) of the (shrunk) images, int32 ``[..., 2]``."""
+        return tf.gather(self._shrunk, indices)[..., ::-1]
 
-        The window's corners are moved to the nearest pixels; they are returned as fractions again,
-        for the boxes.
-        """
-        size = tf.gather(self._shrunk[index], [1, 0])  # width, height
-        low = tf.cast(tf.round(drawn.window[:2] * tf.cast(size, tf.float32)), tf.int32)
-        high = tf.cast(tf.round(drawn.window[2:] * tf.cast(size, tf.float32)), tf.int32)
-        high = tf.maximum(high, low + 1)
+    def whole_pixels(self, indices, windows):
+        """Windows as corners in whole pixels, int32 (low ``[N, 2]``, high ``[N, 2]``)."""
+        size = tf.cast(self.sizes(indices), tf.float32)
+        low = tf.cast(tf.round(windows[:, :2] * size), tf.int32)
+        high = tf.cast(tf.round(windows[:, 2:] * size), tf.int32)
+        return low, tf.maximum(high, low + 1)
+
+    def fractions(self, indices, low, high):
+        """The inverse of `whole_pixels`: float32 ``[N, 4]``."""
+        size = self.sizes(indices)
+        return tf.cast(tf.concat([low / size, high / size], axis=1), tf.float32)
+
+    def view(self, index, low, high, flips, transpose):
+        """The window of an image from pixel `low` to pixel `high`: uint8 ``[H, W, 3]``."""
+        size = self.sizes(index)
         seen_low = tf.clip_by_value(low, 0, size - 1)
         seen_high = tf.clip_by_value(high, seen_low + 1, size)
         part = _surround(
@@ -105,19 +115,16 @@ class ImageTable:
             tf.maximum(seen_low - low, 0),
             tf.maximum(high - seen_high, 0),
         )
-        flips = tf.stack([drawn.flip_y, drawn.flip_x])
         part = tf.cond(
             tf.reduce_any(flips),
-            lambda: tf.reverse(part, tf.where(flips)[:, 0]),
+            lambda: tf.reverse(part, 1 - tf.where(flips)[:, 0]),
             lambda: part,
         )
         resized = tf.raw_ops.ResizeBilinear(
             images=part[None], size=[self.image_size] * 2, half_pixel_centers=True
         )[0]
         pixels = tf.cast(resized + 0.5, tf.uint8)
-        pixels = tf.cond(drawn.transpose, lambda: tf.transpose(pixels, [1, 0, 2]), lambda: pixels)
-        window = tf.concat([low, high], axis=0) / tf.concat([size, size], axis=0)
-        return pixels, tf.cast(window, tf.float32)
+        return tf.cond(transpose, lambda: tf.transpose(pixels, [1, 0, 2]), lambda: pixels)
 
     def _part(self, index, low, high):
         """Pixels from `low` to `high` (x, y) of a shrunk image, uint8."""
@@ -136,7 +143,7 @@ class ImageTable:
         )
 
     def _whole(self, index):
-        size = tf.gather(self._shrunk[index], [1, 0])
+        size = self.sizes(index)
         return self._part(index, tf.zeros_like(size), size)
 
     def _from_jpeg(self, index, low, high):
@@ -174,14 +181,10 @@ def _surround(image, before, after):
     return tf.concat([grey(before[1], width), image, grey(after[1], width)], axis=0)
 
 
-def _flat_boxes(examples, difficult):
-    """All boxes and labels in one row each, and where those of each image begin."""
+def _ragged_boxes(examples, difficult):
+    """(boxes, labels) of all images, each a row of a ragged tensor."""
     kept = [np.full(len(e.labels), True) if difficult else ~e.difficult for e in examples]
-    boxes = [e.boxes_cxcywh[k] for e, k in zip(examples, kept, strict=True)]
-    labels = [e.labels[k] for e, k in zip(examples, kept, strict=True)]
-    first = np.concatenate([[0], np.cumsum([len(b) for b in boxes])])
-    return (
-        tf.constant(np.concatenate(boxes)),
-        tf.constant(np.concatenate(labels)),
-        tf.constant(first, tf.int64),
-    )
+    boxes = np.concatenate([e.boxes_cxcywh[k] for e, k in zip(examples, kept, strict=True)])
+    labels = np.concatenate([e.labels[k] for e, k in zip(examples, kept, strict=True)])
+    lengths = [int(k.sum()) for k in kept]
+    return tuple(tf.RaggedTensor.from_row_lengths(part, lengths) for part in (boxes, labels))

@@ -51,38 +51,48 @@ def encode_targets(boxes_cxcywh, labels, grid, on_collision="first"):
     return rows[winner].reshape(grid.target_shape), count - int((best < count).sum())
 
 
-def encode_targets_in_graph(boxes_cxcywh, labels, grid, on_collision="first"):
-    """`encode_targets` as TensorFlow ops for a `tf.data` pipeline: the same bits, no checks.
+def encode_targets_in_graph(boxes_cxcywh, labels, valid, grid, on_collision="first"):
+    """`encode_targets` of a batch as TensorFlow ops: the same bits, no checks.
 
     (TensorFlow flushes subnormal numbers to zero: a centre below 1e-38 counts as 0.)
+
+    Args:
+        boxes_cxcywh: float32 ``[N, M, 4]``.
+        labels: int32 ``[N, M]``.
+        valid: bool ``[N, M]``: which of the M are objects.
+
+    Returns:
+        (targets float32 ``[N, S, S, C + 5]``, dropped int32 ``[N]``).
     """
     import tensorflow as tf
 
     _check_rule(on_collision)
-    count = tf.shape(labels)[0]
-    scaled = boxes_cxcywh[:, :2] * tf.constant(grid.S, tf.float32)
+    images, count = tf.unstack(tf.shape(labels))
+    scaled = boxes_cxcywh[..., :2] * tf.constant(grid.S, tf.float32)
     cells = tf.clip_by_value(tf.floor(scaled), 0, grid.S - 1)
-    rows = tf.concat(
-        [
-            tf.one_hot(labels, grid.C),
-            tf.ones([count, 1]),
-            scaled - cells,
-            boxes_cxcywh[:, 2:],
-        ],
-        axis=1,
-    )
-    rows = tf.pad(rows, [[0, 1], [0, 0]])
-    order = tf.range(count)
+    flag = tf.ones([images, count, 1])
+    rows = [tf.one_hot(labels, grid.C), flag, scaled - cells, boxes_cxcywh[..., 2:]]
+    rows = tf.pad(tf.concat(rows, axis=2), [[0, 0], [0, 1], [0, 0]])
+    order = tf.tile(tf.range(count)[None], [images, 1])
     if on_collision == "largest":
-        order = tf.argsort(-boxes_cxcywh[:, 2] * boxes_cxcywh[:, 3], stable=True)
+        order = tf.argsort(-boxes_cxcywh[..., 2] * boxes_cxcywh[..., 3], axis=1, stable=True)
     elif on_collision == "last":
-        order = tf.reverse(order, [0])
-    cell_index = tf.cast(cells[:, 1] * grid.S + cells[:, 0], tf.int32)
-    best = tf.math.unsorted_segment_min(tf.range(count), tf.gather(cell_index, order), grid.cells)
+        order = tf.reverse(order, [1])
+    places = tf.tile(tf.range(count)[None], [images, 1])
+    # Cells of all images in one row; what is no object goes to one more cell at the end.
+    cell_index = tf.cast(cells[..., 1] * grid.S + cells[..., 0], tf.int32)
+    cell_index = tf.range(images)[:, None] * grid.cells + cell_index
+    cell_index = tf.where(valid, cell_index, images * grid.cells)
+    best = tf.math.unsorted_segment_min(
+        places, tf.gather(cell_index, order, batch_dims=1), images * grid.cells + 1
+    )
+    best = tf.reshape(best[:-1], [images, grid.cells])
     taken = tf.minimum(best, count)  # the minimum of an empty segment is the largest integer
-    winner = tf.gather(tf.concat([order, [count]], axis=0), taken)
-    dropped = count - tf.reduce_sum(tf.cast(taken < count, tf.int32))
-    return tf.reshape(tf.gather(rows, winner), grid.target_shape), dropped
+    winner = tf.gather(tf.concat([order, tf.fill([images, 1], count)], axis=1), taken, batch_dims=1)
+    objects = tf.reduce_sum(tf.cast(valid, tf.int32), axis=1)
+    dropped = objects - tf.reduce_sum(tf.cast(taken < count, tf.int32), axis=1)
+    targets = tf.gather(rows, winner, batch_dims=1)
+    return tf.reshape(targets, [images, *grid.target_shape]), dropped
 
 
 def _check_rule(on_collision):
