@@ -16,6 +16,7 @@ from absl import app, flags
 from PIL import Image
 
 from experiments import common
+from experiments import flags as experiment_flags
 from yolov1 import data, inference, training
 from yolov1.data.images import SUFFIXES
 
@@ -140,4 +141,4 @@ def read_images(paths, unreadable):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    experiment_flags.run(main, words=True)

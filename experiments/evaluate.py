@@ -11,7 +11,7 @@ import dataclasses
 import time
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
 from experiments import common
 from experiments import flags as experiment_flags
@@ -32,8 +32,7 @@ DEBUG_IMAGES = 32
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"evaluate: unknown argument {argv[1]!r}.")
+    del argv
     start = time.perf_counter()
     values = flags.FLAGS
     model, run = training.load_run(CHECKPOINT.value, WHICH.value)
@@ -64,9 +63,10 @@ def main(argv):
         split=config.eval_split,
         skipped=dataset.skipped,
     )
+    common.print_skipped(dataset)
     common.print_evaluation(summary)
     print(f"{summary['images_per_second']:.1f} images/s; written to {output}")
 
 
 if __name__ == "__main__":
-    app.run(main)
+    experiment_flags.run(main)

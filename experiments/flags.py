@@ -8,6 +8,9 @@ from absl import app, flags, logging
 from yolov1.data import BadExampleError
 from yolov1.training import NonFiniteLoss, TrainConfig
 
+# The flags belong to the experiment that calls `define`: ``--help`` shows the main module's only.
+flags.disclaim_key_flags()
+
 # Sizes with which an experiment ends in a minute on two cores; flags that are given win.
 DEBUG = {
     "dataset": "shapes:count=64",
@@ -92,10 +95,17 @@ def resumed_config(run, config: TrainConfig) -> TrainConfig:
 USER_ERRORS = (BadExampleError, FileExistsError, FileNotFoundError, NonFiniteLoss)
 
 
-def run(main):
-    """`app.run` without TensorFlow's informational messages, and with `USER_ERRORS` in a line."""
+def run(main, *, words=False):
+    """`app.run` without absl's informational messages, and with `USER_ERRORS` in a line.
+
+    Args:
+        words: whether the experiment takes words that are no flags. Elsewhere they are refused:
+            ``dataset=x`` instead of ``--dataset=x`` must not quietly run on something else.
+    """
 
     def guarded(argv):
+        if len(argv) > 1 and not words:
+            raise app.UsageError(f"unknown argument {argv[1]!r}; a flag is --NAME=VALUE.")
         try:
             return main(argv)
         except USER_ERRORS as error:

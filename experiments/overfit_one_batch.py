@@ -13,6 +13,7 @@ from absl import app, flags
 from experiments import common
 from experiments import flags as experiment_flags
 from yolov1 import data, training
+from yolov1.semantics import TERMS
 
 experiment_flags.define(
     names=(
@@ -34,7 +35,8 @@ DEBUG_STEPS = 60
 def main(argv):
     del argv
     config = experiment_flags.config_from_flags(debug=DEBUG)
-    dataset = first_images(common.open_split(config, config.train_split), IMAGES.value)
+    split = common.open_split(config, config.train_split)
+    dataset = first_images(split, IMAGES.value)
     steps = DEBUG_STEPS if flags.FLAGS.debug and not flags.FLAGS["steps"].present else STEPS.value
     config = dataclasses.replace(
         config,
@@ -76,6 +78,7 @@ def main(argv):
     print(
         f"loss {first:.4g} -> {last:.4g} ({last / first:.2%} of the first; wanted {LOSS_SHARE:.0%})"
     )
+    common.print_skipped(split)
     common.print_evaluation(summary)
     print(f"verdict: {summary['verdict']}")
     if summary["verdict"] != "learned":
@@ -86,10 +89,13 @@ def main(argv):
 
 
 def first_images(dataset, count: int) -> data.Dataset:
-    """The first images of a data set that have a box."""
-    kept = [example for example in dataset if len(example.labels)][:count]
+    """The first images of a data set that have a box to learn: one that is not difficult."""
+    kept = [example for example in dataset if not example.difficult.all()][:count]
     if not kept:
-        raise app.UsageError(f"{dataset.name} has no image with a box: nothing to learn.")
+        raise app.UsageError(
+            f"{dataset.name} has no image with a box that is not difficult: nothing to learn. "
+            "Look at it with experiments.inspect_dataset."
+        )
     return data.Dataset(kept, dataset.classes, name=f"{dataset.name}, first {len(kept)}")
 
 
@@ -97,11 +103,8 @@ def find_suspects(config, dataset, grid, rows, measured) -> list[str]:
     """What usually keeps a detector from learning, each with the number that speaks for it."""
     statistics = data.statistics(dataset, sides=(grid.S,), image_size=grid.image_size)
     share = statistics["collisions"][str(grid.S)]["share"]
-    total = sum(float(rows[-1][name]) for name in ("xy", "wh", "object", "no_object", "class"))
-    shares = {
-        name: float(rows[-1][name]) / total if total else 0.0
-        for name in ("xy", "wh", "object", "no_object", "class")
-    }
+    total = sum(float(rows[-1][name]) for name in TERMS)
+    shares = {name: float(rows[-1][name]) / total if total else 0.0 for name in TERMS}
     worst = max(shares, key=shares.get)
     half = float(rows[len(rows) // 2]["loss"])
     return [
