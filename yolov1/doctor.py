@@ -50,7 +50,10 @@ def driver() -> list[tuple[str, str]]:
     if not shutil.which("nvidia-smi"):
         return [("GPU", "none (no nvidia-smi)")]
     query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
-    answer = subprocess.run(query, capture_output=True, text=True, timeout=30)
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):  # a driver that hangs is worth a report, too
+        return [("GPU", "nvidia-smi failed")]
     lines = answer.stdout.strip().splitlines() if answer.returncode == 0 else []
     return [("GPU, driver", line) for line in lines] or [("GPU", "nvidia-smi failed")]
 
