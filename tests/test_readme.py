@@ -28,7 +28,10 @@ def test_commands_and_files_exist():
 def test_flags_of_commands_exist():
     from yolov1.training import TrainConfig
 
-    known = set(TrainConfig.__dataclass_fields__)
-    for command in re.findall(r"python -m experiments\.train((?:.*\\\n)*.*)", README):
+    fields = set(TrainConfig.__dataclass_fields__)
+    for name, command in re.findall(r"python -m experiments\.(\w+)((?:.*\\\n)*.*)", README):
+        source = (ROOT / "experiments" / f"{name}.py").read_text()
+        own = set(re.findall(r'DEFINE_\w+\(\s*"(\w+)"', source)) | {"debug", "help"}
+        taken = fields if "define()" in source else {f for f in fields if f'"{f}"' in source}
         for flag in re.findall(r"--(\w+)", command):
-            assert flag in known | {"debug"}, flag
+            assert flag in own | taken, f"experiments.{name} has no --{flag}"

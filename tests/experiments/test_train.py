@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from tests.data.folders import write_voc
 from tests.shared import shared
 
 TINY = ("--image_size=32", "--S=3", "--epochs=1", "--batch_size=8", "--eval_every=0")
@@ -39,17 +40,19 @@ def test_voc_folders_run_without_special_flags(run_experiment, tmp_path, folder,
 
 
 def test_bad_examples_stop_the_run_or_are_listed(run_experiment, tmp_path):
-    path = shared("data", "hard_inputs")
-    arguments = (f"--dataset=voc:{path}", *TINY, "--train_split=", "--eval_split=")
+    cat = [("cat", (6, 4, 30, 24), False)]
+    root = write_voc(tmp_path / "voc", {"bad": "<annotation>", **dict.fromkeys("abcdefgh", cat)})
+    arguments = (f"--dataset=voc:{root}", *TINY, "--eval_split=train")
     stopped = run_experiment("train", *arguments, f"--output_dir={tmp_path / 'a'}")
+    assert stopped.returncode != 0 and "Traceback" not in stopped.stderr
+    assert "bad.xml" in stopped.stderr and "--bad_examples=skip" in stopped.stderr
     skipped = run_experiment(
         "train", *arguments, "--bad_examples=skip", f"--output_dir={tmp_path / 'b'}"
     )
     assert skipped.returncode == 0, skipped.stdout + skipped.stderr
-    listed = json.loads((tmp_path / "b" / "config.json").read_text())["skipped"]
-    assert (stopped.returncode == 0) == (not listed)
-    for name, _ in listed:
-        assert name in stopped.stdout + stopped.stderr and f"  {name}: " in skipped.stdout
+    config = json.loads((tmp_path / "b" / "config.json").read_text())
+    ((file, reason),) = config["skipped"]
+    assert file.endswith("bad.xml") and f"  {file}: {reason}" in skipped.stdout
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,29 @@
+"""What the command lines have in common."""
+
+import re
+
+import pytest
+
+from yolov1.training import TrainConfig
+
+FLAGS = {
+    "train": set(TrainConfig.__dataclass_fields__),
+    "evaluate": {"checkpoint", "which", "dataset", "eval_split", "pictures", "output_dir"},
+    "detect": {"checkpoint", "which", "images", "score_threshold", "iou_threshold", "output_dir"},
+    "overfit_one_batch": {"dataset", "S", "learning_rate", "images", "steps", "output_dir"},
+    "inspect_dataset": {"dataset", "split", "sides", "pictures", "output_dir"},
+}
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_help_has_the_command_and_each_flag(run_experiment, name):
+    text = run_experiment(name, "--help").stdout
+    assert f"python -m experiments.{name}" in text
+    for flag in FLAGS[name] | {"debug"}:
+        assert re.search(rf"--(\[no\])?{flag}:\s", text), flag
+
+
+def test_a_word_that_is_no_flag_is_refused(run_experiment):
+    done = run_experiment("train", "dataset=shapes")
+    assert done.returncode != 0
+    assert "unknown argument 'dataset=shapes'; a flag is --NAME=VALUE" in done.stdout + done.stderr
