@@ -74,6 +74,17 @@ def check_compiler() -> None:
         )
 
 
+def check_headers() -> None:
+    """Stops the build where Python's C headers are missing: Debian packs them by themselves."""
+    header = Path(sysconfig.get_path("include"), "Python.h")
+    if not header.exists():
+        name = f"python{sys.version_info.major}.{sys.version_info.minor}-dev"
+        sys.exit(
+            f"yolov1: the C headers of Python are missing (no {header}); install them, "
+            f"for example with: apt-get install {name}."
+        )
+
+
 def revision() -> str:
     """The git revision of the sources, "-dirty" where they differ from it."""
     try:
@@ -111,6 +122,7 @@ class BuildWithCMake(build_ext):
             "YOLOV1_TENSORFLOW": os.environ.get("YOLOV1_TENSORFLOW", "ON"),
         }
         check_compiler()
+        check_headers()
         if settings["YOLOV1_TENSORFLOW"] == "ON":
             place, found = check_tensorflow(find_tensorflow())
             settings |= {"YOLOV1_TENSORFLOW_DIR": place, "YOLOV1_TENSORFLOW_VERSION": found}

@@ -49,6 +49,13 @@ def test_no_compiler_is_one_sentence_that_says_what_to_run(environment):
     assert answer.stderr.count("\n") == 1
 
 
+def test_no_python_headers_is_one_sentence_that_says_what_to_run():
+    answer = setup_py("setup.sysconfig.get_path = lambda name: '/none'; setup.check_headers()")
+    assert answer.returncode == 1
+    assert "no /none/Python.h" in answer.stderr and "apt-get install python3." in answer.stderr
+    assert answer.stderr.count("\n") == 1
+
+
 def test_build_backend_asks_for_tensorflow_only_where_there_is_none():
     code = """
 import sys; sys.path.insert(0, "kernels")
