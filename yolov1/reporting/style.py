@@ -16,11 +16,11 @@ p { margin: 6px 0; max-width: 100ch; }
 .soft, figcaption, footer { color: var(--soft); font-size: .87rem; overflow-wrap: anywhere; }
 section { background: var(--card); border: 1px solid var(--line); border-radius: 10px;
   padding: 16px; margin-top: 16px; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(120px, 1fr)); gap: 10px;
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(128px, 1fr)); gap: 10px;
   margin-top: 16px; }
 .tile { background: var(--card); border: 1px solid var(--line); border-radius: 10px;
   padding: 10px 12px; }
-.tile b { display: block; font-size: 1.25rem; white-space: nowrap;
+.tile b { display: block; font-size: 1.15rem; white-space: nowrap;
   font-variant-numeric: tabular-nums; }
 .tile span { color: var(--soft); font-size: .82rem; }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr));
