@@ -1,10 +1,13 @@
 """What several experiments do with a model and a data set; each step is the package's own."""
 
+import contextlib
 import time
 
+from absl import app
 from PIL import Image
 
 from yolov1 import data, evaluation, inference
+from yolov1.data import BadExampleError
 from yolov1.training import write_json
 
 PICTURES = 12
@@ -12,17 +15,44 @@ PICTURE_THRESHOLD = 0.25
 
 
 def open_split(config, split: str, classes=None):
-    """A split of the configuration's data set."""
-    dataset = data.open(
-        config.dataset,
-        split=split or None,
-        classes=classes or config.classes or None,
-        image_size=config.image_size,
-        seed=config.seed,
-        bad_examples=config.bad_examples,
-    )
+    """A split of the configuration's data set.
+
+    Raises:
+        app.UsageError: the flags name what does not exist.
+    """
+    with usage_errors():
+        dataset = data.open(
+            config.dataset,
+            split=split or None,
+            classes=classes or config.classes or None,
+            image_size=config.image_size,
+            seed=config.seed,
+            bad_examples=config.bad_examples,
+        )
     print(f"{dataset.name}: {len(dataset)} images, {len(dataset.classes)} classes")
     return dataset
+
+
+@contextlib.contextmanager
+def usage_errors():
+    """Inside, a `ValueError` is about a flag: it is shown without a traceback."""
+    try:
+        yield
+    except BadExampleError:
+        raise
+    except ValueError as error:
+        raise app.UsageError(str(error)) from error
+
+
+def warn_of_overlap(train_set, eval_set):
+    """Says so when images are both trained on and measured on."""
+    trained = {example.path for example in train_set if example.path}
+    both = sum(example.path in trained for example in eval_set if example.path)
+    if both:
+        print(
+            f"warning: {both} of the {len(eval_set)} evaluation images are trained on as well; the "
+            "figures will say little about new images. See --train_split and --eval_split."
+        )
 
 
 def print_skipped(*datasets):

@@ -40,6 +40,8 @@ def test_parse_options_refuses_what_is_no_option():
         ({"learning_rate": float("nan")}, "--learning_rate must be positive and finite"),
         ({"ema": 1.0}, r"--ema must be in \[0, 1\), got 1.0"),
         ({"warmup_epochs": -1.0}, "--warmup_epochs must be at least 0"),
+        ({"resume": True}, "--output_dir must be given with --resume, got ''"),
+        ({"S": 0}, "S must be an integer of at least 1, got 0"),
         ({"semantics_options": "weigth_xy=1"}, "no option 'weigth_xy'; there are .*weight_xy"),
         ({"semantics_options": "weight_xy=high"}, "weight_xy must be a number, got 'high'"),
         ({"semantics_options": "ties=both"}, "ties must be one of 'first', 'last', 'all'"),

@@ -165,7 +165,9 @@ def test_load_run_gives_the_averaged_weights_that_were_measured(whole):
 
 def test_mirrored_over_two_devices_equals_one(tmp_path):
     """Two virtual CPUs. Synchronised batch statistics; sums in another order: equal to 1e-4."""
+    # The limit is below the norm of every gradient here: clipping must see the whole, too.
     flags = {"model_options": "width=0.34,synchronized=true", "eval_every": 0, "epochs": 2}
+    flags |= {"clip_norm": 0.5, "optimizer": "sgd", "learning_rate": 0.02}
     one = start(tmp_path / "one", **flags)
     two = start(tmp_path / "two", module="tests.training.two_devices", strategy="mirrored", **flags)
     finish(one), finish(two)

@@ -11,9 +11,23 @@ def test_create_refuses_to_overwrite_and_resumes_only_what_is_there(tmp_path):
     run = RunDirectory(tmp_path / "a" / "run")
     assert run.create(resume=True) is False
     run.write_config(TrainConfig(), GridSpec(C=2), ("a", "b"))
+    assert run.create(resume=False) is False  # stopped before it had trained: nothing to lose
+    (run / "checkpoints" / "last").mkdir(parents=True)
+    (run / "checkpoints" / "last" / "checkpoint").touch()
     with pytest.raises(FileExistsError, match="already holds a run. Give --resume"):
         run.create(resume=False)
     assert run.create(resume=True) is True
+
+
+def test_a_resume_adds_its_environment_and_keeps_the_first(tmp_path):
+    run = RunDirectory(tmp_path)
+    run.write_config(TrainConfig(), GridSpec(C=2), ("a", "b"))
+    first = json.loads((tmp_path / "config.json").read_text())
+    assert first["resumed"] == [] and first["environment"]["build"]["compiler"]
+    resumed = TrainConfig(resume=True, output_dir=str(tmp_path))
+    run.write_config(resumed, GridSpec(C=2), ("a", "b"))
+    second = json.loads((tmp_path / "config.json").read_text())
+    assert second["environment"] == first["environment"] and len(second["resumed"]) == 1
 
 
 def test_config_round_trip(tmp_path):

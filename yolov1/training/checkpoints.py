@@ -67,17 +67,35 @@ class Checkpoints:
     def save_best(self):
         self._best.save(checkpoint_number=int(self._progress.step.numpy()))
 
-    def restore_last(self) -> bool:
-        """Whether there was a checkpoint; what it holds must fit the model exactly."""
-        if self._last.latest_checkpoint is None:
-            return False
-        self._last.checkpoint.restore(self._last.latest_checkpoint).assert_consumed()
-        return True
+    def steps(self) -> list[int]:
+        """The steps whose state is kept, in order."""
+        return sorted(int(path.rsplit("-", 1)[1]) for path in self._last.checkpoints)
+
+    def restore_last(self, step: int):
+        """Restores the state of a step among `steps`; it must fit the model exactly.
+
+        Raises:
+            ValueError: it is not there.
+        """
+        paths = {int(path.rsplit("-", 1)[1]): path for path in self._last.checkpoints}
+        if step not in paths:
+            raise ValueError(
+                f"--resume: the workers' checkpoints have no step in common (step {step} is the "
+                f"newest that all could have, this worker has {self.steps()}). Copy one worker's "
+                "checkpoints/ over the others', or start anew."
+            )
+        self._last.checkpoint.restore(paths[step]).assert_consumed()
 
 
-def build_model(config: TrainConfig, grid) -> keras.Model:
-    """The model of a configuration, as training and loading both build it."""
+def build_model(config: TrainConfig, grid, *, restored: bool = False) -> keras.Model:
+    """The model of a configuration, as training and loading both build it.
+
+    Args:
+        restored: its weights will be restored, so pretrained ones need not be fetched.
+    """
     options = {"activations": config.activations} | parse_options(config.model_options)
+    if restored and "weights" in options:
+        options["weights"] = None
     return models.build(config.model, grid=grid, **options)
 
 
@@ -106,9 +124,9 @@ def load_run(path, which: str = "last"):
     if found is None:
         raise FileNotFoundError(
             f"{directory.path} holds no checkpoint {which!r} yet; it is written after the first "
-            + ("epoch." if which == "last" else "evaluation (--eval_every).")
+            + ("--checkpoint_minutes." if which == "last" else "evaluation (--eval_every).")
         )
-    model = build_model(config, grid)
+    model = build_model(config, grid, restored=True)
     average = MovingAverage(model, config.ema) if config.ema and which == "last" else None
     state = tf.train.Checkpoint(model=model)
     if average is not None:

@@ -121,9 +121,12 @@ class TrainConfig:
             ("ema", 0 <= self.ema < 1, "in [0, 1)"),
             ("clip_norm", self.clip_norm >= 0, "at least 0"),
             ("eval_every", self.eval_every >= 0, "at least 0"),
+            ("checkpoint_minutes", self.checkpoint_minutes >= 0, "at least 0"),
+            ("output_dir", self.output_dir or not self.resume, "given with --resume"),
         ):
             if not valid:
                 raise ValueError(f"--{name} must be {expected}, got {getattr(self, name)!r}.")
+        GridSpec(S=self.S, B=self.B, image_size=self.image_size)
         self.loss_semantics()  # refuse a bad --semantics_options now, not after the data is read
 
     def grid(self, classes: int) -> GridSpec:

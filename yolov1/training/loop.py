@@ -18,7 +18,7 @@ from yolov1.training import strategies
 from yolov1.training.callbacks import MetricsFile, ProgressLine, TensorBoardScalars
 from yolov1.training.checkpoints import Checkpoints, Progress, build_model
 from yolov1.training.config import TrainConfig
-from yolov1.training.optimizers import MovingAverage, build_optimizer, gradient_decay
+from yolov1.training.optimizers import MovingAverage, build_optimizer, gradient_decay, reduced
 
 MONITOR = "map_voc07"  # what "best" means
 
@@ -91,7 +91,11 @@ def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=(
     epoch_ends = epoch_end_steps(len(dataset), config.batch_size, config.epochs)
     state = build_state(config, grid, directory, strategy, epoch_ends[-1] / config.epochs)
     if config.resume:
-        state.checkpoints.restore_last()
+        # A kill may have come between two workers' saves: all go on from what all have.
+        kept = state.checkpoints.steps()
+        step = strategies.smallest(strategy, kept[-1] if kept else 0)
+        if step:
+            state.checkpoints.restore_last(step)
     # 4. Data, from where the checkpoint stands.
     start = int(state.progress.step.numpy())
     batches = data.training_batches(
@@ -132,7 +136,7 @@ def epoch_end_steps(examples: int, batch_size: int, epochs: int) -> list[int]:
 def build_state(config: TrainConfig, grid, directory, strategy, steps_per_epoch: float) -> State:
     with strategy.scope():
         model = build_model(config, grid)
-        optimizer = build_optimizer(config, steps_per_epoch)
+        optimizer = build_optimizer(config, steps_per_epoch, strategy.num_replicas_in_sync)
         optimizer.build(model.trainable_variables)
         average = MovingAverage(model, config.ema) if config.ema else None
         progress = Progress()
@@ -165,7 +169,8 @@ def make_step(config: TrainConfig, grid, state: State):
             loss = (output.loss + decay()) / replicas
             scaled = state.optimizer.scale_loss(loss)
         variables = state.model.trainable_variables
-        state.optimizer.apply(tape.gradient(scaled, variables), variables)
+        gradients = reduced(tape.gradient(scaled, variables), replicas)
+        state.optimizer.apply(gradients, variables)
         if state.average is not None:
             state.average.update(progress.step)
         return output.terms
@@ -191,10 +196,14 @@ def _run_epochs(config, state, dataset, grid, batches, epoch_ends, evaluate, cal
     )
     hooks.on_train_begin()
     clock = CheckpointClock(state.checkpoints, config.checkpoint_minutes)
+    alone = strategies.worker(state.strategy)[1] == 1
     done = int(progress.step.numpy())
     try:
         for epoch in range(config.epochs):
-            if epoch_ends[epoch] <= done:
+            # An epoch whose steps are done but still in the sums was interrupted before its row.
+            if epoch_ends[epoch] < done or (
+                epoch_ends[epoch] == done and not int(progress.steps_in_sum.numpy())
+            ):
                 continue
             hooks.on_epoch_begin(epoch)
             while done < epoch_ends[epoch]:
@@ -202,8 +211,8 @@ def _run_epochs(config, state, dataset, grid, batches, epoch_ends, evaluate, cal
                 logs = _one_step(config, state, dataset, step, batches, done)
                 done += 1
                 hooks.on_train_batch_end(done - 1, logs)
-                # Not after the epoch's last step: its row of metrics.csv is not written yet.
-                if done < epoch_ends[epoch]:
+                # Workers' clocks differ: several save together, at the ends of epochs.
+                if alone and done < epoch_ends[epoch]:
                     clock.save_if_due()
             last = epoch + 1 == config.epochs or model.stop_training
             logs = _epoch_logs(config, state)
@@ -211,7 +220,7 @@ def _run_epochs(config, state, dataset, grid, batches, epoch_ends, evaluate, cal
                 logs |= _evaluate(state, evaluate)
             hooks.on_epoch_end(epoch, logs)
             progress.end_epoch()
-            clock.save_if_due(always=last or model.stop_training)
+            clock.save_if_due(always=last or model.stop_training or not alone)
             if model.stop_training:
                 break
     except KeyboardInterrupt:

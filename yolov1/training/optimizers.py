@@ -7,8 +7,10 @@ from yolov1.training.config import TrainConfig
 from yolov1.training.schedules import WarmupSchedule
 
 
-def build_optimizer(config: TrainConfig, steps_per_epoch: float) -> keras.optimizers.Optimizer:
-    """The optimizer of a run.
+def build_optimizer(
+    config: TrainConfig, steps_per_epoch: float, replicas: int = 1
+) -> keras.optimizers.Optimizer:
+    """The optimizer of a run, to be given gradients by `reduced`.
 
     ``sgd`` has momentum 0.9, the paper's. Its decay, and Adam's, is not set here: the loop adds
     it to the gradient (`gradient_decay`), because Keras' ``weight_decay`` is decoupled, which at
@@ -18,7 +20,7 @@ def build_optimizer(config: TrainConfig, steps_per_epoch: float) -> keras.optimi
     warmup = min(round(steps_per_epoch * config.warmup_epochs), steps - 1)
     common = {
         "learning_rate": WarmupSchedule(config.schedule, config.learning_rate, steps, warmup),
-        "global_clipnorm": config.clip_norm or None,
+        "global_clipnorm": config.clip_norm / replicas or None,
     }
     if config.optimizer == "sgd":
         optimizer = keras.optimizers.SGD(momentum=0.9, **common)
@@ -30,6 +32,19 @@ def build_optimizer(config: TrainConfig, steps_per_epoch: float) -> keras.optimi
     if config.precision == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     return optimizer
+
+
+def reduced(gradients: list, replicas: int) -> list:
+    """Each replica's share of the whole gradient, the same share on every replica.
+
+    Keras clips (and looks for overflow) before it sums over the replicas, which would clip every
+    replica's own gradient by itself. With equal shares, and the limit divided by the replicas
+    (`build_optimizer`), what it then sums up is the clipped whole.
+    """
+    if replicas == 1:
+        return gradients
+    context = tf.distribute.get_replica_context()
+    return [g / replicas for g in context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)]
 
 
 def decayed_kernels(model: keras.Model) -> list:

@@ -1,5 +1,6 @@
 """The files of a run: what each is called, and how none is ever half written."""
 
+import contextlib
 import csv
 import datetime
 import json
@@ -35,6 +36,10 @@ class RunDirectory:
     def metrics(self) -> Path:
         return self / "metrics.csv"
 
+    @property
+    def has_checkpoint(self) -> bool:
+        return (self / "checkpoints" / "last" / "checkpoint").exists()
+
     def create(self, resume: bool) -> bool:
         """Makes the directory.
 
@@ -43,25 +48,30 @@ class RunDirectory:
             supervisor can always give ``--resume``.)
 
         Raises:
-            FileExistsError: it holds a run and `resume` is not set. Nothing is touched.
+            FileExistsError: it holds a run that has got as far as a checkpoint, and `resume` is
+                not set. Nothing is touched.
         """
-        has_run = (self / "config.json").exists()
-        if has_run and not resume:
+        if self.has_checkpoint and not resume:
             raise FileExistsError(
                 f"{self.path} already holds a run. Give --resume to go on with it, or another "
                 "--output_dir."
             )
         self.path.mkdir(parents=True, exist_ok=True)
-        return has_run
+        return self.has_checkpoint
 
     def write_config(self, config: TrainConfig, grid: GridSpec, classes, **extra):
+        """``config.json``. What a run started in stays; each resume adds its environment."""
+        path = self / "config.json"
+        before = json.loads(path.read_text()) if config.resume and path.exists() else None
+        resumed = [*before["resumed"], environment()] if before else []
         write_json(
-            self / "config.json",
+            path,
             {
                 "config": config.to_dict(),
                 "grid": {"S": grid.S, "B": grid.B, "C": grid.C, "image_size": grid.image_size},
                 "classes": list(classes),
-                "environment": environment(),
+                "environment": before["environment"] if before else environment(),
+                "resumed": resumed,
                 **extra,
             },
         )
@@ -99,22 +109,16 @@ class RunDirectory:
             writer.writerows(rows)
 
 
-class _replacing:
+@contextlib.contextmanager
+def _replacing(path: Path):
     """A text file that takes its place only once it is whole."""
-
-    def __init__(self, path: Path):
-        self.path, self.partial = path, path.with_name(path.name + ".partial")
-
-    def __enter__(self):
-        self.file = self.partial.open("w", newline="")
-        return self.file
-
-    def __exit__(self, kind, *_):
-        self.file.close()
-        if kind is None:
-            os.replace(self.partial, self.path)
-        else:
-            self.partial.unlink(missing_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("w", newline="") as file:
+            yield file
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def write_json(path, value):
@@ -130,8 +134,12 @@ def environment() -> dict:
     import numpy as np
     import tensorflow as tf
 
-    from yolov1 import __version__, ops
+    from yolov1 import __version__, kernels, ops
 
+    try:
+        build = kernels.build_info()
+    except ImportError:
+        build = None  # the reference implementation runs without native code
     gpus = tf.config.list_physical_devices("GPU")
     return {
         "yolov1": __version__,
@@ -143,6 +151,7 @@ def environment() -> dict:
         "cpu_count": os.cpu_count(),
         "gpus": [tf.config.experimental.get_device_details(g).get("device_name") for g in gpus],
         "ops": ops.available(),
+        "build": build,
         "git_revision": git_revision(),
         "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
     }
