@@ -1,6 +1,7 @@
 """Builds the native libraries with CMake and Ninja. Everything else is in pyproject.toml.
 
-Environment: YOLOV1_TENSORFLOW=ON|OFF and YOLOV1_CUDA=ON|OFF|AUTO go to CMake under the same names.
+Environment: YOLOV1_TENSORFLOW=ON|OFF, YOLOV1_CUDA=ON|OFF|AUTO and YOLOV1_WERROR=ON|OFF (warnings
+are errors) go to CMake under the same names.
 """
 
 import importlib.metadata
@@ -116,10 +117,10 @@ class BuildWithCMake(build_ext):
             "CMAKE_BUILD_TYPE": "Release",
             "CMAKE_INSTALL_PREFIX": prefix,
             "Python_EXECUTABLE": sys.executable,
-            "YOLOV1_VERSION": version(),
             "YOLOV1_REVISION": revision(),
             "YOLOV1_CUDA": os.environ.get("YOLOV1_CUDA", "AUTO"),
             "YOLOV1_TENSORFLOW": os.environ.get("YOLOV1_TENSORFLOW", "ON"),
+            "YOLOV1_WERROR": os.environ.get("YOLOV1_WERROR", "OFF"),
         }
         check_compiler()
         check_headers()
@@ -133,7 +134,7 @@ class BuildWithCMake(build_ext):
         configure = ["-G", "Ninja", "-S", ROOT, "-B", build]
         # What CMake found in another environment must not leak into this one. In the same one the
         # objects are kept, and only what changed is compiled.
-        changing = ("CMAKE_INSTALL_PREFIX", "YOLOV1_VERSION", "YOLOV1_REVISION")
+        changing = ("CMAKE_INSTALL_PREFIX", "YOLOV1_REVISION")
         record = build / "environment.txt"
         same = "\n".join(f"{k}={v}" for k, v in settings.items() if k not in changing)
         if not record.exists() or record.read_text() != same:

@@ -69,6 +69,25 @@ assert build_backend._requirements() == [setup.TENSORFLOW]
     assert setup_py(code, YOLOV1_TENSORFLOW="OFF").returncode == 1  # then it never asks
 
 
+def test_environment_goes_to_cmake(tmp_path):
+    (tmp_path / "build" / f"cmake-{sys.implementation.cache_tag}").mkdir(parents=True)
+    code = f"""
+from pathlib import Path
+from setuptools import Distribution
+setup.ROOT = Path({str(tmp_path)!r})
+setup.BuildWithCMake.cmake = lambda self, *arguments: print(*arguments)
+command = setup.BuildWithCMake(Distribution())
+command.inplace = True
+command.run()
+"""
+    usual = setup_py(code, YOLOV1_CUDA="AUTO", YOLOV1_WERROR="OFF")
+    assert usual.returncode == 0, usual.stderr
+    strict = setup_py(code, YOLOV1_CUDA="ON", YOLOV1_WERROR="ON")
+    assert "-DYOLOV1_CUDA=AUTO" in usual.stdout and "-DYOLOV1_WERROR=OFF" in usual.stdout
+    assert "-DYOLOV1_CUDA=ON" in strict.stdout and "-DYOLOV1_WERROR=ON" in strict.stdout
+    assert "--fresh" in strict.stdout  # other settings: nothing is kept of what CMake found
+
+
 @pytest.mark.slow
 def test_wheel_imports_from_another_folder(tmp_path):
     source = tmp_path / "source"
