@@ -10,11 +10,11 @@ import pytest
 import tensorflow as tf
 
 from tests.ops.loss_cases import random_case
-from yolov1 import ops
+from yolov1 import __version__, ops
 from yolov1.grid import GridSpec
 from yolov1.ops import _library
 
-GOOD = {"tensorflow": tf.__version__, "cxx11_abi": 1}
+GOOD = {"version": __version__, "tensorflow": tf.__version__, "cxx11_abi": 1}
 
 
 @pytest.fixture
@@ -42,6 +42,7 @@ def test_a_patch_release_is_accepted():
     (
         ({"tensorflow": "2.20.1"}, f"built for TensorFlow 2.20.1, but {tf.__version__} is running"),
         ({"tensorflow": ""}, "was built without TensorFlow"),
+        ({"version": "0.0.9"}, f"built from yolov1 0.0.9, but {__version__} is running"),
         ({"cxx11_abi": 0}, "was built with C++11 ABI 0, but TensorFlow uses 1"),
     ),
 )

@@ -7,7 +7,12 @@ import warnings
 from pathlib import Path
 
 import tensorflow as tf
+
+# Private, as TensorFlow has no public list of registered kernels. A table of our own would have to
+# repeat what the C++ registers, and be wrong for a library that was built from other sources.
 from tensorflow.python.framework import kernels as registered_kernels
+
+from yolov1 import __version__
 
 PACKAGE = Path(__file__).resolve().parents[1]
 REBUILD = "pip install --no-build-isolation --force-reinstall --no-deps -e ."
@@ -18,17 +23,19 @@ _warned = False
 
 
 class LibraryUnavailable(RuntimeError):
-    """The op library is missing, or was built for another TensorFlow. Says how to rebuild it."""
+    """The op library is missing, or does not fit what is running. Says how to rebuild it."""
 
 
 def check_build(info: dict) -> None:
-    """Refuses a library whose build record does not fit the running TensorFlow.
+    """Refuses a library whose build record does not fit the running TensorFlow or this package.
 
     TensorFlow's C++ interface changes with every minor release: a library of another one fails to
-    open with an unresolved symbol at best.
+    open with an unresolved symbol at best. One of another version of this package (an editable
+    install after an update) may compute something else under the same name.
 
     Raises:
-        LibraryUnavailable: the TensorFlow versions (major.minor) or the C++ ABIs differ.
+        LibraryUnavailable: the versions of TensorFlow (major.minor) or of this package, or the C++
+            ABIs differ.
     """
     built, running = info.get("tensorflow", ""), tf.__version__
     if not built:
@@ -40,6 +47,11 @@ def check_build(info: dict) -> None:
         raise LibraryUnavailable(
             f"yolov1.ops: the op library was built for TensorFlow {built}, but {running} is "
             f"running. In the source folder, rebuild it with: {REBUILD}"
+        )
+    if info.get("version") != __version__:
+        raise LibraryUnavailable(
+            f"yolov1.ops: the op library was built from yolov1 {info.get('version')}, but "
+            f"{__version__} is running. In the source folder, rebuild it with: {REBUILD}"
         )
     if int(info.get("cxx11_abi", 1)) != int(tf.sysconfig.CXX11_ABI_FLAG):
         raise LibraryUnavailable(
