@@ -1,3 +1,3 @@
-"""YOLOv1 on TensorFlow and Keras with fused C++/CUDA loss and IoU ops. See README.md."""
+"""YOLOv1 on TensorFlow and Keras with a fused C++ YOLO loss. See README.md."""
 
 __version__ = "0.1.0"
