@@ -1,12 +1,15 @@
 # Everything a fresh clone needs. Targets do no work twice: what is done leaves a stamp in .venv.
-PYTHON ?= $(firstword $(foreach name,python3.11 python3,$(shell command -v $(name) 2>/dev/null)))
+PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
+  $$name -c $(FITS) 2>/dev/null && command -v $$name && break; done)
+FITS := "import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))"
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 VENV := .venv
 BIN := $(VENV)/bin
 RUN_DIR ?= runs/shapes
 PYTEST_FLAGS ?=
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-NATIVE := CMakeLists.txt setup.py $(shell find kernels -type f \
+NATIVE := CMakeLists.txt setup.py yolov1/__init__.py $(shell find kernels -type f \
   \( -name '*.h' -o -name '*.cc' -o -name '*.cu' -o -name '*.in' -o -name '*.py' \))
 CPP := $(filter %.h %.cc %.cu,$(NATIVE))
 
@@ -19,23 +22,29 @@ help:  ## List the targets
 # ------------------------------------------------------------------------------------- set-up
 
 $(VENV)/.created:
-	@test -n "$(PYTHON)" || { echo "No Python found: install Python 3.11 or newer, or run: make PYTHON=/path/to/python3.11"; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "yolov1 needs Python 3.11 or newer, but $(PYTHON) is $$($(PYTHON) -V): run: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(or $(PYTHON),false) -c $(FITS) || \
+	  { echo "yolov1 needs Python 3.11, 3.12 or 3.13, as TensorFlow 2.21 does, but $(if $(PYTHON),$(PYTHON) is $$($(PYTHON) -V),there is none on PATH): run: make PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || \
 	  { echo "$(PYTHON) cannot make a virtual environment: install its venv package (on Debian: apt-get install python3-venv)"; exit 1; }
 	@touch $@
 
 # TensorFlow first: the native code is built against the installed one.
 $(VENV)/.dependencies: $(VENV)/.created pyproject.toml constraints.txt
-	$(BIN)/python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb')); \
+	@echo "Installing the dependencies into $(VENV) (about 2 GB, a few minutes)"
+	@$(BIN)/python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb')); \
 	  print(*project['build-system']['requires'], *project['project']['dependencies'], \
 	  *project['project']['optional-dependencies']['dev'], sep='\n')" > $(VENV)/requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(VENV)/requirements.txt -c constraints.txt
+	@$(PIP) -r $(VENV)/requirements.txt -c constraints.txt
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.dependencies $(NATIVE)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@echo "Building the native code (about a minute; what did not change is kept)"
+	@$(PIP) --no-build-isolation --no-deps -e .
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.dependencies
+	@echo "Installing OpenCV, which a benchmark compares with"
+	@$(PIP) -c constraints.txt opencv-python-headless
 	@touch $@
 
 venv: $(VENV)/.dependencies  ## Make .venv with the pinned dependencies
@@ -69,8 +78,7 @@ format: venv  ## Put Python and C++ into the project's format
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(CPP)
 
-bench: install  ## Run the benchmarks; rows go to benchmarks/results
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt opencv-python-headless
+bench: install $(VENV)/.bench  ## Run the benchmarks; rows go to benchmarks/results
 	@for bench in benchmarks/bench_*.py; do \
 	  name=$$(basename $$bench .py); echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; \
 	done
