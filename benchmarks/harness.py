@@ -8,13 +8,14 @@ import csv
 import datetime
 import os
 import platform
-import subprocess
 import time
 from collections.abc import Callable, Iterable
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+
+from yolov1.training.run_directory import git_revision
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -62,17 +63,6 @@ def _processor() -> str:
         return platform.machine()
 
 
-def revision() -> str:
-    """The git revision of the sources, "-dirty" where they differ from it."""
-    answer = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    return answer.stdout.strip() or "unknown"
-
-
 def environment() -> dict[str, str | int]:
     """Where a row was measured: its last columns."""
     return {
@@ -83,7 +73,7 @@ def environment() -> dict[str, str | int]:
         "python": platform.python_version(),
         "tensorflow": metadata.version("tensorflow"),
         "numpy": metadata.version("numpy"),
-        "revision": revision(),
+        "revision": git_revision() or "unknown",
         "date": datetime.date.today().isoformat(),
     }
 
