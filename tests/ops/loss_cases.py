@@ -1,11 +1,14 @@
-"""Inputs for the loss tests, and an independent loss in NumPy loops to hold both against."""
+"""What the loss tests share: inputs, the op with its gradient, and an independent loss in loops."""
 
 import math
 
 import numpy as np
+import tensorflow as tf
 
+from yolov1 import ops
 from yolov1.grid import GridSpec
 
+IMPLS = ("fused", "reference")
 GRIDS = {
     "paper": GridSpec(),
     "smallest": GridSpec(S=1, B=1, C=1, image_size=8),
@@ -29,6 +32,28 @@ def to_planes(predictions, grid):
     """``[N, S, S, D]`` to the flat layout."""
     blocks = (grid.class_channels, grid.confidence_channels, grid.box_channels)
     return np.concatenate([predictions[..., b].reshape(len(predictions), -1) for b in blocks], 1)
+
+
+def loss_function(*, graph=False, upstream=None, **options):
+    """(predictions, targets) to loss, terms and d(sum of upstream * loss) / d predictions."""
+
+    def compute(p, t):
+        with tf.GradientTape() as tape:
+            tape.watch(p)
+            out = ops.yolo_loss(p, t, **options)
+        return *out, tape.gradient(out.loss, p, output_gradients=upstream)
+
+    function = tf.function(compute) if graph else compute
+    return lambda p, t: [x.numpy() for x in function(tf.constant(p), tf.constant(t))]
+
+
+def value_and_gradient(predictions, targets, **options):
+    return loss_function(**options)(predictions, targets)
+
+
+def assert_near(got, want, tolerance):
+    scale = max(np.abs(want).max(initial=0), 1e-30)
+    assert np.abs(got - want).max(initial=0) <= tolerance * scale
 
 
 def _q(wh, value):
