@@ -79,7 +79,9 @@ def main(argv):
         seconds=seconds,
         images_per_second=int(state.progress.step.numpy()) * config.batch_size / seconds,
         parameters=int(model.count_params()),
-        best_map_voc07=None if measured["map_voc07"] is None else float(state.progress.best),
+        best_map_voc07=None
+        if measured["map_voc07"] is None
+        else float(state.progress.best.numpy()),
         epochs=config.epochs,
     )
     report = reporting.write_report(run.path)
