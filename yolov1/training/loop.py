@@ -148,7 +148,8 @@ def build_state(config: TrainConfig, grid, directory, strategy, steps_per_epoch:
 
 
 def make_step(config: TrainConfig, grid, state: State):
-    """The compiled step: ``(images, targets) -> (loss [n], terms [n, 5])`` of each replica."""
+    """The compiled step: ``(images, targets)`` to each replica's terms ``[n, 5]``, their mean over
+    the global batch ``[5]``, and the learning rate."""
     replicas = state.strategy.num_replicas_in_sync
     semantics = config.loss_semantics()
     decay = gradient_decay(config, state.model)
@@ -177,12 +178,14 @@ def make_step(config: TrainConfig, grid, state: State):
 
     @tf.function(jit_compile=config.jit_compile or None)
     def step(images, targets):
+        # In the graph, because a schedule evaluated eagerly costs a millisecond a step.
+        rate = tf.identity(state.optimizer.learning_rate)
         terms = state.strategy.run(replica_step, args=(images, targets))
         mean = state.strategy.reduce("MEAN", terms, axis=0)
         progress.terms.assign_add(tf.cast(mean, tf.float64))
         progress.steps_in_sum.assign_add(1)
         progress.step.assign_add(1)
-        return terms, mean
+        return terms, mean, rate
 
     return step
 
@@ -256,7 +259,7 @@ def _one_step(config, state, dataset, step, batches, number) -> dict:
     started = time.perf_counter()
     images, targets, indices = next(batches)
     fetched = time.perf_counter()
-    replica_terms, mean = step(*strategies.to_replicas(state.strategy, (images, targets)))
+    replica_terms, mean, rate = step(*strategies.to_replicas(state.strategy, (images, targets)))
     local = state.strategy.experimental_local_results(replica_terms)
     terms = np.concatenate([part.numpy() for part in local])  # in the order of `indices`
     if not np.isfinite(terms).all():
@@ -270,7 +273,7 @@ def _one_step(config, state, dataset, step, batches, number) -> dict:
     return {
         "loss": float(mean.sum()),
         **dict(zip(TERMS, map(float, mean), strict=True)),
-        "learning_rate": float(state.optimizer.learning_rate.numpy()),
+        "learning_rate": float(rate.numpy()),
         "images_per_second": config.batch_size / seconds,
     }
 
