@@ -64,7 +64,7 @@ class TrainConfig:
 
     # Optimisation
     batch_size: int = _field(16, "Images of a step, over all replicas.")
-    epochs: int = _field(27, "Passes over the training images.")
+    epochs: int = _field(30, "Passes over the training images.")
     optimizer: str = _field(
         "adamw", "sgd (momentum 0.9), adam, adamw.", choices=("sgd", "adam", "adamw")
     )
