@@ -51,7 +51,6 @@ def main(argv):
         eval_every=0,
     )
     run = training.RunDirectory(config.output_dir)
-    run.path.mkdir(parents=True, exist_ok=True)
     grid = config.grid(len(dataset.classes))
 
     state = training.train(config, dataset, run)

@@ -112,7 +112,7 @@ def write_description(run, config, grid, train_set, eval_set):
                     f"--resume: the training data has changed since the run started ({what} were "
                     f"{before[what]}, are {found['train'][what]}). Start a new --output_dir."
                 )
-    skipped = [*train_set.skipped, *eval_set.skipped]
+    skipped = list(dict.fromkeys(map(tuple, (*train_set.skipped, *eval_set.skipped))))
     run.write_config(config, grid, train_set.classes, skipped=skipped)
     training.write_json(path, found)
 

@@ -34,7 +34,12 @@ def test_sgd_with_decay_is_darknets_update(model):
     """Darknet (spec 3.4): buffer += g - decay * B * w; w += lr / B * buffer; buffer *= momentum,
     with g the sum of the negative gradients over the B images of the batch."""
     config = TrainConfig(
-        optimizer="sgd", learning_rate=0.1, schedule="constant", warmup_epochs=0, weight_decay=0.05
+        optimizer="sgd",
+        learning_rate=0.1,
+        schedule="constant",
+        warmup_epochs=0,
+        weight_decay=0.05,
+        clip_norm=0,
     )
     optimizer = build_optimizer(config, steps_per_epoch=1)
     decay = gradient_decay(config, model)

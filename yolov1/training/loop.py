@@ -78,6 +78,7 @@ def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=(
     # 1. Devices, before anything else touches TensorFlow.
     strategy = strategies.resolve_strategy(config.strategy)
     worker, workers = strategies.worker(strategy)
+    directory.path.mkdir(parents=True, exist_ok=True)
     if config.batch_size % strategy.num_replicas_in_sync:
         raise ValueError(
             f"--batch_size must be a multiple of the {strategy.num_replicas_in_sync} replicas, "
