@@ -85,8 +85,7 @@ def build_paper(
 
     Args:
         grid: any; the published sizes are S=7 and 448 px, where the last map is 7 x 7 too.
-        batch_norm: batch normalisation instead of convolution biases. Without the paper's week of
-            pretraining, the network hardly trains without it.
+        batch_norm: batch normalisation instead of convolution biases, as Darknet's later files.
         dropout: after the dense layer of 4096 units.
         width: multiplies filters and units; 1 is the published network.
         activations, prior: of the head, see `heads.dense_head`.

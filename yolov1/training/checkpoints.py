@@ -21,7 +21,7 @@ class Progress(tf.Module):
         # Sums over the steps of the current epoch, for its row of metrics.csv.
         self.terms = _counter(tf.float64, shape=(5,))
         self.steps_in_sum = _counter(tf.int64)
-        self.seconds = _counter(tf.float64)  # of training, over all sessions of the run
+        self.seconds = _counter(tf.float64)  # of training, resumed parts included
         self.epoch_seconds = _counter(tf.float64)
         self.input_seconds = _counter(tf.float64)
         self.best = tf.Variable(-1.0, dtype=tf.float64, trainable=False)
