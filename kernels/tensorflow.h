@@ -4,6 +4,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "kernels/core/dtype.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/shape_inference.h"
@@ -20,19 +21,18 @@ void ParallelFor(tensorflow::OpKernelContext* context, int64_t count, int64_t co
   tensorflow::Shard(workers.num_threads, workers.workers, count, cost, work);
 }
 
-// The enumerator at the position of a string attribute's value among `names`.
-template <typename Enum, size_t count>
-absl::Status GetChoice(tensorflow::OpKernelConstruction* context, const char* attribute,
-                       const char* const (&names)[count], Enum* choice) {
-  std::string value;
-  TF_RETURN_IF_ERROR(context->GetAttr(attribute, &value));
-  for (size_t k = 0; k < count; ++k) {
-    if (value == names[k]) {
-      *choice = static_cast<Enum>(k);
-      return absl::OkStatus();
-    }
+// The framework-free name of a dtype that an op's attribute allows.
+inline DType ToDType(tensorflow::DataType type) {
+  switch (type) {
+    case tensorflow::DT_DOUBLE:
+      return DType::kDouble;
+    case tensorflow::DT_HALF:
+      return DType::kHalf;
+    case tensorflow::DT_BFLOAT16:
+      return DType::kBfloat16;
+    default:
+      return DType::kFloat;
   }
-  return absl::InvalidArgumentError(std::string(attribute) + " has an unknown value: " + value);
 }
 
 }  // namespace yolov1

@@ -4,6 +4,7 @@ The extension module behind this file is built with the package; without TensorF
 ``YOLOV1_TENSORFLOW=OFF pip install --no-deps --no-build-isolation .``
 """
 
+import functools
 import json
 
 import numpy as np
@@ -12,6 +13,7 @@ from yolov1.grid import GridSpec
 from yolov1.semantics import CHOICES, WEIGHTS, LossSemantics
 
 LAYOUTS = ("cells", "planes")
+DTYPES = ("float32", "float64", "float16", "bfloat16")
 
 
 def _extension():
@@ -60,6 +62,12 @@ def check_shapes(predictions, targets, grid: GridSpec, layout: str) -> None:
         )
 
 
+def check_reduction(reduction: str) -> None:
+    """Refuses an unknown reduction (`ValueError`)."""
+    if reduction not in ("none", "mean"):
+        raise ValueError(f"yolo_loss: reduction must be 'none' or 'mean', got {reduction!r}.")
+
+
 def _check(name, shape, expected, reason):
     fits = len(shape) == len(expected) + 1 and all(
         got in (None, want) for got, want in zip(shape[1:], expected, strict=True)
@@ -70,43 +78,83 @@ def _check(name, shape, expected, reason):
         raise ValueError(f"yolo_loss: {name} must be [{wanted}] for {reason}, got [{got}].")
 
 
+@functools.lru_cache(maxsize=256)
+def yolo_loss_config(grid, semantics, layout="cells", reduction="none") -> str:
+    """The one text that every fused implementation is configured with: ``key=value`` words.
+
+    Args:
+        grid: the `GridSpec`.
+        semantics: a `LossSemantics`. Its weights are written as decimals that read back exactly.
+        layout: ``"cells"`` or ``"planes"``.
+        reduction: ``"none"`` or ``"mean"``.
+    """
+    words = {"S": grid.S, "B": grid.B, "C": grid.C, "layout": layout, "reduction": reduction}
+    words |= {name: repr(getattr(semantics, name)) for name in WEIGHTS}
+    words |= {name: getattr(semantics, name) for name in CHOICES}
+    return " ".join(f"{name}={value}" for name, value in words.items())
+
+
 def yolo_loss(
-    predictions, targets, *, grid, semantics="paper", layout="cells", gradient=True, threads=1
+    predictions,
+    targets,
+    *,
+    grid,
+    semantics="paper",
+    layout="cells",
+    reduction="none",
+    gradient=True,
+    threads=1,
 ):
     """The fused YOLO loss of NumPy arrays; the same kernel as `yolov1.ops.yolo_loss`.
 
     Args:
-        predictions: float32 or float64 ``[N, S, S, D]``, or ``[N, S * S * D]`` in layout "planes".
-        targets: ``[N, S, S, C + 5]``, converted to the dtype of the predictions.
+        predictions: float32, float64, float16 or bfloat16 (of ml_dtypes) ``[N, S, S, D]``, or
+            ``[N, S * S * D]`` in layout "planes".
+        targets: ``[N, S, S, C + 5]`` of the same dtype, or float32 beside a 16-bit one; others are
+            converted.
         grid: the `GridSpec`.
         semantics: a `LossSemantics` or a preset's name.
+        layout: ``"cells"`` or ``"planes"``.
+        reduction: ``"none"``, or ``"mean"`` over the batch (0 for an empty one).
         gradient: whether to compute it.
         threads: images are shared out among this many threads; the result does not depend on it.
 
     Returns:
-        loss ``[N]``, terms ``[N, 5]`` (xy, wh, object, no_object, class), and the gradient of the
-        summed loss by the predictions, or None.
+        loss ``[N]`` (scalar with ``"mean"``), terms ``[N, 5]`` (xy, wh, object, no_object, class),
+        both float32 (float64 for float64), and the gradient of the loss, summed over the batch or
+        its mean, by the predictions, in their dtype; None without `gradient`.
 
     Raises:
-        ValueError: a shape does not fit the grid.
-        TypeError: the predictions are neither float32 nor float64.
+        ValueError: a shape does not fit the grid, or an unknown choice.
+        TypeError: the predictions have another dtype.
         ImportError: the native module is missing.
     """
     semantics = LossSemantics.of(semantics)
     predictions, targets = np.asarray(predictions), np.asarray(targets)
     check_shapes(predictions.shape, targets.shape, grid, layout)
-    if predictions.dtype not in (np.float32, np.float64):
+    check_reduction(reduction)
+    if predictions.dtype.name not in DTYPES:
         raise TypeError(
-            "yolo_loss: predictions must be float32 or float64, "
+            f"yolo_loss: predictions must be one of {', '.join(DTYPES)}, "
             f"got {predictions.dtype}; convert them first."
         )
-    return _extension().yolo_loss(
+    dtype = predictions.dtype
+    sums = np.float64 if dtype == np.float64 else np.float32
+    if dtype.itemsize == 2 and targets.dtype != dtype:
+        targets = np.ascontiguousarray(targets, dtype=np.float32)
+    else:
+        targets = np.ascontiguousarray(targets, dtype=dtype)
+    images = len(predictions)
+    loss, terms, mean = np.empty(images, sums), np.empty((images, 5), sums), np.empty((), sums)
+    out = np.empty(predictions.shape, dtype) if gradient else None
+    _extension().yolo_loss(
+        yolo_loss_config(grid, semantics, layout, reduction),
         np.ascontiguousarray(predictions),
-        np.ascontiguousarray(targets, dtype=predictions.dtype),
-        (grid.S, grid.B, grid.C),
-        LAYOUTS.index(layout),
-        [getattr(semantics, name) for name in WEIGHTS],
-        [names.index(getattr(semantics, field)) for field, names in CHOICES.items()],
-        gradient,
+        targets,
+        loss,
+        terms,
+        out,
+        mean,
         threads,
     )
+    return mean if reduction == "mean" else loss, terms, out

@@ -19,60 +19,55 @@ namespace py = pybind11;
 namespace yolov1 {
 namespace {
 
-template <typename T>
-using Array = py::array_t<T, py::array::c_style>;
+DType ToDType(const std::string& name) {
+  for (auto [known, type] : {std::pair{"float32", DType::kFloat},
+                             {"float64", DType::kDouble},
+                             {"float16", DType::kHalf},
+                             {"bfloat16", DType::kBfloat16}})
+    if (name == known) return type;
+  throw py::type_error("yolo_loss: unknown dtype " + name);
+}
 
 // The same bits for any number of threads: each image is computed by itself.
-template <typename T>
-void RunThreads(const YoloLossArgs<T>& args, int64_t images, int64_t threads) {
-  threads = std::max<int64_t>(1, std::min(threads, images));
+void RunThreads(const YoloLossArgs& args, int64_t threads) {
+  threads = std::max<int64_t>(1, std::min(threads, args.images));
+  const auto bound = [&](int64_t k) { return args.images * k / threads; };
   std::vector<std::thread> pool;
-  for (int64_t k = 1; k < threads; ++k) {
-    pool.emplace_back([&args, images, threads, k] {
-      YoloLossCpu(args, images * k / threads, images * (k + 1) / threads);
-    });
-  }
-  YoloLossCpu(args, 0, images / threads);
+  for (int64_t k = 1; k < threads; ++k)
+    pool.emplace_back([&, k] { YoloLossCpu(args, bound(k), bound(k + 1)); });
+  YoloLossCpu(args, 0, bound(1));
   for (auto& thread : pool) thread.join();
 }
 
-// Returns (loss [N], terms [N, 5], gradient like predictions, or None).
-template <typename T>
-py::tuple YoloLoss(Array<T> predictions, Array<T> targets, std::array<int64_t, 3> grid, int layout,
-                   std::array<double, 6> weights, std::array<int, 6> choices, bool with_gradient,
-                   int64_t threads) {
-  const int64_t images = predictions.shape(0);
-  Array<T> loss(images), terms({images, int64_t{kTerms}}), gradient;
-  YoloLossArgs<T> args = {};
-  args.grid = {grid[0], grid[1], grid[2]};
-  args.layout = static_cast<Layout>(layout);
-  args.semantics = {weights[0],
-                    weights[1],
-                    weights[2],
-                    weights[3],
-                    weights[4],
-                    weights[5],
-                    static_cast<Wh>(choices[0]),
-                    static_cast<ConfidenceTarget>(choices[1]),
-                    static_cast<NoObject>(choices[2]),
-                    static_cast<Ties>(choices[3]),
-                    static_cast<NoOverlapFallback>(choices[4]),
-                    static_cast<IouOverlap>(choices[5])};
-  args.upstream = 1;
+// Fills the outputs, all of them C-contiguous arrays whose dtypes fit (yolov1/kernels.py makes
+// them); `gradient` may be None. Returns the mean loss where the configuration asks for it.
+void YoloLoss(const std::string& config, py::array predictions, py::array targets, py::array loss,
+              py::array terms, py::object gradient, py::object mean, int64_t threads) {
+  YoloLossArgs args;
+  const auto check = [](const std::string& error) {
+    if (!error.empty()) throw py::value_error(error);
+  };
+  const auto sizes = [](const py::array& array) {
+    return std::vector<int64_t>(array.shape(), array.shape() + array.ndim());
+  };
+  const auto name = [](const py::array& array) {
+    return py::str(array.dtype().attr("name")).cast<std::string>();
+  };
+  check(ParseYoloLossConfig(config, &args.config));
+  check(CheckYoloLossShapes(args.config, sizes(predictions), sizes(targets)));
+  args.images = predictions.shape(0);
+  args.type = ToDType(name(predictions));
+  args.target_type = ToDType(name(targets));
   args.predictions = predictions.data();
   args.targets = targets.data();
   args.loss = loss.mutable_data();
   args.terms = terms.mutable_data();
-  if (with_gradient) {
-    gradient = Array<T>(
-        std::vector<py::ssize_t>(predictions.shape(), predictions.shape() + predictions.ndim()));
-    args.gradient = gradient.mutable_data();
-  }
+  if (!gradient.is_none()) args.gradient = gradient.cast<py::array>().mutable_data();
   {
     py::gil_scoped_release release;
-    RunThreads(args, images, threads);
+    RunThreads(args, threads);
   }
-  return py::make_tuple(loss, terms, with_gradient ? py::object(gradient) : py::none());
+  if (args.config.mean) YoloLossMean(args, mean.cast<py::array>().mutable_data());
 }
 
 // A grid's numbers as the C++ side sees them, for the test that holds grid.h against grid.py.
@@ -102,6 +97,5 @@ PYBIND11_MODULE(_kernels, module) {
   module.doc() = "Framework-free kernels; use yolov1.kernels.";
   module.def("build_info", [] { return std::string(kBuildInfo); });
   module.def("geometry", &yolov1::Geometry);
-  module.def("yolo_loss", &yolov1::YoloLoss<float>);
-  module.def("yolo_loss", &yolov1::YoloLoss<double>);
+  module.def("yolo_loss", &yolov1::YoloLoss);
 }

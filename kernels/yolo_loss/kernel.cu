@@ -13,10 +13,11 @@ constexpr int kThreads = 128;  // a power of two: the tree below halves it
 
 // ---------------------------------------------------------------------------------------- kernel
 
-template <bool with_gradient, typename T, typename U, typename A>
+template <bool with_gradient, typename Buffers, typename A>
 __global__ void __launch_bounds__(kThreads)
-    YoloLossKernel(const YoloLossArgs<T, U, A> args, const CellStrides strides,
-                   const LossScale<A> scale) {
+    YoloLossKernel(const Buffers args, const CellStrides strides, const LossScale<A> scale) {
+  using T = typename Buffers::T;
+  using U = typename Buffers::U;
   __shared__ Terms<A> sums[kThreads];
   const Grid& grid = args.grid;
   const int64_t image = blockIdx.x;
@@ -53,26 +54,26 @@ __global__ void __launch_bounds__(kThreads)
 
 // -------------------------------------------------------------------------------------- launcher
 
-template <typename T, typename U, typename A>
-int Launch(const YoloLossArgs<T, U, A>& args, int64_t images, void* stream) {
+template <typename Buffers>
+int Launch(const Buffers& args, int64_t images, cudaStream_t stream) {
   if (images == 0) return cudaSuccess;  // a grid of no blocks is an error
+  using A = typename Buffers::A;
   const CellStrides strides(args.grid, args.layout);
   const LossScale<A> scale(args.semantics, args.upstream);
-  const auto kernel =
-      args.gradient != nullptr ? YoloLossKernel<true, T, U, A> : YoloLossKernel<false, T, U, A>;
-  kernel<<<static_cast<unsigned>(images), kThreads, 0, static_cast<cudaStream_t>(stream)>>>(
-      args, strides, scale);
+  const auto kernel = args.gradient != nullptr ? YoloLossKernel<true, Buffers, A>
+                                               : YoloLossKernel<false, Buffers, A>;
+  kernel<<<static_cast<unsigned>(images), kThreads, 0, stream>>>(args, strides, scale);
   return cudaGetLastError();
 }
 
 }  // namespace
 
-int YoloLossCuda(const YoloLossArgs<float>& args, int64_t images, void* stream) {
-  return Launch(args, images, stream);
-}
-
-int YoloLossCuda(const YoloLossArgs<double>& args, int64_t images, void* stream) {
-  return Launch(args, images, stream);
+int YoloLossCuda(const YoloLossArgs& args, void* stream) {
+  int status = cudaErrorNotSupported;
+  WithTypes(args, [&](const auto& buffers) {
+    status = Launch(buffers, args.images, static_cast<cudaStream_t>(stream));
+  });
+  return status;
 }
 
 }  // namespace yolov1

@@ -1,38 +1,117 @@
-// The fused YOLO loss, without any framework: arguments and launch functions.
+// The fused YOLO loss, without any framework: configuration, arguments and launch functions.
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "kernels/core/cell_loss.h"
+#include "kernels/core/dtype.h"
 #include "kernels/core/grid.h"
 
 namespace yolov1 {
 
-// T: dtype of predictions and gradient, U: of the targets, A: of loss, terms and all sums.
-template <typename T, typename U = T, typename A = T>
-struct YoloLossArgs {
-  Grid grid;
-  Layout layout;
+// What is the same for every batch.
+struct YoloLossConfig {
+  Grid grid = {};
+  Layout layout = Layout::kCells;
+  bool mean = false;  // reduction="mean": the loss is a batch mean, and so is its gradient
   LossSemantics semantics;
-  double upstream;       // multiplies the gradient: 1, or 1 / N for a batch mean
-  const T* predictions;  // [N, S, S, D] or [N, L * D], by layout
-  const U* targets;      // [N, S, S, C + 5]
-  A* loss;               // [N]
-  A* terms;              // [N, 5]: xy, wh, object, no_object, class
-  T* gradient;           // like predictions, or null: then none is computed
 };
+
+// Reads the one text that every caller configures the loss with, as yolov1/kernels.py writes it:
+// "S=7 B=2 C=20 layout=cells reduction=none weight_xy=5.0 ... iou_overlap=clamped". All keys are
+// needed. Returns "", or what is wrong.
+std::string ParseYoloLossConfig(std::string_view text, YoloLossConfig* config);
+
+// Whether the shapes fit the configuration and each other. Returns "", or what is wrong.
+std::string CheckYoloLossShapes(const YoloLossConfig& config,
+                                const std::vector<int64_t>& predictions,
+                                const std::vector<int64_t>& targets);
+
+// Sums, loss and terms are float, or double for double predictions. Targets are of the dtype of
+// the predictions, or float where those are of 16 bits.
+struct YoloLossArgs {
+  YoloLossConfig config;
+  int64_t images = 0;  // N
+  DType type = DType::kFloat;
+  DType target_type = DType::kFloat;
+  const void* predictions = nullptr;  // [N, S, S, D] or [N, L * D], by layout
+  const void* targets = nullptr;      // [N, S, S, C + 5]
+  void* loss = nullptr;               // [N], with `mean` too
+  void* terms = nullptr;              // [N, 5]: xy, wh, object, no_object, class
+  void* gradient = nullptr;           // like predictions, or null: then none is computed
+
+  // What the gradient is multiplied by.
+  double upstream() const { return config.mean && images > 0 ? 1.0 / images : 1.0; }
+};
+
+// Whether there is a kernel for these dtypes.
+bool YoloLossSupports(DType predictions, DType targets);
 
 // Images [begin, end) on the calling thread. Each image's result depends on that image alone, so
 // any split of the batch gives the same bits.
-void YoloLossCpu(const YoloLossArgs<float>& args, int64_t begin, int64_t end);
-void YoloLossCpu(const YoloLossArgs<double>& args, int64_t begin, int64_t end);
+void YoloLossCpu(const YoloLossArgs& args, int64_t begin, int64_t end);
+
+// The mean of args.loss [N] into *mean (float or double like it; 0 for an empty batch): the last
+// step of reduction="mean", on one thread and in order, so that the bits are always the same.
+void YoloLossMean(const YoloLossArgs& args, void* mean);
 
 // Nanoseconds that an image takes on one core, roughly: what a thread pool wants to know.
-int64_t YoloLossCpuCost(const Grid& grid);
+int64_t YoloLossCpuCost(const YoloLossArgs& args);
 
-// N images of device memory, queued on `stream` (a cudaStream_t). Returns a cudaError_t. Built
+// All images in device memory, queued on `stream` (a cudaStream_t). Returns a cudaError_t. Built
 // where CUDA is (YOLOV1_CUDA).
-int YoloLossCuda(const YoloLossArgs<float>& args, int64_t images, void* stream);
-int YoloLossCuda(const YoloLossArgs<double>& args, int64_t images, void* stream);
+int YoloLossCuda(const YoloLossArgs& args, void* stream);
+
+// ----------------------------------------------------------------------------- inside the kernels
+
+// The arguments with their types. T: predictions and gradient, U: targets, A: sums, loss and terms.
+template <typename T_, typename U_, typename A_ = typename Sum<T_>::Type>
+struct YoloLossBuffers {
+  using T = T_;
+  using U = U_;
+  using A = A_;
+  Grid grid;
+  Layout layout;
+  LossSemantics semantics;
+  double upstream;
+  const T* predictions;
+  const U* targets;
+  A* loss;
+  A* terms;
+  T* gradient;
+
+  explicit YoloLossBuffers(const YoloLossArgs& args)
+      : grid(args.config.grid),
+        layout(args.config.layout),
+        semantics(args.config.semantics),
+        upstream(args.upstream()),
+        predictions(static_cast<const T*>(args.predictions)),
+        targets(static_cast<const U*>(args.targets)),
+        loss(static_cast<A*>(args.loss)),
+        terms(static_cast<A*>(args.terms)),
+        gradient(static_cast<T*>(args.gradient)) {}
+};
+
+// Calls function(YoloLossBuffers<T, U>) for the dtypes of `args`; false where there is no kernel.
+template <typename Function>
+bool WithTypes(const YoloLossArgs& args, Function&& function) {
+  const bool same = args.type == args.target_type, from_float = args.target_type == DType::kFloat;
+  switch (args.type) {
+    case DType::kFloat:
+      return same && (function(YoloLossBuffers<float, float>(args)), true);
+    case DType::kDouble:
+      return same && (function(YoloLossBuffers<double, double>(args)), true);
+    case DType::kHalf:
+      if (same) return function(YoloLossBuffers<Half, Half>(args)), true;
+      return from_float && (function(YoloLossBuffers<Half, float>(args)), true);
+    case DType::kBfloat16:
+      if (same) return function(YoloLossBuffers<Bfloat16, Bfloat16>(args)), true;
+      return from_float && (function(YoloLossBuffers<Bfloat16, float>(args)), true);
+  }
+  return false;
+}
 
 }  // namespace yolov1

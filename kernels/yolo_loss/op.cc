@@ -1,5 +1,6 @@
 // Interface of the op: attributes, shapes, documentation.
 #include "kernels/tensorflow.h"
+#include "kernels/yolo_loss/kernel.h"
 
 namespace yolov1 {
 namespace {
@@ -10,32 +11,31 @@ using tensorflow::shape_inference::InferenceContext;
 using tensorflow::shape_inference::ShapeHandle;
 
 Status InferShapes(InferenceContext* c) {
-  int64_t S, B, C;
-  std::string layout, reduction;
+  std::string text;
   bool compute_gradient;
-  TF_RETURN_IF_ERROR(c->GetAttr("S", &S));
-  TF_RETURN_IF_ERROR(c->GetAttr("B", &B));
-  TF_RETURN_IF_ERROR(c->GetAttr("C", &C));
-  TF_RETURN_IF_ERROR(c->GetAttr("layout", &layout));
-  TF_RETURN_IF_ERROR(c->GetAttr("reduction", &reduction));
+  TF_RETURN_IF_ERROR(c->GetAttr("config", &text));
   TF_RETURN_IF_ERROR(c->GetAttr("compute_gradient", &compute_gradient));
+  YoloLossConfig config;
+  const std::string error = ParseYoloLossConfig(text, &config);
+  if (!error.empty()) return absl::InvalidArgumentError(error);
 
-  const DimensionHandle unknown = c->UnknownDim();
+  const Grid& grid = config.grid;
+  const DimensionHandle unknown = c->UnknownDim(), side = c->MakeDim(grid.S);
   const ShapeHandle expected_predictions =
-      layout == "cells"
-          ? c->MakeShape({unknown, c->MakeDim(S), c->MakeDim(S), c->MakeDim(C + 5 * B)})
-          : c->MakeShape({unknown, c->MakeDim(S * S * (C + 5 * B))});
+      config.layout == Layout::kCells
+          ? c->MakeShape({unknown, side, side, c->MakeDim(grid.channels())})
+          : c->MakeShape({unknown, c->MakeDim(grid.flat_size())});
   const ShapeHandle expected_targets =
-      c->MakeShape({unknown, c->MakeDim(S), c->MakeDim(S), c->MakeDim(C + 5)});
+      c->MakeShape({unknown, side, side, c->MakeDim(grid.target_channels())});
   ShapeHandle predictions, targets;
   TF_RETURN_WITH_CONTEXT_IF_ERROR(c->Merge(c->input(0), expected_predictions, &predictions),
-                                  "yolo_loss: predictions do not fit S, B, C and layout");
+                                  "yolo_loss: predictions do not fit the grid and layout");
   TF_RETURN_WITH_CONTEXT_IF_ERROR(c->Merge(c->input(1), expected_targets, &targets),
-                                  "yolo_loss: targets do not fit S and C");
+                                  "yolo_loss: targets do not fit the grid");
   DimensionHandle images;
   TF_RETURN_WITH_CONTEXT_IF_ERROR(c->Merge(c->Dim(predictions, 0), c->Dim(targets, 0), &images),
                                   "yolo_loss: predictions and targets hold different batches");
-  c->set_output(0, reduction == "mean" ? c->Scalar() : c->Vector(images));
+  c->set_output(0, config.mean ? c->Scalar() : c->Vector(images));
   c->set_output(1, c->Matrix(images, 5));
   c->set_output(2, compute_gradient ? predictions : c->Vector(0));
   return tensorflow::OkStatus();
@@ -49,21 +49,10 @@ REGISTER_OP("Yolov1>YoloLoss")
     .Output("loss: Tloss")
     .Output("terms: Tloss")
     .Output("gradient: T")
-    .Attr("S: int >= 1")
-    .Attr("B: int >= 1")
-    .Attr("C: int >= 1")
-    .Attr("layout: {'cells', 'planes'}")
-    .Attr("reduction: {'none', 'mean'}")
+    .Attr("config: string")
     .Attr("compute_gradient: bool")
-    .Attr("weights: string")
-    .Attr("wh: {'predict_sqrt', 'sqrt_in_loss', 'heron10', 'plain'}")
-    .Attr("confidence_target: {'iou', 'one'}")
-    .Attr("no_object: {'non_responsible', 'empty_cells'}")
-    .Attr("ties: {'first', 'last', 'all'}")
-    .Attr("no_overlap_fallback: {'none', 'rmse'}")
-    .Attr("iou_overlap: {'clamped', 'abs'}")
-    .Attr("T: {float, double}")
-    .Attr("Ttargets: {float, double}")
+    .Attr("T: {float, double, half, bfloat16}")
+    .Attr("Ttargets: {float, double, half, bfloat16}")
     .Attr("Tloss: {float, double}")
     .SetShapeFn(InferShapes)
     .Doc(R"doc(
@@ -76,15 +65,18 @@ loss = factor * (weight_xy * sum r_j [(x_j - x)^2 + (y_j - y)^2]
                + weight_class * sum over object cells of (p_k - t_k)^2)
 
 with r_j = 1 for the responsible box(es) j of an object cell. yolov1/semantics.py says what each
-choice means.
+choice means. Sums are taken in Tloss: double for double predictions, else float. Targets are of
+the dtype of the predictions, or float beside predictions of 16 bits.
 
 predictions: [N, S, S, C + 5 B] (layout "cells") or [N, S S (C + 5 B)] (layout "planes").
 targets: [N, S, S, C + 5]: classes, object flag, x, y in the cell, w, h of the image.
 loss: [N], or a scalar with reduction "mean" (0 for an empty batch).
 terms: [N, 5]: xy, wh, object, no_object, class, weighted; they sum to the image's loss.
 gradient: of the sum of `loss` by the predictions, in their shape; [0] without compute_gradient.
-weights: weight_xy weight_wh weight_object weight_no_object weight_class factor, as decimal numbers
-  with spaces between. A float attribute would round 5 / 49 to float32 in a float64 op.
+config: grid, layout, reduction and semantics as yolov1/kernels.py writes them, "key=value" words:
+  S, B, C, layout, reduction, the weights, factor and the choices. One text and not sixteen
+  attributes, because eagerly each attribute costs a third of a microsecond; and weights as
+  decimals, because a float attribute would round 5 / 49 to float32 in a float64 op.
 )doc");
 
 REGISTER_OP("Yolov1>YoloLossGrad")
@@ -92,7 +84,7 @@ REGISTER_OP("Yolov1>YoloLossGrad")
     .Input("gradient: T")
     .Input("predictions: T")
     .Output("product: T")
-    .Attr("T: {float, double}")
+    .Attr("T: {float, double, half, bfloat16}")
     .Attr("Tloss: {float, double}")
     .SetShapeFn([](InferenceContext* c) {
       c->set_output(0, c->input(1));

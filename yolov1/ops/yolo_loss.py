@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from yolov1.kernels import check_shapes
+from yolov1 import kernels
 from yolov1.ops import _library, _tape, reference
-from yolov1.semantics import CHOICES, WEIGHTS, LossSemantics
+from yolov1.semantics import LossSemantics
 
 
 class YoloLossOutput(NamedTuple):
@@ -38,9 +38,10 @@ def yolo_loss(
     Args:
         predictions: ``[N, S, S, D]``, channels: C classes, B confidences, B boxes of x, y (of the
             cell), w, h (of the image, or its square root: `LossSemantics.wh`). In layout "planes"
-            ``[N, S * S * D]`` as Darknet writes it. Any floating dtype; half precision is computed
-            in float32.
+            ``[N, S * S * D]`` as Darknet writes it. float32, float64, float16 or bfloat16; sums are
+            taken in float32 (float64 for float64).
         targets: ``[N, S, S, C + 5]``: C classes, object flag, x, y, w, h. No gradient flows to it.
+            Of the dtype of the predictions, or float32 beside a 16-bit one; others are cast.
         grid: the `GridSpec`.
         semantics: a `LossSemantics` or a preset's name.
         layout: ``"cells"`` or ``"planes"``.
@@ -62,22 +63,31 @@ def yolo_loss(
         raise TypeError(
             f"yolo_loss: predictions must be floating, got {predictions.dtype.name}; cast them."
         )
-    dtype = tf.float64 if predictions.dtype == tf.float64 else tf.float32
-    if predictions.dtype != dtype:
-        predictions = tf.cast(predictions, dtype)
     targets = tf.convert_to_tensor(targets)
-    if targets.dtype != dtype:
-        targets = tf.cast(targets, dtype)
-    if reduction not in ("none", "mean"):
-        raise ValueError(f"yolo_loss: reduction must be 'none' or 'mean', got {reduction!r}.")
+    fitting = _TARGET_DTYPES.get(predictions.dtype, ())
+    if targets.dtype not in fitting:
+        targets = tf.cast(targets, fitting[0] if fitting else tf.float32)
+    kernels.check_reduction(reduction)
     if predictions.shape.rank is not None and targets.shape.rank is not None:
-        check_shapes(tuple(predictions.shape), tuple(targets.shape), grid, layout)
+        kernels.check_shapes(tuple(predictions.shape), tuple(targets.shape), grid, layout)
 
     compiled = not tf.executing_eagerly() and _tape.compiled_by_xla()
-    chosen = _library.choose("yolo_loss", impl, _device(predictions), dtype.name, compiled)
+    chosen = _library.choose(
+        "yolo_loss", impl, _device(predictions), predictions.dtype.name, compiled
+    )
     if chosen == "fused":
-        return _fused(predictions, targets, _attributes(grid, semantics, layout, reduction))
+        config = kernels.yolo_loss_config(grid, semantics, layout, reduction)
+        return _fused(predictions, targets, config)
     return _reference(predictions, targets, grid, semantics, layout, reduction)
+
+
+# What the op takes as targets beside predictions of a dtype; others are cast to the first.
+_TARGET_DTYPES = {
+    tf.float32: (tf.float32,),
+    tf.float64: (tf.float64,),
+    tf.float16: (tf.float32, tf.float16),
+    tf.bfloat16: (tf.float32, tf.bfloat16),
+}
 
 
 def _device(tensor) -> str:
@@ -89,45 +99,37 @@ def _device(tensor) -> str:
 
 
 def _reference(predictions, targets, grid, semantics, layout, reduction):
-    targets = tf.stop_gradient(targets)
-    loss, terms = reference.yolo_loss(predictions, targets, grid, semantics, layout)
+    dtype = _loss_dtype(predictions)  # as in the fused op, 16-bit values are computed in float32
+    targets = tf.cast(tf.stop_gradient(targets), dtype)
+    loss, terms = reference.yolo_loss(tf.cast(predictions, dtype), targets, grid, semantics, layout)
     if reduction == "mean":
         count = tf.cast(tf.shape(loss)[0], loss.dtype)
         loss = tf.math.divide_no_nan(tf.reduce_sum(loss), count)
     return YoloLossOutput(loss, tf.stop_gradient(terms))
 
 
-@functools.lru_cache(maxsize=64)
-def _attributes(grid, semantics, layout, reduction):
-    """The op's attributes, as a tuple so that it can be cached."""
-    return (
-        ("S", grid.S),
-        ("B", grid.B),
-        ("C", grid.C),
-        ("layout", layout),
-        ("reduction", reduction),
-        ("weights", " ".join(repr(getattr(semantics, name)) for name in WEIGHTS)),
-        *((field, getattr(semantics, field)) for field in CHOICES),
-    )
+def _loss_dtype(predictions):
+    return tf.float64 if predictions.dtype == tf.float64 else tf.float32
 
 
-def _fused(predictions, targets, attributes):
+def _fused(predictions, targets, config):
     _register_gradients()
-    op = _library.load().yolov1_yolo_loss
+    op, dtype = _library.load().yolov1_yolo_loss, _loss_dtype(predictions)
     wanted = _tape.gradient_wanted(predictions)
-    attributes = dict(attributes, Tloss=predictions.dtype)
     if not tf.executing_eagerly():
-        loss, terms, _ = op(predictions, targets, compute_gradient=wanted, **attributes)
+        loss, terms, _ = op(predictions, targets, config, wanted, dtype)
         return YoloLossOutput(loss, tf.stop_gradient(terms))
+    if not wanted:
+        loss, terms, _ = op(predictions, targets, config, False, dtype)
+        return YoloLossOutput(loss, terms)
     with _tape.paused():
-        loss, terms, gradient = op(predictions, targets, compute_gradient=wanted, **attributes)
-    if wanted:
-        # Only the loss is recorded: for every further output the tape would make a gradient of
-        # zeros.
-        def backward(upstream):
-            return [_scale(upstream, gradient, predictions)]
+        loss, terms, gradient = op(predictions, targets, config, True, dtype)
 
-        _tape.record_gradient("Yolov1YoloLoss", [loss], [predictions], backward)
+    # Only the loss is recorded: for every further output the tape would make a gradient of zeros.
+    def backward(upstream):
+        return [_scale(upstream, gradient, predictions)]
+
+    _tape.record_gradient("Yolov1YoloLoss", [loss], [predictions], backward)
     return YoloLossOutput(loss, terms)
 
 
@@ -154,12 +156,9 @@ def _gradient_in_graph(op, upstream, *_):
     if not op.get_attr("compute_gradient"):
         # Traced while no tape was in sight (say, the tape is outside the function): once more, with
         # the gradient.
-        names = ("S", "B", "C", "layout", "reduction", "weights", "Tloss", *CHOICES)
-        attributes = {name: op.get_attr(name) for name in names}
-        again = _library.load().yolov1_yolo_loss(
-            predictions, targets, compute_gradient=True, **attributes
-        )
-        gradient = again[2]
+        gradient = _library.load().yolov1_yolo_loss(
+            predictions, targets, op.get_attr("config"), True, op.get_attr("Tloss")
+        )[2]
     return _scale(upstream, gradient, predictions), None
 
 

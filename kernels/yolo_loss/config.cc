@@ -1,0 +1,132 @@
+// The text that configures the loss, and what its inputs must look like.
+#include <algorithm>
+#include <charconv>
+#include <limits>
+#include <sstream>
+#include <utility>
+
+#include "kernels/yolo_loss/kernel.h"
+
+namespace yolov1 {
+namespace {
+
+// The value of "key=value" in `text`, or nothing.
+std::string_view Find(std::string_view text, std::string_view key) {
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find(' ', begin), text.size());
+    const std::string_view word = text.substr(begin, end - begin);
+    if (word.size() > key.size() && word.substr(0, key.size()) == key && word[key.size()] == '=')
+      return word.substr(key.size() + 1);
+    begin = end + 1;
+  }
+  return {};
+}
+
+// Reads the keys one after another and keeps the first complaint.
+struct Reader {
+  std::string_view text;
+  std::string error;
+
+  void Complain(const char* key, const std::string& expected, std::string_view got) {
+    if (error.empty()) {
+      error = std::string("yolo_loss: config needs ") + key + "=" + expected + ", got '" +
+              std::string(got) + "'.";
+    }
+  }
+
+  // from_chars: the decimal point does not depend on the user's locale.
+  template <typename Number>
+  void Read(const char* key, const char* expected, Number least, Number most, Number* number) {
+    const std::string_view value = Find(text, key);
+    const auto [end, status] = std::from_chars(value.data(), value.data() + value.size(), *number);
+    if (status != std::errc() || end != value.data() + value.size() ||
+        !(least <= *number && *number <= most))
+      Complain(key, expected, value);
+  }
+
+  template <typename Enum, size_t count>
+  void Choose(const char* key, const char* const (&names)[count], Enum* choice) {
+    const std::string_view value = Find(text, key);
+    std::string expected;
+    for (size_t k = 0; k < count; ++k) {
+      if (value == names[k]) {
+        *choice = static_cast<Enum>(k);
+        return;
+      }
+      expected += (k ? "|" : "") + std::string(names[k]);
+    }
+    Complain(key, expected, value);
+  }
+};
+
+std::string Text(const std::vector<int64_t>& shape) {
+  std::ostringstream text;
+  for (size_t k = 0; k < shape.size(); ++k) text << (k ? ", " : "") << shape[k];
+  return "[" + text.str() + "]";
+}
+
+bool Fits(const std::vector<int64_t>& shape, const std::vector<int64_t>& image) {
+  return shape.size() == image.size() + 1 &&
+         std::vector<int64_t>(shape.begin() + 1, shape.end()) == image;
+}
+
+// "[N, 7, 7, 30]" of an image's [7, 7, 30].
+std::string Batch(const std::vector<int64_t>& image) { return "[N, " + Text(image).substr(1); }
+
+}  // namespace
+
+std::string ParseYoloLossConfig(std::string_view text, YoloLossConfig* config) {
+  Reader reader = {text, ""};
+  LossSemantics& s = config->semantics;
+  for (auto [key, number] :
+       {std::pair{"S", &config->grid.S}, {"B", &config->grid.B}, {"C", &config->grid.C}})
+    reader.Read(key, "an integer from 1 to 32768", int64_t{1}, int64_t{32768}, number);
+  reader.Choose("layout", {"cells", "planes"}, &config->layout);
+  reader.Choose("reduction", {"none", "mean"}, &config->mean);
+  for (auto [key, number] : {std::pair{"weight_xy", &s.weight_xy},
+                             {"weight_wh", &s.weight_wh},
+                             {"weight_object", &s.weight_object},
+                             {"weight_no_object", &s.weight_no_object},
+                             {"weight_class", &s.weight_class},
+                             {"factor", &s.factor}})
+    reader.Read(key, "a finite number of at least 0", 0.0, std::numeric_limits<double>::max(),
+                number);
+  reader.Choose("wh", {"predict_sqrt", "sqrt_in_loss", "heron10", "plain"}, &s.wh);
+  reader.Choose("confidence_target", {"iou", "one"}, &s.confidence_target);
+  reader.Choose("no_object", {"non_responsible", "empty_cells"}, &s.no_object);
+  reader.Choose("ties", {"first", "last", "all"}, &s.ties);
+  reader.Choose("no_overlap_fallback", {"none", "rmse"}, &s.no_overlap_fallback);
+  reader.Choose("iou_overlap", {"clamped", "abs"}, &s.iou_overlap);
+  return reader.error;
+}
+
+std::string CheckYoloLossShapes(const YoloLossConfig& config,
+                                const std::vector<int64_t>& predictions,
+                                const std::vector<int64_t>& targets) {
+  const Grid& grid = config.grid;
+  const bool cells = config.layout == Layout::kCells;
+  std::vector<int64_t> prediction = {grid.flat_size()};
+  if (cells) prediction = {grid.S, grid.S, grid.channels()};
+  const std::vector<int64_t> target = {grid.S, grid.S, grid.target_channels()};
+  std::ostringstream out;
+  out << "yolo_loss: ";
+  const auto spec = [&] {
+    out << " for GridSpec(S=" << grid.S << ", B=" << grid.B << ", C=" << grid.C << ") (";
+    return "";
+  };
+  if (!Fits(predictions, prediction)) {
+    out << "predictions must be " << Batch(prediction) << spec()
+        << (cells ? "D = C + 5B" : "S * S * (C + 5B), layout 'planes'") << "), got "
+        << Text(predictions) << ".";
+  } else if (!Fits(targets, target)) {
+    out << "targets must be " << Batch(target) << spec() << "C + 5), got " << Text(targets) << ".";
+  } else if (predictions[0] != targets[0]) {
+    out << "predictions and targets must hold the same images, got " << predictions[0] << " and "
+        << targets[0] << ".";
+  } else {
+    return "";
+  }
+  return out.str();
+}
+
+}  // namespace yolov1
