@@ -78,6 +78,15 @@ def _check(name, shape, expected, reason):
         raise ValueError(f"yolo_loss: {name} must be [{wanted}] for {reason}, got [{got}].")
 
 
+def yolo_loss_versions() -> list[str]:
+    """The versions of the CPU kernel that this processor runs, the best first.
+
+    One for each level of SIMD, all of the same bits, and ``"naive"``, whose sums have another
+    order: kernels/README.md tells what each is.
+    """
+    return _extension().yolo_loss_versions()
+
+
 @functools.lru_cache(maxsize=256)
 def yolo_loss_config(grid, semantics, layout="cells", reduction="none") -> str:
     """The one text that every fused implementation is configured with: ``key=value`` words.
@@ -104,6 +113,7 @@ def yolo_loss(
     reduction="none",
     gradient=True,
     threads=1,
+    version=None,
 ):
     """The fused YOLO loss of NumPy arrays; the same kernel as `yolov1.ops.yolo_loss`.
 
@@ -118,6 +128,7 @@ def yolo_loss(
         reduction: ``"none"``, or ``"mean"`` over the batch (0 for an empty one).
         gradient: whether to compute it.
         threads: images are shared out among this many threads; the result does not depend on it.
+        version: one of `yolo_loss_versions()`; by default the first.
 
     Returns:
         loss ``[N]`` (scalar with ``"mean"``), terms ``[N, 5]`` (xy, wh, object, no_object, class),
@@ -156,5 +167,6 @@ def yolo_loss(
         out,
         mean,
         threads,
+        version or "",
     )
     return mean if reduction == "mean" else loss, terms, out

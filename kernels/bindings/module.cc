@@ -29,20 +29,21 @@ DType ToDType(const std::string& name) {
 }
 
 // The same bits for any number of threads: each image is computed by itself.
-void RunThreads(const YoloLossArgs& args, int64_t threads) {
+void RunThreads(const YoloLossArgs& args, int64_t threads, int version) {
   threads = std::max<int64_t>(1, std::min(threads, args.images));
   const auto bound = [&](int64_t k) { return args.images * k / threads; };
   std::vector<std::thread> pool;
   for (int64_t k = 1; k < threads; ++k)
-    pool.emplace_back([&, k] { YoloLossCpu(args, bound(k), bound(k + 1)); });
-  YoloLossCpu(args, 0, bound(1));
+    pool.emplace_back([&, k] { YoloLossCpu(args, bound(k), bound(k + 1), version); });
+  YoloLossCpu(args, 0, bound(1), version);
   for (auto& thread : pool) thread.join();
 }
 
 // Fills the outputs, all of them C-contiguous arrays whose dtypes fit (yolov1/kernels.py makes
 // them); `gradient` may be None. Returns the mean loss where the configuration asks for it.
 void YoloLoss(const std::string& config, py::array predictions, py::array targets, py::array loss,
-              py::array terms, py::object gradient, py::object mean, int64_t threads) {
+              py::array terms, py::object gradient, py::object mean, int64_t threads,
+              const std::string& version) {
   YoloLossArgs args;
   const auto check = [](const std::string& error) {
     if (!error.empty()) throw py::value_error(error);
@@ -63,9 +64,14 @@ void YoloLoss(const std::string& config, py::array predictions, py::array target
   args.loss = loss.mutable_data();
   args.terms = terms.mutable_data();
   if (!gradient.is_none()) args.gradient = gradient.cast<py::array>().mutable_data();
+  const std::vector<std::string> versions = YoloLossVersions();
+  const auto found = std::find(versions.begin(), versions.end(), version);
+  if (!version.empty() && found == versions.end())
+    throw py::value_error("yolo_loss: this processor has no kernel version " + version);
+  const int number = version.empty() ? 0 : static_cast<int>(found - versions.begin());
   {
     py::gil_scoped_release release;
-    RunThreads(args, threads);
+    RunThreads(args, threads, number);
   }
   if (args.config.mean) YoloLossMean(args, mean.cast<py::array>().mutable_data());
 }
@@ -98,4 +104,5 @@ PYBIND11_MODULE(_kernels, module) {
   module.def("build_info", [] { return std::string(kBuildInfo); });
   module.def("geometry", &yolov1::Geometry);
   module.def("yolo_loss", &yolov1::YoloLoss);
+  module.def("yolo_loss_versions", &yolov1::YoloLossVersions);
 }

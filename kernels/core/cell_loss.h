@@ -41,16 +41,16 @@ struct LossScale {
   Terms<A> value, gradient;
 
   // `upstream` multiplies the gradient alone: 1, or 1 / N where the caller takes a batch mean.
-  LossScale(const LossSemantics& s, double upstream) {
-    const auto set = [&](A* value_scale, A* gradient_scale, double weight) {
-      *value_scale = static_cast<A>(s.factor * weight);
-      *gradient_scale = static_cast<A>(2 * s.factor * weight * upstream);
-    };
-    set(&value.xy, &gradient.xy, s.weight_xy);
-    set(&value.wh, &gradient.wh, s.weight_wh);
-    set(&value.object, &gradient.object, s.weight_object);
-    set(&value.no_object, &gradient.no_object, s.weight_no_object);
-    set(&value.classes, &gradient.classes, s.weight_class);
+  YOLOV1_HOST_DEVICE LossScale(const LossSemantics& s, double upstream) {
+    const double weights[] = {s.weight_xy, s.weight_wh, s.weight_object, s.weight_no_object,
+                              s.weight_class};
+    A values[kTerms], gradients[kTerms];
+    for (int k = 0; k < kTerms; ++k) {
+      values[k] = static_cast<A>(s.factor * weights[k]);
+      gradients[k] = static_cast<A>(2 * s.factor * weights[k] * upstream);
+    }
+    value = {values[0], values[1], values[2], values[3], values[4]};
+    gradient = {gradients[0], gradients[1], gradients[2], gradients[3], gradients[4]};
   }
 };
 
@@ -66,9 +66,6 @@ YOLOV1_HOST_DEVICE void WriteTerms(const LossScale<A>& scale, const Terms<A>& su
   *loss = terms[0] + terms[1] + terms[2] + terms[3] + terms[4];
 }
 
-YOLOV1_HOST_DEVICE float Sqrt(float value) { return sqrtf(value); }
-YOLOV1_HOST_DEVICE double Sqrt(double value) { return sqrt(value); }
-
 // q(v) of the wh term, and its derivative.
 template <typename A>
 struct Sized {
@@ -77,21 +74,22 @@ struct Sized {
 
 template <typename A>
 YOLOV1_HOST_DEVICE Sized<A> SqrtOrZero(A v) {
-  if (v <= 0) return {0, 0};
+  const auto not_positive = v <= A(0);
   const A root = Sqrt(v);
-  return {root, A(0.5) / root};
+  return {Select(not_positive, A{}, root), Select(not_positive, A{}, A(ElementOf<A>(0.5)) / root)};
 }
 
 // Ten Babylonian steps started at v itself, x / 0 := 0, differentiated step by step.
 template <typename A>
 YOLOV1_HOST_DEVICE Sized<A> Heron10(A v) {
-  A root = v, slope = 1;
+  using E = ElementOf<A>;
+  A root = v, slope = A(1);
   for (int step = 0; step < 10; ++step) {
-    const bool divides = root != 0;
-    const A quotient = divides ? v / root : A(0);
-    const A quotient_slope = divides ? (1 - quotient * slope) / root : A(0);
-    root = (root + quotient) / 2;
-    slope = (slope + quotient_slope) / 2;
+    const auto divides = root != A(0);
+    const A quotient = Select(divides, v / root, A{});
+    const A quotient_slope = Select(divides, (E(1) - quotient * slope) / root, A{});
+    root = (root + quotient) * E(0.5);
+    slope = (slope + quotient_slope) * E(0.5);
   }
   return {root, slope};
 }
@@ -100,7 +98,7 @@ template <typename A>
 YOLOV1_HOST_DEVICE Sized<A> PredictedSize(Wh wh, A output) {
   if (wh == Wh::kSqrtInLoss) return SqrtOrZero(output);
   if (wh == Wh::kHeron10) return Heron10(output);
-  return {output, 1};  // already a square root, or compared as it is
+  return {output, A(1)};  // already a square root, or compared as it is
 }
 
 template <typename A>
@@ -110,13 +108,20 @@ YOLOV1_HOST_DEVICE A TargetSize(Wh wh, A size) {
   return wh == Wh::kPredictSqrt ? Sqrt(size) : size;
 }
 
+// ------------------------------------------------------------------------- boxes of an object cell
+//
+// Of one cell (A a number), or of as many cells as A has lanes. `view` gives and takes the cell's
+// values by box j: Confidence(j) and Output(j, 0..3) = x, y, w, h; SetConfidence and SetOutput for
+// the gradient.
+
 // The predicted box in fractions of the image, its centre counted from the cell's corner: the frame
 // in which boxes are compared.
-template <typename A, typename T>
-YOLOV1_HOST_DEVICE Box<A> PredictedBox(const Grid& grid, Wh wh, const T* box) {
-  const A side = static_cast<A>(grid.S), w = static_cast<A>(box[2]), h = static_cast<A>(box[3]);
+template <typename A, typename View>
+YOLOV1_HOST_DEVICE Box<A> PredictedBox(const Grid& grid, Wh wh, const View& view, int64_t j) {
+  const ElementOf<A> cell = ElementOf<A>(1) / static_cast<ElementOf<A>>(grid.S);
+  const A w = view.Output(j, 2), h = view.Output(j, 3);
   const bool squared = wh == Wh::kPredictSqrt;
-  return {static_cast<A>(box[0]) / side, static_cast<A>(box[1]) / side, squared ? w * w : w,
+  return {view.Output(j, 0) * cell, view.Output(j, 1) * cell, squared ? w * w : w,
           squared ? h * h : h};
 }
 
@@ -126,132 +131,119 @@ YOLOV1_HOST_DEVICE A Rmse(const Box<A>& a, const Box<A>& b) {
   return Sqrt(x * x + y * y + w * w + h * h);
 }
 
-// Which boxes of an object cell are responsible: those of overlap `iou` (ties = all), or box
-// `index`.
+// Which boxes are responsible: box `index`, or those of overlap `iou` where `all_tied`.
 template <typename A>
 struct Responsible {
-  A iou;
-  int64_t index;
-  bool all_tied;
+  A iou, index;
+  decltype(A{} < A{}) all_tied;
 };
 
-template <typename A, typename T>
+template <typename A, typename View>
 YOLOV1_HOST_DEVICE Responsible<A> ChooseResponsible(const Grid& grid, const LossSemantics& s,
-                                                    const T* boxes, const Box<A>& truth) {
-  Responsible<A> best = {0, 0, s.ties == Ties::kAll};
-  for (int64_t j = 0; j < grid.B; ++j) {
-    const A iou = Iou(PredictedBox<A>(grid, s.wh, boxes + 4 * j), truth, s.iou_overlap);
-    if (j == 0 || iou > best.iou || (iou == best.iou && s.ties == Ties::kLast)) {
-      best.iou = iou;
-      best.index = j;
+                                                    const View& view, const Box<A>& truth) {
+  using E = ElementOf<A>;
+  const A all_tied = A(static_cast<E>(s.ties == Ties::kAll));
+  Responsible<A> best = {Iou(PredictedBox<A>(grid, s.wh, view, 0), truth, s.iou_overlap), A{},
+                         all_tied != A(0)};
+  A rmse = A{}, nearest = A{}, nearest_iou = best.iou;
+  const bool fallback = s.no_overlap_fallback == NoOverlapFallback::kRmse;
+  if (fallback) {  // a NaN is never the smallest
+    rmse = Rmse(PredictedBox<A>(grid, s.wh, view, 0), truth);
+    rmse = Select(rmse == rmse, rmse, A(static_cast<E>(INFINITY)));
+  }
+  for (int64_t j = 1; j < grid.B; ++j) {
+    const Box<A> box = PredictedBox<A>(grid, s.wh, view, j);
+    const A iou = Iou(box, truth, s.iou_overlap), number = A(static_cast<E>(j));
+    const auto better = s.ties == Ties::kLast ? iou >= best.iou : iou > best.iou;
+    best.iou = Select(better, iou, best.iou);
+    best.index = Select(better, number, best.index);
+    if (fallback) {
+      const A error = Rmse(box, truth);
+      const auto nearer = error < rmse;
+      rmse = Select(nearer, error, rmse);
+      nearest = Select(nearer, number, nearest);
+      nearest_iou = Select(nearer, iou, nearest_iou);
     }
   }
-  if (s.no_overlap_fallback == NoOverlapFallback::kNone || best.iou > 0) return best;
-
-  // No box overlaps: the smallest error, the first among equals; a NaN is never the smallest.
-  A best_rmse = INFINITY;
-  best.index = 0;
-  best.all_tied = false;
-  for (int64_t j = 0; j < grid.B; ++j) {
-    const A rmse = Rmse(PredictedBox<A>(grid, s.wh, boxes + 4 * j), truth);
-    if (rmse < best_rmse) {
-      best_rmse = rmse;
-      best.index = j;
-    }
+  if (fallback) {  // where no box overlaps: the smallest error, the first among equals
+    const auto overlaps = best.iou > A(0);
+    best.iou = Select(overlaps, best.iou, nearest_iou);
+    best.index = Select(overlaps, best.index, nearest);
+    best.all_tied = Select(overlaps, all_tied, A{}) != A(0);
   }
-  best.iou = Iou(PredictedBox<A>(grid, s.wh, boxes + 4 * best.index), truth, s.iou_overlap);
   return best;
 }
 
-// Confidences of a cell whose boxes are not responsible: their squares into `sum`.
-template <bool with_gradient, typename A, typename T>
-YOLOV1_HOST_DEVICE void AddEmptyCell(const Grid& grid, const LossScale<A>& scale,
-                                     const Cell<const T>& predicted, const Cell<T>& gradient,
-                                     Terms<A>* sum) {
-  A squares = 0;  // of this cell alone: a shorter chain of additions that wait for each other
-  for (int64_t j = 0; j < grid.B; ++j) {
-    const A confidence = static_cast<A>(predicted.confidences[j]);
-    squares += confidence * confidence;
-    if (with_gradient)
-      gradient.confidences[j] = static_cast<T>(scale.gradient.no_object * confidence);
-  }
-  sum->no_object += squares;
-}
-
-// (p - t)^2 over the classes, in eight sums that a compiler turns into vectors: the order of the
-// additions, and so every bit, is the same whatever the width of the machine's vectors.
-template <bool with_gradient, typename A, typename T, typename U>
-YOLOV1_HOST_DEVICE A ClassSquares(int64_t classes, A gradient_scale, const T* predicted,
-                                  const U* target, T* gradient) {
-  constexpr int kLanes = 8;
-  A lanes[kLanes] = {};
-  int64_t k = 0;
-  for (; k + kLanes <= classes; k += kLanes) {
-    for (int lane = 0; lane < kLanes; ++lane) {
-      const A difference = static_cast<A>(predicted[k + lane]) - static_cast<A>(target[k + lane]);
-      lanes[lane] += difference * difference;
-      if (with_gradient) gradient[k + lane] = static_cast<T>(gradient_scale * difference);
-    }
-  }
-  A rest = 0;
-  for (; k < classes; ++k) {
-    const A difference = static_cast<A>(predicted[k]) - static_cast<A>(target[k]);
-    rest += difference * difference;
-    if (with_gradient) gradient[k] = static_cast<T>(gradient_scale * difference);
-  }
-  const A low = (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]);
-  const A high = (lanes[4] + lanes[5]) + (lanes[6] + lanes[7]);
-  return (low + high) + rest;
-}
-
-template <bool with_gradient, typename A, typename T, typename U>
-YOLOV1_HOST_DEVICE void AddObjectCell(const Grid& grid, const LossSemantics& s,
-                                      const LossScale<A>& scale, const Cell<const T>& predicted,
-                                      const U* target, const Cell<T>& gradient, Terms<A>* sum) {
-  sum->classes += ClassSquares<with_gradient>(grid.C, scale.gradient.classes, predicted.classes,
-                                              target, gradient.classes);
-  const U* t = target + grid.target_box_channel();
-  const A side = static_cast<A>(grid.S);
-  const A tx = static_cast<A>(t[0]), ty = static_cast<A>(t[1]);
-  const Box<A> truth = {tx / side, ty / side, static_cast<A>(t[2]), static_cast<A>(t[3])};
-  const Responsible<A> best = ChooseResponsible<A>(grid, s, predicted.boxes, truth);
+// Adds the boxes' and confidences' sums of squares to `sum` and sets their gradient.
+template <bool with_gradient, typename A, typename View>
+YOLOV1_HOST_DEVICE void AddObjectBoxes(const Grid& grid, const LossSemantics& s,
+                                       const LossScale<ElementOf<A>>& scale, const View& view,
+                                       const Box<A>& target,  // x, y in the cell
+                                       Terms<A>* sum) {
+  using E = ElementOf<A>;
+  const E cell = E(1) / static_cast<E>(grid.S);
+  const Box<A> truth = {target.x * cell, target.y * cell, target.w, target.h};
+  const Responsible<A> best = ChooseResponsible<A>(grid, s, view, truth);
   const A confidence_target = s.confidence_target == ConfidenceTarget::kIou ? best.iou : A(1);
   const A tw = TargetSize(s.wh, truth.w), th = TargetSize(s.wh, truth.h);
 
   for (int64_t j = 0; j < grid.B; ++j) {
-    const A confidence = static_cast<A>(predicted.confidences[j]);
-    const T* box = predicted.boxes + 4 * j;
-    const bool responsible =
-        best.all_tied ? Iou(PredictedBox<A>(grid, s.wh, box), truth, s.iou_overlap) == best.iou
-                      : j == best.index;
-    if (!responsible) {
-      if (s.no_object == NoObject::kEmptyCells) continue;
-      sum->no_object += confidence * confidence;
-      if (with_gradient)
-        gradient.confidences[j] = static_cast<T>(scale.gradient.no_object * confidence);
-      continue;
+    auto responsible = best.index == A(static_cast<E>(j));
+    if (s.ties == Ties::kAll) {
+      const A iou = Iou(PredictedBox<A>(grid, s.wh, view, j), truth, s.iou_overlap);
+      responsible = (best.all_tied & (iou == best.iou)) | (Not(best.all_tied) & responsible);
     }
-    const Sized<A> w = PredictedSize(s.wh, static_cast<A>(box[2]));
-    const Sized<A> h = PredictedSize(s.wh, static_cast<A>(box[3]));
-    const A dx = static_cast<A>(box[0]) - tx, dy = static_cast<A>(box[1]) - ty;
-    const A dw = w.value - tw, dh = h.value - th, dc = confidence - confidence_target;
+    // Differences are zero, before they are squared, where the loss does not read them.
+    const A confidence = view.Confidence(j);
+    const Sized<A> w = PredictedSize(s.wh, view.Output(j, 2));
+    const Sized<A> h = PredictedSize(s.wh, view.Output(j, 3));
+    const A dx = Select(responsible, view.Output(j, 0) - target.x, A{});
+    const A dy = Select(responsible, view.Output(j, 1) - target.y, A{});
+    const A dw = Select(responsible, w.value - tw, A{});
+    const A dh = Select(responsible, h.value - th, A{});
+    const A object = Select(responsible, confidence - confidence_target, A{});
+    const A no_object =
+        s.no_object == NoObject::kEmptyCells ? A{} : Select(responsible, A{}, confidence);
     sum->xy += dx * dx + dy * dy;
     sum->wh += dw * dw + dh * dh;
-    sum->object += dc * dc;
+    sum->object += object * object;
+    sum->no_object += no_object * no_object;
     if (with_gradient) {
-      T* out = gradient.boxes + 4 * j;
-      out[0] = static_cast<T>(scale.gradient.xy * dx);
-      out[1] = static_cast<T>(scale.gradient.xy * dy);
-      out[2] = static_cast<T>(scale.gradient.wh * dw * w.slope);
-      out[3] = static_cast<T>(scale.gradient.wh * dh * h.slope);
-      gradient.confidences[j] = static_cast<T>(scale.gradient.object * dc);
+      view.SetConfidence(j, Select(responsible, scale.gradient.object * object,
+                                   scale.gradient.no_object * no_object));
+      view.SetOutput(j, 0, scale.gradient.xy * dx);
+      view.SetOutput(j, 1, scale.gradient.xy * dy);
+      view.SetOutput(j, 2, Select(responsible, scale.gradient.wh * dw * w.slope, A{}));
+      view.SetOutput(j, 3, Select(responsible, scale.gradient.wh * dh * h.slope, A{}));
     }
   }
 }
 
-// Adds one cell's sums of squares to `sum`. With a gradient, only the values that are not zero are
-// written: the caller has filled it with zeros, which it can do for a whole image at once. Of an
-// empty cell nothing but the flag and the confidences is read.
+// ---------------------------------------------------------------------------------------- one cell
+
+// The view of one cell in a tensor of type T, as numbers of type A.
+template <typename A, typename T>
+struct CellView {
+  Cell<const T> predicted;
+  Cell<T> gradient;
+
+  YOLOV1_HOST_DEVICE A Confidence(int64_t j) const {
+    return static_cast<A>(predicted.confidences[j]);
+  }
+  YOLOV1_HOST_DEVICE A Output(int64_t j, int k) const {
+    return static_cast<A>(predicted.boxes[4 * j + k]);
+  }
+  YOLOV1_HOST_DEVICE void SetConfidence(int64_t j, A value) const {
+    gradient.confidences[j] = static_cast<T>(value);
+  }
+  YOLOV1_HOST_DEVICE void SetOutput(int64_t j, int k, A value) const {
+    gradient.boxes[4 * j + k] = static_cast<T>(value);
+  }
+};
+
+// Adds one cell's sums of squares to `sum`. With a gradient, only values that can differ from zero
+// are written: the caller has filled it with zeros, which it can do for a whole image at once. Of
+// an empty cell nothing but the flag and the confidences is read.
 // A flag that is not finite marks broken targets: it makes the object term NaN.
 template <bool with_gradient, typename A, typename T, typename U>
 YOLOV1_HOST_DEVICE void AddCellLoss(const Grid& grid, const LossSemantics& s,
@@ -259,13 +251,33 @@ YOLOV1_HOST_DEVICE void AddCellLoss(const Grid& grid, const LossSemantics& s,
                                     const U* target,          // [C + 5]
                                     const Cell<T>& gradient,  // not touched without one
                                     Terms<A>* sum) {
+  const CellView<A, T> view = {predicted, gradient};
   const A flag = static_cast<A>(target[grid.target_object_channel()]);
+  Terms<A> cell = {};  // by itself: a shorter chain of additions that wait for each other
   if (flag == 0) {
-    AddEmptyCell<with_gradient>(grid, scale, predicted, gradient, sum);
+    for (int64_t j = 0; j < grid.B; ++j) {
+      const A confidence = view.Confidence(j);
+      cell.no_object += confidence * confidence;
+      if (with_gradient) view.SetConfidence(j, scale.gradient.no_object * confidence);
+    }
+    sum->no_object += cell.no_object;
     return;
   }
-  sum->object += flag - flag;
-  AddObjectCell<with_gradient>(grid, s, scale, predicted, target, gradient, sum);
+  for (int64_t k = 0; k < grid.C; ++k) {
+    const A difference = static_cast<A>(predicted.classes[k]) - static_cast<A>(target[k]);
+    cell.classes += difference * difference;
+    if (with_gradient) gradient.classes[k] = static_cast<T>(scale.gradient.classes * difference);
+  }
+  const U* box = target + grid.target_box_channel();
+  AddObjectBoxes<with_gradient, A>(grid, s, scale, view,
+                                   {static_cast<A>(box[0]), static_cast<A>(box[1]),
+                                    static_cast<A>(box[2]), static_cast<A>(box[3])},
+                                   &cell);
+  sum->xy += cell.xy;
+  sum->wh += cell.wh;
+  sum->object += cell.object + (flag - flag);
+  sum->no_object += cell.no_object;
+  sum->classes += cell.classes;
 }
 
 }  // namespace yolov1

@@ -3,68 +3,70 @@
 #pragma once
 
 #include <cstdint>
-#include <cstring>
 
 #include "kernels/core/macros.h"
+#include "kernels/core/simd.h"
 
 namespace yolov1 {
 
 enum class DType { kFloat, kDouble, kHalf, kBfloat16 };
 
-template <typename To, typename From>
-YOLOV1_HOST_DEVICE To BitCast(From from) {
-  static_assert(sizeof(To) == sizeof(From));
-  To to;
-  memcpy(&to, &from, sizeof to);
-  return to;
-}
+// Widen and Narrow below work on one value (F = float, W = uint32_t, the bits in its lower half) or
+// on lanes of them.
 
 // The upper half of a float32. A NaN keeps its sign and is made quiet; all else is rounded to
 // nearest, ties to even.
 struct Bfloat16 {
   uint16_t bits;
 
+  template <typename F, typename W>
+  YOLOV1_HOST_DEVICE static F Widen(const W& word) {
+    return BitCast<F>(word << 16u);
+  }
+  template <typename W, typename F>
+  YOLOV1_HOST_DEVICE static W Narrow(const F& value) {
+    const W word = BitCast<W>(value);
+    const W rounded = word + 0x7fffu + ((word >> 16u) & 1u);
+    return Select((word & 0x7fffffffu) > 0x7f800000u, word | 0x400000u, rounded) >> 16u;
+  }
+
   Bfloat16() = default;
-  YOLOV1_HOST_DEVICE explicit Bfloat16(float value) {
-    const uint32_t word = BitCast<uint32_t>(value);
-    const uint32_t rounded = word + 0x7fff + ((word >> 16) & 1);
-    const bool nan = (word & 0x7fffffff) > 0x7f800000;
-    bits = static_cast<uint16_t>((nan ? word | 0x400000 : rounded) >> 16);
-  }
-  YOLOV1_HOST_DEVICE explicit operator float() const {
-    return BitCast<float>(static_cast<uint32_t>(bits) << 16);
-  }
+  YOLOV1_HOST_DEVICE explicit Bfloat16(float value)
+      : bits(static_cast<uint16_t>(Narrow<uint32_t>(value))) {}
+  YOLOV1_HOST_DEVICE explicit operator float() const { return Widen<float>(uint32_t{bits}); }
 };
 
-// IEEE binary16: sign, 5 bits of exponent, 10 of mantissa. Written without branches, so that loops
-// over it become vector code on any machine.
+// IEEE binary16: sign, 5 bits of exponent, 10 of mantissa; rounded to nearest, ties to even, to
+// infinity from 65520 on.
 struct Half {
   uint16_t bits;
 
-  Half() = default;
-  YOLOV1_HOST_DEVICE explicit Half(float value) {
-    const uint32_t word = BitCast<uint32_t>(value);
-    const uint32_t sign = word & 0x80000000, magnitude = word ^ sign;
-    // Normal results: rebias the exponent and round the mantissa to nearest, ties to even.
-    const uint32_t rounded = magnitude + 0xfff + ((magnitude >> 13) & 1);
-    const uint32_t normal = (rounded - (112u << 23)) >> 13;
-    // Results below 2^-14: adding 0.5 moves the mantissa to where a float's unit is 2^-24, that of
-    // a subnormal half, and the addition rounds.
-    const uint32_t small = BitCast<uint32_t>(BitCast<float>(magnitude) + 0.5f) - 0x3f000000;
-    uint32_t result = magnitude < (113u << 23) ? small : normal;
-    result = rounded >= (143u << 23) ? 0x7c00u : result;  // 65520 and more: infinity
-    result = magnitude > 0x7f800000 ? 0x7e00u : result;   // NaN
-    bits = static_cast<uint16_t>(result | (sign >> 16));
-  }
-  YOLOV1_HOST_DEVICE explicit operator float() const {
-    const uint32_t sign = static_cast<uint32_t>(bits & 0x8000) << 16;
-    const int32_t magnitude = bits & 0x7fff;
+  template <typename F, typename W>
+  YOLOV1_HOST_DEVICE static F Widen(const W& word) {
+    const W magnitude = word & 0x7fffu, wide = magnitude << 13u;
     // Not by scaling a subnormal float: TensorFlow's threads take those for zero.
-    const uint32_t subnormal = BitCast<uint32_t>(static_cast<float>(magnitude) * 0x1p-24f);
-    const uint32_t wide = static_cast<uint32_t>(magnitude) << 13;
-    const uint32_t finite = magnitude < 0x400 ? subnormal : wide + (112u << 23);
-    return BitCast<float>((magnitude >= 0x7c00 ? wide | 0x7f800000 : finite) | sign);
+    const W subnormal = BitCast<W>(Convert<float>(Convert<int32_t>(magnitude)) * 0x1p-24f);
+    const W finite = Select(magnitude < 0x400u, subnormal, wide + (112u << 23));
+    const W result = Select(magnitude >= 0x7c00u, wide | 0x7f800000u, finite);
+    return BitCast<F>(result | ((word & 0x8000u) << 16u));
   }
+  template <typename W, typename F>
+  YOLOV1_HOST_DEVICE static W Narrow(const F& value) {
+    const W word = BitCast<W>(value), magnitude = word & 0x7fffffffu;
+    const W rounded = magnitude + 0xfffu + ((magnitude >> 13u) & 1u);
+    // Below 2^-14 a half is subnormal: adding 0.5 moves its unit, 2^-24, to that of the sum, and
+    // the addition rounds.
+    const W small = BitCast<W>(BitCast<F>(magnitude) + 0.5f) - 0x3f000000u;
+    W result = Select(magnitude < (113u << 23), small, (rounded - (112u << 23)) >> 13u);
+    result = Select(rounded >= (143u << 23), W(0x7c00u), result);
+    result = Select(magnitude > 0x7f800000u, W(0x7e00u), result);  // NaN
+    return result | ((word >> 16u) & 0x8000u);
+  }
+
+  Half() = default;
+  YOLOV1_HOST_DEVICE explicit Half(float value)
+      : bits(static_cast<uint16_t>(Narrow<uint32_t>(value))) {}
+  YOLOV1_HOST_DEVICE explicit operator float() const { return Widen<float>(uint32_t{bits}); }
 };
 
 // The type of sums, loss and terms for predictions of type T.
@@ -76,5 +78,30 @@ template <>
 struct Sum<double> {
   using Type = double;
 };
+
+#if !defined(__CUDACC__)
+typedef uint16_t Uint16Vector __attribute__((vector_size(YOLOV1_VECTOR_BYTES / 2)));
+
+template <typename Storage>  // Half or Bfloat16
+YOLOV1_HOST_DEVICE Lanes<float> Load(const Storage* from) {
+  using Words = Lanes<uint32_t>;
+  Words words;
+  YOLOV1_EACH_PART {
+    Uint16Vector bits;
+    memcpy(&bits, from + p * Words::kPartCount, sizeof bits);
+    words.part[p] = __builtin_convertvector(bits, Words::Vector);
+  }
+  return Storage::template Widen<Lanes<float>>(words);
+}
+template <typename Storage>
+YOLOV1_HOST_DEVICE void Store(const Lanes<float>& lanes, Storage* to) {
+  using Words = Lanes<uint32_t>;
+  const Words words = Storage::template Narrow<Words>(lanes);
+  YOLOV1_EACH_PART {
+    const Uint16Vector bits = __builtin_convertvector(words.part[p], Uint16Vector);
+    memcpy(to + p * Words::kPartCount, &bits, sizeof bits);
+  }
+}
+#endif
 
 }  // namespace yolov1

@@ -51,8 +51,12 @@ struct YoloLossArgs {
 bool YoloLossSupports(DType predictions, DType targets);
 
 // Images [begin, end) on the calling thread. Each image's result depends on that image alone, so
-// any split of the batch gives the same bits.
-void YoloLossCpu(const YoloLossArgs& args, int64_t begin, int64_t end);
+// any split of the batch gives the same bits. `version` is a place in YoloLossVersions().
+void YoloLossCpu(const YoloLossArgs& args, int64_t begin, int64_t end, int version = 0);
+
+// The versions of the CPU kernel that this processor can run, the best first: a level of SIMD each,
+// all of the same bits, and "naive", whose sums have another order.
+std::vector<std::string> YoloLossVersions();
 
 // The mean of args.loss [N] into *mean (float or double like it; 0 for an empty batch): the last
 // step of reduction="mean", on one thread and in order, so that the bits are always the same.

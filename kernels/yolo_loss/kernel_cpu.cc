@@ -1,21 +1,25 @@
-// The fused YOLO loss on the CPU. kernels/README.md has the ladder of versions and their times.
+// The fused YOLO loss on the CPU: which version runs. kernels/README.md has the ladder of versions
+// and their times.
 #include <algorithm>
 
 #include "kernels/yolo_loss/kernel.h"
+#include "kernels/yolo_loss/kernel_simd.h"
 
 namespace yolov1 {
 namespace {
 
-// ------------------------------------------------------------------------------------- one image
+// -------------------------------------------------------------------- v1: naive, one cell at a
+// time
 
-template <bool with_gradient, typename Buffers, typename A>
-YOLOV1_HOST_DEVICE void Image(const Buffers& args, const CellStrides& strides,
-                              const LossScale<A>& scale, int64_t image) {
+template <bool with_gradient, typename Buffers>
+void NaiveImage(const Buffers& args, int64_t image) {
   using T = typename Buffers::T;
-  using U = typename Buffers::U;
+  using A = typename Buffers::A;
   const Grid& grid = args.grid;
+  const CellStrides strides(grid, args.layout);
+  const LossScale<A> scale(args.semantics, args.upstream);
   const T* predictions = args.predictions + image * grid.flat_size();
-  const U* target = args.targets + image * grid.flat_target_size();
+  const auto* target = args.targets + image * grid.flat_target_size();
   T* gradient = with_gradient ? args.gradient + image * grid.flat_size() : nullptr;
   if (with_gradient) std::fill_n(gradient, grid.flat_size(), T(0));
 
@@ -27,29 +31,72 @@ YOLOV1_HOST_DEVICE void Image(const Buffers& args, const CellStrides& strides,
   WriteTerms(scale, sum, args.terms + image * kTerms, args.loss + image);
 }
 
-template <bool with_gradient, typename Buffers>
-YOLOV1_HOST_DEVICE void Images(const Buffers& args, int64_t begin, int64_t end) {
-  const CellStrides strides(args.grid, args.layout);
-  const LossScale<typename Buffers::A> scale(args.semantics, args.upstream);
-  for (int64_t image = begin; image < end; ++image)
-    Image<with_gradient>(args, strides, scale, image);
+bool Naive(const YoloLossArgs& args, int64_t begin, int64_t end, bool) {
+  return WithTypes(args, [&](const auto& buffers) {
+    for (int64_t image = begin; image < end; ++image)
+      buffers.gradient ? NaiveImage<true>(buffers, image) : NaiveImage<false>(buffers, image);
+  });
+}
+
+// -------------------------------------------------------------------------------------- versions
+
+struct Version {
+  const char* name;
+  YoloLossSimd* run;
+  bool here;  // whether this processor has what it needs
+};
+
+// The best first.
+const std::vector<Version>& Versions() {
+  static const std::vector<Version> versions = [] {
+    std::vector<Version> all;
+#if defined(YOLOV1_X86_LEVELS)
+    const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                    __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
+    const bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                    __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+                    __builtin_cpu_supports("avx512vl");
+    all.push_back({"avx512", avx512::YoloLossLanes, v4});
+    all.push_back({"avx2", avx2::YoloLossLanes, v3});
+#endif
+    all.push_back({"baseline", baseline::YoloLossLanes, true});
+    all.push_back({"naive", Naive, true});
+    all.erase(std::remove_if(all.begin(), all.end(), [](const Version& v) { return !v.here; }),
+              all.end());
+    return all;
+  }();
+  return versions;
+}
+
+// Past the caches pays where the batch does not stay in them anyway.
+bool StreamsOut(const YoloLossArgs& args) {
+  constexpr int64_t kBytes = 24 << 20;
+  int64_t image = 0;
+  WithTypes(args, [&](const auto& buffers) {
+    image = 2 * args.config.grid.flat_size() * sizeof(*buffers.predictions) +
+            args.config.grid.flat_target_size() * sizeof(*buffers.targets);
+  });
+  return args.images >= kBytes / image;
 }
 
 template <typename A>
 void Mean(const YoloLossArgs& args, void* mean) {
+  const A* loss = static_cast<const A*>(args.loss);
   double sum = 0;
-  for (int64_t image = 0; image < args.images; ++image)
-    sum += static_cast<const A*>(args.loss)[image];
+  for (int64_t image = 0; image < args.images; ++image) sum += loss[image];
   *static_cast<A*>(mean) = static_cast<A>(sum * args.upstream());
 }
 
 }  // namespace
 
-YOLOV1_SIMD void YoloLossCpu(const YoloLossArgs& args, int64_t begin, int64_t end) {
-  WithTypes(args, [&](auto buffers) __attribute__((always_inline)) {
-    buffers.gradient != nullptr ? Images<true>(buffers, begin, end)
-                                : Images<false>(buffers, begin, end);
-  });
+std::vector<std::string> YoloLossVersions() {
+  std::vector<std::string> names;
+  for (const Version& version : Versions()) names.push_back(version.name);
+  return names;
+}
+
+void YoloLossCpu(const YoloLossArgs& args, int64_t begin, int64_t end, int version) {
+  if (!Versions()[version].run(args, begin, end, StreamsOut(args))) Naive(args, begin, end, false);
 }
 
 void YoloLossMean(const YoloLossArgs& args, void* mean) {
@@ -60,7 +107,7 @@ bool YoloLossSupports(DType predictions, DType targets) {
   YoloLossArgs args;
   args.type = predictions;
   args.target_type = targets;
-  return WithTypes(args, [](auto) {});
+  return WithTypes(args, [](const auto&) {});
 }
 
 int64_t YoloLossCpuCost(const YoloLossArgs& args) {

@@ -1,0 +1,253 @@
+// Lanes: several numbers computed at once. The maths of this folder is written for a type A that is
+// a number or lanes of numbers: a comparison then gives a bool or a mask of lanes, and Select takes
+// the place of a branch. Lanes are vectors of the compiler (GCC's and clang's vector extensions),
+// of the width of the machine that a file is compiled for.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "kernels/core/macros.h"
+
+#if defined(__SSE2__) && !defined(__CUDACC__)
+#include <immintrin.h>
+#endif
+
+namespace yolov1 {
+
+// The type of one number of A.
+template <typename A>
+struct Element {
+  using Type = A;
+};
+template <typename A>
+using ElementOf = typename Element<A>::Type;
+
+template <typename To, typename From>
+YOLOV1_HOST_DEVICE To BitCast(const From& from) {
+  static_assert(sizeof(To) == sizeof(From));
+  To to;
+  memcpy(&to, &from, sizeof to);
+  return to;
+}
+
+// ---------------------------------------------------------------------------------------- numbers
+
+template <typename To>
+YOLOV1_HOST_DEVICE To Convert(uint32_t from) {
+  return static_cast<To>(from);
+}
+template <typename To>
+YOLOV1_HOST_DEVICE To Convert(int32_t from) {
+  return static_cast<To>(from);
+}
+template <typename A>
+YOLOV1_HOST_DEVICE A Select(bool mask, A a, A b) {
+  return mask ? a : b;
+}
+YOLOV1_HOST_DEVICE bool Not(bool mask) { return !mask; }
+YOLOV1_HOST_DEVICE float Sqrt(float value) { return sqrtf(value); }
+YOLOV1_HOST_DEVICE double Sqrt(double value) { return sqrt(value); }
+
+// ------------------------------------------------------------------------------------------ lanes
+
+#if !defined(__CUDACC__)
+
+// For each part p of lanes. Unrolled by decree: before that the compiler keeps lanes in memory.
+#define YOLOV1_EACH_PART _Pragma("GCC unroll 4") for (int p = 0; p < 64 / YOLOV1_VECTOR_BYTES; ++p)
+
+#if defined(__AVX512F__)
+#define YOLOV1_VECTOR_BYTES 64
+#elif defined(__AVX__)
+#define YOLOV1_VECTOR_BYTES 32
+#else
+#define YOLOV1_VECTOR_BYTES 16
+#endif
+
+// 64 bytes whatever the machine, so that sums have one order, and the same bits, everywhere.
+template <typename E>
+struct Lanes {
+  typedef E Vector __attribute__((vector_size(YOLOV1_VECTOR_BYTES)));
+  static constexpr int kCount = 64 / sizeof(E);
+  static constexpr int kParts = 64 / YOLOV1_VECTOR_BYTES;
+  static constexpr int kPartCount = kCount / kParts;
+
+  Vector part[kParts];
+
+  Lanes() = default;
+  YOLOV1_HOST_DEVICE Lanes(E value) {  // every lane
+    YOLOV1_EACH_PART part[p] = Vector{} + value;
+  }
+};
+
+// What a comparison of lanes of E gives: integers of the size of E, all bits or none.
+template <typename E>
+struct Mask {
+  typedef decltype(typename Lanes<E>::Vector{} < typename Lanes<E>::Vector{}) Vector;
+  Vector part[Lanes<E>::kParts];
+};
+
+template <typename E>
+struct Element<Lanes<E>> {
+  using Type = E;
+};
+
+// Every operator, part by part; a number beside lanes stands for lanes of it.
+#define YOLOV1_LANES_OPERATOR(Result, op, Operand)                                     \
+  template <typename E>                                                                \
+  YOLOV1_HOST_DEVICE Result<E> operator op(const Operand<E>& a, const Operand<E>& b) { \
+    Result<E> out;                                                                     \
+    YOLOV1_EACH_PART out.part[p] = a.part[p] op b.part[p];                             \
+    return out;                                                                        \
+  }
+#define YOLOV1_LANES_OPERATOR_WITH_NUMBER(Result, op)                                  \
+  YOLOV1_LANES_OPERATOR(Result, op, Lanes)                                             \
+  template <typename E>                                                                \
+  YOLOV1_HOST_DEVICE Result<E> operator op(const Lanes<E>& a, ElementOf<Lanes<E>> b) { \
+    return a op Lanes<E>(b);                                                           \
+  }                                                                                    \
+  template <typename E>                                                                \
+  YOLOV1_HOST_DEVICE Result<E> operator op(ElementOf<Lanes<E>> a, const Lanes<E>& b) { \
+    return Lanes<E>(a) op b;                                                           \
+  }
+YOLOV1_LANES_OPERATOR_WITH_NUMBER(Lanes, +)
+YOLOV1_LANES_OPERATOR_WITH_NUMBER(Lanes, -)
+YOLOV1_LANES_OPERATOR_WITH_NUMBER(Lanes, *)
+YOLOV1_LANES_OPERATOR_WITH_NUMBER(Lanes, /)
+YOLOV1_LANES_OPERATOR_WITH_NUMBER(Lanes, &)
+YOLOV1_LANES_OPERATOR_WITH_NUMBER(Lanes, |)
+YOLOV1_LANES_OPERATOR_WITH_NUMBER(Lanes, <<)
+YOLOV1_LANES_OPERATOR_WITH_NUMBER(Lanes, >>)
+YOLOV1_LANES_OPERATOR_WITH_NUMBER(Mask, <)
+YOLOV1_LANES_OPERATOR_WITH_NUMBER(Mask, <=)
+YOLOV1_LANES_OPERATOR_WITH_NUMBER(Mask, >)
+YOLOV1_LANES_OPERATOR_WITH_NUMBER(Mask, >=)
+YOLOV1_LANES_OPERATOR_WITH_NUMBER(Mask, ==)
+YOLOV1_LANES_OPERATOR_WITH_NUMBER(Mask, !=)
+YOLOV1_LANES_OPERATOR(Mask, &, Mask)
+YOLOV1_LANES_OPERATOR(Mask, |, Mask)
+#undef YOLOV1_LANES_OPERATOR_WITH_NUMBER
+#undef YOLOV1_LANES_OPERATOR
+
+template <typename E>
+YOLOV1_HOST_DEVICE Lanes<E> operator-(const Lanes<E>& a) {
+  Lanes<E> out;
+  YOLOV1_EACH_PART out.part[p] = -a.part[p];
+  return out;
+}
+
+template <typename E>
+YOLOV1_HOST_DEVICE Lanes<E>& operator+=(Lanes<E>& a, const Lanes<E>& b) {
+  return a = a + b;
+}
+
+template <typename E>
+YOLOV1_HOST_DEVICE Mask<E> Not(const Mask<E>& mask) {
+  Mask<E> out;
+  YOLOV1_EACH_PART out.part[p] = ~mask.part[p];
+  return out;
+}
+
+// The mask may be that of other lanes as wide (floats chosen by their bits).
+template <typename M, typename E>
+YOLOV1_HOST_DEVICE Lanes<E> Select(const Mask<M>& mask, const Lanes<E>& a, const Lanes<E>& b) {
+  Lanes<E> out;
+  YOLOV1_EACH_PART out.part[p] = mask.part[p] ? a.part[p] : b.part[p];
+  return out;
+}
+
+// The compiler has no operator for it.
+#if defined(__AVX512F__)
+#define YOLOV1_SQRT(type) _mm512_sqrt_##type
+#elif defined(__AVX__)
+#define YOLOV1_SQRT(type) _mm256_sqrt_##type
+#elif defined(__SSE2__)
+#define YOLOV1_SQRT(type) _mm_sqrt_##type
+#endif
+YOLOV1_HOST_DEVICE Lanes<float> Sqrt(Lanes<float> value) {
+#if defined(YOLOV1_SQRT)
+  YOLOV1_EACH_PART value.part[p] = YOLOV1_SQRT(ps)(value.part[p]);
+#else
+  YOLOV1_EACH_PART for (int k = 0; k < value.kPartCount; ++k) value.part[p][k] =
+      sqrtf(value.part[p][k]);
+#endif
+  return value;
+}
+YOLOV1_HOST_DEVICE Lanes<double> Sqrt(Lanes<double> value) {
+#if defined(YOLOV1_SQRT)
+  YOLOV1_EACH_PART value.part[p] = YOLOV1_SQRT(pd)(value.part[p]);
+#else
+  YOLOV1_EACH_PART for (int k = 0; k < value.kPartCount; ++k) value.part[p][k] =
+      sqrt(value.part[p][k]);
+#endif
+  return value;
+}
+#undef YOLOV1_SQRT
+
+template <typename To, typename From>
+YOLOV1_HOST_DEVICE Lanes<To> Convert(const Lanes<From>& from) {
+  Lanes<To> out;
+  YOLOV1_EACH_PART
+  out.part[p] = __builtin_convertvector(from.part[p], typename Lanes<To>::Vector);
+  return out;
+}
+
+// ------------------------------------------------------------------------- between memory and
+// lanes
+
+YOLOV1_HOST_DEVICE Lanes<float> Load(const float* from) {
+  Lanes<float> lanes;
+  memcpy(&lanes, from, sizeof lanes);
+  return lanes;
+}
+YOLOV1_HOST_DEVICE Lanes<double> Load(const double* from) {
+  Lanes<double> lanes;
+  memcpy(&lanes, from, sizeof lanes);
+  return lanes;
+}
+YOLOV1_HOST_DEVICE void Store(const Lanes<float>& lanes, float* to) {
+  memcpy(to, &lanes, sizeof lanes);
+}
+YOLOV1_HOST_DEVICE void Store(const Lanes<double>& lanes, double* to) {
+  memcpy(to, &lanes, sizeof lanes);
+}
+
+// `lanes` with zeros in those before `first`.
+template <typename E>
+YOLOV1_HOST_DEVICE Lanes<E> FromLane(const Lanes<E>& lanes, int64_t first) {
+  static constexpr E kNumbers[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  return Select(Load(kNumbers) >= static_cast<E>(first), lanes, Lanes<E>(0));
+}
+
+// The sum of all lanes, in an order that is always the same.
+template <typename E>
+YOLOV1_HOST_DEVICE E SumLanes(const Lanes<E>& lanes) {
+  E values[Lanes<E>::kCount];
+  memcpy(values, &lanes, sizeof values);
+  for (int half = Lanes<E>::kCount / 2; half > 0; half /= 2)
+    for (int k = 0; k < half; ++k) values[k] += values[k + half];
+  return values[0];
+}
+
+#endif  // __CUDACC__
+
+// --------------------------------------------------------------------------- of numbers and lanes
+
+template <typename A>
+YOLOV1_HOST_DEVICE A Abs(const A& value) {
+  return Select(value < A(0), -value, value);
+}
+
+// Unlike a bare comparison, these hand on a NaN from either side.
+template <typename A>
+YOLOV1_HOST_DEVICE A Min(const A& a, const A& b) {
+  return Select((a < b) | (a != a), a, b);
+}
+
+template <typename A>
+YOLOV1_HOST_DEVICE A Max(const A& a, const A& b) {
+  return Select((a > b) | (a != a), a, b);
+}
+
+}  // namespace yolov1
