@@ -1,7 +1,7 @@
 """Builds the native libraries with CMake and Ninja. Everything else is in pyproject.toml.
 
-Environment: YOLOV1_TENSORFLOW=ON|OFF, YOLOV1_CUDA=ON|OFF|AUTO and YOLOV1_WERROR=ON|OFF (warnings
-are errors) go to CMake under the same names.
+Environment: YOLOV1_TENSORFLOW=ON|OFF, YOLOV1_XLA=ON|OFF, YOLOV1_CUDA=ON|OFF|AUTO and
+YOLOV1_WERROR=ON|OFF (warnings are errors) go to CMake under the same names.
 """
 
 import importlib.metadata
@@ -120,6 +120,7 @@ class BuildWithCMake(build_ext):
             "YOLOV1_REVISION": revision(),
             "YOLOV1_CUDA": os.environ.get("YOLOV1_CUDA", "AUTO"),
             "YOLOV1_TENSORFLOW": os.environ.get("YOLOV1_TENSORFLOW", "ON"),
+            "YOLOV1_XLA": os.environ.get("YOLOV1_XLA", "ON"),
             "YOLOV1_WERROR": os.environ.get("YOLOV1_WERROR", "OFF"),
         }
         check_compiler()

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "kernels/core/dtype.h"
@@ -19,6 +20,11 @@ template <typename Work>
 void ParallelFor(tensorflow::OpKernelContext* context, int64_t count, int64_t cost, Work work) {
   const auto& workers = *context->device()->tensorflow_cpu_worker_threads();
   tensorflow::Shard(workers.num_threads, workers.workers, count, cost, work);
+}
+
+inline std::vector<int64_t> Sizes(const tensorflow::TensorShape& shape) {
+  const auto sizes = shape.dim_sizes();
+  return {sizes.begin(), sizes.end()};
 }
 
 // The framework-free name of a dtype that an op's attribute allows.

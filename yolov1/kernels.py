@@ -32,6 +32,15 @@ def build_info() -> dict:
     return json.loads(_extension().build_info())
 
 
+def ffi_targets() -> list[tuple[str, str, object]]:
+    """The kernels as XLA calls them: (name, platform, capsule); empty where not built (YOLOV1_XLA).
+
+    They are what `jax.ffi.register_ffi_target` takes; tests/ops/test_yolo_loss_jax.py makes a
+    differentiable JAX function of one. TensorFlow's ops need no such step.
+    """
+    return _extension().ffi_targets()
+
+
 def prediction_shape(grid: GridSpec, layout: str) -> tuple[int, ...]:
     """Shape of one image's predictions in `layout`."""
     return grid.prediction_shape if layout == "cells" else (grid.flat_size,)

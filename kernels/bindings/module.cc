@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "build_info.h"
+#include "kernels/ffi_targets.h"
 #include "kernels/yolo_loss/kernel.h"
 
 namespace py = pybind11;
@@ -76,6 +77,15 @@ void YoloLoss(const std::string& config, py::array predictions, py::array target
   if (args.config.mean) YoloLossMean(args, mean.cast<py::array>().mutable_data());
 }
 
+// (name, platform, handler) of what XLA can call, in the capsules that JAX takes.
+py::list Targets() {
+  py::list targets;
+  for (const FfiTarget& target : FfiTargets())
+    targets.append(py::make_tuple(target.name, target.platform,
+                                  py::capsule(target.handler, "xla._CUSTOM_CALL_TARGET")));
+  return targets;
+}
+
 // A grid's numbers as the C++ side sees them, for the test that holds grid.h against grid.py.
 py::dict Geometry(std::array<int64_t, 3> numbers) {
   const Grid grid = {numbers[0], numbers[1], numbers[2]};
@@ -102,6 +112,7 @@ py::dict Geometry(std::array<int64_t, 3> numbers) {
 PYBIND11_MODULE(_kernels, module) {
   module.doc() = "Framework-free kernels; use yolov1.kernels.";
   module.def("build_info", [] { return std::string(kBuildInfo); });
+  module.def("ffi_targets", &yolov1::Targets);
   module.def("geometry", &yolov1::Geometry);
   module.def("yolo_loss", &yolov1::YoloLoss);
   module.def("yolo_loss_versions", &yolov1::YoloLossVersions);

@@ -52,7 +52,23 @@ __global__ void __launch_bounds__(kThreads)
   if (threadIdx.x == 0) WriteTerms(scale, sum, args.terms + image * kTerms, args.loss + image);
 }
 
-// -------------------------------------------------------------------------------------- launcher
+// One block: each thread sums every kThreads-th image, then a tree. The sums are small beside the
+// kernel above, and their order never changes.
+template <typename A>
+__global__ void __launch_bounds__(kThreads)
+    MeanKernel(const A* loss, int64_t images, double scale, A* mean) {
+  __shared__ double sums[kThreads];
+  double sum = 0;
+  for (int64_t image = threadIdx.x; image < images; image += kThreads) sum += loss[image];
+  sums[threadIdx.x] = sum;
+  for (int half = kThreads / 2; half > 0; half /= 2) {
+    __syncthreads();
+    if (threadIdx.x < half) sums[threadIdx.x] += sums[threadIdx.x + half];
+  }
+  if (threadIdx.x == 0) *mean = static_cast<A>(sums[0] * scale);
+}
+
+// ------------------------------------------------------------------------------------- launchers
 
 template <typename Buffers>
 int Launch(const Buffers& args, int64_t images, cudaStream_t stream) {
@@ -66,6 +82,13 @@ int Launch(const Buffers& args, int64_t images, cudaStream_t stream) {
   return cudaGetLastError();
 }
 
+template <typename A>
+int LaunchMean(const YoloLossArgs& args, void* mean, cudaStream_t stream) {
+  MeanKernel<<<1, kThreads, 0, stream>>>(static_cast<const A*>(args.loss), args.images,
+                                         args.upstream(), static_cast<A*>(mean));
+  return cudaGetLastError();
+}
+
 }  // namespace
 
 int YoloLossCuda(const YoloLossArgs& args, void* stream) {
@@ -74,6 +97,11 @@ int YoloLossCuda(const YoloLossArgs& args, void* stream) {
     status = Launch(buffers, args.images, static_cast<cudaStream_t>(stream));
   });
   return status;
+}
+
+int YoloLossMeanCuda(const YoloLossArgs& args, void* mean, void* stream) {
+  const auto launch = args.type == DType::kDouble ? LaunchMean<double> : LaunchMean<float>;
+  return launch(args, mean, static_cast<cudaStream_t>(stream));
 }
 
 }  // namespace yolov1

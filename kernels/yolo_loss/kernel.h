@@ -69,6 +69,9 @@ int64_t YoloLossCpuCost(const YoloLossArgs& args);
 // where CUDA is (YOLOV1_CUDA).
 int YoloLossCuda(const YoloLossArgs& args, void* stream);
 
+// YoloLossMean in device memory: `mean` too. The same bits each time, but not those of the CPU.
+int YoloLossMeanCuda(const YoloLossArgs& args, void* mean, void* stream);
+
 // ----------------------------------------------------------------------------- inside the kernels
 
 // The arguments with their types. T: predictions and gradient, U: targets, A: sums, loss and terms.

@@ -1,10 +1,9 @@
 // The OpKernels: checks, allocation, threads.
+#include "kernels/yolo_loss/op_kernel.h"
+
 #include <algorithm>
 #include <string>
 #include <vector>
-
-#include "kernels/tensorflow.h"
-#include "kernels/yolo_loss/kernel.h"
 
 namespace yolov1 {
 namespace {
@@ -16,28 +15,11 @@ using tensorflow::Tensor;
 using tensorflow::TensorShape;
 using tensorflow::errors::InvalidArgument;
 
-std::vector<int64_t> Sizes(const TensorShape& shape) {
-  const auto sizes = shape.dim_sizes();
-  return {sizes.begin(), sizes.end()};
-}
-
 class YoloLossOp : public OpKernel {
  public:
   explicit YoloLossOp(OpKernelConstruction* context) : OpKernel(context) {
-    std::string text;
-    OP_REQUIRES_OK(context, context->GetAttr("config", &text));
-    const std::string error = ParseYoloLossConfig(text, &args_.config);
-    OP_REQUIRES(context, error.empty(), InvalidArgument(error));
-    OP_REQUIRES_OK(context, context->GetAttr("compute_gradient", &compute_gradient_));
-    args_.type = ToDType(context->input_type(0));
-    args_.target_type = ToDType(context->input_type(1));
+    OP_REQUIRES_OK(context, ReadYoloLossAttributes(context, &args_, &compute_gradient_));
     sum_type_ = context->output_type(0);
-    const bool fits = (args_.type == DType::kDouble) == (sum_type_ == tensorflow::DT_DOUBLE);
-    OP_REQUIRES(context, fits && YoloLossSupports(args_.type, args_.target_type),
-                InvalidArgument("yolo_loss: no kernel for predictions of ",
-                                DataTypeString(context->input_type(0)), ", targets of ",
-                                DataTypeString(context->input_type(1)), " and a loss of ",
-                                DataTypeString(sum_type_), "."));
   }
 
   void Compute(OpKernelContext* context) override {
@@ -97,9 +79,7 @@ class YoloLossGradOp : public OpKernel {
     const Tensor& gradient = context->input(1);
     const bool scalar = upstream.dims() == 0;
     const int64_t images = gradient.dims() > 0 ? gradient.dim_size(0) : 0;
-    OP_REQUIRES(context, scalar || (upstream.dims() == 1 && upstream.dim_size(0) == images),
-                InvalidArgument("yolo_loss: the upstream gradient must be a scalar or [", images,
-                                "], got ", upstream.shape().DebugString(), "."));
+    OP_REQUIRES_OK(context, CheckYoloLossUpstream(upstream.shape(), gradient.shape()));
     const auto up = upstream.flat<A>();
     if (std::all_of(up.data(), up.data() + up.size(), [](A value) { return value == A(1); })) {
       context->set_output(0, gradient);
@@ -135,4 +115,32 @@ REGISTER_FOR(Eigen::bfloat16, float)
 #undef REGISTER_FOR
 
 }  // namespace
+
+absl::Status ReadYoloLossAttributes(OpKernelConstruction* context, YoloLossArgs* args,
+                                    bool* compute_gradient) {
+  std::string text;
+  TF_RETURN_IF_ERROR(context->GetAttr("config", &text));
+  TF_RETURN_IF_ERROR(context->GetAttr("compute_gradient", compute_gradient));
+  const std::string error = ParseYoloLossConfig(text, &args->config);
+  if (!error.empty()) return InvalidArgument(error);
+  args->type = ToDType(context->input_type(0));
+  args->target_type = ToDType(context->input_type(1));
+  const bool double_sums = context->output_type(0) == tensorflow::DT_DOUBLE;
+  if (!YoloLossSupports(args->type, args->target_type) ||
+      (args->type == DType::kDouble) != double_sums)
+    return InvalidArgument("yolo_loss: no kernel for predictions of ",
+                           DataTypeString(context->input_type(0)), ", targets of ",
+                           DataTypeString(context->input_type(1)), " and a loss of ",
+                           DataTypeString(context->output_type(0)), ".");
+  return absl::OkStatus();
+}
+
+absl::Status CheckYoloLossUpstream(const TensorShape& upstream, const TensorShape& gradient) {
+  const int64_t images = gradient.dims() > 0 ? gradient.dim_size(0) : 0;
+  if (upstream.dims() == 0 || (upstream.dims() == 1 && upstream.dim_size(0) == images))
+    return absl::OkStatus();
+  return InvalidArgument("yolo_loss: the upstream gradient must be a scalar or [", images,
+                         "], got ", upstream.DebugString(), ".");
+}
+
 }  // namespace yolov1

@@ -29,8 +29,12 @@ def nothing_loaded(monkeypatch):
 def test_the_build_here_is_recorded_and_accepted():
     info = json.loads((_library.PACKAGE / "_build_info.json").read_text())
     _library.check_build(info)
-    assert set(info) >= {"version", "revision", "compiler", "cuda", "cuda_architectures"}
-    assert ops.available() == {"yolo_loss": {"CPU": ("bfloat16", "float16", "float32", "float64")}}
+    assert set(info) >= {"version", "revision", "compiler", "xla", "cuda", "cuda_architectures"}
+    devices = ["CPU"]
+    if info["xla"] == "ON":
+        devices += ["XLA_CPU_JIT"] + ["XLA_GPU_JIT"] * bool(info["cuda"])
+    dtypes = ("bfloat16", "float16", "float32", "float64")
+    assert ops.available() == {"yolo_loss": dict.fromkeys(devices, dtypes)}
 
 
 def test_a_patch_release_is_accepted():

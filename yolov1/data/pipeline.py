@@ -7,9 +7,7 @@ the same bits as one that never stopped, and no iterator has to be saved.
 The fast path: a JPEG is decoded in C++, only the part that the window shows and at 1/2, 1/4 or 1/8
 of its size where the network needs no more; the window is a crop in whole pixels, so that
 TensorFlow's plain bilinear resize (half the time of `crop_and_resize`) does the rest; images stay
-uint8 until one XLA-compiled function changes the colours of a whole batch. (Load an op library that
-registers XLA kernels before the first batch is drawn: TensorFlow takes no more kernels after its
-first XLA compilation.)
+uint8 until one XLA-compiled function changes the colours of a whole batch.
 """
 
 import os

@@ -100,7 +100,8 @@ def _kernels(op: str) -> dict[str, tuple[str, ...]]:
 def available() -> dict[str, dict[str, tuple[str, ...]]]:
     """What the fused ops are there for: ``{op: {device type: dtypes}}``; empty without a library.
 
-    Loads the library if that has not happened yet.
+    ``"XLA_CPU_JIT"`` stands for the CPU inside XLA-compiled functions. Loads the library if that
+    has not happened yet.
     """
     try:
         load()
@@ -117,13 +118,13 @@ def choose(op: str, impl: str, device: str, dtype: str, compiled: bool) -> str:
         impl: ``"auto"``, ``"fused"`` or ``"reference"``.
         device: ``"CPU"`` or ``"GPU"``.
         dtype: name of the predictions' dtype.
-        compiled: whether XLA will compile the op; no kernel is registered with it.
+        compiled: whether XLA will compile the op.
 
     Raises:
         ValueError: an unknown impl.
         LibraryUnavailable: ``"fused"`` was asked for and cannot be loaded.
-        NotImplementedError: ``"fused"`` was asked for and does not exist for this device, dtype
-            or under XLA.
+        NotImplementedError: ``"fused"`` was asked for and does not exist for this device and dtype
+            (under XLA that is, where it will be compiled).
     """
     if impl == "reference":
         return impl
@@ -136,13 +137,13 @@ def choose(op: str, impl: str, device: str, dtype: str, compiled: bool) -> str:
             raise
         _warn_once(f"{error} Until then the slower reference is used.")
         return "reference"
-    if not compiled and dtype in _kernels(op).get(device, ()):
+    place = f"XLA_{device}_JIT" if compiled else device
+    if dtype in _kernels(op).get(place, ()):
         return "fused"
     if impl == "auto":
         return "reference"
-    where = "inside an XLA-compiled function" if compiled else f"for {dtype} on {device}"
     raise NotImplementedError(
-        f"{op}: there is no fused kernel {where} (there is: {_kernels(op)}, outside XLA); "
+        f"{op}: there is no fused kernel for {dtype} on {place} (there is: {_kernels(op)}); "
         "use impl='auto' or impl='reference'."
     )
 

@@ -48,6 +48,9 @@ def yolo_loss(
         reduction: ``"none"``, or ``"mean"`` over the batch (0 for an empty one).
         impl: ``"auto"``, ``"fused"`` or ``"reference"``.
 
+    Inside ``tf.function(jit_compile=True)`` each batch size is compiled by itself, and the fused op
+    refuses a batch whose size depends on values (as of `tf.boolean_mask`).
+
     A value that is not finite makes its image's loss not finite if the loss reads it, and has no
     effect if not; a NaN overlap counts as 0. The fused gradient cannot be differentiated again
     (`LookupError`): take ``impl="reference"`` for that.
