@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.losses import cases
 from tests.ops.loss_cases import GRIDS, random_case, to_planes
 from tests.ops.test_yolo_loss_calls import BAD_SHAPES
 from tests.shared import ROOT
-from tests.test_losses import fit
 from yolov1 import kernels, ops
 from yolov1.grid import GridSpec
+from yolov1.losses import YoloLoss
 from yolov1.ops import _library
 from yolov1.semantics import PRESETS
 
@@ -151,9 +152,15 @@ def test_only_what_is_used_is_computed():
 
 
 def test_keras_trains_with_the_fused_op_under_xla():
-    fused, reference = fit("fused", jit_compile=True)[1], fit("reference")[1]
+    def fit(impl, jit_compile=True):
+        loss = YoloLoss(grid=cases.GRID, impl=impl)
+        compiled = {"jit_compile": jit_compile}
+        return cases.fit(cases.small_model(), data, loss=loss, compiled=compiled)["loss"]
+
+    data = cases.small_data()
+    fused, reference = fit("fused"), fit("reference", jit_compile=False)
     np.testing.assert_allclose(fused, reference, rtol=1e-4)
-    np.testing.assert_array_equal(fused, fit("auto", jit_compile=True)[1])
+    np.testing.assert_array_equal(fused, fit("auto"))
 
 
 def test_loading_after_the_first_compilation():
@@ -164,6 +171,7 @@ double = tf.function(lambda x: 2 * x, jit_compile=True)
 assert double(tf.ones(())) == 2
 from yolov1 import ops
 from yolov1.grid import GridSpec
+from yolov1.losses import YoloLoss
 predictions, targets = tf.ones((1, 7, 7, 30)), tf.zeros((1, 7, 7, 25))
 loss = tf.function(
     lambda: ops.yolo_loss(predictions, targets, grid=GridSpec(), impl="fused").loss,
