@@ -186,6 +186,13 @@ YOLOV1_HOST_DEVICE Lanes<double> Sqrt(Lanes<double> value) {
 #undef YOLOV1_SQRT
 
 template <typename To, typename From>
+YOLOV1_HOST_DEVICE To BitCast(const Lanes<From>& from) {  // To: lanes, too
+  To to;
+  YOLOV1_EACH_PART to.part[p] = (typename To::Vector)from.part[p];
+  return to;
+}
+
+template <typename To, typename From>
 YOLOV1_HOST_DEVICE Lanes<To> Convert(const Lanes<From>& from) {
   Lanes<To> out;
   YOLOV1_EACH_PART
@@ -196,22 +203,22 @@ YOLOV1_HOST_DEVICE Lanes<To> Convert(const Lanes<From>& from) {
 // ------------------------------------------------------------------------- between memory and
 // lanes
 
-YOLOV1_HOST_DEVICE Lanes<float> Load(const float* from) {
-  Lanes<float> lanes;
-  memcpy(&lanes, from, sizeof lanes);
+// Part by part: copied as a whole, lanes pass through memory in pieces that the next load waits
+// for.
+template <typename E>
+YOLOV1_HOST_DEVICE Lanes<E> LoadLanes(const E* from) {
+  Lanes<E> lanes;
+  YOLOV1_EACH_PART memcpy(&lanes.part[p], from + p * lanes.kPartCount, YOLOV1_VECTOR_BYTES);
   return lanes;
 }
-YOLOV1_HOST_DEVICE Lanes<double> Load(const double* from) {
-  Lanes<double> lanes;
-  memcpy(&lanes, from, sizeof lanes);
-  return lanes;
+template <typename E>
+YOLOV1_HOST_DEVICE void StoreLanes(const Lanes<E>& lanes, E* to) {
+  YOLOV1_EACH_PART memcpy(to + p * lanes.kPartCount, &lanes.part[p], YOLOV1_VECTOR_BYTES);
 }
-YOLOV1_HOST_DEVICE void Store(const Lanes<float>& lanes, float* to) {
-  memcpy(to, &lanes, sizeof lanes);
-}
-YOLOV1_HOST_DEVICE void Store(const Lanes<double>& lanes, double* to) {
-  memcpy(to, &lanes, sizeof lanes);
-}
+YOLOV1_HOST_DEVICE Lanes<float> Load(const float* from) { return LoadLanes(from); }
+YOLOV1_HOST_DEVICE Lanes<double> Load(const double* from) { return LoadLanes(from); }
+YOLOV1_HOST_DEVICE void Store(const Lanes<float>& lanes, float* to) { StoreLanes(lanes, to); }
+YOLOV1_HOST_DEVICE void Store(const Lanes<double>& lanes, double* to) { StoreLanes(lanes, to); }
 
 // `lanes` with zeros in those before `first`.
 template <typename E>
@@ -220,12 +227,20 @@ YOLOV1_HOST_DEVICE Lanes<E> FromLane(const Lanes<E>& lanes, int64_t first) {
   return Select(Load(kNumbers) >= static_cast<E>(first), lanes, Lanes<E>(0));
 }
 
-// The sum of all lanes, in an order that is always the same.
+// The sum of all lanes: halves onto halves, so the order is the same for any width of the machine.
 template <typename E>
 YOLOV1_HOST_DEVICE E SumLanes(const Lanes<E>& lanes) {
-  E values[Lanes<E>::kCount];
-  memcpy(values, &lanes, sizeof values);
-  for (int half = Lanes<E>::kCount / 2; half > 0; half /= 2)
+  typename Lanes<E>::Vector parts[Lanes<E>::kParts];
+  YOLOV1_EACH_PART parts[p] = lanes.part[p];
+#pragma GCC unroll 2
+  for (int half = Lanes<E>::kParts / 2; half > 0; half /= 2)
+#pragma GCC unroll 2
+    for (int p = 0; p < half; ++p) parts[p] += parts[p + half];
+  E values[Lanes<E>::kPartCount];
+  memcpy(values, parts, sizeof values);
+#pragma GCC unroll 4
+  for (int half = Lanes<E>::kPartCount / 2; half > 0; half /= 2)
+#pragma GCC unroll 8
     for (int k = 0; k < half; ++k) values[k] += values[k + half];
   return values[0];
 }

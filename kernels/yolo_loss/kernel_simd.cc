@@ -239,15 +239,12 @@ struct Block {
              with_gradient ? strides.At(gradient, objects[i]) : Cell<T>{}, k);
   }
 
-  // Calls function(bytes of a cell's confidences), as a constant where it is a usual one: the
-  // compiler then has one load and one store for them.
+  // Calls function(B), with B a constant where it is the paper's: the compiler then has straight
+  // code for it, and one load or store for a cell's confidences.
   template <typename Function>
-  YOLOV1_HOST_DEVICE auto WithConfidenceBytes(const Function& function) {
-    const int64_t bytes = args.grid.B * sizeof(T);
-    if (bytes == 8) return function(std::integral_constant<int64_t, 8>());
-    if (bytes == 4) return function(std::integral_constant<int64_t, 4>());
-    if (bytes == 12) return function(std::integral_constant<int64_t, 12>());
-    return function(bytes);
+  YOLOV1_HOST_DEVICE void WithBoxes(const Function& function) const {
+    if (args.grid.B == 2) return function(std::integral_constant<int64_t, 2>());
+    function(args.grid.B);
   }
 
   // Lists the cells that hold an object, by the bits of their flags, all but the sign; returns how
@@ -264,10 +261,10 @@ struct Block {
       found += static_cast<Word>(BitCast<Word>(*flag) << 1) != 0;
     }
     const T* from = strides.At(predictions, 0).confidences;
-    WithConfidenceBytes([&](auto bytes) __attribute__((always_inline)) {
+    WithBoxes([&](auto B) __attribute__((always_inline)) {
       T* to = confidences;
-      for (int64_t cell = 0; cell < cells; ++cell, from += strides.confidences, to += grid.B)
-        memcpy(static_cast<void*>(to), from, bytes);
+      for (int64_t cell = 0; cell < cells; ++cell, from += strides.confidences, to += B)
+        memcpy(static_cast<void*>(to), from, B * sizeof(T));
     });
     return found;
   }
@@ -276,11 +273,10 @@ struct Block {
   YOLOV1_HOST_DEVICE void SpreadGradient(T* gradient) {
     memset(static_cast<void*>(gradient), 0, args.grid.flat_size() * sizeof(T));
     T* to = strides.At(gradient, 0).confidences;
-    WithConfidenceBytes([&](auto bytes) __attribute__((always_inline)) {
+    WithBoxes([&](auto B) __attribute__((always_inline)) {
       const T* from = confidence_gradients;
-      for (int64_t cell = 0; cell < args.grid.cells();
-           ++cell, from += args.grid.B, to += strides.confidences)
-        memcpy(static_cast<void*>(to), from, bytes);
+      for (int64_t cell = 0; cell < args.grid.cells(); ++cell, from += B, to += strides.confidences)
+        memcpy(static_cast<void*>(to), from, B * sizeof(T));
     });
   }
 
@@ -304,10 +300,12 @@ struct Block {
                                  const Cell<T>& gradient, int64_t image) {
     class_sums[image] += Classes(predicted.classes, cell_target, gradient.classes);
     // Value k of the cell goes to lane `members` of lanes k.
-    const int64_t B = args.grid.B, lane = members;
+    const int64_t lane = members;
     A* to = reinterpret_cast<A*>(group.values) + lane;
-    for (int64_t j = 0; j < B; ++j, to += kLanes) *to = static_cast<A>(predicted.confidences[j]);
-    for (int64_t j = 0; j < 4 * B; ++j, to += kLanes) *to = static_cast<A>(predicted.boxes[j]);
+    WithBoxes([&](auto B) __attribute__((always_inline)) {
+      for (int64_t j = 0; j < B; ++j) to[j * kLanes] = static_cast<A>(predicted.confidences[j]);
+      for (int64_t j = 0; j < 4 * B; ++j) to[(B + j) * kLanes] = static_cast<A>(predicted.boxes[j]);
+    });
     const U* box = cell_target + args.grid.target_box_channel();
     to = reinterpret_cast<A*>(target) + lane;
     for (int k = 0; k < 4; ++k) to[k * kLanes] = static_cast<A>(box[k]);
@@ -326,7 +324,6 @@ struct Block {
     const auto at = [](const Lanes<A>& lanes, int64_t lane) __attribute__((always_inline)) {
       return reinterpret_cast<const A*>(&lanes)[lane];
     };
-    const int64_t B = args.grid.B;
     for (int64_t lane = 0; lane < members; ++lane) {
       Terms<A>& image = sums[member[lane].image];
       image.xy += at(sum.xy, lane);
@@ -335,10 +332,11 @@ struct Block {
       image.no_object += at(sum.no_object, lane);
       if (!with_gradient) continue;
       const A* from = reinterpret_cast<const A*>(group.gradients) + lane;
-      T* to = member[lane].gradient.confidences;
-      for (int64_t j = 0; j < B; ++j, from += kLanes) to[j] = static_cast<T>(*from);
-      to = member[lane].gradient.boxes;
-      for (int64_t j = 0; j < 4 * B; ++j, from += kLanes) to[j] = static_cast<T>(*from);
+      const Cell<T> to = member[lane].gradient;
+      WithBoxes([&](auto B) __attribute__((always_inline)) {
+        for (int64_t j = 0; j < B; ++j) to.confidences[j] = static_cast<T>(from[j * kLanes]);
+        for (int64_t j = 0; j < 4 * B; ++j) to.boxes[j] = static_cast<T>(from[(B + j) * kLanes]);
+      });
     }
     members = 0;
   }
