@@ -220,11 +220,18 @@ YOLOV1_HOST_DEVICE Lanes<double> Load(const double* from) { return LoadLanes(fro
 YOLOV1_HOST_DEVICE void Store(const Lanes<float>& lanes, float* to) { StoreLanes(lanes, to); }
 YOLOV1_HOST_DEVICE void Store(const Lanes<double>& lanes, double* to) { StoreLanes(lanes, to); }
 
+// The number of each lane. At namespace scope: a constant inside an inline function would be a
+// symbol that the linker merges, or be built on the stack each time.
+alignas(64) constexpr float kFloatNumbers[] = {0, 1, 2,  3,  4,  5,  6,  7,
+                                               8, 9, 10, 11, 12, 13, 14, 15};
+alignas(64) constexpr double kDoubleNumbers[] = {0, 1, 2, 3, 4, 5, 6, 7};
+YOLOV1_HOST_DEVICE Lanes<float> Numbers(float) { return Load(kFloatNumbers); }
+YOLOV1_HOST_DEVICE Lanes<double> Numbers(double) { return Load(kDoubleNumbers); }
+
 // `lanes` with zeros in those before `first`.
 template <typename E>
 YOLOV1_HOST_DEVICE Lanes<E> FromLane(const Lanes<E>& lanes, int64_t first) {
-  static constexpr E kNumbers[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-  return Select(Load(kNumbers) >= static_cast<E>(first), lanes, Lanes<E>(0));
+  return Select(Numbers(E{}) >= static_cast<E>(first), lanes, Lanes<E>(0));
 }
 
 // The sum of all lanes: halves onto halves, so the order is the same for any width of the machine.

@@ -1,6 +1,7 @@
 """The native module: its geometry is grid.py's, its record is the one beside it."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -50,3 +51,15 @@ assert out[0] == [0.5 * 98], out[0]
 assert "tensorflow" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_levels_of_simd_share_no_code_with_the_linker():
+    """A weak function of the AVX-512 object could be the one that every processor gets."""
+    objects = list((ROOT / "build").rglob("kernels_*.dir/**/kernel_simd.cc.o"))
+    if not objects or not shutil.which("nm"):
+        pytest.skip("no object files here: the package was not built in this folder")
+    for path in objects:
+        table = subprocess.run(["nm", path], check=True, capture_output=True, text=True).stdout
+        defined = [line.split(maxsplit=1)[1] for line in table.splitlines() if line[:1] != " "]
+        assert sum(symbol.startswith("T ") for symbol in defined) == 1, path
+        assert not [symbol for symbol in defined if symbol[0] in "WVui"], path

@@ -61,18 +61,18 @@ def yolo_loss(
         LibraryUnavailable, NotImplementedError: ``impl="fused"`` cannot be had.
     """
     semantics = LossSemantics.of(semantics)
-    predictions = tf.convert_to_tensor(predictions)
+    predictions = _as_tensor(predictions)
     if not predictions.dtype.is_floating:
         raise TypeError(
             f"yolo_loss: predictions must be floating, got {predictions.dtype.name}; cast them."
         )
-    targets = tf.convert_to_tensor(targets)
+    targets = _as_tensor(targets)
     fitting = _TARGET_DTYPES.get(predictions.dtype, ())
     if targets.dtype not in fitting:
         targets = tf.cast(targets, fitting[0] if fitting else tf.float32)
     kernels.check_reduction(reduction)
     if predictions.shape.rank is not None and targets.shape.rank is not None:
-        kernels.check_shapes(tuple(predictions.shape), tuple(targets.shape), grid, layout)
+        _check_shapes(tuple(predictions.shape), tuple(targets.shape), grid, layout)
 
     compiled = not tf.executing_eagerly() and _tape.compiled_by_xla()
     chosen = _library.choose(
@@ -91,6 +91,14 @@ _TARGET_DTYPES = {
     tf.float16: (tf.float32, tf.float16),
     tf.bfloat16: (tf.float32, tf.bfloat16),
 }
+
+
+def _as_tensor(value):
+    return value if isinstance(value, tf.Tensor) else tf.convert_to_tensor(value)
+
+
+# Eagerly the same shapes come again and again, and looking costs a quarter of the whole call.
+_check_shapes = functools.lru_cache(maxsize=256)(kernels.check_shapes)
 
 
 def _device(tensor) -> str:
