@@ -342,8 +342,10 @@ struct Block {
   }
 };
 
+// Not inlined: one function for all dtypes takes compilers minutes.
 template <bool with_gradient, typename Buffers>
-YOLOV1_HOST_DEVICE bool Images(const Buffers& args, int64_t begin, int64_t end, bool streams_out) {
+__attribute__((noinline)) bool Images(const Buffers& args, int64_t begin, int64_t end,
+                                      bool streams_out) {
   Block<with_gradient, Buffers> block(args, streams_out && with_gradient);
   void* const memory = aligned_alloc(kLine, block.Lay(nullptr));
   if (memory == nullptr) return false;
