@@ -91,6 +91,12 @@ YOLOV1_HOST_DEVICE void StreamOut(const char* from, int64_t bytes, char* to) {
   memcpy(to + k, from + k, bytes - k);
 }
 
+// Asks for what is read next. It may lie behind the end of a buffer: then nothing happens.
+YOLOV1_HOST_DEVICE void Prefetch(const void* from, int64_t bytes) {
+  const char* const line = static_cast<const char*>(from);
+  for (int64_t k = 0; k < bytes; k += kLine) __builtin_prefetch(line + k);
+}
+
 // ---------------------------------------------------------------------------------------- a group
 
 // Boxes of up to as many object cells as there are lanes: value k of all cells side by side, a
@@ -145,6 +151,7 @@ struct Block {
   const CellStrides strides;
   const LossScale<A> scale;
   int64_t images;    // of a full block
+  bool large;        // the batch does not stay in the caches
   bool streams_out;  // the gradient is kept back here and written past the caches
   // Memory that Lay() hands out.
   T* confidences = nullptr;           // [cells, B], of one image
@@ -159,11 +166,12 @@ struct Block {
   Terms<A> sums[kMaxImages];
   Lanes<A> no_object_sums[kMaxImages], class_sums[kMaxImages];
 
-  YOLOV1_HOST_DEVICE Block(const Buffers& args, bool streams_out)
+  YOLOV1_HOST_DEVICE Block(const Buffers& args, bool large)
       : args(args),
         strides(args.grid, args.layout),
         scale(args.semantics, args.upstream),
-        streams_out(streams_out) {
+        large(large),
+        streams_out(large && with_gradient) {
     images = kBlockBytes / (args.grid.flat_size() * static_cast<int64_t>(sizeof(T)));
     images = images < 1 ? 1 : images > kMaxImages ? kMaxImages : images;
   }
@@ -198,10 +206,16 @@ struct Block {
     const int64_t size = args.grid.flat_size();
     T* gradient = nullptr;
     if (with_gradient) gradient = streams_out ? kept_back : args.gradient + begin * size;
-    for (int64_t k = 0; k < count; ++k)
-      Image(args.predictions + (begin + k) * size,
-            args.targets + (begin + k) * args.grid.flat_target_size(),
-            with_gradient ? gradient + k * size : nullptr, k);
+    const int64_t target_size = args.grid.flat_target_size();
+    for (int64_t k = 0; k < count; ++k) {
+      const T* const predictions = args.predictions + (begin + k) * size;
+      const U* const targets = args.targets + (begin + k) * target_size;
+      if (large) {
+        Prefetch(predictions + size, size * sizeof(T));
+        Prefetch(targets + target_size, target_size * sizeof(U));
+      }
+      Image(predictions, targets, with_gradient ? gradient + k * size : nullptr, k);
+    }
     FinishGroup();
     for (int64_t k = 0; k < count; ++k) {
       sums[k].no_object += SumLanes(no_object_sums[k]);
@@ -344,9 +358,8 @@ struct Block {
 
 // Not inlined: one function for all dtypes takes compilers minutes.
 template <bool with_gradient, typename Buffers>
-__attribute__((noinline)) bool Images(const Buffers& args, int64_t begin, int64_t end,
-                                      bool streams_out) {
-  Block<with_gradient, Buffers> block(args, streams_out && with_gradient);
+__attribute__((noinline)) bool Images(const Buffers& args, int64_t begin, int64_t end, bool large) {
+  Block<with_gradient, Buffers> block(args, large);
   void* const memory = aligned_alloc(kLine, block.Lay(nullptr));
   if (memory == nullptr) return false;
   block.Lay(static_cast<char*>(memory));
@@ -362,11 +375,11 @@ __attribute__((noinline)) bool Images(const Buffers& args, int64_t begin, int64_
 
 }  // namespace
 
-bool YoloLossLanes(const YoloLossArgs& args, int64_t begin, int64_t end, bool streams_out) {
+bool YoloLossLanes(const YoloLossArgs& args, int64_t begin, int64_t end, bool large) {
   bool done = false;
   WithTypes(args, [&](const auto& buffers) __attribute__((always_inline)) {
-    done = buffers.gradient != nullptr ? Images<true>(buffers, begin, end, streams_out)
-                                       : Images<false>(buffers, begin, end, streams_out);
+    done = buffers.gradient != nullptr ? Images<true>(buffers, begin, end, large)
+                                       : Images<false>(buffers, begin, end, large);
   });
   return done;
 }

@@ -7,9 +7,10 @@
 
 namespace yolov1 {
 
-// Images [begin, end). `streams_out`: write the gradient past the caches. False, with nothing
-// computed, where there was no memory to work in.
-using YoloLossSimd = bool(const YoloLossArgs& args, int64_t begin, int64_t end, bool streams_out);
+// Images [begin, end). `large`: the batch does not stay in the caches, so memory is asked for
+// ahead, and the gradient is written past them. False, with nothing computed, where there was no
+// memory to work in.
+using YoloLossSimd = bool(const YoloLossArgs& args, int64_t begin, int64_t end, bool large);
 
 namespace baseline {
 YoloLossSimd YoloLossLanes;
