@@ -6,20 +6,22 @@
 
 #include "absl/status/status.h"
 #include "kernels/core/dtype.h"
+#include "kernels/parallel.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/shape_inference.h"
+#include "tensorflow/core/lib/core/threadpool.h"
 #include "tensorflow/core/platform/errors.h"
-#include "tensorflow/core/util/work_sharder.h"
 
 namespace yolov1 {
 
-// Runs work(begin, end) over parts of [0, count) on TensorFlow's own threads. `cost` is the
-// nanoseconds that one unit takes.
+// Runs work(begin, end) over parts of [0, count), on TensorFlow's own threads too
+// (kernels/parallel.h).
 template <typename Work>
 void ParallelFor(tensorflow::OpKernelContext* context, int64_t count, int64_t cost, Work work) {
   const auto& workers = *context->device()->tensorflow_cpu_worker_threads();
-  tensorflow::Shard(workers.num_threads, workers.workers, count, cost, work);
+  ShareOut(
+      workers.num_threads, count, cost, [&](auto run) { workers.workers->Schedule(run); }, work);
 }
 
 inline std::vector<int64_t> Sizes(const tensorflow::TensorShape& shape) {

@@ -1,0 +1,41 @@
+// Shares a loop out among the threads of a pool, whoever's pool it is.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <thread>
+
+namespace yolov1 {
+
+// Runs work(begin, end) over parts of [0, count) on the calling thread and on up to `threads` - 1
+// that schedule(function) brings. `cost` is the nanoseconds that one unit takes.
+//
+// Parts are taken by whoever is free, not handed out beforehand: waking a thread takes as long as a
+// small batch, and the caller must not wait for one that has not begun. It could also wait for
+// ever, being itself the last free thread of the pool.
+template <typename Schedule, typename Work>
+void ShareOut(int64_t threads, int64_t count, int64_t cost, Schedule schedule, Work work) {
+  constexpr int64_t kLeastCost = 4000;  // nanoseconds that are worth another thread
+  threads = std::min(threads, count * cost / kLeastCost);
+  if (threads <= 1) return work(int64_t{0}, count);
+  // A few parts for each thread, as some start late. Multiples of 8 units end on a cache line.
+  const int64_t size = (count / (4 * threads) + 7) / 8 * 8;
+  struct Progress {
+    std::atomic<int64_t> begun{0}, done{0};  // units
+  };
+  const auto progress = std::make_shared<Progress>();
+  const auto run = [=] {
+    for (int64_t begin; (begin = progress->begun.fetch_add(size)) < count;) {
+      const int64_t end = std::min(begin + size, count);
+      work(begin, end);
+      progress->done.fetch_add(end - begin);
+    }
+  };
+  for (int64_t k = 1; k < threads; ++k) schedule(run);
+  run();
+  while (progress->done.load() < count) std::this_thread::yield();
+}
+
+}  // namespace yolov1
