@@ -11,7 +11,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 NATIVE := CMakeLists.txt setup.py yolov1/__init__.py $(shell find kernels -type f \
   \( -name '*.h' -o -name '*.cc' -o -name '*.cu' -o -name '*.in' -o -name '*.py' \))
-CPP := $(filter %.h %.cc %.cu,$(NATIVE))
+CPP := $(filter %.h %.cc %.cu,$(NATIVE)) $(wildcard benchmarks/*.cc)
 
 .DEFAULT_GOAL := help
 .PHONY: help venv install train test slow-tests lint format bench clean
@@ -78,10 +78,11 @@ format: venv  ## Put Python and C++ into the project's format
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(CPP)
 
-bench: install $(VENV)/.bench  ## Run the benchmarks; rows go to benchmarks/results
+bench: install $(VENV)/.bench  ## Run the benchmarks (rows to benchmarks/results), draw the plots
 	@for bench in benchmarks/bench_*.py; do \
 	  name=$$(basename $$bench .py); echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; \
 	done
+	$(BIN)/python -m benchmarks.plot
 
 clean:  ## Remove what was built (not .venv's packages, not runs)
 	rm -rf build dist *.egg-info yolov1/*.so yolov1/_build_info.json $(VENV)/.installed

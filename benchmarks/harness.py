@@ -6,6 +6,7 @@ warm slows all of them alike. Quote ratios from one run, not times from two.
 
 import csv
 import datetime
+import math
 import os
 import platform
 import time
@@ -22,35 +23,58 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 
 def measure(
-    variants: dict[str, Callable[[], object]], *, repeats: int = 50, warm_up: int = 5
+    variants: dict[str, Callable[[], object]],
+    *,
+    repeats: int = 50,
+    warm_up: int = 5,
+    turn_seconds: float = 0,
+    budget_seconds: float = math.inf,
 ) -> dict[str, np.ndarray]:
-    """Seconds of each call, ``{variant: [repeats]}``.
+    """Seconds of a call, ``{variant: [repeats]}``.
 
     Args:
         variants: functions that return when their work is done, results included.
-        repeats: rounds; a round calls every variant once, in an order that turns with the rounds.
+        repeats: rounds; each variant has one turn in a round, in an order that turns with the
+            rounds.
         warm_up: rounds before that are not counted (tracing, caches, clocks).
+        turn_seconds: a turn is as many calls as take about this long, after one that is not
+            counted, and gives their mean. A call then finds the caches that it left itself and not
+            those of the variant before. 0: a turn is one call.
+        budget_seconds: no further round starts after this time, from the third on.
     """
     names = list(variants)
-    seconds = {name: np.empty(repeats) for name in names}
+    seconds = {name: [] for name in names}
+    calls = dict.fromkeys(names, 1)
+    start = time.perf_counter()
     for turn in range(-warm_up, repeats):
+        if turn >= 3 and time.perf_counter() - start > budget_seconds:
+            break
         first = turn % len(names)
         for name in names[first:] + names[:first]:
-            start = time.perf_counter()
-            variants[name]()
-            elapsed = time.perf_counter() - start
+            if turn_seconds:
+                variants[name]()
+            elapsed = _mean_time(variants[name], calls[name])
             if turn >= 0:
-                seconds[name][turn] = elapsed
-    return seconds
+                seconds[name].append(elapsed)
+            else:
+                calls[name] = max(1, round(turn_seconds / elapsed))
+    return {name: np.array(values) for name, values in seconds.items()}
+
+
+def _mean_time(function, calls):
+    start = time.perf_counter()
+    for _ in range(calls):
+        function()
+    return (time.perf_counter() - start) / calls
 
 
 def summary(seconds: np.ndarray) -> dict[str, float | int]:
     """Median and the 20 % and 80 % quantiles, in microseconds."""
     low, median, high = np.quantile(seconds, (0.2, 0.5, 0.8)) * 1e6
     return {
-        "median_us": round(median, 1),
-        "q20_us": round(low, 1),
-        "q80_us": round(high, 1),
+        "median_us": round(median, 2),
+        "q20_us": round(low, 2),
+        "q80_us": round(high, 2),
         "repeats": len(seconds),
     }
 

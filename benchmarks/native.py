@@ -1,0 +1,76 @@
+"""The benchmarks' own native code, built when it is first needed, into ``build/benchmarks``."""
+
+import ctypes
+import functools
+import os
+import subprocess
+
+import numpy as np
+import tensorflow as tf
+
+from benchmarks.harness import ROOT
+
+FLAGS = ["-std=c++17", "-O3", "-shared", "-fPIC", "-pthread"]
+
+
+def build(source: str, flags: list[str] = ()):
+    """Compiles ``benchmarks/<source>`` with $CXX (or g++) unless it was; the library's path.
+
+    Raises:
+        RuntimeError: the compiler refuses; says what it said.
+    """
+    code = ROOT / "benchmarks" / source
+    library = ROOT / "build" / "benchmarks" / f"{code.stem}-tensorflow-{tf.__version__}.so"
+    if library.exists() and library.stat().st_mtime > code.stat().st_mtime:
+        return library
+    library.parent.mkdir(parents=True, exist_ok=True)
+    part = library.with_suffix(f".{os.getpid()}")  # two processes may build at once
+    command = [os.environ.get("CXX", "g++"), *FLAGS, str(code), "-o", str(part), *flags]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{source} could not be compiled ({' '.join(command)}): {done.stderr}")
+    part.replace(library)
+    return library
+
+
+@functools.cache
+def noop_op():
+    """The op that does nothing: (predictions, targets, Tloss) to loss, terms, gradient."""
+    compile_flags = [flag.replace("-I", "-isystem") for flag in tf.sysconfig.get_compile_flags()]
+    library = build("noop_op.cc", [*compile_flags, *tf.sysconfig.get_link_flags()])
+    op = tf.load_op_library(str(library)).yolov1_noop
+    tf.RegisterGradient("Yolov1>Noop")(lambda op, *upstream: (op.outputs[2], None))
+    return op
+
+
+def copier(bytes_moved: int, non_temporal: bool, threads: int):
+    """A function that copies memory, and how many copies a call of it makes.
+
+    Args:
+        bytes_moved: bytes read and written, together, by one copy.
+        non_temporal: whether to store past the caches.
+        threads: how many share a copy.
+    """
+    function = ctypes.CDLL(str(build("copy_roof.cc", ["-fno-tree-loop-distribute-patterns"])))
+    size = max(bytes_moved // 2 // 64, 1) * 64
+    rounds = max(3, 2**27 // bytes_moved)
+    source, destination = _aligned(size), _aligned(size)
+
+    def copy():
+        function.copy_roof(
+            ctypes.c_void_p(destination.ctypes.data),
+            ctypes.c_void_p(source.ctypes.data),
+            ctypes.c_size_t(size),
+            threads,
+            rounds,
+            int(non_temporal),
+        )
+
+    copy.buffers = source, destination
+    return copy, rounds
+
+
+def _aligned(size):
+    """Touched bytes whose address is a multiple of 64."""
+    block = np.ones(size + 64, np.uint8)
+    return block[-block.ctypes.data % 64 :][:size]

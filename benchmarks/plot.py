@@ -1,0 +1,136 @@
+"""Draws the plots that the README shows from the benchmarks' CSV rows.
+
+    python -m benchmarks.plot
+
+Takes the newest run: the rows with device, revision and date of the last one.
+"""
+
+import csv
+from pathlib import Path
+
+import matplotlib
+from absl import app, flags
+
+from benchmarks import harness
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+
+flags.DEFINE_string("rows", str(harness.RESULTS / "yolo_loss.csv"), "CSV file to draw.")
+flags.DEFINE_string("folder", str(harness.ROOT / "docs" / "images"), "Folder of the pictures.")
+
+# Colour: whose code; dashes: the strongest form of it; grey: floors and roofs.
+STYLES = {
+    "eager_tf": ("tab:red", "-"),
+    "eager_tf_strong": ("tab:red", "--"),
+    "posts_keras_voc": ("tab:purple", "-"),
+    "posts_tf2_person": ("tab:pink", "-"),
+    "tf_function": ("tab:blue", "-"),
+    "tf_function_strong": ("tab:blue", "--"),
+    "xla": ("tab:orange", "-"),
+    "xla_strong": ("tab:orange", "--"),
+    "fused_eager": ("tab:olive", "-"),
+    "fused": ("tab:green", "-"),
+    "fused_xla": ("limegreen", "-"),
+    "fused_op": ("black", "-"),
+    "noop_function": ("grey", "--"),
+    "noop_op": ("grey", ":"),
+    "copy": ("grey", "--"),
+    "copy_non_temporal": ("grey", "-"),
+}
+ROOFS = ("copy", "copy_non_temporal")
+
+
+def newest_run(path: Path) -> list[dict]:
+    """Rows of the last run in a CSV file; where a case was measured twice, the later row."""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    run = ("device", "revision", "date")
+    what = ("part", "mode", "provider", "images", "objects", "dtype", "targets_dtype")
+    rows = [row for row in rows if all(row[name] == rows[-1][name] for name in run)]
+    return list({tuple(row[name] for name in what): row for row in rows}.values())
+
+
+def curves(rows: list[dict], mode: str, column: str) -> dict[str, list[tuple[int, float]]]:
+    """``{provider: [(images, value)]}`` of the usual case: float32, 6 % object cells."""
+    found = {}
+    for row in rows:
+        usual = row["objects"] == "0.06" and row["dtype"] == row["targets_dtype"] == "float32"
+        if row["part"] == "time" and row["mode"] == mode and usual:
+            points = found.setdefault(row["provider"], [])
+            points.append((int(row["images"]), float(row[column])))
+    return {name: sorted(found[name]) for name in STYLES if name in found}
+
+
+def _draw(axes, lines):
+    for name, points in lines.items():
+        colour, dashes = STYLES[name]
+        axes.plot(*zip(*points, strict=True), dashes, color=colour, marker=".", label=name)
+    axes.set_xscale("log", base=2)
+    images = sorted({n for points in lines.values() for n, _ in points})
+    axes.set_xticks(images, [str(n) for n in images])
+    axes.set_xlabel("images in the batch")
+    axes.grid(alpha=0.3)
+
+
+def _legend(axes, lines):
+    """In the order in which the lines end at the right."""
+    handles = dict(zip(lines, axes.get_lines(), strict=True))
+    order = sorted(lines, key=lambda name: -lines[name][-1][1])
+    axes.legend(
+        [handles[name] for name in order], order, loc="center left", bbox_to_anchor=(1, 0.5)
+    )
+
+
+def time_plot(rows: list[dict]):
+    """Microseconds of one call against N, forward and full; a figure."""
+    figure, panels = plt.subplots(1, 2, figsize=(12, 5), sharey=True, layout="constrained")
+    for axes, mode, title in zip(
+        panels, ("forward", "full"), ("loss alone", "loss and gradient"), strict=True
+    ):
+        lines = {n: p for n, p in curves(rows, mode, "median_us").items() if n not in ROOFS}
+        _draw(axes, lines)
+        axes.set_yscale("log")
+        axes.set_title(title)
+    panels[0].set_ylabel("microseconds a call, median")
+    _legend(panels[1], lines)
+    figure.suptitle(_where(rows), fontsize=9)
+    return figure
+
+
+def bandwidth_plot(rows: list[dict]):
+    """Bytes that the loss and its gradient must move, over the time, against copies; a figure."""
+    figure, axes = plt.subplots(figsize=(8.5, 5), layout="constrained")
+    shown = ("fused_op", "fused", "fused_xla", "xla_strong", "xla", "tf_function_strong", *ROOFS)
+    lines = {n: p for n, p in curves(rows, "full", "gb_per_s").items() if n in shown}
+    # Copies that stay in a core's cache are faster than anything that is called once.
+    lines = {n: [(k, v) for k, v in p if k >= 64 or n not in ROOFS] for n, p in lines.items()}
+    lines = {n: p for n, p in lines.items() if p}
+    _draw(axes, lines)
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("GB/s, read and written")
+    axes.set_title("loss and gradient, against copies of as many bytes")
+    _legend(axes, lines)
+    figure.suptitle(_where(rows), fontsize=9)
+    return figure
+
+
+def _where(rows):
+    text = "{device}, {cpus} CPUs, TensorFlow {tensorflow}, revision {revision}, {date}"
+    return "S=7, B=2, C=20, float32, 6 % object cells. " + text.format(**rows[-1])
+
+
+def main(argv):
+    del argv
+    config = flags.FLAGS
+    rows, folder = newest_run(Path(config.rows)), Path(config.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, figure in (("time", time_plot(rows)), ("bandwidth", bandwidth_plot(rows))):
+        path = folder / f"yolo-loss-{name}.png"
+        figure.savefig(path, dpi=110)
+        plt.close(figure)
+        print(path)
+
+
+if __name__ == "__main__":
+    app.run(main)

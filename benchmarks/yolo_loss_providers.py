@@ -1,0 +1,185 @@
+"""What `bench_yolo_loss` compares: each provider computes the loss of one batch, with its gradient.
+
+In one table: whose code, and how it is called (eagerly, in a `tf.function`, compiled by XLA).
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from benchmarks import native, posts_loss, strong_tf
+from yolov1 import kernels, ops
+from yolov1.grid import GridSpec
+from yolov1.ops import _library
+
+GRID = GridSpec()
+
+
+class Unavailable(Exception):
+    """This provider does not exist here; says why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """What is computed.
+
+    Attributes:
+        images: N.
+        mode: ``"full"``, with the gradient, or ``"forward"``.
+        objects: share of the cells that hold an object.
+        dtype: of predictions and gradient.
+        targets_dtype: of the targets.
+    """
+
+    images: int
+    mode: str = "full"
+    objects: float = 0.06
+    dtype: str = "float32"
+    targets_dtype: str = "float32"
+
+    @property
+    def bytes_moved(self) -> int:
+        """What must be read and written at least; 24 bytes an image of loss and terms left out."""
+        item, target_item = tf.as_dtype(self.dtype).size, tf.as_dtype(self.targets_dtype).size
+        outputs = GRID.flat_size * item * (2 if self.mode == "full" else 1)
+        return self.images * (outputs + GRID.cells * GRID.target_channels * target_item)
+
+    def tensors(self):
+        """Predictions ``[N, S, S, D]`` and targets ``[N, S, S, C + 5]``."""
+        generator = np.random.default_rng(0)
+        predictions = generator.random((self.images, *GRID.prediction_shape), np.float32)
+        targets = generator.random((self.images, *GRID.target_shape), np.float32)
+        has_object = generator.random((self.images, GRID.S, GRID.S)) < self.objects
+        targets[..., GRID.target_object_channel] = 1
+        targets *= has_object[..., None]
+        return tf.cast(predictions, self.dtype), tf.cast(targets, self.targets_dtype)
+
+
+def _by_tape(loss_of):
+    """Loss by `loss_of`, gradient by TensorFlow's tape."""
+
+    def form(mode):
+        def compute(p, t):
+            if mode == "forward":
+                return (loss_of(p, t),)
+            with tf.GradientTape() as tape:
+                tape.watch(p)
+                loss = loss_of(p, t)
+            return loss, tape.gradient(loss, p)
+
+        return compute
+
+    return form
+
+
+def _of_ops(impl):
+    return _by_tape(lambda p, t: ops.yolo_loss(p, t, grid=GRID, impl=impl).loss)
+
+
+def _strong(function):
+    def form(mode):
+        if mode == "forward":
+            return lambda p, t: function(p, t, GRID, gradient=False)[:1]
+        return lambda p, t: function(p, t, GRID)
+
+    return form
+
+
+def _fused_op(mode):
+    """The op itself: no checks in Python, no tape."""
+    op, config = _library.load().yolov1_yolo_loss, kernels.yolo_loss_config(GRID, strong_tf.PAPER)
+    gradient = mode == "full"
+    return lambda p, t: op(p, t, config, gradient, tf.float32)
+
+
+def _noop(mode):
+    op = native.noop_op()
+    return lambda p, t: op(p, t, tf.float32)
+
+
+def _outputs_only(mode):
+    """Memory for the results, and no more."""
+
+    def empty(shape, dtype):
+        return tf.raw_ops.Empty(shape=shape, dtype=dtype, init=False)
+
+    return lambda p, t: (empty(p.shape[:1], tf.float32), empty(p.shape, p.dtype))
+
+
+PROVIDERS = {
+    "eager_tf": (_of_ops("reference"), "eager"),
+    "eager_tf_strong": (_strong(strong_tf.sparse), "eager"),
+    "tf_function": (_of_ops("reference"), "graph"),
+    "tf_function_strong": (_strong(strong_tf.sparse), "graph"),
+    "xla": (_of_ops("reference"), "xla"),
+    "xla_strong": (_strong(strong_tf.dense), "xla"),
+    "posts_keras_voc": (_by_tape(lambda p, t: posts_loss.keras_voc(p, t, GRID)), "graph"),
+    "posts_tf2_person": (_by_tape(lambda p, t: posts_loss.tf2_person(p, t, GRID)), "graph"),
+    "fused_eager": (_of_ops("fused"), "eager"),
+    "fused": (_of_ops("fused"), "graph"),
+    "fused_op": (_fused_op, "eager"),
+    "fused_xla": (_of_ops("fused"), "xla"),
+    "noop_op": (_noop, "eager"),
+    "noop_function": (_noop, "graph"),
+    "outputs_only": (_outputs_only, "graph"),
+}
+ROOFS = ("copy", "copy_non_temporal")
+
+
+def make(name: str, case: Case) -> Callable[[], object]:
+    """A function that computes the case and returns loss and gradient.
+
+    Raises:
+        Unavailable: the provider does not exist here.
+    """
+    form, way = PROVIDERS[name]
+    inputs = case.tensors()
+    compute = form(case.mode)
+    if way != "eager":
+        compute = tf.function(compute, jit_compile=way == "xla", autograph=False)
+    return _tried(name, lambda: compute(*inputs))
+
+
+def make_copies(name: str, case: Case, copies: int) -> Callable[[], object]:
+    """A function that computes the case `copies` times in one graph and sums all results up.
+
+    What must not be cheaper here than in a model: each copy has its own inputs (which share
+    memory), so that no work is shared; and the sums are taken outside of what XLA compiles, so that
+    it must write each gradient down. They cost the same for all; "outputs_only" is that cost.
+
+    Raises:
+        Unavailable: the provider does not exist here.
+        ValueError: the provider is an eager one.
+    """
+    form, way = PROVIDERS[name]
+    if way == "eager":
+        raise ValueError(f"make_copies: {name} is called eagerly, expected one with a graph.")
+    inputs = [[tf.identity(tensor) for tensor in case.tensors()] for _ in range(copies)]
+    compute = form(case.mode)
+
+    def all_copies():
+        return [compute(p, t) for p, t in inputs]
+
+    if way == "xla":
+        all_copies = tf.function(all_copies, jit_compile=True, autograph=False)
+
+    @tf.function(autograph=False)
+    def consumed():
+        return tf.add_n([tf.reduce_sum(x) for copy in all_copies() for x in (copy[0], copy[-1])])
+
+    return _tried(name, consumed)
+
+
+def _tried(name, run):
+    try:
+        run()
+    except (NotImplementedError, ops.LibraryUnavailable, tf.errors.InvalidArgumentError) as error:
+        raise Unavailable(f"{name}: {str(error).splitlines()[0]}") from error
+    return run
+
+
+def make_roof(name: str, case: Case, threads: int) -> tuple[Callable[[], object], int]:
+    """A copy of as many bytes as the case moves; and the copies that one call makes."""
+    return native.copier(case.bytes_moved, name == "copy_non_temporal", threads)

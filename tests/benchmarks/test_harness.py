@@ -1,0 +1,40 @@
+"""The timing harness: turns, repeated calls, a budget."""
+
+import time
+
+import pytest
+
+from benchmarks import harness
+
+
+def test_every_variant_has_its_turns():
+    order = []
+    variants = {name: lambda name=name: order.append(name) for name in "ab"}
+    seconds = harness.measure(variants, repeats=4, warm_up=2)
+    assert sorted(order) == ["a"] * 6 + ["b"] * 6
+    assert order[:2] != order[2:4]  # the order turns
+    assert {name: len(values) for name, values in seconds.items()} == {"a": 4, "b": 4}
+
+
+def test_short_calls_are_repeated_and_give_the_time_of_one():
+    calls = []
+
+    def short():
+        calls.append(None)
+        time.sleep(0.001)
+
+    seconds = harness.measure({"short": short}, repeats=3, warm_up=1, turn_seconds=0.01)
+    assert len(calls) >= 2 + 3 * 4  # ten calls a turn where the machine is free
+    assert all(0.001 <= value < 0.01 for value in seconds["short"])
+
+
+def test_a_budget_ends_the_rounds():
+    slow = {"slow": lambda: time.sleep(0.01)}
+    seconds = harness.measure(slow, repeats=100, warm_up=0, budget_seconds=0.015)
+    assert len(seconds["slow"]) == 3
+
+
+def test_rows_keep_their_columns(tmp_path):
+    harness.write_rows(tmp_path / "rows.csv", [{"a": 1}])
+    with pytest.raises(ValueError, match="give another --output"):
+        harness.write_rows(tmp_path / "rows.csv", [{"b": 1}])
