@@ -9,6 +9,7 @@ time      one call, forward and full (with the gradient), beside copies of as ma
 marginal  what one more loss with its gradient costs inside a graph: 24 copies against 4
 objects   half of the cells with an object, against the usual 6 %
 dtypes    16-bit predictions and targets against float32
+versions  the versions of the kernel by themselves, on one thread (kernels/README.md)
 memory    how far the resident memory rises in a call, in a process of its own
 
 Providers are in `yolo_loss_providers`; "strong" is the fastest plain TensorFlow that we could
@@ -30,6 +31,7 @@ from benchmarks import harness, memory, yolo_loss_targets
 from benchmarks.yolo_loss_providers import (
     PROVIDERS,
     ROOFS,
+    VERSIONS,
     Case,
     Unavailable,
     make,
@@ -38,7 +40,7 @@ from benchmarks.yolo_loss_providers import (
 )
 from yolov1 import ops
 
-PARTS = ["time", "marginal", "objects", "dtypes", "memory"]
+PARTS = ["time", "marginal", "objects", "dtypes", "versions", "memory"]
 COPIES = (4, 24)
 STRONGEST = ("tf_function_strong", "xla_strong", "fused", "fused_op")
 flags.DEFINE_list("batches", ["1", "16", "64", "256", "1024", "4096"], "Batch sizes.")
@@ -152,11 +154,11 @@ def run(config) -> list[dict]:
     batches = [int(images) for images in config.batches]
     # The parts beside the sweep over N: where a call is bound by latency, and by memory.
     ends = sorted({max(batches)} | ({64} & set(batches)))
-    graphs = [name for name, (_, way) in PROVIDERS.items() if way != "eager"]
+    graphs = [name for name, (_, way) in PROVIDERS.items() if way in ("graph", "xla")]
     if "time" in config.parts:
         for images in batches:
             for mode in ("forward", "full"):
-                names = [name for name in PROVIDERS if name != "outputs_only"]
+                names = [n for n in PROVIDERS if n != "outputs_only" and n not in VERSIONS]
                 bench.time("time", [(name, Case(images, mode)) for name in (*names, *ROOFS)])
     if "marginal" in config.parts:
         for images in batches:
@@ -171,6 +173,9 @@ def run(config) -> list[dict]:
             pairs += [(h, t) for h in ("bfloat16", "float16") for t in ("float32", h)]
             cases = [Case(images, dtype=p, targets_dtype=t) for p, t in pairs]
             bench.time("dtypes", [(name, case) for case in cases for name in STRONGEST])
+        if "versions" in config.parts:
+            cases = [Case(images, objects=share) for share in (0, 0.06, 0.5, 1)]
+            bench.time("versions", [(name, case) for case in cases for name in VERSIONS])
     if "memory" in config.parts:
         bench.memory([(name, Case(max(batches))) for name in graphs])
     return bench.rows

@@ -13,6 +13,7 @@ from benchmarks import native, posts_loss, strong_tf
 from yolov1 import kernels, ops
 from yolov1.grid import GridSpec
 from yolov1.ops import _library
+from yolov1.semantics import TERMS
 
 GRID = GridSpec()
 
@@ -94,6 +95,26 @@ def _fused_op(mode):
     return lambda p, t: op(p, t, config, gradient, tf.float32)
 
 
+def _kernel(version):
+    """A version of the kernel by itself, on one thread: no TensorFlow, no memory to make."""
+
+    def form(mode):
+        config = kernels.yolo_loss_config(GRID, strong_tf.PAPER)
+        outputs = {}
+
+        def compute(p, t):
+            if not outputs:
+                outputs["loss"] = np.empty(len(p), np.float32)
+                outputs["terms"] = np.empty((len(p), len(TERMS)), np.float32)
+                outputs["gradient"] = np.empty_like(p) if mode == "full" else None
+                outputs["mean"] = np.empty((), np.float32)
+            kernels.extension().yolo_loss(config, p, t, *outputs.values(), 1, version)
+
+        return compute
+
+    return form
+
+
 def _noop(mode):
     op = native.noop_op()
     return lambda p, t: op(p, t, tf.float32)
@@ -125,6 +146,8 @@ PROVIDERS = {
     "noop_function": (_noop, "graph"),
     "outputs_only": (_outputs_only, "graph"),
 }
+VERSIONS = {f"kernel_{v}": (_kernel(v), "numpy") for v in ("naive", "baseline", "avx2", "avx512")}
+PROVIDERS |= VERSIONS
 ROOFS = ("copy", "copy_non_temporal")
 
 
@@ -137,7 +160,9 @@ def make(name: str, case: Case) -> Callable[[], object]:
     form, way = PROVIDERS[name]
     inputs = case.tensors()
     compute = form(case.mode)
-    if way != "eager":
+    if way == "numpy":
+        inputs = [tensor.numpy() for tensor in inputs]
+    elif way != "eager":
         compute = tf.function(compute, jit_compile=way == "xla", autograph=False)
     return _tried(name, lambda: compute(*inputs))
 
@@ -154,8 +179,8 @@ def make_copies(name: str, case: Case, copies: int) -> Callable[[], object]:
         ValueError: the provider is an eager one.
     """
     form, way = PROVIDERS[name]
-    if way == "eager":
-        raise ValueError(f"make_copies: {name} is called eagerly, expected one with a graph.")
+    if way not in ("graph", "xla"):
+        raise ValueError(f"make_copies: {name} has no graph, its way is {way!r}.")
     inputs = [[tf.identity(tensor) for tensor in case.tensors()] for _ in range(copies)]
     compute = form(case.mode)
 
@@ -175,7 +200,12 @@ def make_copies(name: str, case: Case, copies: int) -> Callable[[], object]:
 def _tried(name, run):
     try:
         run()
-    except (NotImplementedError, ops.LibraryUnavailable, tf.errors.InvalidArgumentError) as error:
+    except (
+        NotImplementedError,
+        ops.LibraryUnavailable,
+        tf.errors.InvalidArgumentError,
+        ValueError,
+    ) as error:
         raise Unavailable(f"{name}: {str(error).splitlines()[0]}") from error
     return run
 

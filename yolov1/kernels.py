@@ -16,7 +16,7 @@ LAYOUTS = ("cells", "planes")
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 
 
-def _extension():
+def extension():
     try:
         from yolov1 import _kernels
     except ImportError as error:
@@ -29,7 +29,7 @@ def _extension():
 
 def build_info() -> dict:
     """What the native module was built from and with: versions, compiler, CUDA, git revision."""
-    return json.loads(_extension().build_info())
+    return json.loads(extension().build_info())
 
 
 def ffi_targets() -> list[tuple[str, str, object]]:
@@ -38,7 +38,7 @@ def ffi_targets() -> list[tuple[str, str, object]]:
     They are what `jax.ffi.register_ffi_target` takes; tests/ops/test_yolo_loss_jax.py makes a
     differentiable JAX function of one. TensorFlow's ops need no such step.
     """
-    return _extension().ffi_targets()
+    return extension().ffi_targets()
 
 
 def prediction_shape(grid: GridSpec, layout: str) -> tuple[int, ...]:
@@ -93,7 +93,7 @@ def yolo_loss_versions() -> list[str]:
     One for each level of SIMD, all of the same bits, and ``"naive"``, whose sums have another
     order: kernels/README.md tells what each is.
     """
-    return _extension().yolo_loss_versions()
+    return extension().yolo_loss_versions()
 
 
 @functools.lru_cache(maxsize=256)
@@ -167,7 +167,7 @@ def yolo_loss(
     images = len(predictions)
     loss, terms, mean = np.empty(images, sums), np.empty((images, 5), sums), np.empty((), sums)
     out = np.empty(predictions.shape, dtype) if gradient else None
-    _extension().yolo_loss(
+    extension().yolo_loss(
         yolo_loss_config(grid, semantics, layout, reduction),
         np.ascontiguousarray(predictions),
         targets,
