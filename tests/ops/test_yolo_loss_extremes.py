@@ -105,7 +105,8 @@ def test_special_values_in_tensorflow(name, dtype, kind):
             near = np.abs(predictions[..., grid.box_channels].astype(np.float64)) < 1e-8
             for gradient in (got[2], want[2]):
                 gradient[..., grid.box_channels][near] = 0
-        # An infinite target beside a size of 0, where sqrt_in_loss has slope 0: fused gives NaN, reference 0.
+        # An infinite target beside a size of 0, whose square root has slope 0 here: the product is
+        # NaN in the fused gradient, and never taken in the reference.
         sound = np.isfinite(targets.astype(np.float64)).all((1, 2, 3))
         assert_alike(got[2][sound], want[2][sound])
 
