@@ -39,8 +39,9 @@ Case = collections.namedtuple(
 def make_boxes(generator, kind, images, grid, wh):
     """``[N, L, B, 4]``, sizes not near 0, where overlaps and roots magnify what was rounded."""
     boxes = generator.uniform(0.25, 1, (images, grid.cells, grid.B, 4))
-    if kind == "apart":  # nothing overlaps
+    if kind == "apart":  # nothing overlaps, and two boxes are equally far
         boxes[..., :2] += 40 * generator.choice((-1, 1), boxes[..., :2].shape)
+        boxes[:, :, -1] = boxes[:, :, 0]
     elif kind == "equal":  # every tie there is
         boxes[:] = boxes[:, :, generator.integers(0, grid.B, 1)]
     elif kind == "some equal":
