@@ -13,6 +13,7 @@ NATIVE := CMakeLists.txt setup.py yolov1/__init__.py $(shell find kernels -type 
   \( -name '*.h' -o -name '*.cc' -o -name '*.cu' -o -name '*.in' -o -name '*.py' \))
 CPP := $(filter %.h %.cc %.cu,$(NATIVE)) $(wildcard tests/native/*.h tests/native/*.cc)
 CMAKE = $(firstword $(wildcard $(abspath $(BIN)/cmake)) cmake)
+JOBS := $(shell nproc)
 FUZZ_SECONDS ?= 60
 CLANGXX ?= clang++
 
@@ -74,7 +75,7 @@ slow-tests: install  ## The tests that take minutes (wheel builds, several proce
 # These two need a compiler and CMake, but no Python: .venv's CMake is taken where there is one.
 # $(call sanitized,folder,target,more settings)
 sanitized = @mkdir -p build; { $(CMAKE) -S . -B build/$(1) -DYOLOV1_SANITIZE=ON $(3) && \
-  $(CMAKE) --build build/$(1) --target $(2); } > build/$(1).log 2>&1 || { cat build/$(1).log; exit 1; }
+  $(CMAKE) --build build/$(1) --target $(2) --parallel $(JOBS); } > build/$(1).log 2>&1 || { cat build/$(1).log; exit 1; }
 
 sanitize:  ## The framework-free core under the address and undefined-behaviour sanitizers
 	$(call sanitized,sanitize,replay,-DYOLOV1_WERROR=$(or $(YOLOV1_WERROR),OFF))

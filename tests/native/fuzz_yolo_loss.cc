@@ -150,7 +150,8 @@ void CheckCall(Bytes* in) {
   call.images = in->Below(8);
   CheckShapes(call.config, call.images, in);
   call.type = kTypes[in->Below(4)];
-  call.target_type = in->Below(3) ? call.type : kTypes[in->Below(4)];
+  call.target_type = in->Below(2) ? call.type : DType::kFloat;
+  if (!YoloLossSupports(call.type, call.target_type)) call.target_type = call.type;
   call.offset = in->Below(17);
   call.pieces = 1 + in->Below(4);
   call.threads = in->Below(8) == 0;

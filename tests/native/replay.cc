@@ -15,7 +15,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
 namespace yolov1 {
 namespace {
 
-constexpr int kInputs = 20000;
+constexpr int kInputs = 4000;
 
 // A batch beyond the caches, where a kernel may write its gradient past them.
 void CheckLargeBatch() {
