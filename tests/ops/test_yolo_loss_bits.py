@@ -1,7 +1,6 @@
 """The same input gives the same bits: run after run, for any threads, SIMD level and alignment."""
 
 import hashlib
-import os
 import subprocess
 import sys
 
@@ -17,8 +16,7 @@ from yolov1.semantics import PRESETS
 THREADS = (1, 2, 4)
 DTYPES = (np.float32, np.float64, np.float16, ml_dtypes.bfloat16)
 GRID = GRIDS["paper"]
-# What the kernel sees of the environment that picks its level of SIMD; one entry a level.
-LEVELS = ({},)
+LEVELS = [name for name in kernels.yolo_loss_versions() if name != "naive"]
 
 
 def bits(arrays):
@@ -39,6 +37,10 @@ def test_repeats_threads_and_neighbours(dtype, layout):
     for graph in (False, True):
         op = value_and_gradient(predictions, targets, impl="fused", graph=graph, **options)
         assert bits(op) == bits(first)
+    for level in LEVELS:
+        assert bits(kernels.yolo_loss(predictions, targets, version=level, **options)) == bits(
+            first
+        )
     alone = kernels.yolo_loss(predictions[5:6], targets[5:6], **options)
     assert bits(alone) == bits(array[5:6] for array in first)
 
@@ -53,28 +55,19 @@ def shifted(array, elements):
     return out
 
 
+@pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("dtype", (np.float32, ml_dtypes.bfloat16))
-@pytest.mark.parametrize("images", (9, 2048))  # 2048: beyond the caches, where stores may differ
-def test_alignment_of_every_buffer(images, dtype):
+@pytest.mark.parametrize("images", (9, 2048))  # 2048: past the caches, with another way of storing
+def test_alignment_of_every_buffer(images, dtype, level):
     predictions, targets = random_case(GRID, images, 0.06, dtype=dtype)
     want = bits(kernels.yolo_loss(predictions, targets, grid=GRID))
     config = kernels.yolo_loss_config(GRID, PRESETS["paper"])
     sums = np.zeros(images, np.float32), np.zeros((images, 5), np.float32)
     for threads, offset in zip((*THREADS, 3), (1, 3, 5, 16), strict=True):
-        loss, terms, gradient = (
-            shifted(np.full_like(array, np.nan), offset) for array in (*sums, predictions)
-        )
-        kernels._extension().yolo_loss(
-            config,
-            shifted(predictions, offset + 1),
-            shifted(targets, offset + 2),
-            loss,
-            terms,
-            gradient,
-            None,
-            threads,
-        )
-        assert bits((loss, terms, gradient)) == want, (threads, offset)
+        inputs = shifted(predictions, offset + 1), shifted(targets, offset + 2)
+        out = [shifted(np.full_like(array, np.nan), offset) for array in (*sums, predictions)]
+        kernels._extension().yolo_loss(config, *inputs, *out, None, threads, level)
+        assert bits(out) == want, (threads, offset)
 
 
 # Loss, terms and gradient of eager op and graph as one hash, with so many intra-op threads.
@@ -92,16 +85,15 @@ for graph in (False, True):
 """
 
 
-def test_tensorflow_threads_and_simd_levels():
+def test_tensorflow_threads():
     runs = [
         subprocess.Popen(
             [sys.executable, "-c", IN_TENSORFLOW, str(threads)],
             cwd=ROOT,
-            env={**os.environ, **level},
             stdout=subprocess.PIPE,
             text=True,
         )
-        for threads, level in [(threads, {}) for threads in THREADS] + [(2, x) for x in LEVELS[1:]]
+        for threads in THREADS
     ]
     out = kernels.yolo_loss(*random_case(GRID, 2048, 0.06), grid=GRID)
     want = hashlib.sha256(b"".join(bits(out))).hexdigest()

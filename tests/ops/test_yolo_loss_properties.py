@@ -32,7 +32,7 @@ SEMANTICS = st.builds(
     **{name: st.sampled_from(values) for name, values in CHOICES.items()},
 )
 Case = collections.namedtuple(
-    "Case", "grid semantics layout dtypes predictions targets threads reduction"
+    "Case", "grid semantics layout dtypes predictions targets threads version reduction"
 )
 
 
@@ -77,6 +77,7 @@ def cases(draw):
         predictions.astype(dtypes[0]),
         targets.astype(dtypes[1]),
         draw(st.integers(1, 4)),
+        draw(st.sampled_from(kernels.yolo_loss_versions())),
         draw(st.sampled_from(("none", "mean"))),
     )
 
@@ -93,6 +94,7 @@ def run(case, targets, predictions=None, **options):
         layout=case.layout,
         reduction=case.reduction,
         threads=case.threads,
+        version=case.version,
         **options,
     )
 
