@@ -130,6 +130,9 @@ struct Call {
   int64_t offset = 0;    // of every buffer, in elements
   int64_t pieces = 1;    // into which the batch is split
   bool threads = false;  // each piece on its own
+  // Of a batch that does not stay in the caches, which may be handled in another way: the kernel is
+  // told of more images than there are, and asked only for those.
+  bool large = false;
 };
 
 struct Outputs {
@@ -149,7 +152,7 @@ inline YoloLossArgs Arguments(const Call& call, const Buffer& predictions, const
                               Outputs* out, bool gradient) {
   YoloLossArgs args;
   args.config = call.config;
-  args.images = call.images;
+  args.images = call.large ? int64_t{1} << 30 : call.images;
   args.type = call.type;
   args.target_type = call.target_type;
   args.predictions = predictions.data();
@@ -161,13 +164,13 @@ inline YoloLossArgs Arguments(const Call& call, const Buffer& predictions, const
 }
 
 // The batch in pieces, the last one first, or all at once on threads.
-inline void RunPieces(const YoloLossArgs& args, int64_t pieces, bool threads, int version) {
+inline void RunPieces(const Call& call, const YoloLossArgs& args, int version) {
   std::vector<std::thread> pool;
-  for (int64_t k = pieces; k-- > 0;) {
-    const auto run = [&args, k, pieces, version] {
-      YoloLossCpu(args, args.images * k / pieces, args.images * (k + 1) / pieces, version);
-    };
-    threads ? (void)pool.emplace_back(run) : run();
+  for (int64_t k = call.pieces; k-- > 0;) {
+    const int64_t begin = call.images * k / call.pieces;
+    const int64_t end = call.images * (k + 1) / call.pieces;
+    const auto run = [&args, begin, end, version] { YoloLossCpu(args, begin, end, version); };
+    call.threads ? (void)pool.emplace_back(run) : run();
   }
   for (auto& thread : pool) thread.join();
 }
@@ -202,8 +205,7 @@ inline void CheckVersions(const Call& call, const Buffer& predictions, const Buf
   const std::vector<std::string> versions = YoloLossVersions();
   for (size_t version = 0; version < versions.size(); ++version) {
     Outputs got(call, call.offset + version, 0x5a);
-    const YoloLossArgs args = Arguments(call, predictions, targets, &got, true);
-    RunPieces(args, call.pieces, call.threads, static_cast<int>(version));
+    RunPieces(call, Arguments(call, predictions, targets, &got, true), static_cast<int>(version));
     const std::string name = " of version " + versions[version];
     got.gradient.RequireSame(want.gradient, "the gradient" + name);
     if (versions[version] == "naive") {  // its sums have another order
@@ -221,10 +223,11 @@ inline void Check(const Call& call) {
   const Buffer predictions(call.type, call.predictions, call.offset);
   const Buffer targets(call.target_type, call.targets, call.offset);
   Outputs whole(call, call.offset, 0xa5);
-  const YoloLossArgs args = Arguments(call, predictions, targets, &whole, true);
+  YoloLossArgs args = Arguments(call, predictions, targets, &whole, true);
   YoloLossCpu(args, 0, call.images);
   CheckVersions(call, predictions, targets, whole);
   Require(YoloLossCpuCost(args) > 0, "a positive cost");
+  args.images = call.images;
   Buffer mean(Outputs::SumType(call), 1, call.offset, 0xa5);
   YoloLossMean(args, mean.data());
   Require(call.images > 0 || mean.HoldsOnly(0), "an empty batch has the mean 0");

@@ -155,6 +155,7 @@ void CheckCall(Bytes* in) {
   call.offset = in->Below(17);
   call.pieces = 1 + in->Below(4);
   call.threads = in->Below(8) == 0;
+  call.large = in->Below(2) == 0;
   const int64_t share = in->Below(9);
   call.targets = Targets(in, grid, call.images, share);
   call.predictions.resize(call.images * grid.flat_size());
