@@ -11,10 +11,14 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 NATIVE := CMakeLists.txt setup.py yolov1/__init__.py $(shell find kernels -type f \
   \( -name '*.h' -o -name '*.cc' -o -name '*.cu' -o -name '*.in' -o -name '*.py' \))
-CPP := $(filter %.h %.cc %.cu,$(NATIVE)) $(wildcard benchmarks/*.cc)
+CPP := $(filter %.h %.cc %.cu,$(NATIVE)) $(wildcard benchmarks/*.cc tests/native/*.h tests/native/*.cc)
+CMAKE = $(firstword $(wildcard $(abspath $(BIN)/cmake)) cmake)
+JOBS := $(shell nproc)
+FUZZ_SECONDS ?= 60
+CLANGXX ?= clang++
 
 .DEFAULT_GOAL := help
-.PHONY: help venv install train test slow-tests lint format bench clean
+.PHONY: help venv install train test slow-tests sanitize fuzz lint format bench clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -62,11 +66,31 @@ train: install  ## Train on the embedded shapes, evaluate, write runs/shapes (do
 	  $(BIN)/python -m experiments.train --dataset=shapes --output_dir=$(RUN_DIR); \
 	fi
 
-test: install lint  ## Lint, then the whole test suite but the slow tests
+test: install lint sanitize  ## Lint, sanitizers, then the whole test suite but the slow tests
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 slow-tests: install  ## The tests that take minutes (wheel builds, several processes)
 	$(BIN)/python -m pytest -m slow $(PYTEST_FLAGS)
+
+# These two need a compiler and CMake, but no Python: .venv's CMake is taken where there is one.
+# $(call sanitized,folder,target,more settings)
+sanitized = @mkdir -p build; { $(CMAKE) -S . -B build/$(1) -DYOLOV1_SANITIZE=ON $(3) && \
+  $(CMAKE) --build build/$(1) --target $(2) --parallel $(JOBS); } > build/$(1).log 2>&1 || { cat build/$(1).log; exit 1; }
+
+sanitize:  ## The framework-free core under the address and undefined-behaviour sanitizers
+	$(call sanitized,sanitize,replay,-DYOLOV1_WERROR=$(or $(YOLOV1_WERROR),OFF))
+	build/sanitize/tests/native/replay
+
+fuzz:  ## Search for inputs that break it, led by coverage, for FUZZ_SECONDS=60 (needs clang++)
+	@echo 'int main() {}' | $(CLANGXX) -fsanitize=address -x c++ -o /dev/null - 2> /dev/null || \
+	  { echo "make fuzz needs clang++ and its sanitizers: install them (on Debian: apt-get install clang), or run: make fuzz CLANGXX=/path/to/clang++"; exit 1; }
+	$(call sanitized,fuzz,fuzz_yolo_loss,-DCMAKE_CXX_COMPILER=$(CLANGXX))
+	@mkdir -p build/fuzz/corpus
+	@echo "Fuzzing for $(FUZZ_SECONDS) seconds; an input that breaks it goes to build/fuzz"
+	@build/fuzz/tests/native/fuzz_yolo_loss -max_total_time=$(FUZZ_SECONDS) -timeout=20 -max_len=512 \
+	  -len_control=0 -print_final_stats=1 -artifact_prefix=build/fuzz/ build/fuzz/corpus \
+	  > build/fuzz.log 2>&1 || { grep -v -E '^.[0-9]+\s|NEW_FUNC' build/fuzz.log; exit 1; }
+	@grep -E 'DONE|executed' build/fuzz.log
 
 lint: venv  ## Check style and format of Python and C++
 	$(BIN)/ruff check .

@@ -55,7 +55,7 @@ assert "tensorflow" not in sys.modules
 
 def test_levels_of_simd_share_no_code_with_the_linker():
     """A weak function of the AVX-512 object could be the one that every processor gets."""
-    objects = list((ROOT / "build").rglob("kernels_*.dir/**/kernel_simd.cc.o"))
+    objects = list((ROOT / "build").rglob("kernels_avx*.dir/**/kernel_simd.cc.o"))
     if not objects or not shutil.which("nm"):
         pytest.skip("no object files here: the package was not built in this folder")
     for path in objects:
@@ -63,3 +63,12 @@ def test_levels_of_simd_share_no_code_with_the_linker():
         defined = [line.split(maxsplit=1)[1] for line in table.splitlines() if line[:1] != " "]
         assert sum(symbol.startswith("T ") for symbol in defined) == 1, path
         assert not [symbol for symbol in defined if symbol[0] in "WVui"], path
+
+
+def test_fuzz_without_clang_is_one_sentence_that_says_what_to_install():
+    answer = subprocess.run(
+        ["make", "-s", "fuzz", "CLANGXX=/no/such/clang++"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert answer.returncode != 0
+    assert "make fuzz needs clang++ and its sanitizers: install them (on Debian: " in answer.stdout
+    assert answer.stdout.count("\n") == 1

@@ -122,7 +122,7 @@ def _responsible(overlap, boxes, target_boxes, grid, semantics):
     x, y, w, h = _frame(tf.stop_gradient(boxes), grid, semantics.wh)
     tx, ty, tw, th = _frame(target_boxes[..., None, :], grid, "plain")
     error = tf.sqrt((x - tx) ** 2 + (y - ty) ** 2 + (w - tw) ** 2 + (h - th) ** 2)
-    error = tf.where(tf.math.is_nan(error), tf.fill(tf.shape(error), error.dtype.max), error)
+    error = tf.where(tf.math.is_nan(error), tf.constant(float("inf"), error.dtype), error)
     nearest = _first(error == tf.reduce_min(error, axis=-1, keepdims=True), grid.B)
     return tf.where(best > 0, chosen, nearest)
 

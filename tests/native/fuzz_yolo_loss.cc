@@ -1,0 +1,183 @@
+// A fuzz target in the form of libFuzzer: bytes to a configuration text, or to a call of the
+// kernel. `make fuzz` drives it by coverage, `make sanitize` with bytes from a generator
+// (replay.cc).
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <initializer_list>
+#include <iterator>
+#include <limits>
+#include <string>
+#include <string_view>
+
+#include "tests/native/checked_call.h"
+
+namespace yolov1 {
+namespace {
+
+// The input, byte by byte, and when it is used up, a generator: a short input is a whole call too.
+class Bytes {
+ public:
+  Bytes(const uint8_t* data, size_t size) : at_(data), end_(data + size) {
+    state_ = Raw<uint16_t>();
+  }
+
+  bool UsedUp() const { return at_ == end_; }
+
+  uint8_t Next() {
+    if (at_ != end_) return *at_++;
+    state_ = state_ * 6364136223846793005 + 1442695040888963407;
+    return static_cast<uint8_t>(state_ >> 56);
+  }
+
+  int64_t Below(int64_t bound) { return Next() % bound; }
+
+  template <typename T>
+  T Raw() {
+    uint8_t bytes[sizeof(T)];
+    for (uint8_t& byte : bytes) byte = Next();
+    T value;
+    memcpy(&value, bytes, sizeof value);
+    return value;
+  }
+
+ private:
+  const uint8_t* at_;
+  const uint8_t* end_;
+  uint64_t state_ = 0;
+};
+
+// ------------------------------------------------------------------------------ configuration text
+
+std::string Choice(Bytes* in, const char* key, std::initializer_list<const char*> names) {
+  return std::string(" ") + key + "=" + names.begin()[in->Below(names.size())];
+}
+
+// A text as yolov1/kernels.py writes it, always valid.
+std::string ConfigText(Bytes* in, const Grid& grid) {
+  std::string text = "S=" + std::to_string(grid.S) + " B=" + std::to_string(grid.B) +
+                     " C=" + std::to_string(grid.C);
+  text += Choice(in, "layout", {"cells", "planes"});
+  text += Choice(in, "reduction", {"none", "mean"});
+  for (const char* key :
+       {"weight_xy", "weight_wh", "weight_object", "weight_no_object", "weight_class", "factor"})
+    text += Choice(in, key, {"1.0", "5.0", "0.0", "0.5", "0.10204081632653061", "1e-40", "1e+300"});
+  text += Choice(in, "wh", {"predict_sqrt", "sqrt_in_loss", "heron10", "plain"});
+  text += Choice(in, "confidence_target", {"iou", "one"});
+  text += Choice(in, "no_object", {"non_responsible", "empty_cells"});
+  text += Choice(in, "ties", {"first", "last", "all"});
+  text += Choice(in, "no_overlap_fallback", {"none", "rmse"});
+  text += Choice(in, "iou_overlap", {"clamped", "abs"});
+  return text;
+}
+
+// A valid text with bytes replaced, removed and put in, as the input says.
+std::string DamagedText(Bytes* in) {
+  std::string text = ConfigText(in, {7, 2, 20});
+  while (!in->UsedUp()) {
+    const size_t at = in->Raw<uint16_t>() % text.size();
+    const char letter = static_cast<char>(in->Next());
+    const int64_t how = in->Below(4);
+    if (how == 0) text.insert(text.begin() + at, letter);
+    if (how == 1) text.erase(at, 1);
+    if (how >= 2) text[at] = letter;
+    if (text.empty()) break;
+  }
+  return text;
+}
+
+// What the kernels rely on in a configuration that was accepted.
+void CheckText(const std::string_view given) {
+  const std::vector<char> exact(given.begin(), given.end());  // no zero behind it
+  const std::string_view text(exact.data(), exact.size());
+  YoloLossConfig config;
+  const std::string error = ParseYoloLossConfig(text, &config);
+  if (!error.empty()) {
+    Require(error.rfind("yolo_loss: config needs ", 0) == 0, error);
+    return;
+  }
+  const Grid& grid = config.grid;
+  for (int64_t number : {grid.S, grid.B, grid.C})
+    Require(1 <= number && number <= 32768, "grid numbers from 1 to 32768");
+  const LossSemantics& s = config.semantics;
+  for (double weight :
+       {s.weight_xy, s.weight_wh, s.weight_object, s.weight_no_object, s.weight_class, s.factor})
+    Require(0 <= weight && weight <= std::numeric_limits<double>::max(), "a finite weight");
+  Require(CheckYoloLossShapes(config, {}, {}) != "", "shapes without dimensions are refused");
+}
+
+// The shapes that fit are accepted, and no others.
+void CheckShapes(const YoloLossConfig& config, int64_t images, Bytes* in) {
+  const Grid& grid = config.grid;
+  std::vector<int64_t> predictions = {images, grid.flat_size()};
+  if (config.layout == Layout::kCells) predictions = {images, grid.S, grid.S, grid.channels()};
+  std::vector<int64_t> targets = {images, grid.S, grid.S, grid.target_channels()};
+  Require(CheckYoloLossShapes(config, predictions, targets) == "", "fitting shapes are accepted");
+  std::vector<int64_t>& one = in->Below(2) ? predictions : targets;
+  one[in->Below(one.size())] += 1 + in->Below(3);
+  Require(CheckYoloLossShapes(config, predictions, targets) != "", "other shapes are refused");
+}
+
+// ------------------------------------------------------------------------------------------- calls
+
+double Value(Bytes* in) {
+  static const double kSpecial[] = {0.0,   -0.0,   NAN,   INFINITY, -INFINITY, 1.0,    1e30,
+                                    -1e30, 1e38,   -1e38, 1e300,    1e-38,     1e-42,  -1e-42,
+                                    1e-45, 5e-324, 65504, 65520,    1e-7,      2.9e-8, -1.0};
+  const uint8_t code = in->Next();
+  if (code < std::size(kSpecial)) return kSpecial[code];
+  if (code == 30) return in->Raw<float>();
+  if (code == 31) return in->Raw<double>();
+  return (code - 96) / 128.0;
+}
+
+std::vector<double> Targets(Bytes* in, const Grid& grid, int64_t images, int64_t share) {
+  std::vector<double> out(images * grid.flat_target_size());
+  for (size_t cell = 0; cell < out.size(); cell += grid.target_channels()) {
+    if (in->Below(8) >= share) continue;
+    for (int64_t k = 0; k < grid.target_channels(); ++k) out[cell + k] = Value(in);
+    if (in->Below(4)) out[cell + grid.target_object_channel()] = 1;
+  }
+  return out;
+}
+
+void CheckCall(Bytes* in) {
+  static const DType kTypes[] = {DType::kFloat, DType::kDouble, DType::kHalf, DType::kBfloat16};
+  Call call;
+  const Grid grid = {1 + in->Below(9), 1 + in->Below(6), 1 + in->Below(40)};
+  Require(ParseYoloLossConfig(ConfigText(in, grid), &call.config) == "", "a valid configuration");
+  call.images = in->Below(8);
+  CheckShapes(call.config, call.images, in);
+  call.type = kTypes[in->Below(4)];
+  call.target_type = in->Below(2) ? call.type : DType::kFloat;
+  if (!YoloLossSupports(call.type, call.target_type)) call.target_type = call.type;
+  call.offset = in->Below(17);
+  call.pieces = 1 + in->Below(4);
+  call.threads = in->Below(8) == 0;
+  call.large = in->Below(2) == 0;
+  const int64_t share = in->Below(9);
+  call.targets = Targets(in, grid, call.images, share);
+  call.predictions.resize(call.images * grid.flat_size());
+  for (double& value : call.predictions) value = Value(in);
+  Check(call);
+}
+
+}  // namespace
+}  // namespace yolov1
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  if (size == 0) return 0;
+  yolov1::Bytes in(data + 1, size - 1);
+  switch (data[0] % 4) {
+    case 0:
+      yolov1::CheckText({reinterpret_cast<const char*>(data + 1), size - 1});
+      break;
+    case 1:
+      yolov1::CheckText(yolov1::DamagedText(&in));
+      break;
+    default:
+      yolov1::CheckCall(&in);
+  }
+  return 0;
+}

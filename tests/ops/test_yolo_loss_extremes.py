@@ -1,0 +1,184 @@
+"""Values at the edge of what floats hold: defined results, the same from both implementations."""
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from tests.ops import numpy_twin
+from tests.ops.loss_cases import (
+    IMPLS,
+    VARIANTS,
+    loss_function,
+    random_case,
+    tie_boxes,
+    to_planes,
+    value_and_gradient,
+)
+from yolov1 import kernels
+from yolov1.grid import GridSpec
+from yolov1.semantics import CHOICES, LossSemantics
+
+GRIDS = {
+    "one box": GridSpec(S=2, B=1, C=3, image_size=32),  # responsible whatever it looks like
+    "three boxes": GridSpec(S=2, B=3, C=3, image_size=32),
+}
+DTYPES = (np.float32, np.float64, np.float16, ml_dtypes.bfloat16)
+# No square of these lies near float32's largest number, where the order of a sum would matter.
+SPECIAL = (np.nan, np.inf, 1e38, 1e30, 1e20, 3e4, 1.0, 0.0, 1e-20, 1e-30, 1e-38, 1e-42, 1e-45)
+VALUES = np.array([sign * value for value in SPECIAL for sign in (1, -1)])
+
+
+def one_at_a_time(grid):
+    """An image for each special value in each number of an object cell and of an empty one, in
+    predictions and in targets."""
+    predictions, targets = random_case(grid, 1, 1.0, seed=2)
+    targets[0, 1] = 0  # row 0 holds objects, row 1 none
+    tie_boxes(predictions[:, :, 1], grid)
+    images = ([], [])
+    for changed, array in enumerate((predictions, targets)):
+        for row, channel in np.ndindex(2, array.shape[-1]):
+            pair = [np.repeat(x, 2 * len(VALUES), axis=0) for x in (predictions, targets)]
+            for col in (0, 1):
+                pair[changed][col::2, row, col, channel] = VALUES
+            for list_, x in zip(images, pair, strict=True):
+                list_.append(x)
+    return [np.concatenate(list_) for list_ in images]
+
+
+def together(grid):
+    """Images in which every tenth number is a special value."""
+    generator = np.random.default_rng(11)
+    arrays = random_case(grid, 400, 0.5, seed=3)
+    for array in arrays:
+        here = generator.random(array.shape) < 0.1
+        array[here] = generator.choice(VALUES, here.sum())
+    return arrays
+
+
+def make_case(kind, grid, layout, dtype):
+    with np.errstate(over="ignore", under="ignore"):
+        predictions, targets = (array.astype(dtype) for array in kind(grid))
+    return to_planes(predictions, grid) if layout == "planes" else predictions, targets
+
+
+def assert_alike(got, want):
+    """Finite in the same places, and near each other there."""
+    got, want = (np.asarray(array).astype(np.float64) for array in (got, want))
+    finite = np.isfinite(want)
+    np.testing.assert_array_equal(np.isfinite(got), finite)
+    np.testing.assert_allclose(got[finite], want[finite], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", (one_at_a_time, together))
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", kernels.LAYOUTS)
+@pytest.mark.parametrize("name", GRIDS)
+def test_special_values_in_the_kernel(name, layout, dtype, kind):
+    """Against the twin, computed in the kernel's own precision, where it overflows too."""
+    grid = GRIDS[name]
+    case = make_case(kind, grid, layout, dtype)
+    sums = np.float64 if dtype == np.float64 else np.float32
+    for semantics in VARIANTS.values():
+        want = numpy_twin.yolo_loss(*case, grid, semantics, layout, sums)
+        got = kernels.yolo_loss(*case, grid=grid, semantics=semantics, layout=layout)
+        assert_alike(got[0], want.loss)
+        assert_alike(got[1], want.terms)
+        with np.errstate(over="ignore"):
+            assert_alike(got[2], want.gradient.astype(dtype))
+
+
+@pytest.mark.parametrize("kind", (one_at_a_time, together))
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", GRIDS)
+def test_special_values_in_tensorflow(name, dtype, kind):
+    """Both implementations. To TensorFlow's own operations, so to the reference, a number below the
+    smallest normal one is 0; the fused op looks at the bits of a flag. So none is such a flag."""
+    grid = GRIDS[name]
+    predictions, targets = make_case(kind, grid, "cells", dtype)
+    flags = targets[..., grid.target_object_channel]
+    flags[np.abs(flags.astype(np.float64)) < 2.0**-126] = 0
+    for semantics in VARIANTS.values():
+        got, want = (
+            value_and_gradient(predictions, targets, grid=grid, semantics=semantics, impl=impl)
+            for impl in IMPLS
+        )
+        assert_alike(got[0], want[0])
+        assert_alike(got[1], want[1])
+        if semantics.wh == "heron10":  # its derivative in plain TensorFlow is noise near 0
+            near = np.abs(predictions[..., grid.box_channels].astype(np.float64)) < 1e-8
+            for gradient in (got[2], want[2]):
+                gradient[..., grid.box_channels][near] = 0
+        # An infinite target beside a size of 0, whose square root has slope 0 here: the product is
+        # NaN in the fused gradient, and never taken in the reference.
+        sound = np.isfinite(targets.astype(np.float64)).all((1, 2, 3))
+        assert_alike(got[2][sound], want[2][sound])
+
+
+@pytest.mark.parametrize("graph", (False, True))
+@pytest.mark.parametrize("impl", IMPLS)
+def test_values_that_are_not_finite(impl, graph):
+    grid = GridSpec(S=2, B=2, C=3, image_size=32)
+    predictions, targets = random_case(grid, 1, 1.0)
+    targets[0, 1] = 0  # row 0 holds objects, row 1 none
+    compute = loss_function(grid=grid, impl=impl, graph=graph)
+    clean, _, clean_gradient = compute(predictions, targets)
+    boxes = clean_gradient[0, 0, 0, grid.box_channels].reshape(2, 4)
+    responsible = int(np.flatnonzero(boxes.any(1))[0])
+    box = grid.box_channels.start + 4 * responsible
+
+    def run(row, channel, value, into_targets=False):
+        p, t = predictions.copy(), targets.copy()
+        (t if into_targets else p)[0, row, 0, channel] = value
+        loss, _, gradient = compute(p, t)
+        return loss[0], gradient
+
+    for value in (np.nan, np.inf):
+        # Read: object cells' classes and responsible boxes, every confidence, the targets.
+        for channel in (0, grid.C, box, box + 2):
+            assert not np.isfinite(run(0, channel, value)[0]), channel
+        assert not np.isfinite(run(1, grid.C, value)[0])
+        for channel in (0, grid.target_object_channel, grid.C + 1, grid.C + 3):
+            assert not np.isfinite(run(0, channel, value, into_targets=True)[0]), channel
+        # Not read: all else of an empty cell, in the predictions and in the targets.
+        for channel, into_targets in (
+            (0, False),
+            (grid.C + 2, False),
+            (0, True),
+            (grid.C + 1, True),
+        ):
+            loss, gradient = run(1, channel, value, into_targets)
+            assert loss == clean[0]
+            np.testing.assert_array_equal(gradient, clean_gradient)
+    # A NaN overlap counts as 0: the box is not chosen, and the other's terms stay.
+    other = grid.box_channels.start + 4 * (1 - responsible)
+    assert run(0, other, np.nan)[0] == clean[0]
+
+
+@pytest.mark.parametrize("wh", CHOICES["wh"])
+@pytest.mark.parametrize("impl", IMPLS)
+def test_sizes_of_zero_and_below_stay_finite(impl, wh):
+    grid = GridSpec(S=1, B=2, C=2, image_size=32)
+    semantics = LossSemantics(wh=wh, confidence_target="one")
+    _, targets = random_case(grid, 1, 1.0)
+    for sizes in ([0, 0, 0, 0], [-0.5, 0.2, -1e-30, 0], [1e-45, 1e-38, 1e-30, 1e-8]):
+        predictions = np.full((1, 1, 1, 12), 0.5, np.float32)
+        predictions[0, 0, 0, [6, 7, 10, 11]] = sizes
+        loss, _, gradient = value_and_gradient(
+            predictions, targets, grid=grid, semantics=semantics, impl=impl
+        )
+        assert np.isfinite(loss).all() and np.isfinite(gradient).all(), sizes
+        if wh == "sqrt_in_loss" and max(sizes) <= 0:
+            assert not gradient[0, 0, 0, [6, 10]].any()
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_float16_gradient_beyond_its_range_is_infinite(impl):
+    grid = GRIDS["one box"]
+    predictions, targets = random_case(grid, 1, 1.0, dtype=np.float16)
+    predictions[0, 0, 0, :2] = 40000, -40000
+    predictions[0, 0, 0, 2] = 30000
+    loss, _, gradient = value_and_gradient(predictions, targets, grid=grid, impl=impl)
+    assert np.isfinite(loss).all()  # summed in float32
+    np.testing.assert_array_equal(gradient[0, 0, 0, :2], [np.inf, -np.inf])
+    assert gradient[0, 0, 0, 2] == pytest.approx(60000, rel=1e-3)
+    assert np.isfinite(gradient).sum() == gradient.size - 2
