@@ -109,6 +109,7 @@ def _kernel(version):
                 outputs["gradient"] = np.empty_like(p) if mode == "full" else None
                 outputs["mean"] = np.empty((), np.float32)
             kernels.extension().yolo_loss(config, p, t, *outputs.values(), 1, version)
+            return outputs["loss"], outputs["gradient"]
 
         return compute
 
@@ -180,7 +181,7 @@ def make_copies(name: str, case: Case, copies: int) -> Callable[[], object]:
     """
     form, way = PROVIDERS[name]
     if way not in ("graph", "xla"):
-        raise ValueError(f"make_copies: {name} has no graph, its way is {way!r}.")
+        raise ValueError(f"make_copies: {name} is called by {way}, expected one with a graph.")
     inputs = [[tf.identity(tensor) for tensor in case.tensors()] for _ in range(copies)]
     compute = form(case.mode)
 

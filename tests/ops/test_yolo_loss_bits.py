@@ -66,7 +66,7 @@ def test_alignment_of_every_buffer(images, dtype, level):
     for threads, offset in zip((*THREADS, 3), (1, 3, 5, 16), strict=True):
         inputs = shifted(predictions, offset + 1), shifted(targets, offset + 2)
         out = [shifted(np.full_like(array, np.nan), offset) for array in (*sums, predictions)]
-        kernels._extension().yolo_loss(config, *inputs, *out, None, threads, level)
+        kernels.extension().yolo_loss(config, *inputs, *out, None, threads, level)
         assert bits(out) == want, (threads, offset)
 
 
