@@ -87,7 +87,7 @@ fuzz:  ## Search for inputs that break it, led by coverage, for FUZZ_SECONDS=60 
 	$(call sanitized,fuzz,fuzz_yolo_loss,-DCMAKE_CXX_COMPILER=$(CLANGXX))
 	@mkdir -p build/fuzz/corpus
 	@echo "Fuzzing for $(FUZZ_SECONDS) seconds; an input that breaks it goes to build/fuzz"
-	@build/fuzz/tests/native/fuzz_yolo_loss -max_total_time=$(FUZZ_SECONDS) -timeout=20 -max_len=512 \
+	@build/fuzz/tests/native/fuzz_yolo_loss -max_total_time=$(FUZZ_SECONDS) -timeout=120 -max_len=512 \
 	  -len_control=0 -print_final_stats=1 -artifact_prefix=build/fuzz/ build/fuzz/corpus \
 	  > build/fuzz.log 2>&1 || { grep -v -E '^.[0-9]+\s|NEW_FUNC' build/fuzz.log; exit 1; }
 	@grep -E 'DONE|executed' build/fuzz.log

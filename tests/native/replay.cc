@@ -9,7 +9,6 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
 
-namespace yolov1 {
 namespace {
 
 constexpr int kInputs = 4000;
@@ -24,7 +23,6 @@ void FeedGenerated() {
 }
 
 }  // namespace
-}  // namespace yolov1
 
 int main(int count, char** arguments) {
   for (int k = 1; k < count; ++k) {
@@ -37,7 +35,7 @@ int main(int count, char** arguments) {
     LLVMFuzzerTestOneInput(input.data(), input.size());
   }
   if (count > 1) return 0;
-  yolov1::FeedGenerated();
-  printf("%d inputs without a complaint\n", yolov1::kInputs);
+  FeedGenerated();
+  printf("%d inputs without a complaint\n", kInputs);
   return 0;
 }
