@@ -92,9 +92,9 @@ class Buffer {
     }
   }
 
-  // Sums of squares in another order: of 300 terms at most, and infinite from about the same size.
+  // Sums of up to a thousand squares in another order, infinite from about the same size on.
   void RequireNear(const Buffer& other, const std::string& what) const {
-    const double relative = type_ == DType::kDouble ? 1e-13 : 1e-4;
+    const double relative = type_ == DType::kDouble ? 1e-12 : 1e-4;
     const double huge = type_ == DType::kDouble ? 1e307 : 1e38;
     RequireEach(other, what, [=](double a, double b) {
       if (std::isnan(a) || std::isnan(b)) return std::isnan(a) && std::isnan(b);
