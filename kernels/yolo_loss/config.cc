@@ -1,6 +1,7 @@
 // The text that configures the loss, and what its inputs must look like.
 #include <algorithm>
 #include <charconv>
+#include <initializer_list>
 #include <limits>
 #include <sstream>
 #include <utility>
@@ -59,19 +60,29 @@ struct Reader {
   }
 };
 
-std::string Text(const std::vector<int64_t>& shape) {
+using Shape = std::vector<int64_t>;
+
+std::string Text(const Shape& shape) {
   std::ostringstream text;
   for (size_t k = 0; k < shape.size(); ++k) text << (k ? ", " : "") << shape[k];
   return "[" + text.str() + "]";
 }
 
-bool Fits(const std::vector<int64_t>& shape, const std::vector<int64_t>& image) {
+// Whether `shape` is a batch of images of these sizes.
+bool Fits(const Shape& shape, std::initializer_list<int64_t> image) {
   return shape.size() == image.size() + 1 &&
-         std::vector<int64_t>(shape.begin() + 1, shape.end()) == image;
+         std::equal(image.begin(), image.end(), shape.begin() + 1);
 }
 
-// "[N, 7, 7, 30]" of an image's [7, 7, 30].
-std::string Batch(const std::vector<int64_t>& image) { return "[N, " + Text(image).substr(1); }
+// What is wrong with `name`, whose images should have the sizes that `formula` explains.
+std::string Complaint(const char* name, const Grid& grid, const Shape& image, const char* formula,
+                      const Shape& got) {
+  std::ostringstream out;
+  out << "yolo_loss: " << name << " must be [N, " << Text(image).substr(1)
+      << " for GridSpec(S=" << grid.S << ", B=" << grid.B << ", C=" << grid.C << ") (" << formula
+      << "), got " << Text(got) << ".";
+  return out.str();
+}
 
 }  // namespace
 
@@ -100,33 +111,22 @@ std::string ParseYoloLossConfig(std::string_view text, YoloLossConfig* config) {
   return reader.error;
 }
 
-std::string CheckYoloLossShapes(const YoloLossConfig& config,
-                                const std::vector<int64_t>& predictions,
-                                const std::vector<int64_t>& targets) {
+// Every call comes through here: text is made only where there is something to say.
+std::string CheckYoloLossShapes(const YoloLossConfig& config, const Shape& predictions,
+                                const Shape& targets) {
   const Grid& grid = config.grid;
-  const bool cells = config.layout == Layout::kCells;
-  std::vector<int64_t> prediction = {grid.flat_size()};
-  if (cells) prediction = {grid.S, grid.S, grid.channels()};
-  const std::vector<int64_t> target = {grid.S, grid.S, grid.target_channels()};
-  std::ostringstream out;
-  out << "yolo_loss: ";
-  const auto spec = [&] {
-    out << " for GridSpec(S=" << grid.S << ", B=" << grid.B << ", C=" << grid.C << ") (";
-    return "";
-  };
-  if (!Fits(predictions, prediction)) {
-    out << "predictions must be " << Batch(prediction) << spec()
-        << (cells ? "D = C + 5B" : "S * S * (C + 5B), layout 'planes'") << "), got "
-        << Text(predictions) << ".";
-  } else if (!Fits(targets, target)) {
-    out << "targets must be " << Batch(target) << spec() << "C + 5), got " << Text(targets) << ".";
-  } else if (predictions[0] != targets[0]) {
-    out << "predictions and targets must hold the same images, got " << predictions[0] << " and "
-        << targets[0] << ".";
-  } else {
-    return "";
-  }
-  return out.str();
+  const int64_t S = grid.S, D = grid.channels(), D_target = grid.target_channels();
+  if (config.layout == Layout::kCells && !Fits(predictions, {S, S, D}))
+    return Complaint("predictions", grid, {S, S, D}, "D = C + 5B", predictions);
+  if (config.layout == Layout::kPlanes && !Fits(predictions, {grid.flat_size()}))
+    return Complaint("predictions", grid, {grid.flat_size()}, "S * S * (C + 5B), layout 'planes'",
+                     predictions);
+  if (!Fits(targets, {S, S, D_target}))
+    return Complaint("targets", grid, {S, S, D_target}, "C + 5", targets);
+  if (predictions[0] != targets[0])
+    return "yolo_loss: predictions and targets must hold the same images, got " +
+           std::to_string(predictions[0]) + " and " + std::to_string(targets[0]) + ".";
+  return "";
 }
 
 }  // namespace yolov1
