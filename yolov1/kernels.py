@@ -17,6 +17,11 @@ DTYPES = ("float32", "float64", "float16", "bfloat16")
 
 
 def extension():
+    """The native module itself: no checks but those of shapes, outputs are the caller's.
+
+    Raises:
+        ImportError: it is missing, or does not fit this Python; says how to build it.
+    """
     try:
         from yolov1 import _kernels
     except ImportError as error:

@@ -1,5 +1,5 @@
 // The framework-free kernels on NumPy arrays: the extension module behind yolov1/kernels.py, which
-// checks shapes and turns names into the numbers that this module takes.
+// checks and makes the arrays that this module takes.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -41,7 +41,8 @@ void RunThreads(const YoloLossArgs& args, int64_t threads, int version) {
 }
 
 // Fills the outputs, all of them C-contiguous arrays whose dtypes fit (yolov1/kernels.py makes
-// them); `gradient` may be None. Returns the mean loss where the configuration asks for it.
+// them); `gradient` may be None, and `mean` where the configuration asks for none. `version`: one of
+// YoloLossVersions(), or empty for the first.
 void YoloLoss(const std::string& config, py::array predictions, py::array targets, py::array loss,
               py::array terms, py::object gradient, py::object mean, int64_t threads,
               const std::string& version) {
