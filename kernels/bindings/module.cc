@@ -41,8 +41,8 @@ void RunThreads(const YoloLossArgs& args, int64_t threads, int version) {
 }
 
 // Fills the outputs, all of them C-contiguous arrays whose dtypes fit (yolov1/kernels.py makes
-// them); `gradient` may be None, and `mean` where the configuration asks for none. `version`: one of
-// YoloLossVersions(), or empty for the first.
+// them); `gradient` may be None, and `mean` where the configuration asks for none. `version`: one
+// of YoloLossVersions(), or empty for the first.
 void YoloLoss(const std::string& config, py::array predictions, py::array targets, py::array loss,
               py::array terms, py::object gradient, py::object mean, int64_t threads,
               const std::string& version) {
