@@ -20,8 +20,10 @@ void ShareOut(int64_t threads, int64_t count, int64_t cost, Schedule schedule, W
   constexpr int64_t kLeastCost = 4000;  // nanoseconds that are worth another thread
   threads = std::min(threads, count * cost / kLeastCost);
   if (threads <= 1) return work(int64_t{0}, count);
-  // A few parts for each thread, as some start late. Multiples of 8 units end on a cache line.
-  const int64_t size = (count / (4 * threads) + 7) / 8 * 8;
+  // A few parts for each thread, as some start late; of 8 units or a multiple where that many are
+  // cheap, so that most parts end where a cache line does.
+  int64_t size = std::max<int64_t>(1, count / (4 * threads));
+  if (size > 8) size -= size % 8;
   struct Progress {
     std::atomic<int64_t> begun{0}, done{0};  // units
   };

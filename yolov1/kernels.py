@@ -109,7 +109,8 @@ def yolo_loss_config(grid, semantics, layout="cells", reduction="none") -> str:
         grid: the `GridSpec`.
         semantics: a `LossSemantics`. Its weights are written as decimals that read back exactly.
         layout: ``"cells"`` or ``"planes"``.
-        reduction: ``"none"`` or ``"mean"``.
+        reduction: ``"none"``, ``"mean"``, or ``"mean_loss"``: the mean of the loss but the gradient
+            of the sum, for callers that divide it themselves.
     """
     words = {"S": grid.S, "B": grid.B, "C": grid.C, "layout": layout, "reduction": reduction}
     words |= {name: repr(getattr(semantics, name)) for name in WEIGHTS}
@@ -163,6 +164,8 @@ def yolo_loss(
             f"yolo_loss: predictions must be one of {', '.join(DTYPES)}, "
             f"got {predictions.dtype}; convert them first."
         )
+    # In the machine's byte order: a file's arrays need not be.
+    predictions = np.ascontiguousarray(predictions, predictions.dtype.newbyteorder("="))
     dtype = predictions.dtype
     sums = np.float64 if dtype == np.float64 else np.float32
     if dtype.itemsize == 2 and targets.dtype != dtype:
@@ -174,7 +177,7 @@ def yolo_loss(
     out = np.empty(predictions.shape, dtype) if gradient else None
     extension().yolo_loss(
         yolo_loss_config(grid, semantics, layout, reduction),
-        np.ascontiguousarray(predictions),
+        predictions,
         targets,
         loss,
         terms,

@@ -31,7 +31,8 @@ DType ToDType(const std::string& name) {
 
 // The same bits for any number of threads: each image is computed by itself.
 void RunThreads(const YoloLossArgs& args, int64_t threads, int version) {
-  threads = std::max<int64_t>(1, std::min(threads, args.images));
+  constexpr int64_t kMostThreads = 256;  // one that cannot be made would end the process
+  threads = std::max<int64_t>(1, std::min({threads, args.images, kMostThreads}));
   const auto bound = [&](int64_t k) { return args.images * k / threads; };
   std::vector<std::thread> pool;
   for (int64_t k = 1; k < threads; ++k)
@@ -75,7 +76,7 @@ void YoloLoss(const std::string& config, py::array predictions, py::array target
     py::gil_scoped_release release;
     RunThreads(args, threads, number);
   }
-  if (args.config.mean) YoloLossMean(args, mean.cast<py::array>().mutable_data());
+  if (args.config.mean()) YoloLossMean(args, mean.cast<py::array>().mutable_data());
 }
 
 // (name, platform, handler) of what XLA can call, in the capsules that JAX takes.

@@ -93,7 +93,7 @@ std::string ParseYoloLossConfig(std::string_view text, YoloLossConfig* config) {
        {std::pair{"S", &config->grid.S}, {"B", &config->grid.B}, {"C", &config->grid.C}})
     reader.Read(key, "an integer from 1 to 32768", int64_t{1}, int64_t{32768}, number);
   reader.Choose("layout", {"cells", "planes"}, &config->layout);
-  reader.Choose("reduction", {"none", "mean"}, &config->mean);
+  reader.Choose("reduction", {"none", "mean", "mean_loss"}, &config->reduction);
   for (auto [key, number] : {std::pair{"weight_xy", &s.weight_xy},
                              {"weight_wh", &s.weight_wh},
                              {"weight_object", &s.weight_object},

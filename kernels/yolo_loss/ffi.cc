@@ -53,7 +53,7 @@ ffi::Error ReadCall(std::string_view config, AnyBuffer predictions, AnyBuffer ta
   args->images = predictions.dimensions()[0];
 
   const ffi::DataType sum_type = *type == DType::kDouble ? ffi::F64 : ffi::F32;
-  const bool mean = args->config.mean, no_gradient = results.gradient.element_count() == 0;
+  const bool mean = args->config.mean(), no_gradient = results.gradient.element_count() == 0;
   const int64_t count = no_gradient ? 0 : predictions.element_count();
   if (!Holds(results.loss, sum_type, mean ? 1 : args->images) ||
       !Holds(results.terms, sum_type, args->images * kTerms) ||
@@ -99,7 +99,7 @@ ffi::Error OnHost(ffi::ThreadPool pool, std::string_view config, AnyBuffer predi
     ParallelFor(pool, args.images, YoloLossCpuCost(args),
                 [&](int64_t begin, int64_t end) { YoloLossCpu(args, begin, end); });
   }
-  if (args.config.mean) YoloLossMean(args, loss->untyped_data());
+  if (args.config.mean()) YoloLossMean(args, loss->untyped_data());
   return error;
 }
 
@@ -117,7 +117,7 @@ ffi::Error OnCuda(void* stream, std::string_view config, AnyBuffer predictions, 
       ReadCall(config, predictions, targets, {*loss, *terms, *gradient, *image_loss}, &args);
   if (error.failure()) return error;
   int status = YoloLossCuda(args, stream);
-  if (status == 0 && args.config.mean)
+  if (status == 0 && args.config.mean())
     status = YoloLossMeanCuda(args, loss->untyped_data(), stream);
   if (status != 0)
     return ffi::Error::Internal("yolo_loss: CUDA error " + std::to_string(status) + ".");

@@ -85,7 +85,7 @@ int Launch(const Buffers& args, int64_t images, cudaStream_t stream) {
 template <typename A>
 int LaunchMean(const YoloLossArgs& args, void* mean, cudaStream_t stream) {
   MeanKernel<<<1, kThreads, 0, stream>>>(static_cast<const A*>(args.loss), args.images,
-                                         args.upstream(), static_cast<A*>(mean));
+                                         args.one_image(), static_cast<A*>(mean));
   return cudaGetLastError();
 }
 

@@ -12,12 +12,20 @@
 
 namespace yolov1 {
 
+enum class Reduction {
+  kNone,      // a loss for each image; the gradient is that of their sum
+  kMean,      // the batch mean, and its gradient
+  kMeanLoss,  // the batch mean, but the gradient of the sum: divided by N, float16 would underflow
+};
+
 // What is the same for every batch.
 struct YoloLossConfig {
   Grid grid = {};
   Layout layout = Layout::kCells;
-  bool mean = false;  // reduction="mean": the loss is a batch mean, and so is its gradient
+  Reduction reduction = Reduction::kNone;
   LossSemantics semantics;
+
+  bool mean() const { return reduction != Reduction::kNone; }
 };
 
 // Reads the one text that every caller configures the loss with, as yolov1/kernels.py writes it:
@@ -39,12 +47,13 @@ struct YoloLossArgs {
   DType target_type = DType::kFloat;
   const void* predictions = nullptr;  // [N, S, S, D] or [N, L * D], by layout
   const void* targets = nullptr;      // [N, S, S, C + 5]
-  void* loss = nullptr;               // [N], with `mean` too
+  void* loss = nullptr;               // [N], with a mean too
   void* terms = nullptr;              // [N, 5]: xy, wh, object, no_object, class
   void* gradient = nullptr;           // like predictions, or null: then none is computed
 
-  // What the gradient is multiplied by.
-  double upstream() const { return config.mean && images > 0 ? 1.0 / images : 1.0; }
+  // What makes a mean of a sum, and what the gradient is multiplied by.
+  double one_image() const { return images > 0 ? 1.0 / images : 1.0; }
+  double upstream() const { return config.reduction == Reduction::kMean ? one_image() : 1.0; }
 };
 
 // Whether there is a kernel for these dtypes.

@@ -51,11 +51,7 @@ const std::vector<Version>& Versions() {
   static const std::vector<Version> versions = [] {
     std::vector<Version> all;
 #if defined(YOLOV1_X86_LEVELS)
-    const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                    __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
-    const bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                    __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-                    __builtin_cpu_supports("avx512vl");
+    const bool v3 = __builtin_cpu_supports("x86-64-v3"), v4 = __builtin_cpu_supports("x86-64-v4");
     all.push_back({"avx512", avx512::YoloLossLanes, v4});
     all.push_back({"avx2", avx2::YoloLossLanes, v3});
 #endif
@@ -77,7 +73,7 @@ bool IsLarge(const YoloLossArgs& args) {
     image = 2 * args.config.grid.flat_size() * sizeof(*buffers.predictions) +
             args.config.grid.flat_target_size() * sizeof(*buffers.targets);
   });
-  return args.images >= kBytes / image;
+  return image > 0 && args.images >= kBytes / image;  // 0: no kernel for these dtypes
 }
 
 template <typename A>
@@ -85,7 +81,7 @@ void Mean(const YoloLossArgs& args, void* mean) {
   const A* loss = static_cast<const A*>(args.loss);
   double sum = 0;
   for (int64_t image = 0; image < args.images; ++image) sum += loss[image];
-  *static_cast<A*>(mean) = static_cast<A>(sum * args.upstream());
+  *static_cast<A*>(mean) = static_cast<A>(sum * args.one_image());
 }
 
 }  // namespace

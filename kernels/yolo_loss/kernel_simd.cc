@@ -167,12 +167,11 @@ struct Block {
   Lanes<A> no_object_sums[kMaxImages], class_sums[kMaxImages];
 
   YOLOV1_HOST_DEVICE Block(const Buffers& args, bool large)
-      : args(args),
-        strides(args.grid, args.layout),
-        scale(args.semantics, args.upstream),
-        large(large),
-        streams_out(large && with_gradient) {
+      : args(args), strides(args.grid, args.layout), scale(args.semantics, args.upstream) {
     images = kBlockBytes / (args.grid.flat_size() * static_cast<int64_t>(sizeof(T)));
+    // Nor does it pay where one image alone fills the caches.
+    this->large = large && images > 0;
+    streams_out = this->large && with_gradient;
     images = images < 1 ? 1 : images > kMaxImages ? kMaxImages : images;
   }
 
@@ -181,7 +180,8 @@ struct Block {
     const Grid& grid = args.grid;
     int64_t used = 0;
     const auto take = [&](auto** place, int64_t count) __attribute__((always_inline)) {
-      *place = reinterpret_cast<std::remove_reference_t<decltype(*place)>>(memory + used);
+      if (memory)  // nothing may be added to a null pointer
+        *place = reinterpret_cast<std::remove_reference_t<decltype(*place)>>(memory + used);
       used += RoundUp(count * sizeof(**place));
     };
     take(&confidences, grid.cells() * grid.B);

@@ -35,7 +35,7 @@ Status InferShapes(InferenceContext* c) {
   DimensionHandle images;
   TF_RETURN_WITH_CONTEXT_IF_ERROR(c->Merge(c->Dim(predictions, 0), c->Dim(targets, 0), &images),
                                   "yolo_loss: predictions and targets hold different batches");
-  c->set_output(0, config.mean ? c->Scalar() : c->Vector(images));
+  c->set_output(0, config.mean() ? c->Scalar() : c->Vector(images));
   c->set_output(1, c->Matrix(images, 5));
   c->set_output(2, compute_gradient ? predictions : c->Vector(0));
   return tensorflow::OkStatus();

@@ -29,7 +29,7 @@ class YoloLossOp : public OpKernel {
         CheckYoloLossShapes(args_.config, Sizes(predictions.shape()), Sizes(targets.shape()));
     OP_REQUIRES(context, error.empty(), InvalidArgument(error));
     const int64_t images = predictions.dim_size(0);
-    const bool mean = args_.config.mean;
+    const bool mean = args_.config.mean();
 
     Tensor *loss, *terms, *gradient;
     Tensor image_loss;  // [N]
@@ -136,7 +136,9 @@ absl::Status ReadYoloLossAttributes(OpKernelConstruction* context, YoloLossArgs*
 }
 
 absl::Status CheckYoloLossUpstream(const TensorShape& upstream, const TensorShape& gradient) {
-  const int64_t images = gradient.dims() > 0 ? gradient.dim_size(0) : 0;
+  if (gradient.dims() == 0)
+    return InvalidArgument("yolo_loss: the gradient must be [N, ...], got a scalar.");
+  const int64_t images = gradient.dim_size(0);
   if (upstream.dims() == 0 || (upstream.dims() == 1 && upstream.dim_size(0) == images))
     return absl::OkStatus();
   return InvalidArgument("yolo_loss: the upstream gradient must be a scalar or [", images,

@@ -27,7 +27,7 @@ class YoloLossXlaOp : public XlaOpKernel {
     OP_REQUIRES(context, error.empty(), absl::InvalidArgumentError(error));
 
     const int64_t images = predictions.dim_size(0);
-    const bool mean = args_.config.mean;
+    const bool mean = args_.config.mean();
     const auto shape = [&](xla::PrimitiveType type, const std::vector<int64_t>& sizes) {
       return ShapeUtil::MakeShapeWithDescendingLayout(type, sizes);
     };

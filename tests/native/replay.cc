@@ -1,15 +1,39 @@
 // The fuzz target without a fuzzer: on files given as arguments, such as those that `make fuzz`
 // leaves behind, or on inputs from a fixed generator.
+#include <atomic>
 #include <cstdint>
 #include <cstdio>
 #include <fstream>
 #include <iterator>
 #include <random>
+#include <thread>
 #include <vector>
+
+#include "kernels/parallel.h"
+#include "tests/native/checked_call.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
 
 namespace {
+
+// Each unit is visited once, whatever the threads, the number of units and their cost.
+void CheckShareOut() {
+  for (int64_t threads : {1, 2, 3, 8}) {
+    for (int64_t count = 0; count <= 70; ++count) {
+      for (int64_t cost : {1, 300, 3000, 1000000}) {
+        std::vector<std::atomic<int>> visits(count);
+        std::vector<std::thread> pool;
+        yolov1::ShareOut(
+            threads, count, cost, [&](auto run) { pool.emplace_back(run); },
+            [&](int64_t begin, int64_t end) {
+              for (int64_t k = begin; k < end; ++k) ++visits[k];
+            });
+        for (std::thread& thread : pool) thread.join();
+        for (const auto& number : visits) yolov1::Require(number == 1, "each unit once");
+      }
+    }
+  }
+}
 
 constexpr int kInputs = 4000;
 
@@ -35,6 +59,7 @@ int main(int count, char** arguments) {
     LLVMFuzzerTestOneInput(input.data(), input.size());
   }
   if (count > 1) return 0;
+  CheckShareOut();
   FeedGenerated();
   printf("%d inputs without a complaint\n", kInputs);
   return 0;

@@ -137,6 +137,33 @@ def test_reference_compiles_with_xla():
     assert_near(gradient.numpy(), want[2], 1e-5)
 
 
+@pytest.mark.parametrize("compiled", (False, True))
+def test_few_images_of_a_large_grid(compiled):
+    """Fewer images than parts that threads could take."""
+    grid = GridSpec(S=20, B=2, C=20, image_size=640)
+    function = tf.function(
+        lambda p, t: ops.yolo_loss(p, t, grid=grid, impl="fused").loss, jit_compile=compiled
+    )
+    for images in (1, 3, 4, 7, 9):
+        predictions, targets = random_case(grid, images, 0.1)
+        want = kernels.yolo_loss(predictions, targets, grid=grid)[0]
+        np.testing.assert_array_equal(function(predictions, targets), want)
+
+
+def test_numpy_arrays_in_another_byte_order():
+    grid = GRIDS["odd"]
+    for dtype in (np.float32, np.float64, np.float16):
+        predictions, targets = random_case(grid, 3, 0.5, dtype=dtype)
+        swapped = [array.astype(array.dtype.newbyteorder()) for array in (predictions, targets)]
+        for got, want in zip(
+            kernels.yolo_loss(*swapped, grid=grid),
+            kernels.yolo_loss(predictions, targets, grid=grid),
+            strict=True,
+        ):
+            assert got.dtype == want.dtype
+            np.testing.assert_array_equal(got, want)
+
+
 # ------------------------------------------------------------------------------------- refusals
 
 BAD_SHAPES = {

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tests.ops import numpy_twin
 from tests.ops.loss_cases import GRIDS, random_case, to_planes, value_and_gradient
-from yolov1 import kernels
+from yolov1 import kernels, ops
 from yolov1.ops import reference
 from yolov1.semantics import PRESETS
 
@@ -48,3 +48,28 @@ def test_error_rule(semantics, name, layout, dtype, target_dtype):
         (ours[2], plain[1], exact.gradient),
     ):
         assert (errors(got, want) <= 2 * errors(other, want)).all()
+
+
+@pytest.mark.parametrize("way", ("eager", "graph", "xla"))
+@pytest.mark.parametrize("dtype", ("float16", "bfloat16"))
+def test_small_gradients_survive_until_the_loss_is_scaled(dtype, way):
+    """A mean over many images under a loss scaling optimizer: upstream 2^15 against 1 / N."""
+    grid, images, upstream = GRIDS["odd"], 1024, 2.0**15
+    predictions, targets = random_case(grid, images, 0.2, seed=8)
+    predictions[..., grid.confidence_channels] *= 1e-3
+    predictions = tf.cast(predictions, dtype)
+
+    def gradient(p, impl):
+        with tf.GradientTape() as tape:
+            tape.watch(p)
+            loss = ops.yolo_loss(p, targets, grid=grid, reduction="mean", impl=impl).loss
+        return tape.gradient(loss, p, output_gradients=tf.constant(upstream))
+
+    fused = gradient
+    if way != "eager":
+        fused = tf.function(lambda p, impl: gradient(p, impl), jit_compile=way == "xla")
+    got = tf.cast(fused(predictions, "fused"), tf.float32).numpy()
+    want = gradient(tf.cast(predictions, tf.float32), "reference").numpy()
+    tolerance = 2.0**-10 if dtype == "float16" else 2.0**-7  # two roundings to the dtype
+    np.testing.assert_allclose(got, want, rtol=tolerance, atol=1e-6)
+    assert np.count_nonzero(want) == np.count_nonzero(got)

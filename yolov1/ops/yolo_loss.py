@@ -79,10 +79,16 @@ def yolo_loss(
         "yolo_loss", impl, _device(predictions), predictions.dtype.name, compiled
     )
     if chosen == "fused":
+        if reduction == "mean" and predictions.dtype == tf.float16:
+            reduction = _MEAN_LOSS
         config = kernels.yolo_loss_config(grid, semantics, layout, reduction)
         return _fused(predictions, targets, config)
     return _reference(predictions, targets, grid, semantics, layout, reduction)
 
+
+# For float16: its gradient, divided by N, would underflow before the factor of a loss scaling
+# optimizer reaches it. So the op leaves it undivided, and `_scale` divides what comes from above.
+_MEAN_LOSS = "mean_loss"
 
 # What the op takes as targets beside predictions of a dtype; others are cast to the first.
 _TARGET_DTYPES = {
@@ -138,13 +144,16 @@ def _fused(predictions, targets, config):
 
     # Only the loss is recorded: for every further output the tape would make a gradient of zeros.
     def backward(upstream):
-        return [_scale(upstream, gradient, predictions)]
+        return [_scale(upstream, gradient, predictions, config)]
 
     _tape.record_gradient("Yolov1YoloLoss", [loss], [predictions], backward)
     return YoloLossOutput(loss, terms)
 
 
-def _scale(upstream, gradient, predictions):
+def _scale(upstream, gradient, predictions, config):
+    if f"reduction={_MEAN_LOSS} " in config:
+        images = tf.cast(tf.shape(predictions)[0], upstream.dtype)
+        upstream = tf.math.divide_no_nan(upstream, images)
     return _library.load().yolov1_yolo_loss_grad(upstream, gradient, predictions)
 
 
@@ -163,14 +172,14 @@ def _register_gradients():
 def _gradient_in_graph(op, upstream, *_):
     """The gradient of a graph's op. `upstream` is that of the loss; terms carry none."""
     predictions, targets = op.inputs
-    gradient = op.outputs[2]
+    gradient, config = op.outputs[2], op.get_attr("config").decode()
     if not op.get_attr("compute_gradient"):
         # Traced while no tape was in sight (say, the tape is outside the function): once more, with
         # the gradient.
         gradient = _library.load().yolov1_yolo_loss(
-            predictions, targets, op.get_attr("config"), True, op.get_attr("Tloss")
+            predictions, targets, config, True, op.get_attr("Tloss")
         )[2]
-    return _scale(upstream, gradient, predictions), None
+    return _scale(upstream, gradient, predictions, config), None
 
 
 def _no_second_gradient(op, *_):
