@@ -85,6 +85,15 @@ def test_auto_warns_once_and_falls_back_and_fused_raises(nothing_loaded, monkeyp
         ops.yolo_loss(predictions, targets, grid=grid, impl="fused")
 
 
+def test_auto_takes_on_a_gpu_only_what_has_run_there(monkeypatch):
+    monkeypatch.setattr(_library, "_kernels", lambda op: {"XLA_GPU_JIT": ("float32",)})
+    choice = ("GPU", "float32", True)
+    assert _library.choose("yolo_loss", "auto", *choice) == "reference"
+    assert _library.choose("yolo_loss", "fused", *choice) == "fused"
+    with pytest.raises(NotImplementedError, match="no fused kernel for float64 on XLA_GPU_JIT"):
+        _library.choose("yolo_loss", "fused", "GPU", "float64", True)
+
+
 def test_registering_gradients_twice_is_harmless():
     module = sys.modules["yolov1.ops.yolo_loss"]  # the package exports the function by this name
     module._register_gradients()

@@ -17,6 +17,7 @@ from yolov1 import __version__
 PACKAGE = Path(__file__).resolve().parents[1]
 REBUILD = "pip install --no-build-isolation --force-reinstall --no-deps -e ."
 OPS = {"yolo_loss": "Yolov1>YoloLoss"}
+ON_REQUEST = ("XLA_GPU_JIT",)  # compiled, but not yet run on a GPU: "auto" does not take it
 
 _lock = threading.Lock()
 _warned = False
@@ -138,7 +139,8 @@ def choose(op: str, impl: str, device: str, dtype: str, compiled: bool) -> str:
         _warn_once(f"{error} Until then the slower reference is used.")
         return "reference"
     place = f"XLA_{device}_JIT" if compiled else device
-    if dtype in _kernels(op).get(place, ()):
+    exists = dtype in _kernels(op).get(place, ())
+    if exists and not (impl == "auto" and place in ON_REQUEST):
         return "fused"
     if impl == "auto":
         return "reference"
