@@ -169,7 +169,7 @@ struct Block {
   YOLOV1_HOST_DEVICE Block(const Buffers& args, bool large)
       : args(args), strides(args.grid, args.layout), scale(args.semantics, args.upstream) {
     images = kBlockBytes / (args.grid.flat_size() * static_cast<int64_t>(sizeof(T)));
-    // Nor does it pay where one image alone fills the caches.
+    // An image that alone is larger than a block is neither asked for ahead nor kept back.
     this->large = large && images > 0;
     streams_out = this->large && with_gradient;
     images = images < 1 ? 1 : images > kMaxImages ? kMaxImages : images;

@@ -77,9 +77,9 @@ class YoloLossGradOp : public OpKernel {
   void Compute(OpKernelContext* context) override {
     const Tensor& upstream = context->input(0);
     const Tensor& gradient = context->input(1);
-    const bool scalar = upstream.dims() == 0;
-    const int64_t images = gradient.dims() > 0 ? gradient.dim_size(0) : 0;
     OP_REQUIRES_OK(context, CheckYoloLossUpstream(upstream.shape(), gradient.shape()));
+    const bool scalar = upstream.dims() == 0;
+    const int64_t images = gradient.dim_size(0);
     const auto up = upstream.flat<A>();
     if (std::all_of(up.data(), up.data() + up.size(), [](A value) { return value == A(1); })) {
       context->set_output(0, gradient);
