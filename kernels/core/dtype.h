@@ -102,6 +102,22 @@ YOLOV1_HOST_DEVICE void Store(const Lanes<float>& lanes, Storage* to) {
     memcpy(to + p * Words::kPartCount, &bits, sizeof bits);
   }
 }
+template <typename Storage>
+YOLOV1_HOST_DEVICE void Stream(const Lanes<float>& lanes, Storage* to) {
+  Store(lanes, to);  // half a cache line: it goes through the caches
+}
+template <typename Storage>
+YOLOV1_HOST_DEVICE Lanes<float> LoadFirst(const Storage* from, int64_t count) {
+  Storage values[Lanes<float>::kCount] = {};
+  for (int64_t k = 0; k < count; ++k) values[k] = from[k];
+  return Load(values);
+}
+template <typename Storage>
+YOLOV1_HOST_DEVICE void StoreFirst(const Lanes<float>& lanes, Storage* to, int64_t count) {
+  Storage values[Lanes<float>::kCount];
+  Store(lanes, values);
+  for (int64_t k = 0; k < count; ++k) to[k] = values[k];
+}
 #endif
 
 }  // namespace yolov1

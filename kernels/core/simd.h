@@ -220,6 +220,70 @@ YOLOV1_HOST_DEVICE Lanes<double> Load(const double* from) { return LoadLanes(fro
 YOLOV1_HOST_DEVICE void Store(const Lanes<float>& lanes, float* to) { StoreLanes(lanes, to); }
 YOLOV1_HOST_DEVICE void Store(const Lanes<double>& lanes, double* to) { StoreLanes(lanes, to); }
 
+// The first `count` lanes, fewer than all; those behind them are not touched, and loaded as 0.
+template <typename E>
+YOLOV1_HOST_DEVICE Lanes<E> LoadFirstLanes(const E* from, int64_t count) {
+  alignas(64) E values[Lanes<E>::kCount] = {};
+  for (int64_t k = 0; k < count; ++k) values[k] = from[k];
+  return LoadLanes(values);
+}
+template <typename E>
+YOLOV1_HOST_DEVICE void StoreFirstLanes(const Lanes<E>& lanes, E* to, int64_t count) {
+  alignas(64) E values[Lanes<E>::kCount];
+  StoreLanes(lanes, values);
+  for (int64_t k = 0; k < count; ++k) to[k] = values[k];
+}
+#if defined(__AVX512F__)
+YOLOV1_HOST_DEVICE Lanes<float> LoadFirst(const float* from, int64_t count) {
+  Lanes<float> lanes;
+  lanes.part[0] = _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), from);
+  return lanes;
+}
+YOLOV1_HOST_DEVICE void StoreFirst(const Lanes<float>& lanes, float* to, int64_t count) {
+  _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1u << count) - 1), lanes.part[0]);
+}
+#else
+YOLOV1_HOST_DEVICE Lanes<float> LoadFirst(const float* from, int64_t count) {
+  return LoadFirstLanes(from, count);
+}
+YOLOV1_HOST_DEVICE void StoreFirst(const Lanes<float>& lanes, float* to, int64_t count) {
+  StoreFirstLanes(lanes, to, count);
+}
+#endif
+YOLOV1_HOST_DEVICE Lanes<double> LoadFirst(const double* from, int64_t count) {
+  return LoadFirstLanes(from, count);
+}
+YOLOV1_HOST_DEVICE void StoreFirst(const Lanes<double>& lanes, double* to, int64_t count) {
+  StoreFirstLanes(lanes, to, count);
+}
+
+// Past the caches, to an address that is a multiple of 64. FinishStream() before another thread may
+// read it.
+template <typename E>
+YOLOV1_HOST_DEVICE void StreamLanes(const Lanes<E>& lanes, E* to) {
+#if defined(__SSE2__)
+  YOLOV1_EACH_PART {
+    E* const at = to + p * lanes.kPartCount;
+#if defined(__AVX512F__)
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(at), (__m512i)lanes.part[p]);
+#elif defined(__AVX__)
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(at), (__m256i)lanes.part[p]);
+#else
+    _mm_stream_si128(reinterpret_cast<__m128i*>(at), (__m128i)lanes.part[p]);
+#endif
+  }
+#else
+  StoreLanes(lanes, to);
+#endif
+}
+YOLOV1_HOST_DEVICE void Stream(const Lanes<float>& lanes, float* to) { StreamLanes(lanes, to); }
+YOLOV1_HOST_DEVICE void Stream(const Lanes<double>& lanes, double* to) { StreamLanes(lanes, to); }
+YOLOV1_HOST_DEVICE void FinishStream() {
+#if defined(__SSE2__)
+  _mm_sfence();
+#endif
+}
+
 // The number of each lane. At namespace scope: a constant inside an inline function would be a
 // symbol that the linker merges, or be built on the stack each time.
 alignas(64) constexpr float kFloatNumbers[] = {0, 1, 2,  3,  4,  5,  6,  7,

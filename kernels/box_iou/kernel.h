@@ -1,0 +1,103 @@
+// Batched IoU, without any framework: configuration, arguments and launch functions.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kernels/core/dtype.h"
+#include "kernels/core/iou.h"
+
+namespace yolov1 {
+
+enum class IouShape {
+  kPairwise,  // each box of [..., M, 4] with each of [..., K, 4]: [..., M, K]
+  kAligned,   // boxes [..., 4] one by one: [...]
+};
+
+// What is the same for every call.
+struct BoxIouConfig {
+  IouShape shape = IouShape::kPairwise;
+  IouKind kind = IouKind::kIou;
+  BoxFormat format = BoxFormat::kXyxy;
+
+  const char* name() const { return shape == IouShape::kPairwise ? "pairwise_iou" : "aligned_iou"; }
+};
+
+// Reads the text that every caller configures the ops with, as yolov1/kernels.py writes it:
+// "kind=giou box_format=xyxy". Sets all but the shape. Returns "", or what is wrong.
+std::string ParseBoxIouConfig(std::string_view text, BoxIouConfig* config);
+
+// Leading dimensions that were broadcast against each other, from the last one on; those that both
+// sides walk through alike are one.
+struct Broadcast {
+  static constexpr int kMaxRank = 8;
+  int rank = 0;
+  int64_t sizes[kMaxRank];
+  int64_t strides[2][kMaxRank];  // of a and of b; 0 where its one element stands for all
+
+  // The element of a (side 0) or b (side 1) that element `index` of the result is made of.
+  YOLOV1_HOST_DEVICE int64_t Source(int side, int64_t index) const {
+    int64_t source = 0;
+    for (int k = 0; k < rank; ++k) {
+      source += index % sizes[k] * strides[side][k];
+      index /= sizes[k];
+    }
+    return source;
+  }
+};
+
+// The sizes of a call. Of aligned boxes there is one pair in each element: M = K = 1.
+struct BoxIouSizes {
+  int64_t N = 0;  // elements of the broadcast leading dimensions
+  int64_t M = 1, K = 1;
+  int64_t count_a = 0, count_b = 0;  // elements of the leading dimensions of each side
+  Broadcast batch;
+
+  bool Repeats(int side) const { return (side == 0 ? count_a : count_b) != N; }
+};
+
+// Whether the shapes fit each other, and their sizes. A mask is [..., M] for boxes [..., M, 4], or
+// [0] for none. `result`, if asked for, is the shape of the result. Returns "", or what is wrong.
+std::string ReadBoxIouShapes(const BoxIouConfig& config, const std::vector<int64_t>& boxes_a,
+                             const std::vector<int64_t>& boxes_b,
+                             const std::vector<int64_t>& valid_a,
+                             const std::vector<int64_t>& valid_b, BoxIouSizes* sizes,
+                             std::vector<int64_t>* result = nullptr);
+
+// All tensors are of one dtype; what is computed, is computed in Sum<T>.
+struct BoxIouArgs {
+  BoxIouConfig config;
+  BoxIouSizes sizes;
+  DType type = DType::kFloat;
+  const void* boxes_a = nullptr;   // [count_a, M, 4]
+  const void* boxes_b = nullptr;   // [count_b, K, 4]
+  const bool* valid_a = nullptr;   // [count_a, M], or null: all boxes are
+  const bool* valid_b = nullptr;   // [count_b, K], or null
+  void* iou = nullptr;             // [N, M, K]: the result of the forward pass
+  const void* upstream = nullptr;  // [N, M, K]: the gradient that comes from above
+  void* gradient_a = nullptr;      // [count_a, M, 4]: the results of the backward pass
+  void* gradient_b = nullptr;      // [count_b, K, 4]
+
+  // Whether there is nothing to read.
+  bool empty() const { return sizes.N * sizes.M * sizes.K == 0; }
+};
+
+// Runs work(begin, end) over parts of [0, count), on whatever threads the caller has; `cost`:
+// nanoseconds that one unit takes on one core, roughly.
+using ParallelFor = std::function<void(int64_t count, int64_t cost,
+                                       const std::function<void(int64_t, int64_t)>& work)>;
+
+// Forward and backward pass on the CPU. The work is cut the same way whatever the threads, and
+// partial sums are added in one order, so that the bits are always the same. False, with nothing
+// written, where there was no memory to work in. `version` is a place in BoxIouVersions().
+bool BoxIouCpu(const BoxIouArgs& args, const ParallelFor& parallel, int version = 0);
+bool BoxIouGradientCpu(const BoxIouArgs& args, const ParallelFor& parallel, int version = 0);
+
+// The versions of the CPU kernel that this processor can run, the best first: a level of SIMD each,
+// all of the same bits, and "naive", whose gradients are summed in another order.
+std::vector<std::string> BoxIouVersions();
+
+}  // namespace yolov1

@@ -1,0 +1,52 @@
+// The levels of SIMD that kernel_simd.cc is compiled for.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/box_iou/kernel.h"
+
+namespace yolov1 {
+
+// Pairs are computed in tiles of boxes a times boxes b: as many that what a tile needs of b stays
+// in the first cache, and few enough that there is work for every thread.
+constexpr int64_t kTileA = 128, kTileB = 512;
+
+constexpr int64_t TilesOf(int64_t boxes, int64_t tile) { return (boxes + tile - 1) / tile; }
+
+struct BoxIouTiles {
+  int64_t a, b;  // how many tiles there are in [M, K]
+
+  explicit BoxIouTiles(const BoxIouSizes& sizes)
+      : a(TilesOf(sizes.M, kTileA)), b(TilesOf(sizes.K, kTileB)) {}
+};
+
+// What one level computes. The work of a function is numbered: it does [begin, end).
+struct BoxIouLevel {
+  // Tiles, numbered as [N, tiles.a, tiles.b]. `large`: the result does not stay in the caches, and
+  // is written past them.
+  void (*forward)(const BoxIouArgs& args, bool large, int64_t begin, int64_t end);
+  // The same tiles: sums of the gradients over a tile, by the numbers of the ready boxes, into
+  // sums_a [N, tiles.a, tiles.b, 6, kTileA] and sums_b [N, tiles.a, tiles.b, 6, kTileB].
+  void (*sum_tiles)(const BoxIouArgs& args, void* sums_a, void* sums_b, int64_t begin, int64_t end);
+  // Boxes of one side in tiles, numbered as [count, tiles]: adds up what their tiles gave them and
+  // writes the gradient. `users`: the elements n that use a box of this side, [count, N / count].
+  void (*finish)(const BoxIouArgs& args, int side, const void* sums, const int64_t* users,
+                 int64_t begin, int64_t end);
+  // Aligned pairs [begin, end).
+  void (*forward_aligned)(const BoxIouArgs& args, int64_t begin, int64_t end);
+  // Of each pair the gradient by the coordinates of its boxes, [N, 4], in Sum<T>.
+  void (*gradient_aligned)(const BoxIouArgs& args, void* by_a, void* by_b, int64_t begin,
+                           int64_t end);
+};
+
+namespace baseline {
+extern const BoxIouLevel kBoxIou;
+}
+namespace avx2 {
+extern const BoxIouLevel kBoxIou;
+}
+namespace avx512 {
+extern const BoxIouLevel kBoxIou;
+}
+
+}  // namespace yolov1
