@@ -203,8 +203,9 @@ __attribute__((noinline)) void SumTile(const BoxIouArgs& args, int64_t number, v
   constexpr int64_t kLanes = Lanes<A>::kCount;
   const Tile<T> tile(args, number);
   const T* const upstream = static_cast<const T*>(args.upstream) + tile.offset;
-  A* const to_a = static_cast<A*>(sums_a) + number * kNumbers * kTileA;
-  A* const to_b = static_cast<A*>(sums_b) + number * kNumbers * kTileB;
+  const BoxIouTiles tiles(args.sizes);
+  A* const to_a = static_cast<A*>(sums_a) + number * kNumbers * tiles.size_a;
+  A* const to_b = static_cast<A*>(sums_b) + number * kNumbers * tiles.size_b;
   alignas(64) A columns[kNumbers][kTileB];
   constexpr int kUsed = kind == IouKind::kCiou ? 6 : 5;
   for (int k = 0; k < kNumbers; ++k)
@@ -237,11 +238,11 @@ __attribute__((noinline)) void SumTile(const BoxIouArgs& args, int64_t number, v
       if (c < tile.columns) pairs(c, LoadFirst(from + c, tile.columns - c), true);
     }
     const Lanes<A> sums[] = {sum.x0, sum.y0, sum.x1, sum.y1, sum.area, sum.angle};
-    for (int k = 0; k < kUsed; ++k) to_a[k * kTileA + row] = SumLanes(sums[k]);
+    for (int k = 0; k < kUsed; ++k) to_a[k * tiles.size_a + row] = SumLanes(sums[k]);
   }
   for (int k = 0; k < kUsed; ++k)
     for (int64_t c = 0; c < tile.columns; c += kLanes)
-      Store(Load(columns[k] + c), to_b + k * kTileB + c);
+      Store(Load(columns[k] + c), to_b + k * tiles.size_b + c);
 }
 
 void SumTiles(const BoxIouArgs& args, void* sums_a, void* sums_b, int64_t begin, int64_t end) {
@@ -254,6 +255,172 @@ void SumTiles(const BoxIouArgs& args, void* sums_a, void* sums_b, int64_t begin,
   });
 }
 
+// The gradient of the boxes that `ready` holds, from its sums by their numbers (which it
+// overwrites).
+template <typename T, typename A, int64_t kBoxes>
+YOLOV1_HOST_DEVICE void WriteGradient(const BoxIouConfig& config, const Ready<A, kBoxes>& ready,
+                                      A (*sums)[kBoxes], int64_t count, T* to) {  // [count, 4]
+  for (int64_t k = 0; k < count; k += Lanes<A>::kCount) {
+    const IouBox<Lanes<A>> sum = {Load(sums[0] + k), Load(sums[1] + k), Load(sums[2] + k),
+                                  Load(sums[3] + k), Load(sums[4] + k), Load(sums[5] + k)};
+    const Coordinates<Lanes<A>> by = BoxGradient(config.kind, config.format, ready.At(k), sum);
+    Store(by.c0, sums[0] + k);
+    Store(by.c1, sums[1] + k);
+    Store(by.c2, sums[2] + k);
+    Store(by.c3, sums[3] + k);
+  }
+  for (int64_t k = 0; k < count; ++k)
+    for (int c = 0; c < 4; ++c) to[4 * k + c] = static_cast<T>(sums[c][k]);
+}
+
+// Boxes of one side in tiles of kTile, each of which has sums from the tiles of the other side.
+template <int64_t kTile, typename T>
+__attribute__((noinline)) void FinishTile(const BoxIouArgs& args, int side, const void* sums,
+                                          const int64_t* users, int64_t number) {
+  using A = typename Sum<T>::Type;
+  const BoxIouSizes& sizes = args.sizes;
+  const BoxIouTiles all(sizes);
+  const int64_t boxes = side == 0 ? sizes.M : sizes.K;
+  const int64_t tiles = side == 0 ? all.a : all.b, others = side == 0 ? all.b : all.a;
+  const int64_t size = side == 0 ? all.size_a : all.size_b;
+  const int64_t tile = number % tiles, element = number / tiles;
+  const int64_t count = Least(kTile, boxes - tile * kTile);
+  const int64_t at = element * boxes + tile * kTile;
+  const void* const from = side == 0 ? args.boxes_a : args.boxes_b;
+  const bool* const mask = side == 0 ? args.valid_a : args.valid_b;
+  Ready<A, kTile> ready;
+  ready.Make(args.config, static_cast<const T*>(from) + 4 * at, mask ? mask + at : nullptr, count);
+  alignas(64) A total[kNumbers][kTile];
+  const int used = args.config.kind == IouKind::kCiou ? 6 : 5;
+  for (int k = 0; k < kNumbers; ++k)
+    for (int64_t c = 0; c < count; c += Lanes<A>::kCount) Store(Lanes<A>(0), total[k] + c);
+  const int64_t repeats = sizes.N / (side == 0 ? sizes.count_a : sizes.count_b);
+  for (int64_t user = 0; user < repeats; ++user) {
+    const int64_t n = users ? users[element * repeats + user] : element;
+    for (int64_t other = 0; other < others; ++other) {
+      const int64_t pairs =
+          side == 0 ? (n * tiles + tile) * others + other : (n * others + other) * tiles + tile;
+      const A* const part = static_cast<const A*>(sums) + pairs * kNumbers * size;
+      for (int k = 0; k < used; ++k)
+        for (int64_t c = 0; c < count; c += Lanes<A>::kCount)
+          Store(Load(total[k] + c) + Load(part + k * size + c), total[k] + c);
+    }
+  }
+  void* const to = side == 0 ? args.gradient_a : args.gradient_b;
+  WriteGradient(args.config, ready, total, count, static_cast<T*>(to) + 4 * at);
+}
+
+void Finish(const BoxIouArgs& args, int side, const void* sums, const int64_t* users, int64_t begin,
+            int64_t end) {
+  WithType(args.type, [&](auto* type) __attribute__((always_inline)) {
+    using T = std::remove_cv_t<std::remove_pointer_t<decltype(type)>>;
+    for (int64_t number = begin; number < end; ++number)
+      side == 0 ? FinishTile<kTileA, T>(args, side, sums, users, number)
+                : FinishTile<kTileB, T>(args, side, sums, users, number);
+  });
+}
+
+// ----------------------------------------------------------------------------------- aligned pairs
+
+// Boxes of one side, those that pairs [begin, begin + count) are made of.
+template <typename T, typename A, int64_t kBoxes>
+YOLOV1_HOST_DEVICE void MakeAligned(const BoxIouArgs& args, int side, int64_t begin, int64_t count,
+                                    Ready<A, kBoxes>* ready) {
+  const T* boxes = static_cast<const T*>(side == 0 ? args.boxes_a : args.boxes_b);
+  const bool* mask = side == 0 ? args.valid_a : args.valid_b;
+  if (!args.sizes.Repeats(side)) {
+    return ready->Make(args.config, boxes + 4 * begin, mask ? mask + begin : nullptr, count);
+  }
+  T gathered[4 * kBoxes];
+  bool valid[kBoxes];
+  for (int64_t k = 0; k < count; ++k) {
+    const int64_t source = args.sizes.batch.Source(side, begin + k);
+    for (int c = 0; c < 4; ++c) gathered[4 * k + c] = boxes[4 * source + c];
+    valid[k] = mask == nullptr || mask[source];
+  }
+  ready->Make(args.config, gathered, mask ? valid : nullptr, count);
+}
+
+constexpr int64_t kAligned = 128;  // pairs that are made ready at once
+
+template <typename T>
+struct AlignedBoxes {
+  using A = typename Sum<T>::Type;
+  Ready<A, kAligned> a, b;
+
+  YOLOV1_HOST_DEVICE AlignedBoxes(const BoxIouArgs& args, int64_t begin, int64_t count) {
+    MakeAligned<T>(args, 0, begin, count, &a);
+    MakeAligned<T>(args, 1, begin, count, &b);
+  }
+  YOLOV1_HOST_DEVICE Mask<A> Valid(int64_t k) const { return a.Valid(k) & b.Valid(k); }
+};
+
+template <IouKind kind, typename T>
+__attribute__((noinline)) void AlignedBlock(const BoxIouArgs& args, int64_t begin, int64_t count) {
+  using A = typename Sum<T>::Type;
+  const AlignedBoxes<T> boxes(args, begin, count);
+  T* const to = static_cast<T*>(args.iou) + begin;
+  for (int64_t k = 0; k < count; k += Lanes<A>::kCount) {
+    const Lanes<A> value =
+        Select(boxes.Valid(k), PairIou<kind>(boxes.a.At(k), boxes.b.At(k)), Lanes<A>(0));
+    if (k + Lanes<A>::kCount <= count) {
+      Store(value, to + k);
+    } else {
+      StoreFirst(value, to + k, count - k);
+    }
+  }
+}
+
+void ForwardAligned(const BoxIouArgs& args, int64_t begin, int64_t end) {
+  WithType(args.type, [&](auto* type) __attribute__((always_inline)) {
+    using T = std::remove_cv_t<std::remove_pointer_t<decltype(type)>>;
+    WithIouKind(args.config.kind, [&](auto constant) __attribute__((always_inline)) {
+      for (int64_t k = begin; k < end; k += kAligned)
+        AlignedBlock<constant.kind, T>(args, k, Least(kAligned, end - k));
+    });
+  });
+}
+
+template <IouKind kind, typename T>
+__attribute__((noinline)) void AlignedGradientBlock(const BoxIouArgs& args, void* by_a, void* by_b,
+                                                    int64_t begin, int64_t count) {
+  using A = typename Sum<T>::Type;
+  constexpr int64_t kLanes = Lanes<A>::kCount;
+  const AlignedBoxes<T> boxes(args, begin, count);
+  const T* const upstream = static_cast<const T*>(args.upstream) + begin;
+  alignas(64) A sums_a[kNumbers][kAligned], sums_b[kNumbers][kAligned];
+  for (int64_t k = 0; k < count; k += kLanes) {
+    const Lanes<A> up =
+        k + kLanes <= count ? Load(upstream + k) : LoadFirst(upstream + k, count - k);
+    const PairGradient<Lanes<A>> by = PairIouGradient<kind>(boxes.a.At(k), boxes.b.At(k), up);
+    Ready<A, kAligned>::Put(Keep<Lanes<A>>(boxes.Valid(k), by.a), &sums_a[0][k], kAligned);
+    Ready<A, kAligned>::Put(Keep<Lanes<A>>(boxes.Valid(k), by.b), &sums_b[0][k], kAligned);
+  }
+  const auto write = [&](const auto& ready, auto& sums, void* by,
+                         void* gradient) __attribute__((always_inline)) {
+    if (by != nullptr) {
+      WriteGradient(args.config, ready, sums, count, static_cast<A*>(by) + 4 * begin);
+    } else {
+      WriteGradient(args.config, ready, sums, count, static_cast<T*>(gradient) + 4 * begin);
+    }
+  };
+  write(boxes.a, sums_a, by_a, args.gradient_a);
+  write(boxes.b, sums_b, by_b, args.gradient_b);
+}
+
+void GradientAligned(const BoxIouArgs& args, void* by_a, void* by_b, int64_t begin, int64_t end) {
+  WithType(args.type, [&](auto* type) __attribute__((always_inline)) {
+    using T = std::remove_cv_t<std::remove_pointer_t<decltype(type)>>;
+    WithIouKind(args.config.kind, [&](auto constant) __attribute__((always_inline)) {
+      for (int64_t k = begin; k < end; k += kAligned)
+        AlignedGradientBlock<constant.kind, T>(args, by_a, by_b, k, Least(kAligned, end - k));
+    });
+  });
+}
+
 }  // namespace
+
+const BoxIouLevel kBoxIou = {Forward, SumTiles, Finish, ForwardAligned, GradientAligned};
+
 }  // namespace YOLOV1_LEVEL
 }  // namespace yolov1

@@ -11,13 +11,18 @@ namespace yolov1 {
 // in the first cache, and few enough that there is work for every thread.
 constexpr int64_t kTileA = 128, kTileB = 512;
 
-constexpr int64_t TilesOf(int64_t boxes, int64_t tile) { return (boxes + tile - 1) / tile; }
-
 struct BoxIouTiles {
-  int64_t a, b;  // how many tiles there are in [M, K]
+  int64_t a, b;            // how many tiles there are in [M, K]
+  int64_t size_a, size_b;  // places for the boxes of one: fewer where there are few boxes
 
   explicit BoxIouTiles(const BoxIouSizes& sizes)
-      : a(TilesOf(sizes.M, kTileA)), b(TilesOf(sizes.K, kTileB)) {}
+      : a(Divide(sizes.M, kTileA)),
+        b(Divide(sizes.K, kTileB)),
+        size_a(a > 1 ? kTileA : Divide(sizes.M, 16) * 16),
+        size_b(b > 1 ? kTileB : Divide(sizes.K, 16) * 16) {}
+
+ private:
+  static int64_t Divide(int64_t boxes, int64_t by) { return (boxes + by - 1) / by; }
 };
 
 // What one level computes. The work of a function is numbered: it does [begin, end).
@@ -26,15 +31,17 @@ struct BoxIouLevel {
   // is written past them.
   void (*forward)(const BoxIouArgs& args, bool large, int64_t begin, int64_t end);
   // The same tiles: sums of the gradients over a tile, by the numbers of the ready boxes, into
-  // sums_a [N, tiles.a, tiles.b, 6, kTileA] and sums_b [N, tiles.a, tiles.b, 6, kTileB].
+  // sums_a [N, tiles.a, tiles.b, 6, size_a] and sums_b [N, tiles.a, tiles.b, 6, size_b].
   void (*sum_tiles)(const BoxIouArgs& args, void* sums_a, void* sums_b, int64_t begin, int64_t end);
   // Boxes of one side in tiles, numbered as [count, tiles]: adds up what their tiles gave them and
-  // writes the gradient. `users`: the elements n that use a box of this side, [count, N / count].
+  // writes the gradient. `users`: the elements n that use a box of this side, [count, N / count];
+  // null where each is used by the one of its number.
   void (*finish)(const BoxIouArgs& args, int side, const void* sums, const int64_t* users,
                  int64_t begin, int64_t end);
   // Aligned pairs [begin, end).
   void (*forward_aligned)(const BoxIouArgs& args, int64_t begin, int64_t end);
-  // Of each pair the gradient by the coordinates of its boxes, [N, 4], in Sum<T>.
+  // Of each pair the gradient by the coordinates of its boxes, [N, 4], in Sum<T>; a null pointer
+  // stands for the gradient in `args` itself, in T.
   void (*gradient_aligned)(const BoxIouArgs& args, void* by_a, void* by_b, int64_t begin,
                            int64_t end);
 };
