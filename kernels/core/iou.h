@@ -21,7 +21,8 @@ struct Coordinates {
   A c0, c1, c2, c3;
 };
 
-// A box made ready for pairs, or a gradient by these numbers.
+// A box made ready for pairs; or a gradient by these numbers, in which x0 and y0 count as moving
+// outwards, that is down: the four sides then look alike, and no sign is turned for every pair.
 template <typename A>
 struct IouBox {
   A x0, y0, x1, y1;
@@ -29,7 +30,7 @@ struct IouBox {
   A angle;  // atan(w / h) for kCiou, else not used
 };
 
-// A pair's value, or the gradient by its two boxes.
+// The gradient of a pair by its two boxes.
 template <typename A>
 struct PairGradient {
   IouBox<A> a, b;
@@ -59,6 +60,11 @@ template <typename A>
 YOLOV1_HOST_DEVICE A BySide(const A& a, const A& b, const A& less, const A& more) {
   using E = ElementOf<A>;
   return Select(a < b, less, Select(a == b, (less + more) * E(0.5), more));
+}
+template <typename A>
+YOLOV1_HOST_DEVICE A BySide(const A& a, const A& b, const A& less) {  // `more` = 0
+  using E = ElementOf<A>;
+  return Select(a < b, less, Select(a == b, less * E(0.5), A(0)));
 }
 
 // `value` where `of` is above 0, half of it at 0, and 0 below: the derivative of max(of, 0).
@@ -130,7 +136,7 @@ YOLOV1_HOST_DEVICE Coordinates<A> BoxGradient(IouKind kind, BoxFormat format, co
   }
   by_w = Above0(length_x, by_w);
   by_h = Above0(length_y, by_h);
-  const A x0 = by.x0 - by_w, y0 = by.y0 - by_h, x1 = by.x1 + by_w, y1 = by.y1 + by_h;
+  const A x0 = -(by.x0 + by_w), y0 = -(by.y0 + by_h), x1 = by.x1 + by_w, y1 = by.y1 + by_h;
   if (format == BoxFormat::kXyxy) return {x0, y0, x1, y1};
   return {x0 + x1, y0 + y1, (x1 - x0) * E(0.5), (y1 - y0) * E(0.5)};
 }
@@ -213,37 +219,48 @@ YOLOV1_HOST_DEVICE PairGradient<A> PairIouGradient(const IouBox<A>& a, const Iou
   const A by_union = DivideOrZero(upstream, pair.united);
   A by_area = -(by_union * pair.iou);
   A by_intersection = by_union - by_area;
-  A by_enclosing_w = A(0), by_enclosing_h = A(0), by_x = A(0), by_y = A(0);
-  if constexpr (kind == IouKind::kGiou) {  // + U / C - 1, with C the enclosing area
-    const A enclosing = pair.Enclosing();
-    const A by_enclosing = DivideOrZero(upstream, enclosing);
-    by_area = by_area + by_enclosing;
-    by_intersection = by_intersection - by_enclosing;
-    const A slope = -DivideOrZero(by_enclosing * pair.united, enclosing);
-    by_enclosing_w = slope * pair.enclosing_h;
-    by_enclosing_h = slope * pair.enclosing_w;
-  }
-  if constexpr (kind == IouKind::kDiou || kind == IouKind::kCiou) {
-    const A scaled = upstream * pair.by_diagonal, slope = scaled * pair.Distance() * E(2);
-    by_enclosing_w = slope * pair.enclosing_w;
-    by_enclosing_h = slope * pair.enclosing_h;
-    by_x = scaled * pair.distance_x;  // by each of a's x0 and x1, but for the sign
-    by_y = scaled * pair.distance_y;
-  }
-  const A by_w = Above0(pair.length_x, by_intersection * pair.h);
-  const A by_h = Above0(pair.length_y, by_intersection * pair.w);
-  // The lower x1 bounds the overlap and the higher one the enclosing box; x0 the other way round.
   PairGradient<A> by;
-  by.a.x0 = -BySide(b.x0, a.x0, by_w, by_enclosing_w) - by_x;
-  by.b.x0 = -BySide(a.x0, b.x0, by_w, by_enclosing_w) + by_x;
-  by.a.x1 = BySide(a.x1, b.x1, by_w, by_enclosing_w) - by_x;
-  by.b.x1 = BySide(b.x1, a.x1, by_w, by_enclosing_w) + by_x;
-  by.a.y0 = -BySide(b.y0, a.y0, by_h, by_enclosing_h) - by_y;
-  by.b.y0 = -BySide(a.y0, b.y0, by_h, by_enclosing_h) + by_y;
-  by.a.y1 = BySide(a.y1, b.y1, by_h, by_enclosing_h) - by_y;
-  by.b.y1 = BySide(b.y1, a.y1, by_h, by_enclosing_h) + by_y;
-  by.a.area = by.b.area = by_area;
   by.a.angle = by.b.angle = A(0);
+  if constexpr (kind == IouKind::kIou) {
+    const A by_w = Above0(pair.length_x, by_intersection * pair.h);
+    const A by_h = Above0(pair.length_y, by_intersection * pair.w);
+    by.a.x0 = BySide(b.x0, a.x0, by_w);
+    by.a.y0 = BySide(b.y0, a.y0, by_h);
+    by.a.x1 = BySide(a.x1, b.x1, by_w);
+    by.a.y1 = BySide(a.y1, b.y1, by_h);
+    by.b.x0 = by_w - by.a.x0;  // the other side's share, exactly: nothing, all, or half
+    by.b.y0 = by_h - by.a.y0;
+    by.b.x1 = by_w - by.a.x1;
+    by.b.y1 = by_h - by.a.y1;
+  } else {
+    A by_enclosing_w, by_enclosing_h, by_x = A(0), by_y = A(0);
+    if constexpr (kind == IouKind::kGiou) {  // + U / C - 1, with C the enclosing area
+      const A enclosing = pair.Enclosing(), by_enclosing = DivideOrZero(upstream, enclosing);
+      by_area = by_area + by_enclosing;
+      by_intersection = by_intersection - by_enclosing;
+      const A slope = -(by_enclosing * DivideOrZero(pair.united, enclosing));
+      by_enclosing_w = slope * pair.enclosing_h;
+      by_enclosing_h = slope * pair.enclosing_w;
+    } else {
+      const A scaled = upstream * pair.by_diagonal, slope = scaled * pair.Distance() * E(2);
+      by_enclosing_w = slope * pair.enclosing_w;
+      by_enclosing_h = slope * pair.enclosing_h;
+      by_x = scaled * pair.distance_x;
+      by_y = scaled * pair.distance_y;
+    }
+    const A by_w = Above0(pair.length_x, by_intersection * pair.h);
+    const A by_h = Above0(pair.length_y, by_intersection * pair.w);
+    // The lower x1 bounds the overlap and the higher one the enclosing box; x0 the other way round.
+    by.a.x0 = BySide(b.x0, a.x0, by_w, by_enclosing_w) + by_x;
+    by.a.y0 = BySide(b.y0, a.y0, by_h, by_enclosing_h) + by_y;
+    by.a.x1 = BySide(a.x1, b.x1, by_w, by_enclosing_w) - by_x;
+    by.a.y1 = BySide(a.y1, b.y1, by_h, by_enclosing_h) - by_y;
+    by.b.x0 = BySide(a.x0, b.x0, by_w, by_enclosing_w) - by_x;
+    by.b.y0 = BySide(a.y0, b.y0, by_h, by_enclosing_h) - by_y;
+    by.b.x1 = BySide(b.x1, a.x1, by_w, by_enclosing_w) + by_x;
+    by.b.y1 = BySide(b.y1, a.y1, by_h, by_enclosing_h) + by_y;
+  }
+  by.a.area = by.b.area = by_area;
   if constexpr (kind == IouKind::kCiou) {
     const Aspect<A> aspect(pair.iou, a, b);
     by.b.angle = upstream * aspect.alpha * aspect.difference * E(2 * 0.40528473456935109);

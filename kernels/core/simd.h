@@ -299,6 +299,20 @@ YOLOV1_HOST_DEVICE Lanes<E> FromLane(const Lanes<E>& lanes, int64_t first) {
 }
 
 // The sum of all lanes: halves onto halves, so the order is the same for any width of the machine.
+template <typename E, int bytes>
+struct VectorSum {
+  typedef E Vector __attribute__((vector_size(bytes)));
+  YOLOV1_HOST_DEVICE static E Of(const Vector& vector) {
+    if constexpr (bytes == sizeof(E)) {
+      return vector[0];
+    } else {
+      typename VectorSum<E, bytes / 2>::Vector low, high;
+      memcpy(&low, &vector, sizeof low);
+      memcpy(&high, reinterpret_cast<const char*>(&vector) + sizeof low, sizeof high);
+      return VectorSum<E, bytes / 2>::Of(low + high);
+    }
+  }
+};
 template <typename E>
 YOLOV1_HOST_DEVICE E SumLanes(const Lanes<E>& lanes) {
   typename Lanes<E>::Vector parts[Lanes<E>::kParts];
@@ -307,13 +321,7 @@ YOLOV1_HOST_DEVICE E SumLanes(const Lanes<E>& lanes) {
   for (int half = Lanes<E>::kParts / 2; half > 0; half /= 2)
 #pragma GCC unroll 2
     for (int p = 0; p < half; ++p) parts[p] += parts[p + half];
-  E values[Lanes<E>::kPartCount];
-  memcpy(values, parts, sizeof values);
-#pragma GCC unroll 4
-  for (int half = Lanes<E>::kPartCount / 2; half > 0; half /= 2)
-#pragma GCC unroll 8
-    for (int k = 0; k < half; ++k) values[k] += values[k + half];
-  return values[0];
+  return VectorSum<E, YOLOV1_VECTOR_BYTES>::Of(parts[0]);
 }
 
 #endif  // __CUDACC__
