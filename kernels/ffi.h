@@ -3,6 +3,8 @@
 #pragma once
 
 #include <optional>
+#include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -42,9 +44,23 @@ inline std::optional<DType> ToDType(ffi::DataType type) {
   }
 }
 
+// Parsing takes a microsecond, as much as a few images: each thread keeps its last configuration.
+template <auto parse, typename Config>
+std::string ReadConfig(std::string_view text, Config* config) {
+  thread_local std::string last_text;
+  thread_local Config last;
+  if (text.empty() || text != last_text) {
+    const std::string error = parse(text, &last);
+    last_text = error.empty() ? text : "";
+    if (!error.empty()) return error;
+  }
+  *config = last;
+  return "";
+}
+
 // Runs work(begin, end) over parts of [0, count), on XLA's own threads too (kernels/parallel.h).
 template <typename Work>
-void ParallelFor(ffi::ThreadPool& pool, int64_t count, int64_t cost, Work work) {
+void ShareOut(ffi::ThreadPool& pool, int64_t count, int64_t cost, Work work) {
   ShareOut(pool.num_threads(), count, cost, [&](auto run) { pool.Schedule(std::move(run)); }, work);
 }
 

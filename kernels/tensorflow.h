@@ -18,7 +18,7 @@ namespace yolov1 {
 // Runs work(begin, end) over parts of [0, count), on TensorFlow's own threads too
 // (kernels/parallel.h).
 template <typename Work>
-void ParallelFor(tensorflow::OpKernelContext* context, int64_t count, int64_t cost, Work work) {
+void ShareOut(tensorflow::OpKernelContext* context, int64_t count, int64_t cost, Work work) {
   const auto& workers = *context->device()->tensorflow_cpu_worker_threads();
   ShareOut(
       workers.num_threads, count, cost, [&](auto run) { workers.workers->Schedule(run); }, work);

@@ -26,7 +26,7 @@ struct BoxIouConfig {
   const char* name() const { return shape == IouShape::kPairwise ? "pairwise_iou" : "aligned_iou"; }
 };
 
-// Reads the text that every caller configures the ops with, as yolov1/kernels.py writes it:
+// Reads the text that every caller configures the ops with, as yolov1/kernels/ writes it:
 // "kind=giou box_format=xyxy". Sets all but the shape. Returns "", or what is wrong.
 std::string ParseBoxIouConfig(std::string_view text, BoxIouConfig* config);
 
@@ -66,6 +66,11 @@ std::string ReadBoxIouShapes(const BoxIouConfig& config, const std::vector<int64
                              const std::vector<int64_t>& valid_a,
                              const std::vector<int64_t>& valid_b, BoxIouSizes* sizes,
                              std::vector<int64_t>* result = nullptr);
+
+// Whether the gradient that comes from above is of the result's shape. Returns "", or what is
+// wrong.
+std::string CheckBoxIouUpstream(const BoxIouConfig& config, const std::vector<int64_t>& result,
+                                const std::vector<int64_t>& upstream);
 
 // All tensors are of one dtype; what is computed, is computed in Sum<T>.
 struct BoxIouArgs {

@@ -1,6 +1,7 @@
 // The text that configures the loss, and what its inputs must look like.
+#include "kernels/config.h"
+
 #include <algorithm>
-#include <charconv>
 #include <initializer_list>
 #include <limits>
 #include <sstream>
@@ -11,62 +12,7 @@
 namespace yolov1 {
 namespace {
 
-// The value of "key=value" in `text`, or nothing.
-std::string_view Find(std::string_view text, std::string_view key) {
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t end = std::min(text.find(' ', begin), text.size());
-    const std::string_view word = text.substr(begin, end - begin);
-    if (word.size() > key.size() && word.substr(0, key.size()) == key && word[key.size()] == '=')
-      return word.substr(key.size() + 1);
-    begin = end + 1;
-  }
-  return {};
-}
-
-// Reads the keys one after another and keeps the first complaint.
-struct Reader {
-  std::string_view text;
-  std::string error;
-
-  void Complain(const char* key, const std::string& expected, std::string_view got) {
-    if (error.empty()) {
-      error = std::string("yolo_loss: config needs ") + key + "=" + expected + ", got '" +
-              std::string(got) + "'.";
-    }
-  }
-
-  // from_chars: the decimal point does not depend on the user's locale.
-  template <typename Number>
-  void Read(const char* key, const char* expected, Number least, Number most, Number* number) {
-    const std::string_view value = Find(text, key);
-    const auto [end, status] = std::from_chars(value.data(), value.data() + value.size(), *number);
-    if (status != std::errc() || end != value.data() + value.size() ||
-        !(least <= *number && *number <= most))
-      Complain(key, expected, value);
-  }
-
-  template <typename Enum, size_t count>
-  void Choose(const char* key, const char* const (&names)[count], Enum* choice) {
-    const std::string_view value = Find(text, key);
-    std::string expected;
-    for (size_t k = 0; k < count; ++k) {
-      if (value == names[k]) {
-        *choice = static_cast<Enum>(k);
-        return;
-      }
-      expected += (k ? "|" : "") + std::string(names[k]);
-    }
-    Complain(key, expected, value);
-  }
-};
-
 using Shape = std::vector<int64_t>;
-
-std::string Text(const Shape& shape) {
-  std::ostringstream text;
-  for (size_t k = 0; k < shape.size(); ++k) text << (k ? ", " : "") << shape[k];
-  return "[" + text.str() + "]";
-}
 
 // Whether `shape` is a batch of images of these sizes.
 bool Fits(const Shape& shape, std::initializer_list<int64_t> image) {
@@ -78,16 +24,16 @@ bool Fits(const Shape& shape, std::initializer_list<int64_t> image) {
 std::string Complaint(const char* name, const Grid& grid, const Shape& image, const char* formula,
                       const Shape& got) {
   std::ostringstream out;
-  out << "yolo_loss: " << name << " must be [N, " << Text(image).substr(1)
+  out << "yolo_loss: " << name << " must be [N, " << ShapeText(image).substr(1)
       << " for GridSpec(S=" << grid.S << ", B=" << grid.B << ", C=" << grid.C << ") (" << formula
-      << "), got " << Text(got) << ".";
+      << "), got " << ShapeText(got) << ".";
   return out.str();
 }
 
 }  // namespace
 
 std::string ParseYoloLossConfig(std::string_view text, YoloLossConfig* config) {
-  Reader reader = {text, ""};
+  ConfigReader reader = {"yolo_loss", text};
   LossSemantics& s = config->semantics;
   for (auto [key, number] :
        {std::pair{"S", &config->grid.S}, {"B", &config->grid.B}, {"C", &config->grid.C}})

@@ -18,19 +18,6 @@ struct Results {
   AnyBuffer loss, terms, gradient, image_loss;
 };
 
-// Parsing takes a microsecond, as much as a few images: each thread keeps its last configuration.
-std::string ReadConfig(std::string_view text, YoloLossConfig* config) {
-  thread_local std::string last_text;
-  thread_local YoloLossConfig last;
-  if (text.empty() || text != last_text) {
-    const std::string error = ParseYoloLossConfig(text, &last);
-    last_text = error.empty() ? text : "";
-    if (!error.empty()) return error;
-  }
-  *config = last;
-  return "";
-}
-
 bool Holds(const AnyBuffer& result, ffi::DataType type, int64_t count) {
   return result.element_type() == type && static_cast<int64_t>(result.element_count()) == count;
 }
@@ -38,7 +25,7 @@ bool Holds(const AnyBuffer& result, ffi::DataType type, int64_t count) {
 // Checks everything that the caller chose, and points `args` at the buffers.
 ffi::Error ReadCall(std::string_view config, AnyBuffer predictions, AnyBuffer targets,
                     Results results, YoloLossArgs* args) {
-  std::string error = ReadConfig(config, &args->config);
+  std::string error = ReadConfig<ParseYoloLossConfig>(config, &args->config);
   if (error.empty()) error = CheckYoloLossShapes(args->config, Sizes(predictions), Sizes(targets));
   if (!error.empty()) return ffi::Error::InvalidArgument(error);
 
@@ -96,8 +83,8 @@ ffi::Error OnHost(ffi::ThreadPool pool, std::string_view config, AnyBuffer predi
       ReadCall(config, predictions, targets, {*loss, *terms, *gradient, *image_loss}, &args);
   if (error.failure()) return error;
   if (args.images > 0) {
-    ParallelFor(pool, args.images, YoloLossCpuCost(args),
-                [&](int64_t begin, int64_t end) { YoloLossCpu(args, begin, end); });
+    ShareOut(pool, args.images, YoloLossCpuCost(args),
+             [&](int64_t begin, int64_t end) { YoloLossCpu(args, begin, end); });
   }
   if (args.config.mean()) YoloLossMean(args, loss->untyped_data());
   return error;

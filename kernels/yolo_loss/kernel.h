@@ -28,7 +28,7 @@ struct YoloLossConfig {
   bool mean() const { return reduction != Reduction::kNone; }
 };
 
-// Reads the one text that every caller configures the loss with, as yolov1/kernels.py writes it:
+// Reads the one text that every caller configures the loss with, as yolov1/kernels/ writes it:
 // "S=7 B=2 C=20 layout=cells reduction=none weight_xy=5.0 ... iou_overlap=clamped". All keys are
 // needed. Returns "", or what is wrong.
 std::string ParseYoloLossConfig(std::string_view text, YoloLossConfig* config);

@@ -73,7 +73,7 @@ targets: [N, S, S, C + 5]: classes, object flag, x, y in the cell, w, h of the i
 loss: [N], or a scalar with reduction "mean" (0 for an empty batch).
 terms: [N, 5]: xy, wh, object, no_object, class, weighted; they sum to the image's loss.
 gradient: of the sum of `loss` by the predictions, in their shape; [0] without compute_gradient.
-config: grid, layout, reduction and semantics as yolov1/kernels.py writes them, "key=value" words:
+config: grid, layout, reduction and semantics as yolov1/kernels/ writes them, "key=value" words:
   S, B, C, layout, reduction, the weights, factor and the choices. One text and not sixteen
   attributes, because eagerly each attribute costs 0.3 microseconds; and weights as
   decimals, because a float attribute would round 5 / 49 to float32 in a float64 op.

@@ -56,8 +56,8 @@ class YoloLossOp : public OpKernel {
     // An empty batch has no memory: its null gradient pointer must not be taken for "no gradient",
     // and there is nothing to do.
     if (images > 0) {
-      ParallelFor(context, images, YoloLossCpuCost(args),
-                  [&](int64_t begin, int64_t end) { YoloLossCpu(args, begin, end); });
+      ShareOut(context, images, YoloLossCpuCost(args),
+               [&](int64_t begin, int64_t end) { YoloLossCpu(args, begin, end); });
     }
     if (mean) YoloLossMean(args, loss->data());
   }
@@ -91,7 +91,7 @@ class YoloLossGradOp : public OpKernel {
     const int64_t size = images == 0 ? 0 : gradient.NumElements() / images;
     const T* in = gradient.flat<T>().data();
     T* out = product->flat<T>().data();
-    ParallelFor(context, images, size / 8 + 1, [&](int64_t begin, int64_t end) {
+    ShareOut(context, images, size / 8 + 1, [&](int64_t begin, int64_t end) {
       for (int64_t image = begin; image < end; ++image) {
         const A scale = up(scalar ? 0 : image);
         for (int64_t k = image * size; k < (image + 1) * size; ++k)

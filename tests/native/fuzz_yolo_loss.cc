@@ -54,7 +54,7 @@ std::string Choice(Bytes* in, const char* key, std::initializer_list<const char*
   return std::string(" ") + key + "=" + names.begin()[in->Below(names.size())];
 }
 
-// A text as yolov1/kernels.py writes it, always valid.
+// A text as yolov1/kernels/ writes it, always valid.
 std::string ConfigText(Bytes* in, const Grid& grid) {
   std::string text = "S=" + std::to_string(grid.S) + " B=" + std::to_string(grid.B) +
                      " C=" + std::to_string(grid.C);

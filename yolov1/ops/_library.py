@@ -16,7 +16,11 @@ from yolov1 import __version__
 
 PACKAGE = Path(__file__).resolve().parents[1]
 REBUILD = "pip install --no-build-isolation --force-reinstall --no-deps -e ."
-OPS = {"yolo_loss": "Yolov1>YoloLoss"}
+OPS = {
+    "yolo_loss": "Yolov1>YoloLoss",
+    "pairwise_iou": "Yolov1>PairwiseIou",
+    "aligned_iou": "Yolov1>AlignedIou",
+}
 ON_REQUEST = ("XLA_GPU_JIT",)  # compiled, but not yet run on a GPU: "auto" does not take it
 
 _lock = threading.Lock()

@@ -1,0 +1,42 @@
+// The YOLO loss on NumPy arrays.
+#include "kernels/bindings/arrays.h"
+#include "kernels/yolo_loss/kernel.h"
+
+namespace yolov1 {
+namespace {
+
+// Fills the outputs, all of them C-contiguous arrays whose dtypes fit (yolov1/kernels/ makes them);
+// `gradient` may be None, and `mean` where the configuration asks for none. `version`: one of
+// YoloLossVersions(), or empty for the first.
+void YoloLoss(const std::string& config, py::array predictions, py::array targets, py::array loss,
+              py::array terms, py::object gradient, py::object mean, int64_t threads,
+              const std::string& version) {
+  YoloLossArgs args;
+  Check(ParseYoloLossConfig(config, &args.config));
+  Check(CheckYoloLossShapes(args.config, Sizes(predictions), Sizes(targets)));
+  args.images = predictions.shape(0);
+  args.type = ToDType("yolo_loss", predictions);
+  args.target_type = ToDType("yolo_loss", targets);
+  args.predictions = predictions.data();
+  args.targets = targets.data();
+  args.loss = loss.mutable_data();
+  args.terms = terms.mutable_data();
+  if (!gradient.is_none()) args.gradient = gradient.cast<py::array>().mutable_data();
+  const int number = FindVersion("yolo_loss", YoloLossVersions(), version);
+  {
+    py::gil_scoped_release release;
+    // The same bits for any number of threads: each image is computed by itself.
+    RunThreads(threads, args.images,
+               [&](int64_t begin, int64_t end) { YoloLossCpu(args, begin, end, number); });
+  }
+  if (args.config.mean()) YoloLossMean(args, mean.cast<py::array>().mutable_data());
+}
+
+}  // namespace
+
+void BindYoloLoss(py::module_& module) {
+  module.def("yolo_loss", &YoloLoss);
+  module.def("yolo_loss_versions", &YoloLossVersions);
+}
+
+}  // namespace yolov1

@@ -1,0 +1,71 @@
+// What the ops' config.cc share: reading "key=value" words, and shapes in messages.
+#pragma once
+
+#include <algorithm>
+#include <charconv>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <vector>
+
+namespace yolov1 {
+
+// Reads the keys one after another and keeps the first complaint.
+struct ConfigReader {
+  const char* op;
+  std::string_view text;
+  std::string error = {};
+
+  // The value of "key=value" in the text, or nothing.
+  std::string_view Find(std::string_view key) const {
+    for (size_t begin = 0; begin < text.size();) {
+      const size_t end = std::min(text.find(' ', begin), text.size());
+      const std::string_view word = text.substr(begin, end - begin);
+      if (word.size() > key.size() && word.substr(0, key.size()) == key && word[key.size()] == '=')
+        return word.substr(key.size() + 1);
+      begin = end + 1;
+    }
+    return {};
+  }
+
+  void Complain(const char* key, const std::string& expected, std::string_view got) {
+    if (error.empty()) {
+      error = std::string(op) + ": config needs " + key + "=" + expected + ", got '" +
+              std::string(got) + "'.";
+    }
+  }
+
+  // from_chars: the decimal point does not depend on the user's locale.
+  template <typename Number>
+  void Read(const char* key, const char* expected, Number least, Number most, Number* number) {
+    const std::string_view value = Find(key);
+    const auto [end, status] = std::from_chars(value.data(), value.data() + value.size(), *number);
+    if (status != std::errc() || end != value.data() + value.size() ||
+        !(least <= *number && *number <= most))
+      Complain(key, expected, value);
+  }
+
+  template <typename Enum, size_t count>
+  void Choose(const char* key, const char* const (&names)[count], Enum* choice) {
+    const std::string_view value = Find(key);
+    std::string expected;
+    for (size_t k = 0; k < count; ++k) {
+      if (value == names[k]) {
+        *choice = static_cast<Enum>(k);
+        return;
+      }
+      expected += (k ? "|" : "") + std::string(names[k]);
+    }
+    Complain(key, expected, value);
+  }
+};
+
+// "[2, 3]"
+inline std::string ShapeText(const std::vector<int64_t>& shape) {
+  std::string text = "[";
+  for (size_t k = 0; k < shape.size(); ++k) text += (k ? ", " : "") + std::to_string(shape[k]);
+  return text + "]";
+}
+
+}  // namespace yolov1

@@ -1,0 +1,50 @@
+"""The framework-free kernels on NumPy arrays: no TensorFlow is needed, or imported.
+
+The extension module behind this package is built with it; without TensorFlow build it with
+``YOLOV1_TENSORFLOW=OFF pip install --no-deps --no-build-isolation .``
+"""
+
+from yolov1.kernels._module import DTYPES, build_info, extension, ffi_targets
+from yolov1.kernels.box_iou import (
+    BOX_FORMATS,
+    KINDS,
+    aligned_iou,
+    aligned_iou_gradient,
+    box_iou_config,
+    box_iou_versions,
+    check_box_iou,
+    pairwise_iou,
+    pairwise_iou_gradient,
+)
+from yolov1.kernels.yolo_loss import (
+    LAYOUTS,
+    check_reduction,
+    check_shapes,
+    prediction_shape,
+    yolo_loss,
+    yolo_loss_config,
+    yolo_loss_versions,
+)
+
+__all__ = [
+    "BOX_FORMATS",
+    "DTYPES",
+    "KINDS",
+    "LAYOUTS",
+    "aligned_iou",
+    "aligned_iou_gradient",
+    "box_iou_config",
+    "box_iou_versions",
+    "build_info",
+    "check_box_iou",
+    "check_reduction",
+    "check_shapes",
+    "extension",
+    "ffi_targets",
+    "pairwise_iou",
+    "pairwise_iou_gradient",
+    "prediction_shape",
+    "yolo_loss",
+    "yolo_loss_config",
+    "yolo_loss_versions",
+]
