@@ -82,9 +82,9 @@ REGISTER_OP("Yolov1>PairwiseIou")
     .Attr("T: {float, double, half, bfloat16}")
     .SetShapeFn(InferShapes<IouShape::kPairwise>)
     .Doc(R"doc(
-The overlap of each box a with each box b. With I the area of a pair's intersection, U that of its
-union, C that of the box that encloses both, c the diagonal of that box and d the distance of the
-centres:
+The overlap of each box a with each box b. I is the area of a pair's intersection, U that of its
+union, C that of the box that encloses both; c is the diagonal of that box, d the distance of the
+centres.
 
 iou  = I / U
 giou = iou - (C - U) / C

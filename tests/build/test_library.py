@@ -30,11 +30,15 @@ def test_the_build_here_is_recorded_and_accepted():
     info = json.loads((_library.PACKAGE / "_build_info.json").read_text())
     _library.check_build(info)
     assert set(info) >= {"version", "revision", "compiler", "xla", "cuda", "cuda_architectures"}
-    devices = ["CPU"]
-    if info["xla"] == "ON":
-        devices += ["XLA_CPU_JIT"] + ["XLA_GPU_JIT"] * bool(info["cuda"])
+    xla = info["xla"] == "ON"
+    cpu = ["CPU"] + ["XLA_CPU_JIT"] * xla
+    gpu = ["XLA_GPU_JIT"] * (xla and bool(info["cuda"]))
     dtypes = ("bfloat16", "float16", "float32", "float64")
-    assert ops.available() == {"yolo_loss": dict.fromkeys(devices, dtypes)}
+    assert ops.available() == {
+        "yolo_loss": dict.fromkeys(cpu + gpu, dtypes),
+        "pairwise_iou": dict.fromkeys(cpu, dtypes),
+        "aligned_iou": dict.fromkeys(cpu, dtypes),
+    }
 
 
 def test_a_patch_release_is_accepted():
