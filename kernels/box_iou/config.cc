@@ -2,6 +2,7 @@
 #include "kernels/config.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "kernels/box_iou/kernel.h"
 
@@ -48,7 +49,7 @@ std::string BroadcastLeading(Shape a, Shape b, BoxIouSizes* sizes, Shape* leadin
     if (__builtin_mul_overflow(sizes->N, size, &sizes->N) ||
         __builtin_mul_overflow(sizes->count_a, a[k], &sizes->count_a) ||
         __builtin_mul_overflow(sizes->count_b, b[k], &sizes->count_b))
-      return "the sizes must be less than 2^63 elements";
+      return "the result must have less than 2^63 elements";
     if (size == 1 || sizes->N == 0) continue;  // nothing to walk through
     const int last = batch.rank - 1;
     if (last >= 0 && strides[0] == batch.sizes[last] * batch.strides[0][last] &&
@@ -97,7 +98,7 @@ std::string ReadBoxIouShapes(const BoxIouConfig& config, const Shape& boxes_a, c
   int64_t pairs = 0;
   if (error.empty() && (__builtin_mul_overflow(sizes->N, sizes->M, &pairs) ||
                         __builtin_mul_overflow(pairs, sizes->K, &pairs)))
-    error = "the result must be less than 2^63 elements";
+    error = "the result must have less than 2^63 elements";
   if (!error.empty())
     return std::string(config.name()) + ": " + error + ", got " + ShapeText(boxes_a) + " and " +
            ShapeText(boxes_b) + ".";

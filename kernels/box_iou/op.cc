@@ -96,7 +96,7 @@ ciou = diou - alpha v,  v = 4 / pi^2 (atan(w_a / h_a) - atan(w_b / h_b))^2,
 
 boxes_a: [..., M, 4].
 boxes_b: [..., K, 4]. Leading dimensions are broadcast against each other.
-valid_a: [..., M] as in boxes_a: which boxes are any; [0] for all. Pairs of another box are 0, and
+valid_a: [..., M] as in boxes_a: which boxes count; [0] for all. Pairs of another box are 0, and
   its coordinates are not read.
 valid_b: [..., K] as in boxes_b, or [0].
 iou: [..., M, K].
