@@ -1,0 +1,197 @@
+// What kernel_simd.cc works on: rows of tensors as float or double, and boxes made ready for lanes.
+// Compiled once for each level of SIMD, as that file is: nothing here may become a weak symbol.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "kernels/box_iou/kernel_simd.h"
+#include "kernels/core/dtype.h"
+#include "kernels/core/iou.h"
+#include "kernels/core/simd.h"
+
+namespace yolov1 {
+namespace YOLOV1_LEVEL {
+namespace {
+
+constexpr int kNumbers = 6;  // of an IouBox: x0, y0, x1, y1, area, angle
+
+YOLOV1_HOST_DEVICE int64_t Least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+// ---------------------------------------------------------------------------- 16 bits in memory
+//
+// All that is computed is computed in A, float or double: what lies in memory as 16 bits is widened
+// a row at a time, so that there is one copy of the large functions for all three dtypes.
+
+// Calls function(A{}) for the type that tensors of `type` are computed in.
+template <typename Function>
+YOLOV1_HOST_DEVICE void WithSum(DType type, const Function& function) {
+  type == DType::kDouble ? function(double{}) : function(float{});
+}
+
+template <typename T>
+__attribute__((noinline)) void Widen(const T* from, int64_t count, float* to) {
+  constexpr int64_t kLanes = Lanes<float>::kCount;
+  int64_t k = 0;
+  for (; k + kLanes <= count; k += kLanes) Store(Load(from + k), to + k);
+  if (k < count) StoreFirst(LoadFirst(from + k, count - k), to + k, count - k);
+}
+template <typename T>
+__attribute__((noinline)) void Narrow(const float* from, int64_t count, T* to) {
+  constexpr int64_t kLanes = Lanes<float>::kCount;
+  int64_t k = 0;
+  for (; k + kLanes <= count; k += kLanes) Store(Load(from + k), to + k);
+  if (k < count) StoreFirst(LoadFirst(from + k, count - k), to + k, count - k);
+}
+
+YOLOV1_HOST_DEVICE bool Narrower(DType type) {
+  return type == DType::kHalf || type == DType::kBfloat16;
+}
+
+// Elements [first, first + count) of a tensor: where they are, or widened into `buffer`.
+YOLOV1_HOST_DEVICE const double* Read(DType, const void* tensor, int64_t first, int64_t, double*) {
+  return static_cast<const double*>(tensor) + first;
+}
+YOLOV1_HOST_DEVICE const float* Read(DType type, const void* tensor, int64_t first, int64_t count,
+                                     float* buffer) {
+  if (type == DType::kHalf) {
+    Widen(static_cast<const Half*>(tensor) + first, count, buffer);
+  } else if (type == DType::kBfloat16) {
+    Widen(static_cast<const Bfloat16*>(tensor) + first, count, buffer);
+  } else {
+    return static_cast<const float*>(tensor) + first;
+  }
+  return buffer;
+}
+
+// Where elements from `first` on are to be written: in place, or in `buffer`, for Wrote().
+YOLOV1_HOST_DEVICE double* ToWrite(DType, void* tensor, int64_t first, double*) {
+  return static_cast<double*>(tensor) + first;
+}
+YOLOV1_HOST_DEVICE float* ToWrite(DType type, void* tensor, int64_t first, float* buffer) {
+  return Narrower(type) ? buffer : static_cast<float*>(tensor) + first;
+}
+YOLOV1_HOST_DEVICE void Wrote(DType, const double*, int64_t, void*, int64_t) {}
+YOLOV1_HOST_DEVICE void Wrote(DType type, const float* buffer, int64_t count, void* tensor,
+                              int64_t first) {
+  if (type == DType::kHalf) Narrow(buffer, count, static_cast<Half*>(tensor) + first);
+  if (type == DType::kBfloat16) Narrow(buffer, count, static_cast<Bfloat16*>(tensor) + first);
+}
+
+// ------------------------------------------------------------------------------------ ready boxes
+
+// One array for each number of a box.
+template <typename A, int64_t kBoxes>
+struct Ready {
+  static constexpr int64_t kLanes = Lanes<A>::kCount;
+  alignas(64) A numbers[kNumbers][kBoxes];
+  alignas(64) A valid[kBoxes];  // 1, or 0 for a masked box and behind the last
+  bool masked;
+
+  YOLOV1_HOST_DEVICE IouBox<Lanes<A>> At(int64_t k) const {
+    return {Load(numbers[0] + k), Load(numbers[1] + k), Load(numbers[2] + k),
+            Load(numbers[3] + k), Load(numbers[4] + k), Load(numbers[5] + k)};
+  }
+  YOLOV1_HOST_DEVICE IouBox<Lanes<A>> One(int64_t k) const {  // the same box in every lane
+    return {numbers[0][k], numbers[1][k], numbers[2][k],
+            numbers[3][k], numbers[4][k], numbers[5][k]};
+  }
+  YOLOV1_HOST_DEVICE Mask<A> Valid(int64_t k) const { return Load(valid + k) != A(0); }
+
+  // Box k of [0, count) is number source(k) of `boxes` [..., 4]. Those of which `mask` has a 0 are
+  // read as zeros, whatever is there.
+  template <typename Source>
+  YOLOV1_HOST_DEVICE void Make(const BoxIouArgs& args, const void* boxes, const bool* mask,
+                               int64_t count, const Source& source) {
+    masked = mask != nullptr;
+    for (int64_t k = 0; k < count; ++k) {
+      const int64_t at = source(k);
+      A buffer[4];
+      const A* const box = ReadBox(args.type, boxes, at, buffer);
+      const bool is_valid = !masked || mask[at];
+      valid[k] = static_cast<A>(is_valid);
+      for (int c = 0; c < 4; ++c) numbers[c][k] = is_valid ? box[c] : A(0);
+    }
+    const int64_t end = (count + kLanes - 1) / kLanes * kLanes;
+    for (int64_t k = count; k < end; ++k) {
+      valid[k] = 0;
+      for (int c = 0; c < 4; ++c) numbers[c][k] = 0;
+    }
+    Finish(args.config, end);
+  }
+
+  // From the coordinates, the rest.
+  __attribute__((noinline)) void Finish(const BoxIouConfig& config, int64_t end) {
+    for (int64_t k = 0; k < end; k += kLanes) {
+      const Coordinates<Lanes<A>> box = {Load(numbers[0] + k), Load(numbers[1] + k),
+                                         Load(numbers[2] + k), Load(numbers[3] + k)};
+      Put(MakeIouBox(config.kind, config.format, box), &numbers[0][k]);
+    }
+  }
+
+  YOLOV1_HOST_DEVICE static void Put(const IouBox<Lanes<A>>& box, A* to) {
+    Store(box.x0, to);
+    Store(box.y0, to + kBoxes);
+    Store(box.x1, to + 2 * kBoxes);
+    Store(box.y1, to + 3 * kBoxes);
+    Store(box.area, to + 4 * kBoxes);
+    Store(box.angle, to + 5 * kBoxes);
+  }
+
+ private:
+  static const double* ReadBox(DType, const void* boxes, int64_t at, double*) {
+    return static_cast<const double*>(boxes) + 4 * at;
+  }
+  static const float* ReadBox(DType type, const void* boxes, int64_t at, float* buffer) {
+    if (!Narrower(type)) return static_cast<const float*>(boxes) + 4 * at;
+    for (int c = 0; c < 4; ++c) {
+      buffer[c] = type == DType::kHalf
+                      ? static_cast<float>(static_cast<const Half*>(boxes)[4 * at + c])
+                      : static_cast<float>(static_cast<const Bfloat16*>(boxes)[4 * at + c]);
+    }
+    return buffer;
+  }
+};
+
+template <typename A>
+YOLOV1_HOST_DEVICE IouBox<A> operator+(const IouBox<A>& a, const IouBox<A>& b) {
+  return {a.x0 + b.x0, a.y0 + b.y0, a.x1 + b.x1, a.y1 + b.y1, a.area + b.area, a.angle + b.angle};
+}
+
+template <typename A>
+YOLOV1_HOST_DEVICE IouBox<A> Keep(const Mask<ElementOf<A>>& mask, const IouBox<A>& box) {
+  const A zero = A(0);
+  return {Select(mask, box.x0, zero), Select(mask, box.y0, zero),   Select(mask, box.x1, zero),
+          Select(mask, box.y1, zero), Select(mask, box.area, zero), Select(mask, box.angle, zero)};
+}
+
+// ------------------------------------------------------------------------------------------ tiles
+
+// A tile's place, and its boxes made ready.
+template <typename A>
+struct Tile {
+  int64_t rows, columns;  // how many boxes there are of a, and of b
+  int64_t stride;         // from one row's pairs to the next one's
+  int64_t first;          // the first pair in [N, M, K]
+  Ready<A, kTileA> a;
+  Ready<A, kTileB> b;
+
+  __attribute__((noinline)) Tile(const BoxIouArgs& args, int64_t number) {
+    const BoxIouSizes& sizes = args.sizes;
+    const BoxIouTiles tiles(sizes);
+    const int64_t column = number % tiles.b * kTileB, row = number / tiles.b % tiles.a * kTileA;
+    const int64_t n = number / tiles.b / tiles.a;
+    rows = Least(kTileA, sizes.M - row);
+    columns = Least(kTileB, sizes.K - column);
+    stride = sizes.K;
+    first = (n * sizes.M + row) * sizes.K + column;
+    const int64_t at_a = sizes.batch.Source(0, n) * sizes.M + row;
+    const int64_t at_b = sizes.batch.Source(1, n) * sizes.K + column;
+    a.Make(args, args.boxes_a, args.valid_a, rows, [=](int64_t k) { return at_a + k; });
+    b.Make(args, args.boxes_b, args.valid_b, columns, [=](int64_t k) { return at_b + k; });
+  }
+};
+
+}  // namespace
+}  // namespace YOLOV1_LEVEL
+}  // namespace yolov1
