@@ -112,13 +112,15 @@ YOLOV1_HOST_DEVICE Coordinates<A> ToCorners(BoxFormat format, const Coordinates<
   return {box.c0 - half_w, box.c1 - half_h, box.c0 + half_w, box.c1 + half_h};
 }
 
-// A side of negative length counts as 0: an inverted box is empty.
+// A side of negative length counts as 0: an inverted box is empty. Where the squares of both sides
+// are 0 the angle is 0, as its gradient is.
 template <typename A>
 YOLOV1_HOST_DEVICE IouBox<A> MakeIouBox(IouKind kind, BoxFormat format, const Coordinates<A>& box) {
   const Coordinates<A> corners = ToCorners(format, box);
   const A w = Max(corners.c2 - corners.c0, A(0)), h = Max(corners.c3 - corners.c1, A(0));
-  return {corners.c0, corners.c1, corners.c2,
-          corners.c3, w * h,      kind == IouKind::kCiou ? AngleOf(w, h) : A(0)};
+  const bool angled = kind == IouKind::kCiou;
+  const A angle = angled ? Select(w * w + h * h == A(0), A(0), AngleOf(w, h)) : A(0);
+  return {corners.c0, corners.c1, corners.c2, corners.c3, w * h, angle};
 }
 
 // The gradient by a box's coordinates from that by the numbers of MakeIouBox.

@@ -5,6 +5,14 @@ exists for the device and dtype and the reference elsewhere.
 """
 
 from yolov1.ops._library import LibraryUnavailable, available
+from yolov1.ops.box_iou import aligned_iou, pairwise_iou
 from yolov1.ops.yolo_loss import YoloLossOutput, yolo_loss
 
-__all__ = ["LibraryUnavailable", "YoloLossOutput", "available", "yolo_loss"]
+__all__ = [
+    "LibraryUnavailable",
+    "YoloLossOutput",
+    "aligned_iou",
+    "available",
+    "pairwise_iou",
+    "yolo_loss",
+]

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from yolov1 import kernels
 from yolov1.ops import _library, _tape, reference
+from yolov1.ops._arguments import as_tensor, device
 from yolov1.semantics import LossSemantics
 
 
@@ -61,12 +62,12 @@ def yolo_loss(
         LibraryUnavailable, NotImplementedError: ``impl="fused"`` cannot be had.
     """
     semantics = LossSemantics.of(semantics)
-    predictions = _as_tensor(predictions)
+    predictions = as_tensor(predictions)
     if not predictions.dtype.is_floating:
         raise TypeError(
             f"yolo_loss: predictions must be floating, got {predictions.dtype.name}; cast them."
         )
-    targets = _as_tensor(targets)
+    targets = as_tensor(targets)
     fitting = _TARGET_DTYPES.get(predictions.dtype, ())
     if targets.dtype not in fitting:
         targets = tf.cast(targets, fitting[0] if fitting else tf.float32)
@@ -76,7 +77,7 @@ def yolo_loss(
 
     compiled = not tf.executing_eagerly() and _tape.compiled_by_xla()
     chosen = _library.choose(
-        "yolo_loss", impl, _device(predictions), predictions.dtype.name, compiled
+        "yolo_loss", impl, device(predictions), predictions.dtype.name, compiled
     )
     if chosen == "fused":
         if reduction == "mean" and predictions.dtype == tf.float16:
@@ -99,20 +100,8 @@ _TARGET_DTYPES = {
 }
 
 
-def _as_tensor(value):
-    return value if isinstance(value, tf.Tensor) else tf.convert_to_tensor(value)
-
-
 # Eagerly the same shapes come again and again, and looking costs a quarter of the whole call.
 _check_shapes = functools.lru_cache(maxsize=256)(kernels.check_shapes)
-
-
-def _device(tensor) -> str:
-    """``"CPU"`` or ``"GPU"``: where the tensor lies, or where a graph's op would be placed."""
-    place = tensor.device
-    if not place:
-        return "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
-    return "GPU" if "GPU" in place.upper() else "CPU"
 
 
 def _reference(predictions, targets, grid, semantics, layout, reduction):

@@ -1,5 +1,6 @@
 """Batched IoU in plain TensorFlow. `yolov1.ops.box_iou` has the formulas and the special cases."""
 
+import functools
 import math
 
 import tensorflow as tf
@@ -20,19 +21,20 @@ def pairwise_iou(boxes_a, boxes_b, valid_a, valid_b, kind, box_format):
 def aligned_iou(boxes_a, boxes_b, valid_a, valid_b, kind, box_format):
     """``[...]`` of checked boxes ``[..., 4]``; otherwise as `pairwise_iou`."""
     valid = [mask for mask in (valid_a, valid_b) if mask is not None]
-    # What is masked is replaced before anything is computed from it: zero times NaN is NaN.
-    if valid_a is not None:
-        boxes_a = tf.where(valid_a[..., None], boxes_a, 0)
-    if valid_b is not None:
-        boxes_b = tf.where(valid_b[..., None], boxes_b, 0)
-    value = _KINDS[kind](_Pair(_corners(boxes_a, box_format), _corners(boxes_b, box_format)))
-    for mask in valid:
-        value = tf.where(mask, value, 0)
-    return value
+    if not valid:
+        return _value(boxes_a, boxes_b, kind, box_format)
+    valid = functools.reduce(tf.logical_and, valid)
+    # Replaced before anything is computed, in both boxes of the pair: zero times NaN is NaN.
+    boxes_a, boxes_b = (tf.where(valid[..., None], boxes, 0) for boxes in (boxes_a, boxes_b))
+    return tf.where(valid, _value(boxes_a, boxes_b, kind, box_format), 0)
+
+
+def _value(boxes_a, boxes_b, kind, box_format):
+    return _KINDS[kind](_Pair(_corners(boxes_a, box_format), _corners(boxes_b, box_format)))
 
 
 def _corners(boxes, box_format):
-    a, b, c, d = tf.unstack(boxes, axis=-1)
+    a, b, c, d = tf.unstack(boxes, 4, axis=-1)
     if box_format == "xyxy":
         return a, b, c, d
     return a - c / 2, b - d / 2, a + c / 2, b + d / 2
@@ -40,11 +42,11 @@ def _corners(boxes, box_format):
 
 def _minimum(a, b):
     """TensorFlow gives the gradient of a tie to the first argument; this one gives half to each."""
-    return (tf.minimum(a, b) + tf.minimum(b, a)) / 2
+    return tf.minimum(a, b) / 2 + tf.minimum(b, a) / 2
 
 
 def _maximum(a, b):
-    return (tf.maximum(a, b) + tf.maximum(b, a)) / 2
+    return tf.maximum(a, b) / 2 + tf.maximum(b, a) / 2
 
 
 def _above_0(value):
@@ -98,8 +100,9 @@ def _ciou(pair):
 
 
 def _angle(width, height):
-    """atan(width / height), and 0 with gradient 0 where both are 0."""
-    empty = (width == 0) & (height == 0)
+    """atan(width / height), and 0 with gradient 0 where both are 0, or their squares are."""
+    empty = _squares((width, height)) == 0
+    width = tf.where(empty, tf.zeros_like(width), width)
     return tf.math.atan2(width, tf.where(empty, tf.ones_like(height), height))
 
 

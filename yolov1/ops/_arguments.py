@@ -1,0 +1,23 @@
+"""What every op does to its arguments first."""
+
+import tensorflow as tf
+
+
+def as_tensor(value, dtype=None):
+    """`value` itself where it is a tensor; else one of it, of `dtype` where the value has none."""
+    if isinstance(value, tf.Tensor):
+        return value
+    return tf.convert_to_tensor(value, None if hasattr(value, "dtype") else dtype)
+
+
+def device(tensor) -> str:
+    """``"CPU"`` or ``"GPU"``: where the tensor lies, or where a graph's op would be placed."""
+    place = tensor.device
+    if not place:
+        return "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+    return "GPU" if "GPU" in place.upper() else "CPU"
+
+
+def static_shape(tensor):
+    """Its sizes, None where unknown; None for a tensor of unknown rank."""
+    return None if tensor.shape.rank is None else tuple(tensor.shape)
