@@ -11,6 +11,15 @@ cell, and x, y in units of the cell:
     loss      = factor * (xy + wh + object + no_object + class)
 
 The loss of an image is the sum over its cells (paper, section 2.2, equation 3).
+
+With `box` other than ``squared``, a research variant beside the published losses, one term takes
+the place of the first two, with K the overlap of box j and the object (`yolov1.ops.box_iou`), both
+in the frame in which overlaps are compared:
+
+    xy = weight_xy * sum r_j (1 - K(b_j, b)),    wh = 0
+
+It follows Rezatofighi et al., arXiv 1902.09630 (GIoU), and Zheng et al., arXiv 1911.08287 and
+2005.03572 (DIoU, CIoU), whose localisation loss is 1 - K.
 """
 
 import dataclasses
@@ -22,6 +31,7 @@ CHOICES = {
     "ties": ("first", "last", "all"),
     "no_overlap_fallback": ("none", "rmse"),
     "iou_overlap": ("clamped", "abs"),
+    "box": ("squared", "iou", "giou", "diou", "ciou"),
 }
 WEIGHTS = ("weight_xy", "weight_wh", "weight_object", "weight_no_object", "weight_class", "factor")
 TERMS = ("xy", "wh", "object", "no_object", "class")  # the order of `YoloLossOutput.terms`
@@ -54,6 +64,13 @@ class LossSemantics:
             first among equals (x, y as fractions of the image, that is x / S, y / S).
         iou_overlap: the sides of the intersection: ``clamped`` at 0; or ``abs``, the published
             defect of ``tf2_person`` that gives disjoint boxes an overlap of any sign.
+        box: the xy and wh terms: ``squared``, as published; or K of ``iou``, ``giou``, ``diou``,
+            ``ciou`` in their place, weighted by `weight_xy` (`weight_wh` is not read). Its boxes
+            are (x / S, y / S) and their sizes: o^2 for ``predict_sqrt``, else the output itself,
+            of which a negative one makes an empty box. The overlap inside K is the clamped one
+            whatever `iou_overlap` says, which only chooses the responsible box; CIoU's alpha is a
+            constant in the gradient. A value of the two boxes that is not finite makes the term,
+            and the gradient of the box's four outputs, NaN.
 
     Raises:
         ValueError: an unknown choice, or a weight that is negative or not finite.
@@ -71,6 +88,7 @@ class LossSemantics:
     ties: str = "first"
     no_overlap_fallback: str = "none"
     iou_overlap: str = "clamped"
+    box: str = "squared"
 
     def __post_init__(self):
         for name, allowed in CHOICES.items():

@@ -7,6 +7,7 @@
 
 #include "kernels/core/box.h"
 #include "kernels/core/grid.h"
+#include "kernels/core/iou.h"
 #include "kernels/core/macros.h"
 
 namespace yolov1 {
@@ -16,6 +17,7 @@ enum class ConfidenceTarget { kIou, kOne };
 enum class NoObject { kNonResponsible, kEmptyCells };
 enum class Ties { kFirst, kLast, kAll };
 enum class NoOverlapFallback { kNone, kRmse };
+enum class BoxTerm { kSquared, kIou, kGiou, kDiou, kCiou };  // behind the first as in IouKind
 
 struct LossSemantics {
   double weight_xy = 5, weight_wh = 5, weight_object = 1, weight_no_object = 0.5, weight_class = 1;
@@ -26,6 +28,7 @@ struct LossSemantics {
   Ties ties = Ties::kFirst;
   NoOverlapFallback no_overlap_fallback = NoOverlapFallback::kNone;
   IouOverlap iou_overlap = IouOverlap::kClamped;
+  BoxTerm box = BoxTerm::kSquared;
 };
 
 // The terms of the loss, in the order of `YoloLossOutput.terms`.
@@ -36,19 +39,22 @@ struct Terms {
 };
 
 // Sums of squares become weighted terms, and differences become gradients, by these factors.
+// Where the xy term is no sum of squares, its gradient lacks their 2.
 template <typename A>
 struct LossScale {
   Terms<A> value, gradient;
 
   // `upstream` multiplies the gradient alone: 1, or 1 / N where the caller takes a batch mean.
   YOLOV1_HOST_DEVICE LossScale(const LossSemantics& s, double upstream) {
-    const double weights[] = {s.weight_xy, s.weight_wh, s.weight_object, s.weight_no_object,
-                              s.weight_class};
+    const bool squared = s.box == BoxTerm::kSquared;
+    const double weights[] = {s.weight_xy, squared ? s.weight_wh : 0, s.weight_object,
+                              s.weight_no_object, s.weight_class};
     A values[kTerms], gradients[kTerms];
     for (int k = 0; k < kTerms; ++k) {
       values[k] = static_cast<A>(s.factor * weights[k]);
       gradients[k] = static_cast<A>(2 * s.factor * weights[k] * upstream);
     }
+    if (!squared) gradients[0] = static_cast<A>(s.factor * weights[0] * upstream);
     value = {values[0], values[1], values[2], values[3], values[4]};
     gradient = {gradients[0], gradients[1], gradients[2], gradients[3], gradients[4]};
   }
@@ -131,11 +137,15 @@ YOLOV1_HOST_DEVICE A Rmse(const Box<A>& a, const Box<A>& b) {
   return Sqrt(x * x + y * y + w * w + h * h);
 }
 
+// What a comparison of numbers or lanes gives.
+template <typename A>
+using MaskOf = decltype(A{} < A{});
+
 // Which boxes are responsible: box `index`, or those of overlap `iou` where `all_tied`.
 template <typename A>
 struct Responsible {
   A iou, index;
-  decltype(A{} < A{}) all_tied;
+  MaskOf<A> all_tied;
 };
 
 template <typename A, typename View>
@@ -174,8 +184,68 @@ YOLOV1_HOST_DEVICE Responsible<A> ChooseResponsible(const Grid& grid, const Loss
   return best;
 }
 
-// Adds the boxes' and confidences' sums of squares to `sum` and sets their gradient.
+// Adds the squares of the differences between box j and the object, where it is `responsible`, and
+// sets their gradient. Differences are zero, before they are squared, where the loss does not read
+// them.
 template <bool with_gradient, typename A, typename View>
+YOLOV1_HOST_DEVICE void AddSquaredBox(Wh wh, const LossScale<ElementOf<A>>& scale, const View& view,
+                                      int64_t j, const MaskOf<A>& responsible,
+                                      const Box<A>& target,  // x, y in the cell, q(w), q(h)
+                                      Terms<A>* sum) {
+  const Sized<A> w = PredictedSize(wh, view.Output(j, 2));
+  const Sized<A> h = PredictedSize(wh, view.Output(j, 3));
+  const A dx = Select(responsible, view.Output(j, 0) - target.x, A{});
+  const A dy = Select(responsible, view.Output(j, 1) - target.y, A{});
+  const A dw = Select(responsible, w.value - target.w, A{});
+  const A dh = Select(responsible, h.value - target.h, A{});
+  sum->xy += dx * dx + dy * dy;
+  sum->wh += dw * dw + dh * dh;
+  if (with_gradient) {
+    view.SetOutput(j, 0, scale.gradient.xy * dx);
+    view.SetOutput(j, 1, scale.gradient.xy * dy);
+    view.SetOutput(j, 2, Select(responsible, scale.gradient.wh * dw * w.slope, A{}));
+    view.SetOutput(j, 3, Select(responsible, scale.gradient.wh * dh * h.slope, A{}));
+  }
+}
+
+// Returns 1 - K of box j and the object where it is `responsible`, else 0, and sets the gradient of
+// `factor` times that. Not inlined: it is large, and the published losses do without it. Its symbol
+// stays in one level of SIMD because the type of `view` does.
+template <bool with_gradient, typename A, typename View>
+YOLOV1_HOST_DEVICE_CALL A OverlapTerm(const Grid& grid, const LossSemantics& s, ElementOf<A> factor,
+                                      const View& view, int64_t j, const MaskOf<A>& responsible,
+                                      const Box<A>& truth) {
+  using E = ElementOf<A>;
+  // A value that is not finite makes all of the box NaN: 1 - K of an infinite box would be 1.
+  A broken = (truth.x - truth.x) + (truth.y - truth.y) + (truth.w - truth.w) + (truth.h - truth.h);
+  for (int k = 0; k < 4; ++k) broken += view.Output(j, k) - view.Output(j, k);
+  const Box<A> box = PredictedBox<A>(grid, s.wh, view, j);
+  const Coordinates<A> a = {box.x + broken, box.y + broken, box.w + broken, box.h + broken};
+  const Coordinates<A> b = {truth.x, truth.y, truth.w, truth.h};
+  const auto of_kind = [&](auto constant) {
+    constexpr IouKind kind = decltype(constant)::kind;
+    const IouBox<A> predicted = MakeIouBox(kind, BoxFormat::kCxcywh, a);
+    const IouBox<A> object = MakeIouBox(kind, BoxFormat::kCxcywh, b);
+    if (with_gradient) {
+      const PairGradient<A> by = PairIouGradient<kind>(predicted, object, -A(factor));
+      const Coordinates<A> by_box = BoxGradient(kind, BoxFormat::kCxcywh, predicted, by.a);
+      const E cell = E(1) / static_cast<E>(grid.S);
+      const bool squared = s.wh == Wh::kPredictSqrt;
+      const A slope_w = squared ? view.Output(j, 2) * E(2) : A(1);
+      const A slope_h = squared ? view.Output(j, 3) * E(2) : A(1);
+      view.SetOutput(j, 0, Select(responsible, by_box.c0 * cell, A{}));
+      view.SetOutput(j, 1, Select(responsible, by_box.c1 * cell, A{}));
+      view.SetOutput(j, 2, Select(responsible, by_box.c2 * slope_w, A{}));
+      view.SetOutput(j, 3, Select(responsible, by_box.c3 * slope_h, A{}));
+    }
+    return A(Select(responsible, E(1) - PairIou<kind>(predicted, object), A{}));
+  };
+  return WithIouKind(static_cast<IouKind>(static_cast<int>(s.box) - 1), of_kind);
+}
+
+// Adds the terms of the boxes and confidences to `sum`, before their weights, and sets their
+// gradient. `squared`: of BoxTerm::kSquared, which alone the published losses pay for.
+template <bool with_gradient, bool squared, typename A, typename View>
 YOLOV1_HOST_DEVICE void AddObjectBoxes(const Grid& grid, const LossSemantics& s,
                                        const LossScale<ElementOf<A>>& scale, const View& view,
                                        const Box<A>& target,  // x, y in the cell
@@ -185,7 +255,7 @@ YOLOV1_HOST_DEVICE void AddObjectBoxes(const Grid& grid, const LossSemantics& s,
   const Box<A> truth = {target.x * cell, target.y * cell, target.w, target.h};
   const Responsible<A> best = ChooseResponsible<A>(grid, s, view, truth);
   const A confidence_target = s.confidence_target == ConfidenceTarget::kIou ? best.iou : A(1);
-  const A tw = TargetSize(s.wh, truth.w), th = TargetSize(s.wh, truth.h);
+  const Box<A> sized = {target.x, target.y, TargetSize(s.wh, truth.w), TargetSize(s.wh, truth.h)};
 
   for (int64_t j = 0; j < grid.B; ++j) {
     auto responsible = best.index == A(static_cast<E>(j));
@@ -193,28 +263,21 @@ YOLOV1_HOST_DEVICE void AddObjectBoxes(const Grid& grid, const LossSemantics& s,
       const A iou = Iou(PredictedBox<A>(grid, s.wh, view, j), truth, s.iou_overlap);
       responsible = (best.all_tied & (iou == best.iou)) | (Not(best.all_tied) & responsible);
     }
-    // Differences are zero, before they are squared, where the loss does not read them.
+    if constexpr (squared) {
+      AddSquaredBox<with_gradient, A>(s.wh, scale, view, j, responsible, sized, sum);
+    } else {
+      sum->xy +=
+          OverlapTerm<with_gradient, A>(grid, s, scale.gradient.xy, view, j, responsible, truth);
+    }
     const A confidence = view.Confidence(j);
-    const Sized<A> w = PredictedSize(s.wh, view.Output(j, 2));
-    const Sized<A> h = PredictedSize(s.wh, view.Output(j, 3));
-    const A dx = Select(responsible, view.Output(j, 0) - target.x, A{});
-    const A dy = Select(responsible, view.Output(j, 1) - target.y, A{});
-    const A dw = Select(responsible, w.value - tw, A{});
-    const A dh = Select(responsible, h.value - th, A{});
     const A object = Select(responsible, confidence - confidence_target, A{});
     const A no_object =
         s.no_object == NoObject::kEmptyCells ? A{} : Select(responsible, A{}, confidence);
-    sum->xy += dx * dx + dy * dy;
-    sum->wh += dw * dw + dh * dh;
     sum->object += object * object;
     sum->no_object += no_object * no_object;
     if (with_gradient) {
       view.SetConfidence(j, Select(responsible, scale.gradient.object * object,
                                    scale.gradient.no_object * no_object));
-      view.SetOutput(j, 0, scale.gradient.xy * dx);
-      view.SetOutput(j, 1, scale.gradient.xy * dy);
-      view.SetOutput(j, 2, Select(responsible, scale.gradient.wh * dw * w.slope, A{}));
-      view.SetOutput(j, 3, Select(responsible, scale.gradient.wh * dh * h.slope, A{}));
     }
   }
 }
@@ -268,11 +331,14 @@ YOLOV1_HOST_DEVICE void AddCellLoss(const Grid& grid, const LossSemantics& s,
     cell.classes += difference * difference;
     if (with_gradient) gradient.classes[k] = static_cast<T>(scale.gradient.classes * difference);
   }
-  const U* box = target + grid.target_box_channel();
-  AddObjectBoxes<with_gradient, A>(grid, s, scale, view,
-                                   {static_cast<A>(box[0]), static_cast<A>(box[1]),
-                                    static_cast<A>(box[2]), static_cast<A>(box[3])},
-                                   &cell);
+  const U* from = target + grid.target_box_channel();
+  const Box<A> box = {static_cast<A>(from[0]), static_cast<A>(from[1]), static_cast<A>(from[2]),
+                      static_cast<A>(from[3])};
+  if (s.box == BoxTerm::kSquared) {
+    AddObjectBoxes<with_gradient, true>(grid, s, scale, view, box, &cell);
+  } else {
+    AddObjectBoxes<with_gradient, false>(grid, s, scale, view, box, &cell);
+  }
   sum->xy += cell.xy;
   sum->wh += cell.wh;
   sum->object += cell.object + (flag - flag);

@@ -54,6 +54,7 @@ std::string ParseYoloLossConfig(std::string_view text, YoloLossConfig* config) {
   reader.Choose("ties", {"first", "last", "all"}, &s.ties);
   reader.Choose("no_overlap_fallback", {"none", "rmse"}, &s.no_overlap_fallback);
   reader.Choose("iou_overlap", {"clamped", "abs"}, &s.iou_overlap);
+  reader.Choose("box", {"squared", "iou", "giou", "diou", "ciou"}, &s.box);
   return reader.error;
 }
 

@@ -29,7 +29,7 @@ struct YoloLossConfig {
 };
 
 // Reads the one text that every caller configures the loss with, as yolov1/kernels/ writes it:
-// "S=7 B=2 C=20 layout=cells reduction=none weight_xy=5.0 ... iou_overlap=clamped". All keys are
+// "S=7 B=2 C=20 layout=cells reduction=none weight_xy=5.0 ... box=squared". All keys are
 // needed. Returns "", or what is wrong.
 std::string ParseYoloLossConfig(std::string_view text, YoloLossConfig* config);
 

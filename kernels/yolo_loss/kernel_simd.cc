@@ -118,15 +118,16 @@ struct GroupView {
 };
 
 // Not inlined: it is large, and the same for all dtypes of tensors. `target`: x, y, w, h, flag.
-template <bool with_gradient, typename A>
+template <bool with_gradient, bool squared, typename A>
 __attribute__((noinline)) Terms<Lanes<A>> GroupLoss(const Grid& grid,
                                                     const LossSemantics& semantics,
                                                     const LossScale<A>& scale,
                                                     const GroupView<A>& group,
                                                     const Lanes<A>* target) {
   Terms<Lanes<A>> sum = {};
-  AddObjectBoxes<with_gradient>(grid, semantics, scale, group,
-                                Box<Lanes<A>>{target[0], target[1], target[2], target[3]}, &sum);
+  AddObjectBoxes<with_gradient, squared>(grid, semantics, scale, group,
+                                         Box<Lanes<A>>{target[0], target[1], target[2], target[3]},
+                                         &sum);
   sum.object += target[4] - target[4];  // a flag that is not finite: NaN
   return sum;
 }
@@ -333,8 +334,11 @@ struct Block {
   // cells, one after another, whatever the groups.
   __attribute__((noinline)) void FinishGroup() {
     if (members == 0) return;
+    const LossSemantics& semantics = args.semantics;
     const Terms<Lanes<A>> sum =
-        GroupLoss<with_gradient>(args.grid, args.semantics, scale, group, target);
+        semantics.box == BoxTerm::kSquared
+            ? GroupLoss<with_gradient, true>(args.grid, semantics, scale, group, target)
+            : GroupLoss<with_gradient, false>(args.grid, semantics, scale, group, target);
     const auto at = [](const Lanes<A>& lanes, int64_t lane) __attribute__((always_inline)) {
       return reinterpret_cast<const A*>(&lanes)[lane];
     };

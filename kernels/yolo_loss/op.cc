@@ -64,9 +64,10 @@ loss = factor * (weight_xy * sum r_j [(x_j - x)^2 + (y_j - y)^2]
                + weight_no_object * sum over the no_object set of c_j^2
                + weight_class * sum over object cells of (p_k - t_k)^2)
 
-with r_j = 1 for the responsible box(es) j of an object cell. yolov1/semantics.py says what each
-choice means. Sums are taken in Tloss: double for double predictions, else float. Targets are of
-the dtype of the predictions, or float beside predictions of 16 bits.
+with r_j = 1 for the responsible box(es) j of an object cell, and 1 - IoU or its kin in place of the
+first two sums where box is not "squared". yolov1/semantics.py says what each choice means. Sums
+are taken in Tloss: double for double predictions, else float. Targets are of the dtype of the
+predictions, or float beside predictions of 16 bits.
 
 predictions: [N, S, S, C + 5 B] (layout "cells") or [N, S S (C + 5 B)] (layout "planes").
 targets: [N, S, S, C + 5]: classes, object flag, x, y in the cell, w, h of the image.

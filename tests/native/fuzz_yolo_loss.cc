@@ -69,6 +69,7 @@ std::string ConfigText(Bytes* in, const Grid& grid) {
   text += Choice(in, "ties", {"first", "last", "all"});
   text += Choice(in, "no_overlap_fallback", {"none", "rmse"});
   text += Choice(in, "iou_overlap", {"clamped", "abs"});
+  text += Choice(in, "box", {"squared", "iou", "giou", "diou", "ciou"});
   return text;
 }
 

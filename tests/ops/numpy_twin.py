@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tests.ops import box_twin
+
 EPS32 = 2.0**-24  # relative error of one float32 operation, in which every narrow dtype is computed
 
 
@@ -118,6 +120,30 @@ def size(value, wh):
     return value, np.ones_like(value)
 
 
+def squared_boxes(cells, semantics):
+    """The xy and wh terms ``[K, B]`` of each box, before their weights and as if it were
+    responsible, and the gradient of both with their weights by the outputs ``[K, B, 4]``."""
+    target_size, _ = size(cells.target[..., 2:], semantics.wh)
+    if semantics.wh == "predict_sqrt":
+        target_size = np.sqrt(target_size)
+    predicted_size, slope = size(cells.outputs[..., 2:], semantics.wh)
+    xy, wh = cells.outputs[..., :2] - cells.target[..., :2], predicted_size - target_size
+    by_xy, by_wh = 2 * semantics.weight_xy * xy, 2 * semantics.weight_wh * wh * slope
+    return (xy**2).sum(-1), (wh**2).sum(-1), np.concatenate([by_xy, by_wh], -1)
+
+
+def overlapping_boxes(cells, grid, semantics):
+    """The same where `semantics.box` is not "squared"; NaN where a box is not finite."""
+    broken = sum((x - x).sum(-1, keepdims=True) for x in (cells.outputs, cells.target))
+    overlap = box_twin.overlap(cells.frame + broken, cells.target_frame).kinds[semantics.box]
+    by_frame = np.ones_like(cells.outputs)
+    by_frame[..., :2] /= grid.S
+    if semantics.wh == "predict_sqrt":
+        by_frame[..., 2:] = 2 * cells.outputs[..., 2:]
+    gradient = -semantics.weight_xy * overlap.slope * by_frame
+    return 1 - overlap.value, np.zeros_like(overlap.value), gradient
+
+
 @np.errstate(all="ignore")
 def yolo_loss(predictions, targets, grid, semantics, layout="cells", dtype=np.float64) -> Twin:
     """Value, terms and gradient, computed in `dtype`; arguments as in `yolov1.kernels`."""
@@ -133,38 +159,31 @@ def yolo_loss(predictions, targets, grid, semantics, layout="cells", dtype=np.fl
     responsible = np.zeros(confidences.shape, bool)
     responsible[at] = chosen
 
-    target_size, _ = size(cells.target[..., 2:], s.wh)
-    if s.wh == "predict_sqrt":
-        target_size = np.sqrt(target_size)
-    predicted_size, slope = size(cells.outputs[..., 2:], s.wh)
-    one_box, confidence_target = chosen[..., None], overlap
-    if s.confidence_target == "one":
-        confidence_target = np.ones_like(overlap)
-    error_xy = np.where(one_box, cells.outputs[..., :2] - cells.target[..., :2], 0)
-    error_wh = np.where(one_box, predicted_size - target_size, 0)
+    if s.box == "squared":
+        xy, wh, by_outputs = squared_boxes(cells, s)
+    else:
+        xy, wh, by_outputs = overlapping_boxes(cells, grid, s)
+    confidence_target = np.ones_like(overlap) if s.confidence_target == "one" else overlap
     error_object = np.where(chosen, confidences[at] - confidence_target, 0)
     error_no_object = np.where(no_object, confidences, 0)
     error_class = classes[at] - target[:, : grid.C].astype(dtype)
 
     terms = np.zeros((len(classes), 5), dtype)
-    errors = (error_xy, error_wh, error_object, error_no_object, error_class)
-    for k, error in enumerate(errors):
-        squares = (error**2).sum(tuple(range(1, error.ndim)))
-        if k == 3:
-            terms[:, k] = squares
-        else:
-            np.add.at(terms[:, k], at[0], squares)
-    np.add.at(terms[:, 2], at[0], flag - flag)  # NaN where the flag is not finite
-    weights = [s.weight_xy, s.weight_wh, s.weight_object, s.weight_no_object, s.weight_class]
+    np.add.at(terms[:, 0], at[0], np.where(chosen, xy, 0).sum(-1))
+    np.add.at(terms[:, 1], at[0], np.where(chosen, wh, 0).sum(-1))
+    # NaN where the flag is not finite
+    np.add.at(terms[:, 2], at[0], (error_object**2).sum(-1) + (flag - flag))
+    terms[:, 3] = (error_no_object**2).sum((1, 2))
+    np.add.at(terms[:, 4], at[0], (error_class**2).sum(-1))
+    weight_wh = s.weight_wh if s.box == "squared" else 0
+    weights = [s.weight_xy, weight_wh, s.weight_object, s.weight_no_object, s.weight_class]
     terms *= np.array([s.factor * weight for weight in weights], dtype)
 
-    xy, wh, object_, no_object_, class_ = (2 * s.factor * weight for weight in weights)
     by_classes, by_boxes = np.zeros_like(classes), np.zeros_like(boxes)
-    by_classes[at] = class_ * error_class
-    by_confidences = no_object_ * error_no_object
-    by_confidences[at] += object_ * error_object
-    by_wh = np.where(one_box, wh * error_wh * slope, 0)
-    by_boxes[at] = np.concatenate([xy * error_xy, by_wh], -1)
+    by_classes[at] = 2 * s.factor * s.weight_class * error_class
+    by_confidences = 2 * s.factor * s.weight_no_object * error_no_object
+    by_confidences[at] += 2 * s.factor * s.weight_object * error_object
+    by_boxes[at] = np.where(chosen[..., None], s.factor * by_outputs, 0)
     gradient = join(by_classes, by_confidences, by_boxes, grid, layout)
     return Twin(terms.sum(-1), terms, gradient, responsible)
 

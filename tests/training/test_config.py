@@ -53,6 +53,8 @@ def test_refused_values(values, message):
 
 
 def test_semantics_options_change_the_preset():
+    config = TrainConfig(semantics_options="box=ciou")
+    assert config.loss_semantics() == LossSemantics(box="ciou")
     config = TrainConfig(semantics="darknet", semantics_options="weight_no_object=1,ties=last")
     expected = dataclasses.replace(
         LossSemantics.preset("darknet"), weight_no_object=1.0, ties="last"

@@ -7,6 +7,8 @@ mask afterwards: zero times NaN is NaN, in the loss and again in its gradient.
 
 import tensorflow as tf
 
+from yolov1.ops.reference.box_iou import aligned_iou
+
 
 def yolo_loss(predictions, targets, grid, semantics, layout):
     """Loss ``[N]`` and terms ``[N, 5]`` of checked arguments; see `yolov1.ops.yolo_loss`.
@@ -29,8 +31,14 @@ def yolo_loss(predictions, targets, grid, semantics, layout):
     # x, y, w, h of responsible boxes and of the object, [N, L, B, 4]; zeros elsewhere
     box = tf.where(responsible[..., None], boxes, 0)
     truth = tf.where(responsible[..., None], target_boxes[..., None, :], 0)
-    size = _predicted_size(box[..., 2:], semantics.wh)
-    target_size = _target_size(truth[..., 2:], semantics.wh)
+    if semantics.box == "squared":
+        size = _predicted_size(box[..., 2:], semantics.wh)
+        target_size = _target_size(truth[..., 2:], semantics.wh)
+        xy = _sum_squares(box[..., :2] - truth[..., :2])
+        wh, weight_wh = _sum_squares(size - target_size), semantics.weight_wh
+    else:
+        xy = _sum_one_minus_iou(box, truth, responsible, grid, semantics)
+        wh, weight_wh = tf.zeros_like(xy), 0.0
     if semantics.confidence_target == "iou":
         confidence_target = overlap
     else:
@@ -41,15 +49,15 @@ def yolo_loss(predictions, targets, grid, semantics, layout):
     broken = tf.where(tf.math.is_finite(flags), tf.zeros_like(flags), float("nan"))
 
     sums = (
-        _sum_squares(box[..., :2] - truth[..., :2]),
-        _sum_squares(size - target_size),
+        xy,
+        wh,
         _sum_squares(confidence_error) + tf.reduce_sum(broken, axis=1),
         _sum_squares(tf.where(no_object, confidences, 0)),
         _sum_squares(class_error),
     )
     weights = (
         semantics.weight_xy,
-        semantics.weight_wh,
+        weight_wh,
         semantics.weight_object,
         semantics.weight_no_object,
         semantics.weight_class,
@@ -157,6 +165,17 @@ def _predicted_size(output, wh):
 
 def _target_size(size, wh):
     return tf.sqrt(size) if wh == "predict_sqrt" else _predicted_size(size, wh)
+
+
+def _sum_one_minus_iou(box, truth, responsible, grid, semantics):
+    """Of the responsible boxes: ``[N]``."""
+    # A value that is not finite makes all of the box NaN: 1 - K of an infinite box would be 1.
+    finite = tf.reduce_all(tf.math.is_finite(box) & tf.math.is_finite(truth), -1, keepdims=True)
+    box += tf.where(finite, tf.zeros_like(box), float("nan"))
+    boxes = tf.stack(_frame(box, grid, semantics.wh), axis=-1)
+    objects = tf.stack(_frame(truth, grid, "plain"), axis=-1)
+    overlap = aligned_iou(boxes, objects, responsible, None, semantics.box, "cxcywh")
+    return tf.reduce_sum(tf.where(responsible, 1 - overlap, 0), axis=[1, 2])
 
 
 def _sum_squares(difference):
