@@ -119,12 +119,19 @@ void AddTo(IouBox<A>* sum, const IouBox<A>& box) {
   sum->angle += box.angle;
 }
 
+// The sums of a side's boxes, and whether a box is in a pair at all: else nothing of it is read.
+template <typename A>
+struct NaiveSum {
+  IouBox<A> by;
+  bool in_pair;
+};
+
 template <typename T, typename A>
-void WriteNaive(const BoxIouConfig& config, const Side<T>& side, const IouBox<A>* sums,
+void WriteNaive(const BoxIouConfig& config, const Side<T>& side, const NaiveSum<A>* sums,
                 int64_t count, T* to) {
   for (int64_t k = 0; k < count; ++k) {
     Coordinates<A> by = {};
-    if (side.Valid(k)) by = BoxGradient(config.kind, config.format, side[k], sums[k]);
+    if (sums[k].in_pair) by = BoxGradient(config.kind, config.format, side[k], sums[k].by);
     const A values[] = {by.c0, by.c1, by.c2, by.c3};
     for (int c = 0; c < 4; ++c) to[4 * k + c] = static_cast<T>(values[c]);
   }
@@ -133,23 +140,25 @@ void WriteNaive(const BoxIouConfig& config, const Side<T>& side, const IouBox<A>
 bool NaiveGradient(const BoxIouArgs& args) {
   const int64_t count_a = args.sizes.count_a * args.sizes.M;
   const int64_t count_b = args.sizes.count_b * args.sizes.K;
-  const int64_t box = kNumbers * SizeOfSum(args.type);
-  const Memory memory_a = Allocate(count_a * box), memory_b = Allocate(count_b * box);
+  const int64_t size =
+      args.type == DType::kDouble ? sizeof(NaiveSum<double>) : sizeof(NaiveSum<float>);
+  const Memory memory_a = Allocate(count_a * size), memory_b = Allocate(count_b * size);
   if (!memory_a || !memory_b) return false;
-  memset(memory_a.get(), 0, count_a * box);
-  memset(memory_b.get(), 0, count_b * box);
+  memset(memory_a.get(), 0, count_a * size);
+  memset(memory_b.get(), 0, count_b * size);
   WithType(args.type, [&](auto type) {
     using T = decltype(type);
     using A = typename Sum<T>::Type;
     const auto [a, b] = Sides<T>(args);
-    auto* const by_a = static_cast<IouBox<A>*>(memory_a.get());
-    auto* const by_b = static_cast<IouBox<A>*>(memory_b.get());
+    auto* const by_a = static_cast<NaiveSum<A>*>(memory_a.get());
+    auto* const by_b = static_cast<NaiveSum<A>*>(memory_b.get());
     const T* const upstream = static_cast<const T*>(args.upstream);
     EachPair<T>(args, a, b, [&, &a = a, &b = b](auto kind, int64_t pair, int64_t m, int64_t k) {
       const auto by =
           PairIouGradient<decltype(kind)::kind, A>(a[m], b[k], static_cast<A>(upstream[pair]));
-      AddTo(&by_a[m], by.a);
-      AddTo(&by_b[k], by.b);
+      AddTo(&by_a[m].by, by.a);
+      AddTo(&by_b[k].by, by.b);
+      by_a[m].in_pair = by_b[k].in_pair = true;
     });
     WriteNaive(args.config, a, by_a, count_a, static_cast<T*>(args.gradient_a));
     WriteNaive(args.config, b, by_b, count_b, static_cast<T*>(args.gradient_b));

@@ -185,13 +185,20 @@ __attribute__((noinline)) void FinishTile(const BoxIouArgs& args, int side, cons
   const int64_t at = element * boxes + tile * kTile;
   Ready<A, kTile> ready;
   ready.Make(args, side == 0 ? args.boxes_a : args.boxes_b, side == 0 ? args.valid_a : args.valid_b,
-             count, [=](int64_t k) { return at + k; });
+             at, count);
+  const bool* const other_mask = side == 0 ? args.valid_b : args.valid_a;
+  const int64_t other_boxes = side == 0 ? sizes.K : sizes.M;
+  bool any_pair = other_mask == nullptr;
   Sums<A, kTile> total;
   total.Clear(count);
   const int used = args.config.kind == IouKind::kCiou ? 6 : 5;
   const int64_t repeats = sizes.N / (side == 0 ? sizes.count_a : sizes.count_b);
   for (int64_t user = 0; user < repeats; ++user) {
     const int64_t n = users ? users[element * repeats + user] : element;
+    if (!any_pair) {
+      const bool* const others_valid = other_mask + sizes.batch.Source(1 - side, n) * other_boxes;
+      for (int64_t k = 0; k < other_boxes; ++k) any_pair |= others_valid[k];
+    }
     for (int64_t other = 0; other < others; ++other) {
       const int64_t pairs =
           side == 0 ? (n * tiles + tile) * others + other : (n * others + other) * tiles + tile;
@@ -201,6 +208,8 @@ __attribute__((noinline)) void FinishTile(const BoxIouArgs& args, int side, cons
           total.Add(k, c, Load(part + k * size + c));
     }
   }
+  // Of boxes that meet none nothing is read: of one that is NaN the gradient would be 0 * NaN.
+  if (!any_pair) ready.Hide(count);
   WriteGradient(args.config, ready, &total, count, args.type,
                 side == 0 ? args.gradient_a : args.gradient_b, 4 * at);
 }
@@ -223,16 +232,36 @@ template <typename A>
 struct AlignedBoxes {
   Ready<A, kAligned> a, b;
 
-  __attribute__((noinline)) AlignedBoxes(const BoxIouArgs& args, int64_t begin, int64_t count) {
-    const auto source = [&, begin](int side) {
-      return [&sizes = args.sizes, begin, side](int64_t k) {
-        return sizes.Repeats(side) ? sizes.batch.Source(side, begin + k) : begin + k;
-      };
-    };
-    a.Make(args, args.boxes_a, args.valid_a, count, source(0));
-    b.Make(args, args.boxes_b, args.valid_b, count, source(1));
+  __attribute__((noinline)) AlignedBoxes(const BoxIouArgs& args, int64_t first, int64_t count) {
+    bool both_valid[kAligned];
+    for (int64_t k = 0; k < count; ++k) both_valid[k] = true;
+    alignas(64) A buffer[4 * kAligned];
+    const bool* const mask = args.valid_a || args.valid_b ? both_valid : nullptr;
+    const A* boxes_a = Side(args, 0, args.valid_a, first, count, buffer, both_valid);
+    // A hidden pair hides both its boxes, so b's mask has to be known before a is made ready.
+    alignas(64) A buffer_b[4 * kAligned];
+    const A* boxes_b = Side(args, 1, args.valid_b, first, count, buffer_b, both_valid);
+    a.Make(args.config, boxes_a, mask, count);
+    b.Make(args.config, boxes_b, mask, count);
   }
-  YOLOV1_HOST_DEVICE Mask<A> Valid(int64_t k) const { return a.Valid(k) & b.Valid(k); }
+
+ private:
+  // The boxes of one side, [count, 4]; takes from `both_valid` those that its mask hides.
+  static const A* Side(const BoxIouArgs& args, int side, const bool* mask, int64_t first,
+                       int64_t count, A* buffer, bool* both_valid) {
+    const void* const boxes = side == 0 ? args.boxes_a : args.boxes_b;
+    const auto source = [&](int64_t k) {
+      return args.sizes.Repeats(side) ? args.sizes.batch.Source(side, first + k) : first + k;
+    };
+    for (int64_t k = 0; mask && k < count; ++k) both_valid[k] &= mask[source(k)];
+    if (!args.sizes.Repeats(side)) return Read(args.type, boxes, 4 * first, 4 * count, buffer);
+    for (int64_t k = 0; k < count; ++k) {
+      A* const to = buffer + 4 * k;
+      const A* const box = Read(args.type, boxes, 4 * source(k), 4, to);
+      if (box != to) memcpy(to, box, 4 * sizeof(A));
+    }
+    return buffer;
+  }
 };
 
 // Calls function(kind, boxes, first pair, count) for blocks of pairs [begin, end).
@@ -256,7 +285,7 @@ __attribute__((noinline)) void AlignedBlock(const BoxIouArgs& args, const Aligne
   alignas(64) A values[kAligned];
   for (int64_t k = 0; k < count; k += Lanes<A>::kCount) {
     const Lanes<A> value = PairIou<kind>(boxes.a.At(k), boxes.b.At(k));
-    Store(Select(boxes.Valid(k), value, Lanes<A>(0)), values + k);
+    Store(Select(boxes.a.Valid(k), value, Lanes<A>(0)), values + k);
   }
   A buffer[kAligned];
   A* const to = ToWrite(args.type, args.iou, first, buffer);
@@ -281,8 +310,8 @@ __attribute__((noinline)) void AlignedSums(const BoxIouArgs& args, const Aligned
     const Lanes<A> up =
         count - k < kLanes ? LoadFirst(upstream + k, count - k) : Load(upstream + k);
     const PairGradient<Lanes<A>> by = PairIouGradient<kind>(boxes.a.At(k), boxes.b.At(k), up);
-    Ready<A, kAligned>::Put(Keep<Lanes<A>>(boxes.Valid(k), by.a), &a->numbers[0][k]);
-    Ready<A, kAligned>::Put(Keep<Lanes<A>>(boxes.Valid(k), by.b), &b->numbers[0][k]);
+    Ready<A, kAligned>::Put(Keep<Lanes<A>>(boxes.a.Valid(k), by.a), &a->numbers[0][k]);
+    Ready<A, kAligned>::Put(Keep<Lanes<A>>(boxes.a.Valid(k), by.b), &b->numbers[0][k]);
   }
 }
 

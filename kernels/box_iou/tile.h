@@ -98,30 +98,29 @@ struct Ready {
   }
   YOLOV1_HOST_DEVICE Mask<A> Valid(int64_t k) const { return Load(valid + k) != A(0); }
 
-  // Box k of [0, count) is number source(k) of `boxes` [..., 4]. Those of which `mask` has a 0 are
-  // read as zeros, whatever is there.
-  template <typename Source>
+  // Boxes [first, first + count) of `boxes` [..., 4] with `mask` [...], or null.
   YOLOV1_HOST_DEVICE void Make(const BoxIouArgs& args, const void* boxes, const bool* mask,
-                               int64_t count, const Source& source) {
-    masked = mask != nullptr;
-    for (int64_t k = 0; k < count; ++k) {
-      const int64_t at = source(k);
-      A buffer[4];
-      const A* const box = ReadBox(args.type, boxes, at, buffer);
-      const bool is_valid = !masked || mask[at];
-      valid[k] = static_cast<A>(is_valid);
-      for (int c = 0; c < 4; ++c) numbers[c][k] = is_valid ? box[c] : A(0);
-    }
-    const int64_t end = (count + kLanes - 1) / kLanes * kLanes;
-    for (int64_t k = count; k < end; ++k) {
-      valid[k] = 0;
-      for (int c = 0; c < 4; ++c) numbers[c][k] = 0;
-    }
-    Finish(args.config, end);
+                               int64_t first, int64_t count) {
+    alignas(64) A buffer[4 * kBoxes];
+    Make(args.config, Read(args.type, boxes, 4 * first, 4 * count, buffer),
+         mask ? mask + first : nullptr, count);
   }
 
-  // From the coordinates, the rest.
-  __attribute__((noinline)) void Finish(const BoxIouConfig& config, int64_t end) {
+  YOLOV1_HOST_DEVICE void Hide(int64_t count) {
+    for (int k = 0; k < kNumbers; ++k) memset(numbers[k], 0, count * sizeof(A));
+  }
+
+  // A box of which `mask` has a 0 is taken for zeros, whatever it is.
+  __attribute__((noinline)) void Make(const BoxIouConfig& config, const A* boxes,  // [count, 4]
+                                      const bool* mask, int64_t count) {
+    Transpose(boxes, count);
+    const int64_t end = (count + kLanes - 1) / kLanes * kLanes;
+    masked = mask != nullptr;
+    for (int64_t k = 0; k < end; ++k) {
+      valid[k] = static_cast<A>(k < count && (!masked || mask[k]));
+      if (valid[k] == 0)
+        for (int c = 0; c < 4; ++c) numbers[c][k] = 0;
+    }
     for (int64_t k = 0; k < end; k += kLanes) {
       const Coordinates<Lanes<A>> box = {Load(numbers[0] + k), Load(numbers[1] + k),
                                          Load(numbers[2] + k), Load(numbers[3] + k)};
@@ -139,17 +138,28 @@ struct Ready {
   }
 
  private:
-  static const double* ReadBox(DType, const void* boxes, int64_t at, double*) {
-    return static_cast<const double*>(boxes) + 4 * at;
-  }
-  static const float* ReadBox(DType type, const void* boxes, int64_t at, float* buffer) {
-    if (!Narrower(type)) return static_cast<const float*>(boxes) + 4 * at;
-    for (int c = 0; c < 4; ++c) {
-      buffer[c] = type == DType::kHalf
-                      ? static_cast<float>(static_cast<const Half*>(boxes)[4 * at + c])
-                      : static_cast<float>(static_cast<const Bfloat16*>(boxes)[4 * at + c]);
+  // Coordinate c of box k to numbers[c][k].
+  YOLOV1_HOST_DEVICE void Transpose(const A* boxes, int64_t count) {
+    int64_t k = 0;
+    if constexpr (sizeof(A) == 4) {
+      typedef float Four __attribute__((vector_size(16)));
+      for (; k + 4 <= count; k += 4) {
+        Four box[4];
+        memcpy(box, boxes + 4 * k, sizeof box);
+        const Four low_01 = __builtin_shufflevector(box[0], box[1], 0, 4, 1, 5);
+        const Four low_23 = __builtin_shufflevector(box[2], box[3], 0, 4, 1, 5);
+        const Four high_01 = __builtin_shufflevector(box[0], box[1], 2, 6, 3, 7);
+        const Four high_23 = __builtin_shufflevector(box[2], box[3], 2, 6, 3, 7);
+        const Four side[] = {__builtin_shufflevector(low_01, low_23, 0, 1, 4, 5),
+                             __builtin_shufflevector(low_01, low_23, 2, 3, 6, 7),
+                             __builtin_shufflevector(high_01, high_23, 0, 1, 4, 5),
+                             __builtin_shufflevector(high_01, high_23, 2, 3, 6, 7)};
+#pragma GCC unroll 4
+        for (int c = 0; c < 4; ++c) memcpy(&numbers[c][k], &side[c], sizeof side[c]);
+      }
     }
-    return buffer;
+    for (; k < count; ++k)
+      for (int c = 0; c < 4; ++c) numbers[c][k] = boxes[4 * k + c];
   }
 };
 
@@ -187,8 +197,8 @@ struct Tile {
     first = (n * sizes.M + row) * sizes.K + column;
     const int64_t at_a = sizes.batch.Source(0, n) * sizes.M + row;
     const int64_t at_b = sizes.batch.Source(1, n) * sizes.K + column;
-    a.Make(args, args.boxes_a, args.valid_a, rows, [=](int64_t k) { return at_a + k; });
-    b.Make(args, args.boxes_b, args.valid_b, columns, [=](int64_t k) { return at_b + k; });
+    a.Make(args, args.boxes_a, args.valid_a, at_a, rows);
+    b.Make(args, args.boxes_b, args.valid_b, at_b, columns);
   }
 };
 

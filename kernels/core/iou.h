@@ -38,16 +38,6 @@ struct PairGradient {
 
 // ------------------------------------------------------------------------------------ small maths
 
-// Which of two wins where one is NaN is left open: pairs are NaN by their areas.
-template <typename A>
-YOLOV1_HOST_DEVICE A Lower(const A& a, const A& b) {
-  return Select(a < b, a, b);
-}
-template <typename A>
-YOLOV1_HOST_DEVICE A Higher(const A& a, const A& b) {
-  return Select(a > b, a, b);
-}
-
 // a / b; 0 where b is 0.
 template <typename A>
 YOLOV1_HOST_DEVICE A DivideOrZero(const A& a, const A& b) {
@@ -156,6 +146,7 @@ struct Pair {
 
   YOLOV1_HOST_DEVICE Pair(const IouBox<A>& a, const IouBox<A>& b) {
     using E = ElementOf<A>;
+    // Of a NaN the overlap may know nothing: the areas, and so the union, do.
     length_x = Lower(a.x1, b.x1) - Higher(a.x0, b.x0);
     length_y = Lower(a.y1, b.y1) - Higher(a.y0, b.y0);
     w = Higher(length_x, A(0));

@@ -76,8 +76,8 @@ struct Lanes {
   Vector part[kParts];
 
   Lanes() = default;
-  YOLOV1_HOST_DEVICE Lanes(E value) {  // every lane
-    YOLOV1_EACH_PART part[p] = Vector{} + value;
+  YOLOV1_HOST_DEVICE Lanes(E value) {             // every lane
+    YOLOV1_EACH_PART part[p] = value - Vector{};  // not + 0: that would make 0 of -0, and cost
   }
 };
 
@@ -157,17 +157,17 @@ YOLOV1_HOST_DEVICE Lanes<E> Select(const Mask<M>& mask, const Lanes<E>& a, const
   return out;
 }
 
-// The compiler has no operator for it.
+// What the compiler has no operator for.
 #if defined(__AVX512F__)
-#define YOLOV1_SQRT(type) _mm512_sqrt_##type
+#define YOLOV1_INTRINSIC(name) _mm512_##name
 #elif defined(__AVX__)
-#define YOLOV1_SQRT(type) _mm256_sqrt_##type
+#define YOLOV1_INTRINSIC(name) _mm256_##name
 #elif defined(__SSE2__)
-#define YOLOV1_SQRT(type) _mm_sqrt_##type
+#define YOLOV1_INTRINSIC(name) _mm_##name
 #endif
 YOLOV1_HOST_DEVICE Lanes<float> Sqrt(Lanes<float> value) {
-#if defined(YOLOV1_SQRT)
-  YOLOV1_EACH_PART value.part[p] = YOLOV1_SQRT(ps)(value.part[p]);
+#if defined(YOLOV1_INTRINSIC)
+  YOLOV1_EACH_PART value.part[p] = YOLOV1_INTRINSIC(sqrt_ps)(value.part[p]);
 #else
   YOLOV1_EACH_PART for (int k = 0; k < value.kPartCount; ++k) value.part[p][k] =
       sqrtf(value.part[p][k]);
@@ -175,15 +175,29 @@ YOLOV1_HOST_DEVICE Lanes<float> Sqrt(Lanes<float> value) {
   return value;
 }
 YOLOV1_HOST_DEVICE Lanes<double> Sqrt(Lanes<double> value) {
-#if defined(YOLOV1_SQRT)
-  YOLOV1_EACH_PART value.part[p] = YOLOV1_SQRT(pd)(value.part[p]);
+#if defined(YOLOV1_INTRINSIC)
+  YOLOV1_EACH_PART value.part[p] = YOLOV1_INTRINSIC(sqrt_pd)(value.part[p]);
 #else
   YOLOV1_EACH_PART for (int k = 0; k < value.kPartCount; ++k) value.part[p][k] =
       sqrt(value.part[p][k]);
 #endif
   return value;
 }
-#undef YOLOV1_SQRT
+#if defined(YOLOV1_INTRINSIC)
+// Lower and Higher (below): one instruction, where compare and select would be two.
+#define YOLOV1_LANES_CHOICE(Name, E, intrinsic)                                       \
+  YOLOV1_HOST_DEVICE Lanes<E> Name(const Lanes<E>& a, const Lanes<E>& b) {            \
+    Lanes<E> out;                                                                     \
+    YOLOV1_EACH_PART out.part[p] = YOLOV1_INTRINSIC(intrinsic)(a.part[p], b.part[p]); \
+    return out;                                                                       \
+  }
+YOLOV1_LANES_CHOICE(Lower, float, min_ps)
+YOLOV1_LANES_CHOICE(Lower, double, min_pd)
+YOLOV1_LANES_CHOICE(Higher, float, max_ps)
+YOLOV1_LANES_CHOICE(Higher, double, max_pd)
+#undef YOLOV1_LANES_CHOICE
+#undef YOLOV1_INTRINSIC
+#endif
 
 template <typename To, typename From>
 YOLOV1_HOST_DEVICE To BitCast(const Lanes<From>& from) {  // To: lanes, too
@@ -333,7 +347,17 @@ YOLOV1_HOST_DEVICE A Abs(const A& value) {
   return Select(value < A(0), -value, value);
 }
 
-// Unlike a bare comparison, these hand on a NaN from either side.
+// a < b ? a : b and a > b ? a : b: the second where one is NaN.
+template <typename A>
+YOLOV1_HOST_DEVICE A Lower(const A& a, const A& b) {
+  return Select(a < b, a, b);
+}
+template <typename A>
+YOLOV1_HOST_DEVICE A Higher(const A& a, const A& b) {
+  return Select(a > b, a, b);
+}
+
+// Unlike those, these hand on a NaN from either side.
 template <typename A>
 YOLOV1_HOST_DEVICE A Min(const A& a, const A& b) {
   return Select((a < b) | (a != a), a, b);
