@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from yolov1.evaluation import GroundTruth
-from yolov1.evaluation.matching import aligned_iou, best_overlap, overlaps, tabulate
+from yolov1.evaluation.matching import best_overlap, overlaps, tabulate
 from yolov1.inference import Detections
 
 UNIT = [0, 0, 1, 1]
@@ -40,9 +40,10 @@ def truth(boxes, labels=None, difficult=None):
     ],
 )
 def test_iou(a, b, offset, want):
-    a, b = np.array([a], float), np.array([b], float)
-    assert aligned_iou(a, b, offset)[0] == pytest.approx(want)
-    assert aligned_iou(b, a, offset)[0] == pytest.approx(want)
+    for one, other in ((a, b), (b, a)):
+        found, objects, _ = tabulate([detections([one])], [truth([other])])
+        _, _, iou = overlaps(found, objects, pixel_offset=offset)
+        assert iou.dtype == np.float64 and iou[0] == pytest.approx(want, rel=1e-12)
 
 
 def test_only_boxes_of_one_image_and_class_meet():

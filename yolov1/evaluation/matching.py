@@ -7,8 +7,10 @@ of one image (and, for average precision, of one class).
 import dataclasses
 
 import numpy as np
+import tensorflow as tf
 
 from yolov1 import boxes as box_formats
+from yolov1 import ops
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +110,11 @@ def overlaps(found, truth, *, same_class=True, pixel_offset=0.0):
     detection = np.repeat(np.arange(len(found)), count)
     within = np.arange(len(detection)) - np.repeat(np.cumsum(count) - count, count)
     target = by_key[np.repeat(begin, count) + within]
-    iou = aligned_iou(found.boxes_xyxy[detection], truth.boxes_xyxy[target], pixel_offset)
+    # A pixel more at the right and below is a pixel more of every side, and of every overlap.
+    offset = np.array([0, 0, pixel_offset, pixel_offset])
+    pairs = (found.boxes_xyxy + offset)[detection], (truth.boxes_xyxy + offset)[target]
+    with tf.device("CPU"):  # where the arrays are
+        iou = ops.aligned_iou(*pairs).numpy()
     return detection, target, iou
 
 
@@ -125,23 +131,16 @@ def best_overlap(found, truth, **options):
     return best, best_iou
 
 
-def aligned_iou(a_xyxy, b_xyxy, pixel_offset=0.0):
-    """IoU of ``[P, 4]`` boxes pair by pair, in float64; 0 where both are empty."""
-    shared = intersection(a_xyxy, b_xyxy, pixel_offset)
-    union = area(a_xyxy, pixel_offset) + area(b_xyxy, pixel_offset) - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-
-
-def intersection(a_xyxy, b_xyxy, pixel_offset=0.0):
+def intersection(a_xyxy, b_xyxy):
     """``[P]`` areas that pairs of boxes share."""
     low = np.maximum(a_xyxy[:, :2], b_xyxy[:, :2])
     high = np.minimum(a_xyxy[:, 2:], b_xyxy[:, 2:])
-    return np.maximum(high - low + pixel_offset, 0).prod(axis=1)
+    return np.maximum(high - low, 0).prod(axis=1)
 
 
-def area(boxes_xyxy, pixel_offset=0.0):
+def area(boxes_xyxy):
     """``[P]`` areas; an inverted box is empty."""
-    return np.maximum(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2] + pixel_offset, 0).prod(axis=1)
+    return np.maximum(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2], 0).prod(axis=1)
 
 
 def _flatten(images, sizes, what):
