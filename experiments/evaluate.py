@@ -48,7 +48,7 @@ def main(argv):
     output = Path(OUTPUT_DIR.value or Path(CHECKPOINT.value) / "evaluate")
     output.mkdir(parents=True, exist_ok=True)
 
-    evaluator = common.Evaluator(model, dataset, run.grid, run.semantics, values.batch_size)
+    evaluator = common.Evaluator(model, dataset, config, run.grid, values.batch_size)
     measured = evaluator()
     evaluator.write_pictures(output / "pictures", PICTURES.value)
     plots.write(measured, output / "plots")

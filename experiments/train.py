@@ -50,7 +50,7 @@ def main(argv):
     def measure(model):
         if id(model) not in evaluators:
             evaluators[id(model)] = common.Evaluator(
-                model, eval_set, grid, config.loss_semantics(), config.batch_size
+                model, eval_set, config, grid, config.batch_size
             )
         return evaluators[id(model)]()
 
