@@ -71,14 +71,14 @@ def print_skipped(*datasets):
 class Evaluator:
     """Detects on a data set and measures the detections, as often as asked.
 
-    The detector is traced once; a later call sees the weights that the model then has.
+    The detector is traced once; a later call sees the weights that the model then has. Of the
+    `TrainConfig` it takes semantics, batch size and what becomes of colliding objects.
     """
 
-    def __init__(self, model, dataset, config, grid, batch_size: int):
+    def __init__(self, model, dataset, grid, config):
+        self.dataset, self.grid, self.config = dataset, grid, config
         semantics = config.loss_semantics()
         self.detector = inference.Detector(model, grid=grid, wh=semantics.wh)
-        self.dataset, self.grid, self.batch_size = dataset, grid, batch_size
-        self.on_collision = config.on_collision
         self.responsible = ResponsibleBoxes(YoloLoss(grid, semantics))
         self._update = tf.function(self.responsible.update_state, reduce_retracing=True)
 
@@ -89,7 +89,7 @@ class Evaluator:
         """
         seen = []  # held against the targets later, so that detection alone is timed
         start = time.perf_counter()
-        batches = data.evaluation_batches(self.dataset, self.grid, self.batch_size)
+        batches = data.evaluation_batches(self.dataset, self.grid, self.config.batch_size)
         self.detections = self.detector.detect(batches, watch=lambda *batch: seen.append(batch))
         seconds = time.perf_counter() - start
         return evaluation.evaluate(self.detections, self.dataset) | {
@@ -111,7 +111,7 @@ class Evaluator:
         """Encoded as for training, without augmentation."""
         kept = ~example.difficult
         boxes, labels = example.boxes_cxcywh[kept], example.labels[kept]
-        return data.encode_targets(boxes, labels, self.grid, self.on_collision)[0]
+        return data.encode_targets(boxes, labels, self.grid, self.config.on_collision)[0]
 
     def write_pictures(self, folder, count: int = PICTURES):
         """The first images with their detections (and the truth, thin and white) as JPEG files."""

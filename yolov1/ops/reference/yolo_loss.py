@@ -200,8 +200,8 @@ def _sum_one_minus_iou(box, truth, responsible, grid, semantics):
     # A value that is not finite makes all of the box NaN: 1 - K of an infinite box would be 1.
     finite = tf.reduce_all(tf.math.is_finite(box) & tf.math.is_finite(truth), -1, keepdims=True)
     box += tf.where(finite, tf.zeros_like(box), float("nan"))
-    boxes = tf.stack(_frame(box, grid, semantics.wh), axis=-1)
-    objects = tf.stack(_frame(truth, grid, "plain"), axis=-1)
+    boxes = boxes_cxcywh(box, grid, semantics.wh)
+    objects = boxes_cxcywh(truth, grid, "plain")
     overlap = aligned_iou(boxes, objects, responsible, None, semantics.box, "cxcywh")
     return tf.reduce_sum(tf.where(responsible, 1 - overlap, 0), axis=[1, 2])
 
