@@ -1,4 +1,4 @@
-"""Measures a trained run on a data set: average precision, curves, errors, responsible boxes, pictures.
+"""Measures a trained run on a data set: average precision, curves, errors, fit of boxes, pictures.
 
     python -m experiments.evaluate --checkpoint=runs/shapes
     python -m experiments.evaluate --checkpoint=runs/mine --dataset=voc:PATH --eval_split=test
