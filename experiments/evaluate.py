@@ -1,4 +1,4 @@
-"""Measures a trained run on a data set: average precision, curves, kinds of error, pictures.
+"""Measures a trained run on a data set: average precision, curves, errors, fit of boxes, pictures.
 
     python -m experiments.evaluate --checkpoint=runs/shapes
     python -m experiments.evaluate --checkpoint=runs/mine --dataset=voc:PATH --eval_split=test
@@ -41,6 +41,7 @@ def main(argv):
         dataset=DATASET.value or run.config.dataset,
         eval_split=EVAL_SPLIT.value or run.config.eval_split,
         bad_examples=values.bad_examples,
+        batch_size=values.batch_size,
     )
     dataset = common.open_split(config, config.eval_split, classes=run.classes)
     if values.debug:
@@ -48,7 +49,7 @@ def main(argv):
     output = Path(OUTPUT_DIR.value or Path(CHECKPOINT.value) / "evaluate")
     output.mkdir(parents=True, exist_ok=True)
 
-    evaluator = common.Evaluator(model, dataset, run.grid, run.semantics, values.batch_size)
+    evaluator = common.Evaluator(model, dataset, run.grid, config)
     measured = evaluator()
     evaluator.write_pictures(output / "pictures", PICTURES.value)
     plots.write(measured, output / "plots")

@@ -55,9 +55,7 @@ def main(argv):
 
     state = training.train(config, dataset, run)
     rows = run.read_metrics()
-    evaluator = common.Evaluator(
-        state.model, dataset, grid, config.loss_semantics(), config.batch_size
-    )
+    evaluator = common.Evaluator(state.model, dataset, grid, config)
     measured = evaluator()
     evaluator.write_pictures(run / "pictures")
 

@@ -49,9 +49,7 @@ def main(argv):
 
     def measure(model):
         if id(model) not in evaluators:
-            evaluators[id(model)] = common.Evaluator(
-                model, eval_set, grid, config.loss_semantics(), config.batch_size
-            )
+            evaluators[id(model)] = common.Evaluator(model, eval_set, grid, config)
         return evaluators[id(model)]()
 
     try:

@@ -10,7 +10,7 @@ from tests.shared import ROOT
 
 # Each may import those before it.
 LAYERS = [
-    *("grid", "boxes", "semantics", "kernels", "data", "models", "ops", "losses"),
+    *("grid", "boxes", "semantics", "kernels", "data", "models", "ops", "responsible", "losses"),
     *("training", "inference", "evaluation", "reporting", "doctor"),
 ]
 

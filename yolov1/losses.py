@@ -1,4 +1,7 @@
-"""`YoloLoss` for Keras' `compile` and `fit`, and `YoloTerms`: its five terms as metrics."""
+"""`YoloLoss` for Keras' `compile` and `fit`, and two metrics beside it.
+
+`YoloTerms` are its five terms, `ResponsibleBoxes` how well the boxes fit that it holds responsible.
+"""
 
 import dataclasses
 
@@ -7,6 +10,7 @@ import tensorflow as tf
 
 from yolov1.grid import GridSpec
 from yolov1.ops import yolo_loss
+from yolov1.responsible import responsible_boxes
 from yolov1.semantics import TERMS, LossSemantics
 
 # Of Keras' reductions, those that are the mean over the images where no image has a weight.
@@ -74,7 +78,7 @@ class YoloLoss(keras.losses.Loss):
         computed again.
         """
         targets, options, terms = getattr(y_pred, "_yolov1_terms", (None, None, None))
-        if targets is not None and targets is y_true and options == self._options():
+        if targets is not None and targets is y_true and options == self.options:
             return terms
         return self._evaluate(y_true, y_pred, "none").terms
 
@@ -86,7 +90,7 @@ class YoloLoss(keras.losses.Loss):
         return self.reduction in _MEANS and replicas == 1
 
     def _evaluate(self, y_true, y_pred, reduction):
-        options = self._options()
+        options = self.options
         output = yolo_loss(y_pred, y_true, reduction=reduction, **options)
         # Left on the predictions, where a metric of the same step finds them: a tensor never
         # changes, and belongs to one trace and one replica. A graph's terms on an eager tensor
@@ -96,14 +100,16 @@ class YoloLoss(keras.losses.Loss):
                 y_pred._yolov1_terms = (y_true, options, output.terms)
         return output
 
-    def _options(self):
+    @property
+    def options(self):
+        """What it hands to `yolov1.ops.yolo_loss` beside tensors and reduction."""
         names = ("grid", "semantics", "layout", "impl")
         return {name: getattr(self, name) for name in names}
 
     def get_config(self):
         return {
             **super().get_config(),
-            **self._options(),
+            **self.options,
             "grid": dataclasses.asdict(self.grid),
             "semantics": dataclasses.asdict(self.semantics),
         }
@@ -116,8 +122,50 @@ class YoloLoss(keras.losses.Loss):
         return cls(**config)
 
 
+class _MeansBesideLoss(keras.metrics.Metric):
+    """Named means over what has been seen since the epoch began, computed with a loss's options.
+
+    A subclass has its `NAMES` and `_sums`: of each image ``[N, len(NAMES)]`` sums, and the numbers
+    of what has been summed. A mean over nothing is 0.
+    """
+
+    def __init__(self, loss, prefix, name, dtype):
+        if not isinstance(loss, YoloLoss):
+            raise TypeError(
+                f"{type(self).__name__}: loss must be the YoloLoss that compile() gets, got "
+                f"{type(loss).__name__}."
+            )
+        super().__init__(name=name, dtype=dtype)
+        self.loss = loss
+        self.prefix = prefix
+        shape = (len(self.NAMES),)
+        self.total = self.add_variable(shape, "zeros", dtype=self.dtype, name="total")
+        self.count = self.add_variable(shape, "zeros", dtype=self.dtype, name="count")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        parts = (tf.cast(part, self.dtype) for part in self._sums(y_true, y_pred))
+        if sample_weight is not None:
+            weights = tf.reshape(tf.cast(sample_weight, self.dtype), [-1, 1])
+            parts = (part * weights for part in parts)
+        for state, part in zip((self.total, self.count), parts, strict=True):
+            state.assign_add(tf.reduce_sum(part, axis=0))
+
+    def result(self):
+        means = keras.ops.divide_no_nan(self.total, self.count)
+        names = [self.prefix + name for name in self.NAMES]
+        return dict(zip(names, tf.unstack(means), strict=True))
+
+    def get_config(self):
+        config = {"loss": keras.losses.serialize(self.loss), "prefix": self.prefix}
+        return {**super().get_config(), **config}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "loss": keras.losses.deserialize(config["loss"])})
+
+
 @keras.saving.register_keras_serializable(package="yolov1")
-class YoloTerms(keras.metrics.Metric):
+class YoloTerms(_MeansBesideLoss):
     """The loss's terms, as means over the images seen since the epoch began.
 
         loss = YoloLoss(grid=grid)
@@ -141,37 +189,57 @@ class YoloTerms(keras.metrics.Metric):
         TypeError: `loss` is not a `YoloLoss`.
     """
 
+    NAMES = TERMS
+
     def __init__(self, loss, prefix="", name="yolo_terms", dtype=None):
-        if not isinstance(loss, YoloLoss):
-            raise TypeError(
-                "YoloTerms: loss must be the YoloLoss that compile() gets, got "
-                f"{type(loss).__name__}."
-            )
-        super().__init__(name=name, dtype=dtype)
-        self.loss = loss
-        self.prefix = prefix
-        self.total = self.add_variable((len(TERMS),), "zeros", dtype=self.dtype, name="total")
-        self.count = self.add_variable((), "zeros", dtype=self.dtype, name="count")
+        super().__init__(loss, prefix, name, dtype)
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
-        terms = tf.cast(self.loss.terms(y_true, y_pred), self.dtype)
-        if sample_weight is None:
-            count = tf.cast(tf.shape(terms)[0], self.dtype)
-        else:
-            weights = tf.reshape(tf.cast(sample_weight, self.dtype), [-1, 1])
-            terms, count = terms * weights, tf.reduce_sum(weights)
-        self.total.assign_add(tf.reduce_sum(terms, axis=0))
-        self.count.assign_add(count)
+    def _sums(self, y_true, y_pred):
+        terms = self.loss.terms(y_true, y_pred)
+        return terms, tf.ones_like(terms)
 
-    def result(self):
-        means = keras.ops.divide_no_nan(self.total, self.count)
-        names = [self.prefix + name for name in TERMS]
-        return dict(zip(names, tf.unstack(means), strict=True))
 
-    def get_config(self):
-        config = {"loss": keras.losses.serialize(self.loss), "prefix": self.prefix}
-        return {**super().get_config(), **config}
+@keras.saving.register_keras_serializable(package="yolov1")
+class ResponsibleBoxes(_MeansBesideLoss):
+    """How well the boxes that the loss holds responsible fit, as Darknet prints it for each batch.
 
-    @classmethod
-    def from_config(cls, config):
-        return cls(**{**config, "loss": keras.losses.deserialize(config["loss"])})
+        model.compile(optimizer, loss=loss, metrics=[YoloTerms(loss), ResponsibleBoxes(loss)])
+
+    The logs then have, as means over the objects seen since the epoch began (0 without any):
+
+    - ``iou`` of object and responsible box, and ``recall50``, ``recall75``: the shares of objects
+      where it is above 0.5 and above 0.75;
+    - ``class_probability`` for the object's class, and ``any_class_probability``: over all classes;
+    - ``object_confidence`` of the responsible box;
+
+    and ``any_confidence``, the mean over all boxes. `yolov1.responsible` defines them. An object
+    is one that is in the targets: of several in one cell the encoder keeps one.
+
+    Arguments, errors and weights are those of `YoloTerms`; a weighted image lends its weight to its
+    objects. The metric looks at the predictions a second time, in plain TensorFlow.
+    """
+
+    NAMES = (
+        *("iou", "recall50", "recall75", "class_probability", "any_class_probability"),
+        *("object_confidence", "any_confidence"),
+    )
+
+    def __init__(self, loss, prefix="", name="responsible_boxes", dtype=None):
+        super().__init__(loss, prefix, name, dtype)
+
+    @property
+    def objects(self):
+        """The number of objects seen, or the sum of their weights."""
+        return self.count[0]
+
+    def _sums(self, y_true, y_pred):
+        fit = responsible_boxes(y_pred, y_true, **self.loss.options)
+        dtype = fit.iou.dtype
+        over_objects = (
+            *(fit.iou, tf.cast(fit.iou > 0.5, dtype), tf.cast(fit.iou > 0.75, dtype)),
+            *(fit.class_probability, fit.any_class_probability, fit.object_confidence),
+        )
+        sums = [tf.reduce_sum(values, axis=1) for values in over_objects]
+        objects = tf.reduce_sum(tf.cast(fit.has_object, dtype), axis=1)
+        counts = [objects] * len(sums) + [tf.ones_like(objects)]
+        return tf.stack([*sums, fit.any_confidence], axis=1), tf.stack(counts, axis=1)

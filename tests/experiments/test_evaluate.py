@@ -22,6 +22,11 @@ def test_the_split_of_the_run(known_run, run_experiment, tmp_path):
     evaluation = json.loads((tmp_path / "evaluation.json").read_text())
     assert evaluation["classes"]["circle"]["detections"] == 4 * summary["images"]
     assert evaluation["map_voc07"] == summary["map_voc07"]
+    boxes = summary["responsible_boxes"]
+    assert boxes == evaluation["responsible_boxes"]
+    assert 0 < boxes["objects"] <= 4 * summary["images"] and 0 < boxes["iou"] < 1
+    assert f"responsible boxes of {boxes['objects']} objects\n" in result.stdout
+    assert f"{boxes['iou']:.4f}" in result.stdout
     assert {path.name for path in (tmp_path / "plots").iterdir()} == {
         "precision_recall.png",
         "average_precision.png",
@@ -44,6 +49,16 @@ def test_another_data_set(known_run, run_experiment, tmp_path):
     assert summary["ap_per_class"]["star"] == 0
     assert summary["ap_per_class"]["ring"] is None
     assert summary["map_voc07"] == pytest.approx(0.5)
+    # The star's cell is taken by a circle; the network's outputs are those of `known_run`.
+    assert summary["responsible_boxes"] == pytest.approx(
+        {
+            "objects": 8,
+            **{"iou": 1, "recall50": 1, "recall75": 1},
+            **{"class_probability": 1, "any_class_probability": 1 / 6},
+            **{"object_confidence": 0.8, "any_confidence": 0.8},
+        },
+        rel=1e-5,
+    )
     assert [reason for _, reason in summary["skipped"]] and "c.xml" in summary["skipped"][0][0]
     assert len(list((output / "pictures").iterdir())) == 1
 

@@ -80,6 +80,18 @@ def test_datasets_of_batches_and_examples_give_the_same(detector):
             np.testing.assert_allclose(a.scores, b.scores, atol=1e-5)
 
 
+def test_predictions_can_be_watched(detector):
+    images = np.stack([picture([(k, 0)], dtype=np.float32) for k in range(3)])
+    order = np.array([2, 0, 1])
+    batches = tf.data.Dataset.from_tensor_slices((images[order], order)).batch(2)
+    for given, expected in ((images, [0, 1, 2]), (batches, [2, 0, 1])):
+        seen, watched = [], []
+        detector.detect(given, 2, watch=lambda p, i: (watched.extend(p), seen.extend(i)))  # noqa: B023
+        assert seen == expected
+        want = detector.model.predict(images, verbose=0)[expected]
+        np.testing.assert_allclose(watched, want, atol=1e-6)
+
+
 def test_indices_decide_the_order(detector):
     images = np.stack([picture([(k, 0)], dtype=np.float32) for k in range(4)])
     order = np.array([2, 0, 3, 1])

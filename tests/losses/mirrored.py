@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tests.losses.cases import GRID, fit, small_data, small_model
-from yolov1.losses import YoloLoss, YoloTerms
+from yolov1.losses import ResponsibleBoxes, YoloLoss, YoloTerms
 
 
 def run():
@@ -30,7 +30,8 @@ def run():
         model, loss = small_model(), Loss(grid=GRID, impl="fused")
         histories = []
         for weights in (np.arange(12.0) / 6, None):
-            options = {"loss": loss, "metrics": [YoloTerms(loss)], "sample_weight": weights}
+            options = {"loss": loss, "metrics": [YoloTerms(loss), ResponsibleBoxes(loss)]}
+            options["sample_weight"] = weights
             options["optimizer"] = keras.optimizers.SGD(0.01, momentum=0.9)
             histories.append(fit(model, small_data(12), **options))
         logs = model.evaluate(*small_data(11), batch_size=4, verbose=0, return_dict=True)

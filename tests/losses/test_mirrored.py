@@ -1,4 +1,4 @@
-"""`YoloLoss` and `YoloTerms` over two devices against one."""
+"""`YoloLoss`, `YoloTerms` and `ResponsibleBoxes` over two devices against one."""
 
 import subprocess
 import sys

@@ -97,6 +97,7 @@ def _evaluation(classes):
         "ap_per_class": {name: values["ap_voc07"] for name, values in per_class.items()},
         "classes": per_class,
         "errors": dict(zip(kinds, (0.9, 0.06, 0.0, 0.01, 0.03), strict=True)),
+        "responsible_boxes": {"objects": 1234, "iou": 0.7654, "any_confidence": 0.0123},
         "images": 200,
     }
 

@@ -76,6 +76,7 @@ def test_it_shows_the_run(run_dir):
         "S = 14",
         "0.2 %",
         "2.21.0",
+        *("objects", "1,234", "iou", "0.765", "any confidence", "0.0123"),
     ):
         assert expected in words
     assert "waiting for input" in words and "7.3 %" in words  # 0.4 of 5.5 s
@@ -152,6 +153,7 @@ def test_a_run_without_finds(run_dir):
     """Null figures and empty curves: a class without objects, a detector that finds nothing."""
     evaluation = json.loads((run_dir / "evaluation.json").read_text())
     evaluation |= {"map_voc07": None, "errors": None}
+    evaluation["responsible_boxes"] = {"objects": 0, "iou": None}
     evaluation["classes"]["disc"] |= {"ap_voc07": None, "ap_area": None, "ap_coco": None}
     evaluation["classes"]["disc"] |= {"precision": [], "recall": [], "truth": 0}
     (run_dir / "evaluation.json").write_text(json.dumps(evaluation))
@@ -160,7 +162,7 @@ def test_a_run_without_finds(run_dir):
     (run_dir / "metrics.csv").write_text("\n".join([rows[0], "1,19,," + "nan," * 11 + ","]))
     page = read(run_dir)
     assert "Learning curves" not in page.headings
-    assert "disc\n–\n" in page.text
+    assert "disc\n–\n" in page.text and "objects\n0\niou\n–\n" in page.text
 
 
 def test_many_pictures_and_many_classes(tmp_path):

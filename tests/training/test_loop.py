@@ -96,6 +96,8 @@ def test_a_run_writes_everything_and_says_where(whole):
     summary = json.loads((path / "summary.json").read_text())
     wanted = {"map_voc07", "map_area", "map_coco", "ap_per_class", "images_per_second", "seconds"}
     assert wanted <= set(summary)
+    last = float(rows(path)[-1]["responsible_iou"])
+    assert 0 < last == pytest.approx(summary["responsible_boxes"]["iou"], abs=1e-6)
     header = (path / "metrics.csv").read_text().splitlines()[0]
     assert header.startswith("epoch,step,seconds,images_per_second,learning_rate,loss,xy,wh,object")
     assert [r["epoch"] for r in rows(path)] == ["1", "2", "3", "4"]

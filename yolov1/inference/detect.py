@@ -44,7 +44,8 @@ class Detector(tf.Module):
         side = grid.image_size
         signature = [tf.TensorSpec([None, side, side, 3], tf.float32, name="images")]
 
-        def run(images):
+        @tf.function(input_signature=signature)
+        def look(images):
             predictions = tf.cast(model(images, training=False), tf.float32)
             boxes_xyxy, scores = decode(predictions, grid, wh)
             boxes_xyxy, scores, labels, count = non_max_suppression(
@@ -56,6 +57,7 @@ class Detector(tf.Module):
             )
             axes = tuple(range(1, predictions.shape.rank))
             return {
+                "predictions": predictions,
                 "boxes_xyxy": boxes_xyxy,
                 "scores": scores,
                 "labels": labels,
@@ -63,40 +65,49 @@ class Detector(tf.Module):
                 "finite": tf.reduce_all(tf.math.is_finite(predictions), axis=axes),
             }
 
-        self.run = tf.function(run, input_signature=signature)
+        @tf.function(input_signature=signature)
+        def run(images):
+            return {name: value for name, value in look(images).items() if name != "predictions"}
+
+        self.look, self.run = look, run
 
     def __call__(self, images):
         return self.run(images)
 
-    def detect(self, images, batch_size=32) -> list[Detections]:
-        """As the function `detect`, without tracing the network again."""
+    def detect(self, images, batch_size=32, watch=None) -> list[Detections]:
+        """As the function `detect`, without tracing the network again.
+
+        `watch` is called with the predictions ``[n, S, S, D]`` of each batch and their indices.
+        """
         if isinstance(images, tf.data.Dataset):
-            return self._detect_dataset(images)
+            return self._detect_dataset(images, watch)
         found = []
         for start in range(0, len(images), batch_size):
             stop = min(start + batch_size, len(images))
             batch = tf.stack([prepare(images[i], self.grid) for i in range(start, stop)])
-            found += self._detect_batch(batch, range(start, stop))
+            found += self._detect_batch(batch, range(start, stop), watch)
         return found
 
-    def _detect_dataset(self, batches):
+    def _detect_dataset(self, batches, watch):
         found = {}
         for batch in batches:
             images, indices = batch if isinstance(batch, tuple) else (batch, None)
             if indices is None:
                 indices = range(len(found), len(found) + len(images))
             indices = [int(i) for i in indices]
-            found.update(zip(indices, self._detect_batch(images, indices), strict=True))
+            found.update(zip(indices, self._detect_batch(images, indices, watch), strict=True))
         return [found[index] for index in sorted(found)]
 
-    def _detect_batch(self, images, indices):
-        result = {name: value.numpy() for name, value in self.run(images).items()}
+    def _detect_batch(self, images, indices, watch):
+        result = {name: value.numpy() for name, value in self.look(images).items()}
         if not result["finite"].all():
             bad = [i for i, finite in zip(indices, result["finite"], strict=True) if not finite]
             raise ValueError(
                 f"detect: the network's output is NaN or infinite for image(s) {bad[:8]}. Look for "
                 "a loss that diverged, or for weights that do not belong to this network."
             )
+        if watch is not None:
+            watch(result["predictions"], indices)
         return [
             Detections(*(result[name][n, :count] for name in ("boxes_xyxy", "scores", "labels")))
             for n, count in enumerate(result["count"])

@@ -53,6 +53,7 @@ def learning_curves(run) -> Html:
         chart(["loss"], "Loss of an image", log=True),
         chart(TERMS, "Its terms", log=True),
         chart(maps, "mAP on the evaluation split", limits=(0, 1)),
+        chart(["responsible_iou"], "IoU of the boxes held responsible there", limits=(0, 1)),
         chart(["learning_rate"], "Learning rate"),
     )
 
@@ -66,10 +67,15 @@ def detection_quality(run) -> Html:
         rows = [[kind, bar(share, percent(share))] for kind, share in errors.items()]
         heading = tag("h3", "What the best detections are (Hoiem et al.)")
         errors = join([heading, table(None, rows)])
+    boxes = run.evaluation.get("responsible_boxes")
+    if boxes:
+        heading = tag("h3", "The boxes that the loss holds responsible")
+        rows = [[name.replace("_", " "), number(value, 3)] for name, value in boxes.items()]
+        boxes = join([heading, table(None, rows)])
     return join(
         [
             _average_precision(_by_quality(classes)),
-            _pair(*_precision_recall(run.evaluation), errors),
+            _pair(*_precision_recall(run.evaluation), errors, boxes),
         ]
     )
 

@@ -5,9 +5,24 @@ replaced by zeros with `tf.where` before anything is computed from them, never m
 mask afterwards: zero times NaN is NaN, in the loss and again in its gradient.
 """
 
+from typing import NamedTuple
+
 import tensorflow as tf
 
 from yolov1.ops.reference.box_iou import aligned_iou
+
+
+class Cells(NamedTuple):
+    """What the loss reads of every cell, and which boxes it holds responsible."""
+
+    classes: tf.Tensor  # [N, L, C]
+    confidences: tf.Tensor  # [N, L, B]
+    boxes: tf.Tensor  # [N, L, B, 4], as predicted
+    flags: tf.Tensor  # [N, L]; not 0 where the cell holds an object
+    target_classes: tf.Tensor  # [N, L, C]
+    target_boxes: tf.Tensor  # [N, L, 4]; zeros where there is no object
+    overlap: tf.Tensor  # [N, L, B], as `LossSemantics.iou_overlap` says
+    responsible: tf.Tensor  # [N, L, B] bool; False where there is no object
 
 
 def yolo_loss(predictions, targets, grid, semantics, layout):
@@ -15,14 +30,9 @@ def yolo_loss(predictions, targets, grid, semantics, layout):
 
     Differentiable in the predictions as often as wanted.
     """
-    classes, confidences, boxes = _split(predictions, grid, layout)
-    flags, target_classes, target_boxes = _split_targets(targets, grid)
-    has_object = flags != 0  # [N, L]
-    in_object = has_object[..., None]  # [N, L, 1]
-
-    target_boxes = tf.where(in_object, target_boxes, 0)
-    overlap = _overlap(boxes, target_boxes, grid, semantics)
-    responsible = in_object & _responsible(overlap, boxes, target_boxes, grid, semantics)
+    cells = read_cells(predictions, targets, grid, semantics, layout)
+    classes, confidences, boxes, flags, target_classes, target_boxes, overlap, responsible = cells
+    in_object = (flags != 0)[..., None]  # [N, L, 1]
     if semantics.no_object == "non_responsible":
         no_object = ~responsible
     else:
@@ -64,6 +74,24 @@ def yolo_loss(predictions, targets, grid, semantics, layout):
     )
     scaled = [semantics.factor * weight * term for weight, term in zip(weights, sums, strict=True)]
     return tf.add_n(scaled), tf.stack(scaled, axis=-1)
+
+
+def read_cells(predictions, targets, grid, semantics, layout) -> Cells:
+    """The `Cells` of checked arguments: the one place that chooses the responsible boxes."""
+    classes, confidences, boxes = _split(predictions, grid, layout)
+    flags, target_classes, target_boxes = _split_targets(targets, grid)
+    in_object = (flags != 0)[..., None]
+    target_boxes = tf.where(in_object, target_boxes, 0)
+    overlap = _overlap(boxes, target_boxes, grid, semantics)
+    responsible = in_object & _responsible(overlap, boxes, target_boxes, grid, semantics)
+    return Cells(
+        *(classes, confidences, boxes, flags, target_classes, target_boxes, overlap, responsible)
+    )
+
+
+def boxes_cxcywh(boxes, grid, wh):
+    """Boxes ``[..., 4]`` of a cell in the frame in which their overlaps are compared."""
+    return tf.stack(_frame(boxes, grid, wh), axis=-1)
 
 
 def _split(predictions, grid, layout):
@@ -172,8 +200,8 @@ def _sum_one_minus_iou(box, truth, responsible, grid, semantics):
     # A value that is not finite makes all of the box NaN: 1 - K of an infinite box would be 1.
     finite = tf.reduce_all(tf.math.is_finite(box) & tf.math.is_finite(truth), -1, keepdims=True)
     box += tf.where(finite, tf.zeros_like(box), float("nan"))
-    boxes = tf.stack(_frame(box, grid, semantics.wh), axis=-1)
-    objects = tf.stack(_frame(truth, grid, "plain"), axis=-1)
+    boxes = boxes_cxcywh(box, grid, semantics.wh)
+    objects = boxes_cxcywh(truth, grid, "plain")
     overlap = aligned_iou(boxes, objects, responsible, None, semantics.box, "cxcywh")
     return tf.reduce_sum(tf.where(responsible, 1 - overlap, 0), axis=[1, 2])
 
