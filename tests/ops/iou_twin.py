@@ -104,11 +104,12 @@ def axes(c0, c1, c2, c3, box_format):
 
 
 class Pairs(NamedTuple):
-    """iou ``[...]``, its gradients by both boxes ``[..., 4]``, ciou's alpha ``[...]`` (or 0)."""
+    """iou ``[...]``, its gradients by both boxes ``[..., 4]``; ciou's v and alpha ``[...]``, or 0."""
 
     iou: np.ndarray
     by_a: np.ndarray
     by_b: np.ndarray
+    v: np.ndarray
     alpha: np.ndarray
 
 
@@ -124,6 +125,7 @@ def pairs(boxes_a, boxes_b, kind="iou", box_format="xyxy", alpha=None) -> Pairs:
     union = size_a[0] * size_a[1] + size_b[0] * size_b[1] - overlap
     value = ratio(overlap, union)
     iou, used = value.value, np.zeros_like(value.value)
+    v = constant(0, value)
     if kind == "giou":
         enclosing = around[0] * around[1]
         value = value - ratio(enclosing - union, enclosing)
@@ -136,7 +138,7 @@ def pairs(boxes_a, boxes_b, kind="iou", box_format="xyxy", alpha=None) -> Pairs:
         rest = 1 - iou + v.value
         used = np.where(rest == 0, 0, v.value / rest) if alpha is None else alpha
         value = value - v.times(used)
-    return Pairs(value.value, value.slopes[..., :4], value.slopes[..., 4:], used)
+    return Pairs(value.value, value.slopes[..., :4], value.slopes[..., 4:], v.value, used)
 
 
 def sum_to(array, shape):

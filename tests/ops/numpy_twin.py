@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tests.ops import box_twin
+from tests.ops import iou_twin
 
 EPS32 = 2.0**-24  # relative error of one float32 operation, in which every narrow dtype is computed
 
@@ -135,13 +135,13 @@ def squared_boxes(cells, semantics):
 def overlapping_boxes(cells, grid, semantics):
     """The same where `semantics.box` is not "squared"; NaN where a box is not finite."""
     broken = sum((x - x).sum(-1, keepdims=True) for x in (cells.outputs, cells.target))
-    overlap = box_twin.overlap(cells.frame + broken, cells.target_frame).kinds[semantics.box]
+    pairs = iou_twin.pairs(cells.frame + broken, cells.target_frame, semantics.box, "cxcywh")
     by_frame = np.ones_like(cells.outputs)
     by_frame[..., :2] /= grid.S
     if semantics.wh == "predict_sqrt":
         by_frame[..., 2:] = 2 * cells.outputs[..., 2:]
-    gradient = -semantics.weight_xy * overlap.slope * by_frame
-    return 1 - overlap.value, np.zeros_like(overlap.value), gradient
+    gradient = -semantics.weight_xy * pairs.by_a * by_frame
+    return 1 - pairs.iou, np.zeros_like(pairs.iou), gradient
 
 
 @np.errstate(all="ignore")

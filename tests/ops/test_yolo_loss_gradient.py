@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.ops import box_twin, numpy_twin
+from tests.ops import iou_twin, numpy_twin
 from tests.ops.loss_cases import (
     GRIDS,
     IMPLS,
@@ -38,11 +38,11 @@ def moved_copies(predictions, points, step):
 def aspects(predictions, targets, grid, semantics):
     """CIoU's v and alpha of the responsible boxes, zeros elsewhere: two ``[N, L, B]``."""
     cells = numpy_twin.object_cells(predictions, targets, grid, semantics)
-    overlap = box_twin.overlap(cells.frame, cells.target_frame)
+    pairs = iou_twin.pairs(cells.frame, cells.target_frame, "ciou", "cxcywh")
     _, chosen = numpy_twin.choose(cells, semantics)
     out = np.zeros((2, len(predictions), grid.cells, grid.B))
-    out[0][cells.at] = np.where(chosen, overlap.v, 0)
-    out[1][cells.at] = np.where(chosen, overlap.alpha, 0)
+    out[0][cells.at] = np.where(chosen, pairs.v, 0)
+    out[1][cells.at] = np.where(chosen, pairs.alpha, 0)
     return out
 
 

@@ -7,10 +7,9 @@ of one image (and, for average precision, of one class).
 import dataclasses
 
 import numpy as np
-import tensorflow as tf
 
 from yolov1 import boxes as box_formats
-from yolov1 import ops
+from yolov1 import kernels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,9 +112,7 @@ def overlaps(found, truth, *, same_class=True, pixel_offset=0.0):
     # A pixel more at the right and below is a pixel more of every side, and of every overlap.
     offset = np.array([0, 0, pixel_offset, pixel_offset])
     pairs = (found.boxes_xyxy + offset)[detection], (truth.boxes_xyxy + offset)[target]
-    with tf.device("CPU"):  # where the arrays are
-        iou = ops.aligned_iou(*pairs).numpy()
-    return detection, target, iou
+    return detection, target, kernels.aligned_iou(*pairs)
 
 
 def best_overlap(found, truth, **options):
