@@ -111,6 +111,8 @@ def test_equal_scores_go_by_box_then_by_class():
     scores = np.round(scores * 8) / 8
     scores[0] = -np.abs(scores[0]) * (scores[0] < 0.5)  # zeros of both signs are one score
     scores[1] = 0.5
+    ulps = np.random.default_rng(0).permutation(98 * 20).reshape(98, 20)
+    scores[2] = 0.5 + ulps * 2.0**-24  # neighbours among the floats
     for options in ({}, dict(max_detections=3000), dict(max_detections=11, iou_threshold=0.2)):
         options |= dict(score_threshold=-0.2)
         assert_equal(call(boxes, scores, **options), twin(boxes, scores, **options))
