@@ -57,8 +57,9 @@ falling score, then by box, then by class, each is kept unless its box overlaps 
 for the class: unless I / U > iou_threshold, with I and U the areas of intersection and union. After
 max_detections the image is done.
 
-An inverted box is taken for the empty one at its low corner. A NaN coordinate or an infinite area
-gives a box that overlaps nothing, and a NaN score passes no threshold. There is no gradient.
+A side of negative length counts as 0: its high end is moved to the low one. A box with a NaN
+coordinate or an infinite area overlaps nothing, and a NaN score passes no threshold. There is no
+gradient.
 
 boxes_xyxy: [N, K, 4].
 scores: [N, K, C].

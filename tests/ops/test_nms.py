@@ -1,6 +1,7 @@
 """Non-maximum suppression: the fused op and TensorFlow's against the plain rule in NumPy."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -287,6 +288,18 @@ def test_results_that_do_not_fit_in_memory_are_refused():
     boxes, scores = np.zeros((2**12, 1, 4), np.float32), np.zeros((2**12, 1, 1), np.float32)
     with pytest.raises((tf.errors.ResourceExhaustedError, MemoryError)):
         ops.non_max_suppression(boxes, scores, max_detections=2**31 - 1, impl="fused")
+
+
+def test_overlaps_that_do_not_fit_in_memory_are_refused():
+    """A row for each of a million boxes: a terabyte. Only rows that are needed are ever touched."""
+    if Path("/proc/sys/vm/overcommit_memory").read_text().strip() == "1":
+        pytest.skip("this system promises memory that it does not have")
+    case = np.zeros((1, 2**20, 4), np.float32), np.zeros((1, 2**20, 1), np.float32)
+    with pytest.raises(MemoryError):
+        kernels.non_max_suppression(*case, max_detections=2**20)
+    message = "non_max_suppression: out of memory"
+    with pytest.raises(tf.errors.ResourceExhaustedError, match=message):
+        ops.non_max_suppression(*case, max_detections=2**20, impl="fused")
 
 
 def test_without_the_library_auto_takes_the_reference(monkeypatch):

@@ -27,9 +27,9 @@ def non_max_suppression(
     may be kept for several classes. The IoU is that of the boxes before they are clipped. Of equal
     scores the earlier box comes first, then the lower class; in any order with the reference.
 
-    Degenerate boxes: an inverted box is taken for the empty one at its low corner (side by side),
-    and is found as that. Boxes with a NaN coordinate, or an area of 0 or infinity, overlap nothing.
-    A NaN score passes no threshold.
+    Degenerate boxes: a side of negative length counts as 0, and is found as that, its high end
+    moved to the low one. A box with a NaN coordinate, or with an area of 0 or infinity, overlaps
+    nothing. A NaN score passes no threshold.
 
     Args:
         boxes_xyxy: ``[N, K, 4]`` fractions of the image, or any other unit without `clip`. Boxes
