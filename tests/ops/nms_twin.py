@@ -2,8 +2,7 @@
 
 import numpy as np
 
-# Exact in binary, so that float32 arithmetic has nothing to round where thresholds are met.
-ZERO, ONE = np.float32(0), np.float32(1)
+ZERO = np.float32(0)
 
 
 def twin(boxes, scores, *, score_threshold=0.001, iou_threshold=0.5, max_detections=300, clip=True):
