@@ -15,6 +15,7 @@ CPP := $(filter %.h %.cc %.cu,$(NATIVE)) $(wildcard benchmarks/*.cc tests/native
 CMAKE = $(firstword $(wildcard $(abspath $(BIN)/cmake)) cmake)
 JOBS := $(shell nproc)
 FUZZ_SECONDS ?= 60
+FUZZ ?= yolo_loss
 CLANGXX ?= clang++
 
 .DEFAULT_GOAL := help
@@ -79,16 +80,17 @@ sanitized = @mkdir -p build; { $(CMAKE) -S . -B build/$(1) -DYOLOV1_SANITIZE=ON 
 
 sanitize:  ## The framework-free core under the address and undefined-behaviour sanitizers
 	$(call sanitized,sanitize,replay,-DYOLOV1_WERROR=$(or $(YOLOV1_WERROR),OFF))
-	build/sanitize/tests/native/replay
+	build/sanitize/tests/native/replay_yolo_loss
+	build/sanitize/tests/native/replay_nms
 
 fuzz:  ## Search for inputs that break it, led by coverage, for FUZZ_SECONDS=60 (needs clang++)
 	@echo 'int main() {}' | $(CLANGXX) -fsanitize=address -x c++ -o /dev/null - 2> /dev/null || \
 	  { echo "make fuzz needs clang++ and its sanitizers: install them (on Debian: apt-get install clang), or run: make fuzz CLANGXX=/path/to/clang++"; exit 1; }
-	$(call sanitized,fuzz,fuzz_yolo_loss,-DCMAKE_CXX_COMPILER=$(CLANGXX))
-	@mkdir -p build/fuzz/corpus
+	$(call sanitized,fuzz,fuzz_$(FUZZ),-DCMAKE_CXX_COMPILER=$(CLANGXX))
+	@mkdir -p build/fuzz/corpus_$(FUZZ)
 	@echo "Fuzzing for $(FUZZ_SECONDS) seconds; an input that breaks it goes to build/fuzz"
-	@build/fuzz/tests/native/fuzz_yolo_loss -max_total_time=$(FUZZ_SECONDS) -timeout=120 -max_len=512 \
-	  -len_control=0 -print_final_stats=1 -artifact_prefix=build/fuzz/ build/fuzz/corpus \
+	@build/fuzz/tests/native/fuzz_$(FUZZ) -max_total_time=$(FUZZ_SECONDS) -timeout=120 -max_len=512 \
+	  -len_control=0 -print_final_stats=1 -artifact_prefix=build/fuzz/ build/fuzz/corpus_$(FUZZ) \
 	  > build/fuzz.log 2>&1 || { grep -v -E '^.[0-9]+\s|NEW_FUNC' build/fuzz.log; exit 1; }
 	@grep -E 'DONE|executed' build/fuzz.log
 

@@ -24,7 +24,8 @@ struct FfiRegistration {
   }
 };
 
-inline std::vector<int64_t> Sizes(const ffi::AnyBuffer& buffer) {
+template <typename Buffer>  // ffi::AnyBuffer, or one of a known dtype
+std::vector<int64_t> Sizes(const Buffer& buffer) {
   return {buffer.dimensions().begin(), buffer.dimensions().end()};
 }
 

@@ -20,6 +20,7 @@ namespace py = pybind11;
 // Each op's functions into the module.
 void BindYoloLoss(py::module_& module);
 void BindBoxIou(py::module_& module);
+void BindNms(py::module_& module);
 
 inline void Check(const std::string& error) {
   if (!error.empty()) throw py::value_error(error);

@@ -49,4 +49,5 @@ PYBIND11_MODULE(_kernels, module) {
   module.def("geometry", &yolov1::Geometry);
   yolov1::BindYoloLoss(module);
   yolov1::BindBoxIou(module);
+  yolov1::BindNms(module);
 }

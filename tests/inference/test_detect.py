@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from yolov1 import data, inference, models
 from yolov1.grid import GridSpec
@@ -159,8 +160,9 @@ def test_an_exported_detector_runs_without_this_package(tmp_path):
     model = models.build("laptop", grid=GRID)
     options = {"score_threshold": 0.0005, "max_detections": 20}
     ours = inference.Detector(model, **options)
-    inference.export(ours, tmp_path / "saved")
     images = np.random.default_rng(0).random((2, 64, 64, 3)).astype(np.float32)
+    want = ours(tf.constant(images))  # traced with the fused op before it is exported
+    inference.export(ours, tmp_path / "saved")
     np.save(tmp_path / "images.npy", images)
     script = (
         "import sys, json, numpy as np, tensorflow as tf\n"
@@ -180,8 +182,38 @@ def test_an_exported_detector_runs_without_this_package(tmp_path):
     )
     assert run.returncode == 0, run.stderr[-2000:]
     result = json.loads(run.stdout.splitlines()[-1])
-    want = ours(tf.constant(images))
     assert sorted(result) == ["boxes_xyxy", "count", "finite", "labels", "scores"]
     assert result["finite"] == [True, True]
     for name in ("boxes_xyxy", "scores", "labels", "count"):
         np.testing.assert_allclose(result[name], want[name], atol=1e-5)
+
+
+def op_types(graph):
+    yield from (node.op for node in graph.node)
+    for function in graph.library.function:
+        yield from (node.op for node in function.node_def)
+
+
+def test_a_detector_runs_the_fused_op_and_exports_none(tmp_path):
+    ours = inference.Detector(models.build("laptop", grid=GRID))
+    ours.detect(np.zeros((1, 64, 64, 3), np.uint8))
+    graph = ours.run.get_concrete_function().graph.as_graph_def()
+    assert "Yolov1>NonMaxSuppression" in set(op_types(graph))
+
+    inference.export(ours, tmp_path)
+    saved = saved_model_pb2.SavedModel.FromString((tmp_path / "saved_model.pb").read_bytes())
+    types = {op for meta in saved.meta_graphs for op in op_types(meta.graph_def)}
+    assert "CombinedNonMaxSuppression" in types
+    assert not [op for op in types if op.startswith("Yolov1")]
+
+
+def test_both_implementations_detect_the_same():
+    images = np.random.default_rng(1).random((3, 64, 64, 3)).astype(np.float32)
+    model = models.build("laptop", grid=GRID)
+    for options in ({}, {"score_threshold": 0.01, "iou_threshold": 0.2, "max_detections": 4}):
+        found = [
+            inference.detect(model, images, impl=impl, **options) for impl in ("fused", "reference")
+        ]
+        for fused, reference in zip(*found, strict=True):
+            np.testing.assert_array_equal(fused.boxes_xyxy, reference.boxes_xyxy)
+            np.testing.assert_array_equal(fused.labels, reference.labels)

@@ -2,51 +2,17 @@
 // kernel. `make fuzz` drives it by coverage, `make sanitize` with bytes from a generator
 // (replay.cc).
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
-#include <cstring>
 #include <initializer_list>
-#include <iterator>
 #include <limits>
 #include <string>
 #include <string_view>
 
+#include "tests/native/bytes.h"
 #include "tests/native/checked_call.h"
 
 namespace yolov1 {
 namespace {
-
-// The input, byte by byte, and when it is used up, a generator: a short input is a whole call too.
-class Bytes {
- public:
-  Bytes(const uint8_t* data, size_t size) : at_(data), end_(data + size) {
-    state_ = Raw<uint16_t>();
-  }
-
-  bool UsedUp() const { return at_ == end_; }
-
-  uint8_t Next() {
-    if (at_ != end_) return *at_++;
-    state_ = state_ * 6364136223846793005 + 1442695040888963407;
-    return static_cast<uint8_t>(state_ >> 56);
-  }
-
-  int64_t Below(int64_t bound) { return Next() % bound; }
-
-  template <typename T>
-  T Raw() {
-    uint8_t bytes[sizeof(T)];
-    for (uint8_t& byte : bytes) byte = Next();
-    T value;
-    memcpy(&value, bytes, sizeof value);
-    return value;
-  }
-
- private:
-  const uint8_t* at_;
-  const uint8_t* end_;
-  uint64_t state_ = 0;
-};
 
 // ------------------------------------------------------------------------------ configuration text
 
@@ -70,21 +36,6 @@ std::string ConfigText(Bytes* in, const Grid& grid) {
   text += Choice(in, "no_overlap_fallback", {"none", "rmse"});
   text += Choice(in, "iou_overlap", {"clamped", "abs"});
   text += Choice(in, "box", {"squared", "iou", "giou", "diou", "ciou"});
-  return text;
-}
-
-// A valid text with bytes replaced, removed and put in, as the input says.
-std::string DamagedText(Bytes* in) {
-  std::string text = ConfigText(in, {7, 2, 20});
-  while (!in->UsedUp()) {
-    const size_t at = in->Raw<uint16_t>() % text.size();
-    const char letter = static_cast<char>(in->Next());
-    const int64_t how = in->Below(4);
-    if (how == 0) text.insert(text.begin() + at, letter);
-    if (how == 1) text.erase(at, 1);
-    if (how >= 2) text[at] = letter;
-    if (text.empty()) break;
-  }
   return text;
 }
 
@@ -121,17 +72,6 @@ void CheckShapes(const YoloLossConfig& config, int64_t images, Bytes* in) {
 }
 
 // ------------------------------------------------------------------------------------------- calls
-
-double Value(Bytes* in) {
-  static const double kSpecial[] = {0.0,   -0.0,   NAN,   INFINITY, -INFINITY, 1.0,    1e30,
-                                    -1e30, 1e38,   -1e38, 1e300,    1e-38,     1e-42,  -1e-42,
-                                    1e-45, 5e-324, 65504, 65520,    1e-7,      2.9e-8, -1.0};
-  const uint8_t code = in->Next();
-  if (code < std::size(kSpecial)) return kSpecial[code];
-  if (code == 30) return in->Raw<float>();
-  if (code == 31) return in->Raw<double>();
-  return (code - 96) / 128.0;
-}
 
 std::vector<double> Targets(Bytes* in, const Grid& grid, int64_t images, int64_t share) {
   std::vector<double> out(images * grid.flat_target_size());
@@ -175,7 +115,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       yolov1::CheckText({reinterpret_cast<const char*>(data + 1), size - 1});
       break;
     case 1:
-      yolov1::CheckText(yolov1::DamagedText(&in));
+      yolov1::CheckText(yolov1::Damaged(&in, yolov1::ConfigText(&in, {7, 2, 20})));
       break;
     default:
       yolov1::CheckCall(&in);

@@ -1,13 +1,13 @@
 """From a network's predictions to boxes: decoding, non-maximum suppression, pictures, export.
 
-Everything here is made of TensorFlow's own ops, so that an exported detector loads anywhere.
+An exported detector is made of TensorFlow's own ops, so that it loads anywhere.
 """
 
 from yolov1.inference.decode import decode
 from yolov1.inference.detect import Detector, detect, export
 from yolov1.inference.detections import Detections
 from yolov1.inference.draw import class_colour, draw, draw_grid
-from yolov1.inference.nms import non_max_suppression
+from yolov1.ops import non_max_suppression
 
 __all__ = [
     "Detections",

@@ -1,5 +1,7 @@
 """A network with decoding and non-maximum suppression around it: images in, boxes out."""
 
+import functools
+
 import numpy as np
 import tensorflow as tf
 
@@ -8,7 +10,7 @@ from yolov1.data.images import shrink
 from yolov1.data.table import shrink_ratio
 from yolov1.inference.decode import decode
 from yolov1.inference.detections import Detections
-from yolov1.inference.nms import non_max_suppression
+from yolov1.ops import non_max_suppression
 
 
 class Detector(tf.Module):
@@ -26,6 +28,7 @@ class Detector(tf.Module):
         score_threshold, iou_threshold: as in `non_max_suppression`; the defaults are those that
             Darknet validates with (it draws pictures with 0.2 and 0.4).
         max_detections: most boxes of an image.
+        impl: of `non_max_suppression`; `export` takes ``"reference"`` whatever stands here.
     """
 
     def __init__(
@@ -37,10 +40,18 @@ class Detector(tf.Module):
         score_threshold=0.001,
         iou_threshold=0.5,
         max_detections=300,
+        impl="auto",
     ):
         super().__init__(name="detector")
         grid = models.grid_of(model) if grid is None else grid
         self.model, self.grid = model, grid
+        options = {
+            "score_threshold": score_threshold,
+            "iou_threshold": iou_threshold,
+            "max_detections": max_detections,
+        }
+        # The same detector with another `impl`.
+        self.again = functools.partial(Detector, model, grid=grid, wh=wh, **options)
         side = grid.image_size
         signature = [tf.TensorSpec([None, side, side, 3], tf.float32, name="images")]
 
@@ -49,11 +60,7 @@ class Detector(tf.Module):
             predictions = tf.cast(model(images, training=False), tf.float32)
             boxes_xyxy, scores = decode(predictions, grid, wh)
             boxes_xyxy, scores, labels, count = non_max_suppression(
-                boxes_xyxy,
-                scores,
-                score_threshold=score_threshold,
-                iou_threshold=iou_threshold,
-                max_detections=max_detections,
+                boxes_xyxy, scores, impl=impl, **options
             )
             axes = tuple(range(1, predictions.shape.rank))
             return {
@@ -151,7 +158,8 @@ def detect(model, images, *, batch_size=32, **options) -> list[Detections]:
             `Example`; uint8 or floating point in [0, 1]. Or a `tf.data.Dataset` of image batches,
             or of (image batch, indices) as `data.evaluation_batches` gives them.
         batch_size: images run at once (a `tf.data.Dataset` has its own).
-        options: `grid`, `wh`, `score_threshold`, `iou_threshold`, `max_detections` of `Detector`.
+        options: `grid`, `wh`, `score_threshold`, `iou_threshold`, `max_detections`, `impl` of
+            `Detector`.
 
     Returns:
         One `Detections` per image, in order (by index, where a dataset gives indices).
@@ -169,7 +177,9 @@ def detect(model, images, *, batch_size=32, **options) -> list[Detections]:
 def export(detector, path):
     """Writes a `Detector` as a SavedModel that any TensorFlow loads without this package.
 
-    The function is the default signature; ``images`` is its argument.
+    The function is the default signature; ``images`` is its argument. Suppression is TensorFlow's
+    own: of boxes with equal scores it may find them in another order.
     """
-    tf.saved_model.save(detector, str(path), signatures={"serving_default": detector.run})
+    portable = detector.again(impl="reference")
+    tf.saved_model.save(portable, str(path), signatures={"serving_default": portable.run})
     return path

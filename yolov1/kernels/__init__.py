@@ -16,6 +16,7 @@ from yolov1.kernels.box_iou import (
     pairwise_iou,
     pairwise_iou_gradient,
 )
+from yolov1.kernels.nms import nms_config, non_max_suppression
 from yolov1.kernels.yolo_loss import (
     LAYOUTS,
     check_reduction,
@@ -41,6 +42,8 @@ __all__ = [
     "check_shapes",
     "extension",
     "ffi_targets",
+    "nms_config",
+    "non_max_suppression",
     "pairwise_iou",
     "pairwise_iou_gradient",
     "prediction_shape",

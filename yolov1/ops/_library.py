@@ -20,6 +20,7 @@ OPS = {
     "yolo_loss": "Yolov1>YoloLoss",
     "pairwise_iou": "Yolov1>PairwiseIou",
     "aligned_iou": "Yolov1>AlignedIou",
+    "non_max_suppression": "Yolov1>NonMaxSuppression",
 }
 ON_REQUEST = ("XLA_GPU_JIT",)  # compiled, but not yet run on a GPU: "auto" does not take it
 

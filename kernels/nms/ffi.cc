@@ -1,0 +1,62 @@
+// Non-maximum suppression as a function that XLA calls:
+//   operands   boxes_xyxy, scores (float32)
+//   attribute  config (kernel.h)
+//   results    found_boxes [N, M, 4], found_scores [N, M], labels [N, M], count [N] (int32)
+#include "kernels/ffi.h"
+
+#include <atomic>
+
+#include "kernels/nms/kernel.h"
+
+namespace yolov1 {
+namespace {
+
+using Floats = ffi::Buffer<ffi::F32>;
+using Integers = ffi::Buffer<ffi::S32>;
+
+ffi::Error OnHost(ffi::ThreadPool pool, std::string_view config, Floats boxes_xyxy, Floats scores,
+                  ffi::Result<Floats> found_boxes, ffi::Result<Floats> found_scores,
+                  ffi::Result<Integers> labels, ffi::Result<Integers> count) {
+  NmsArgs args;
+  std::string error = ReadConfig<ParseNmsConfig>(config, &args.config);
+  if (error.empty()) error = CheckNmsShapes(Sizes(boxes_xyxy), Sizes(scores));
+  if (!error.empty()) return ffi::Error::InvalidArgument(error);
+  args.images = scores.dimensions()[0];
+  args.boxes = scores.dimensions()[1];
+  args.classes = scores.dimensions()[2];
+  const std::vector<int64_t> found = {args.images, args.config.max_detections};
+  if (Sizes(*found_boxes) != std::vector<int64_t>{found[0], found[1], 4} ||
+      Sizes(*found_scores) != found || Sizes(*labels) != found ||
+      Sizes(*count) != std::vector<int64_t>{args.images})
+    return ffi::Error::InvalidArgument(
+        "non_max_suppression: results must be boxes [N, max_detections, 4], scores and labels "
+        "[N, max_detections] and count [N].");
+
+  args.boxes_xyxy = boxes_xyxy.typed_data();
+  args.scores = scores.typed_data();
+  args.found_boxes = found_boxes->typed_data();
+  args.found_scores = found_scores->typed_data();
+  args.labels = labels->typed_data();
+  args.count = count->typed_data();
+  std::atomic<bool> done{true};
+  ShareOut(pool, args.images, NmsCpuCost(args), [&](int64_t begin, int64_t end) {
+    if (!NmsCpu(args, begin, end)) done = false;
+  });
+  if (done) return ffi::Error::Success();
+  return ffi::Error(ffi::ErrorCode::kResourceExhausted, "non_max_suppression: out of memory.");
+}
+
+XLA_FFI_DEFINE_HANDLER(kHost, OnHost,
+                       ffi::Ffi::Bind()
+                           .Ctx<ffi::ThreadPool>()
+                           .Attr<std::string_view>("config")
+                           .Arg<Floats>()
+                           .Arg<Floats>()
+                           .Ret<Floats>()
+                           .Ret<Floats>()
+                           .Ret<Integers>()
+                           .Ret<Integers>());
+const FfiRegistration host("Yolov1>NonMaxSuppression", "Host", kHost);
+
+}  // namespace
+}  // namespace yolov1

@@ -1,0 +1,47 @@
+// Non-maximum suppression per class, without any framework: configuration, arguments, launch.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace yolov1 {
+
+// What is the same for every batch.
+struct NmsConfig {
+  float score_threshold = 0;
+  float iou_threshold = 0;
+  int64_t max_detections = 0;  // of an image
+  bool clip = false;
+};
+
+// Reads the text that every caller configures the op with, as yolov1/kernels/ writes it:
+// "score_threshold=0.001 iou_threshold=0.5 max_detections=300 clip=True". Returns "", or what is
+// wrong.
+std::string ParseNmsConfig(std::string_view text, NmsConfig* config);
+
+// Whether the shapes fit each other. Returns "", or what is wrong.
+std::string CheckNmsShapes(const std::vector<int64_t>& boxes_xyxy,
+                           const std::vector<int64_t>& scores);
+
+// M is max_detections; behind an image's detections its results are filled with zeros.
+struct NmsArgs {
+  NmsConfig config;
+  int64_t images = 0, boxes = 0, classes = 0;  // N, K, C
+  const float* boxes_xyxy = nullptr;           // [N, K, 4]
+  const float* scores = nullptr;               // [N, K, C]
+  float* found_boxes = nullptr;                // [N, M, 4]
+  float* found_scores = nullptr;               // [N, M]
+  int32_t* labels = nullptr;                   // [N, M]
+  int32_t* count = nullptr;                    // [N]
+};
+
+// Images [begin, end) on the calling thread; each image's result depends on that image alone.
+// False where there was no memory to work in.
+bool NmsCpu(const NmsArgs& args, int64_t begin, int64_t end);
+
+// Nanoseconds that an image takes on one core, roughly: what a thread pool wants to know.
+int64_t NmsCpuCost(const NmsArgs& args);
+
+}  // namespace yolov1

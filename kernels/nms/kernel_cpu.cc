@@ -1,0 +1,172 @@
+// Non-maximum suppression on the CPU, all classes of an image in one pass: the candidates of every
+// class are sorted together by falling score, and each that no kept box of its class overlaps is
+// kept. They are kept in the order of the result, so the pass ends at the last one asked for.
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <utility>
+#include <vector>
+
+#include "kernels/core/iou.h"
+#include "kernels/nms/kernel.h"
+
+namespace yolov1 {
+namespace {
+
+// Works through images one after another, in memory that it takes once.
+class Suppression {
+ public:
+  explicit Suppression(const NmsArgs& args)
+      : args_(args),
+        x0_(args.boxes),
+        y0_(args.boxes),
+        x1_(args.boxes),
+        y1_(args.boxes),
+        area_(args.boxes),
+        row_of_(args.boxes),
+        rows_(new uint8_t[std::min(args.boxes, args.config.max_detections) * args.boxes]),
+        gone_(args.boxes * args.classes),
+        keys_(new uint64_t[gone_.size()]),
+        other_keys_(new uint64_t[gone_.size()]) {}
+
+  void Run(int64_t image) {
+    const int64_t K = args_.boxes, C = args_.classes, M = args_.config.max_detections;
+    const float* scores = args_.scores + image * K * C;
+    float* found_boxes = args_.found_boxes + image * M * 4;
+    float* found_scores = args_.found_scores + image * M;
+    int32_t* labels = args_.labels + image * M;
+
+    ReadBoxes(args_.boxes_xyxy + image * K * 4);
+    const int64_t candidates = ReadScores(scores);
+    const uint64_t* keys = Sorted(candidates);
+    int64_t kept = 0;
+    for (int64_t i = 0; i < candidates && kept < M; ++i) {
+      const auto place = static_cast<uint32_t>(keys[i]);
+      const int64_t box = place / C, label = place % C;
+      uint8_t* gone = gone_.data() + label * K;
+      if (gone[box]) continue;
+      const uint8_t* row = Overlaps(box);
+      for (int64_t k = 0; k < K; ++k) gone[k] |= row[k];
+      float* corners = found_boxes + 4 * kept;
+      corners[0] = Clipped(x0_[box]);
+      corners[1] = Clipped(y0_[box]);
+      corners[2] = Clipped(x1_[box]);
+      corners[3] = Clipped(y1_[box]);
+      found_scores[kept] = scores[place];
+      labels[kept] = static_cast<int32_t>(label);
+      ++kept;
+    }
+    args_.count[image] = static_cast<int32_t>(kept);
+    std::fill(found_boxes + 4 * kept, found_boxes + 4 * M, 0.0f);
+    std::fill(found_scores + kept, found_scores + M, 0.0f);
+    std::fill(labels + kept, labels + M, 0);
+  }
+
+ private:
+  float Clipped(float x) const {
+    return args_.config.clip ? Max(Min(x, 1.0f), 0.0f) : x;  // a NaN stays one
+  }
+
+  void ReadBoxes(const float* boxes_xyxy) {
+    for (int64_t k = 0; k < args_.boxes; ++k) {
+      const float* box = boxes_xyxy + 4 * k;
+      x0_[k] = box[0];
+      y0_[k] = box[1];
+      x1_[k] = box[2] < box[0] ? box[0] : box[2];  // an inverted box is empty
+      y1_[k] = box[3] < box[1] ? box[1] : box[3];
+      area_[k] =
+          MakeIouBox<float>(IouKind::kIou, BoxFormat::kXyxy, {box[0], box[1], x1_[k], y1_[k]}).area;
+    }
+    std::fill(row_of_.begin(), row_of_.end(), -1);
+    rows_used_ = 0;
+  }
+
+  // Which boxes go when `box` is kept, [K]: found when it is kept for the first class, so that no
+  // more rows are made, and no more of their memory is touched, than there are boxes to find.
+  const uint8_t* Overlaps(int64_t box) {
+    const int64_t K = args_.boxes;
+    if (row_of_[box] >= 0) return rows_.get() + row_of_[box] * K;
+    row_of_[box] = rows_used_++;
+    uint8_t* row = rows_.get() + row_of_[box] * K;
+    const IouBox<float> kept = {x0_[box], y0_[box], x1_[box], y1_[box], area_[box], 0};
+    const float threshold = args_.config.iou_threshold;
+    const float *x0 = x0_.data(), *y0 = y0_.data(), *x1 = x1_.data(), *y1 = y1_.data();
+    const float* area = area_.data();
+    for (int64_t k = 0; k < K; ++k) {  // becomes vector code
+      const IouBox<float> other = {x0[k], y0[k], x1[k], y1[k], area[k], 0};
+      row[k] = PairIou<IouKind::kIou>(other, kept) > threshold;
+    }
+    return row;
+  }
+
+  // Fills keys_, which rise as the score falls, then by box and class; returns how many.
+  int64_t ReadScores(const float* scores) {
+    const int64_t K = args_.boxes, C = args_.classes;
+    const float threshold = args_.config.score_threshold;
+    std::fill(gone_.begin(), gone_.end(), 0);
+    int64_t count = 0;
+    for (int64_t k = 0; k < K; ++k) {
+      bool any = false;  // most boxes have no candidate; and this loop becomes vector code
+      for (int64_t c = 0; c < C; ++c) any |= scores[k * C + c] > threshold;
+      if (!any) continue;
+      for (int64_t place = k * C; place < (k + 1) * C; ++place) {
+        const float score = scores[place] + 0.0f;  // -0 and 0 are equal
+        int32_t bits;
+        std::memcpy(&bits, &score, sizeof bits);
+        // Flipped so, the bits of floats are in the order of their values.
+        const auto rising = static_cast<uint32_t>(bits ^ (bits >> 31 | INT32_MIN));
+        keys_[count] = uint64_t{~rising} << 32 | static_cast<uint64_t>(place);
+        count += score > threshold;  // written in any case: a branch would be guessed wrong
+      }
+    }
+    return count;
+  }
+
+  // The keys in rising order: by the bytes of their upper half, as the lower one is in order, and
+  // that is kept. Of 1,960 keys std::sort takes 60 microseconds, this 5.
+  const uint64_t* Sorted(int64_t count) {
+    if (count < 128) {
+      std::sort(keys_.get(), keys_.get() + count);
+      return keys_.get();
+    }
+    uint64_t *from = keys_.get(), *to = other_keys_.get();
+    uint32_t places[4][256] = {};
+    const auto byte = [](uint64_t key, int pass) { return key >> (32 + 8 * pass) & 255; };
+    for (int64_t i = 0; i < count; ++i)
+      for (int pass = 0; pass < 4; ++pass) ++places[pass][byte(from[i], pass)];
+    for (int pass = 0; pass < 4; ++pass, std::swap(from, to)) {
+      uint32_t before = 0;
+      for (uint32_t& place : places[pass]) before += std::exchange(place, before);
+      for (int64_t i = 0; i < count; ++i) to[places[pass][byte(from[i], pass)]++] = from[i];
+    }
+    return from;
+  }
+
+  const NmsArgs& args_;
+  std::vector<float> x0_, y0_, x1_, y1_, area_;  // [K]
+  std::vector<int64_t> row_of_;                  // [K]: a box's row of rows_; -1: not yet
+  std::unique_ptr<uint8_t[]> rows_;              // [min(K, M), K]
+  int64_t rows_used_ = 0;
+  std::vector<uint8_t> gone_;                      // [C, K]
+  std::unique_ptr<uint64_t[]> keys_, other_keys_;  // [K * C]
+};
+
+}  // namespace
+
+bool NmsCpu(const NmsArgs& args, int64_t begin, int64_t end) {
+  try {
+    Suppression suppression(args);
+    for (int64_t image = begin; image < end; ++image) suppression.Run(image);
+    return true;
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
+}
+
+int64_t NmsCpuCost(const NmsArgs& args) {
+  // About what an image takes in which a third of the scores pass the threshold.
+  return 5 * args.boxes * args.classes + 1;
+}
+
+}  // namespace yolov1

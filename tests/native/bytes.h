@@ -1,0 +1,69 @@
+// What the fuzz targets read: numbers and texts made of a fuzzer's bytes.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <iterator>
+#include <string>
+
+namespace yolov1 {
+
+// The input, byte by byte, and when it is used up, a generator: a short input is a whole call too.
+class Bytes {
+ public:
+  Bytes(const uint8_t* data, size_t size) : at_(data), end_(data + size) {
+    state_ = Raw<uint16_t>();
+  }
+
+  bool UsedUp() const { return at_ == end_; }
+
+  uint8_t Next() {
+    if (at_ != end_) return *at_++;
+    state_ = state_ * 6364136223846793005 + 1442695040888963407;
+    return static_cast<uint8_t>(state_ >> 56);
+  }
+
+  int64_t Below(int64_t bound) { return Next() % bound; }
+
+  template <typename T>
+  T Raw() {
+    uint8_t bytes[sizeof(T)];
+    for (uint8_t& byte : bytes) byte = Next();
+    T value;
+    memcpy(&value, bytes, sizeof value);
+    return value;
+  }
+
+ private:
+  const uint8_t* at_;
+  const uint8_t* end_;
+  uint64_t state_ = 0;
+};
+
+inline double Value(Bytes* in) {
+  static const double kSpecial[] = {0.0,   -0.0,   NAN,   INFINITY, -INFINITY, 1.0,    1e30,
+                                    -1e30, 1e38,   -1e38, 1e300,    1e-38,     1e-42,  -1e-42,
+                                    1e-45, 5e-324, 65504, 65520,    1e-7,      2.9e-8, -1.0};
+  const uint8_t code = in->Next();
+  if (code < std::size(kSpecial)) return kSpecial[code];
+  if (code == 30) return in->Raw<float>();
+  if (code == 31) return in->Raw<double>();
+  return (code - 96) / 128.0;
+}
+
+// The text with bytes replaced, removed and put in, as the input says.
+inline std::string Damaged(Bytes* in, std::string text) {
+  while (!in->UsedUp()) {
+    const size_t at = in->Raw<uint16_t>() % text.size();
+    const char letter = static_cast<char>(in->Next());
+    const int64_t how = in->Below(4);
+    if (how == 0) text.insert(text.begin() + at, letter);
+    if (how == 1) text.erase(at, 1);
+    if (how >= 2) text[at] = letter;
+    if (text.empty()) break;
+  }
+  return text;
+}
+
+}  // namespace yolov1

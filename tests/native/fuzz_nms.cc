@@ -1,0 +1,148 @@
+// A fuzz target for non-maximum suppression, as fuzz_yolo_loss.cc is for the loss: bytes to a
+// configuration text, or to a call that is held against the plain rule.
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kernels/core/iou.h"
+#include "kernels/nms/kernel.h"
+#include "tests/native/bytes.h"
+#include "tests/native/checked_call.h"
+
+namespace yolov1 {
+namespace {
+
+void CheckNmsText(std::string_view given) {
+  const std::vector<char> exact(given.begin(), given.end());  // no zero behind it
+  NmsConfig config;
+  const std::string error = ParseNmsConfig({exact.data(), exact.size()}, &config);
+  if (!error.empty()) {
+    Require(error.rfind("non_max_suppression: config needs ", 0) == 0, error);
+    return;
+  }
+  Require(0 <= config.iou_threshold && config.iou_threshold <= 1, "an overlap from 0 to 1");
+  Require(!std::isnan(config.score_threshold), "a score that is a number");
+  Require(
+      1 <= config.max_detections && config.max_detections <= std::numeric_limits<int32_t>::max(),
+      "a number of detections that 32 bits hold");
+}
+
+// In vectors of the exact size, so that the address sanitizer sees each access outside of them.
+struct Found {
+  std::vector<float> boxes, scores;
+  std::vector<int32_t> labels, count;
+
+  explicit Found(const NmsArgs& args)
+      : boxes(args.images * args.config.max_detections * 4, -7.0f),
+        scores(args.images * args.config.max_detections, -7.0f),
+        labels(args.images * args.config.max_detections, -7),
+        count(args.images, -7) {}
+
+  void PointTo(NmsArgs* args) {
+    args->found_boxes = boxes.data();
+    args->found_scores = scores.data();
+    args->labels = labels.data();
+    args->count = count.data();
+  }
+};
+
+bool Same(const std::vector<float>& a, const std::vector<float>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](float x, float y) { return x == y || (std::isnan(x) && std::isnan(y)); });
+}
+
+// The plain rule: one candidate after another, against all that were kept.
+void PlainImage(const NmsArgs& args, int64_t image, Found* found) {
+  const int64_t K = args.boxes, C = args.classes, M = args.config.max_detections;
+  const float* boxes = args.boxes_xyxy + image * K * 4;
+  const float* scores = args.scores + image * K * C;
+  std::vector<int64_t> places, kept;
+  for (int64_t place = 0; place < K * C; ++place)
+    if (scores[place] > args.config.score_threshold) places.push_back(place);
+  std::stable_sort(places.begin(), places.end(),
+                   [&](int64_t a, int64_t b) { return scores[a] > scores[b]; });
+  const auto ready = [&](int64_t place) {
+    const float* b = boxes + place / C * 4;
+    return MakeIouBox<float>(IouKind::kIou, BoxFormat::kXyxy, {b[0], b[1], b[2], b[3]});
+  };
+  for (int64_t place : places) {
+    const bool goes = std::any_of(kept.begin(), kept.end(), [&](int64_t other) {
+      return other % C == place % C &&
+             PairIou<IouKind::kIou>(ready(place), ready(other)) > args.config.iou_threshold;
+    });
+    if (!goes && static_cast<int64_t>(kept.size()) < M) kept.push_back(place);
+  }
+  const int64_t count = kept.size();
+  found->count[image] = static_cast<int32_t>(count);
+  for (int64_t i = 0; i < M; ++i) {
+    const int64_t to = image * M + i;
+    const bool none = i >= count;
+    found->scores[to] = none ? 0 : scores[kept[i]];
+    found->labels[to] = none ? 0 : static_cast<int32_t>(kept[i] % C);
+    for (int64_t e = 0; e < 4; ++e) {
+      const float* box = none ? nullptr : boxes + kept[i] / C * 4;
+      float x = none ? 0 : box[e];
+      if (!none && e >= 2 && x < box[e - 2]) x = box[e - 2];
+      found->boxes[to * 4 + e] = args.config.clip && x < 0 ? 0 : args.config.clip && x > 1 ? 1 : x;
+    }
+  }
+}
+
+std::vector<float> Values(Bytes* in, int64_t count) {
+  std::vector<float> values(count);
+  for (float& value : values) value = static_cast<float>(Value(in));
+  return values;
+}
+
+void CheckNmsCall(Bytes* in) {
+  NmsArgs args;
+  args.config = {static_cast<float>(Value(in)), in->Below(9) / 8.0f, 1 + in->Below(40),
+                 in->Below(2) == 0};
+  args.images = in->Below(4);
+  args.boxes = in->Below(30);
+  args.classes = in->Below(8);
+  const std::vector<float> boxes = Values(in, args.images * args.boxes * 4);
+  const std::vector<float> scores = Values(in, args.images * args.boxes * args.classes);
+  args.boxes_xyxy = boxes.data();
+  args.scores = scores.data();
+  Require(
+      CheckNmsShapes({args.images, args.boxes, 4}, {args.images, args.boxes, args.classes}) == "",
+      "fitting shapes are accepted");
+  Require(CheckNmsShapes({args.images, args.boxes, 4}, {args.images, args.boxes + 1, 1}) != "",
+          "other shapes are refused");
+
+  Found want(args), whole(args), pieces(args);
+  for (int64_t image = 0; image < args.images; ++image) PlainImage(args, image, &want);
+  whole.PointTo(&args);
+  Require(NmsCpu(args, 0, args.images) && NmsCpuCost(args) > 0, "memory, and a positive cost");
+  pieces.PointTo(&args);
+  for (int64_t image = args.images; image-- > 0;) Require(NmsCpu(args, image, image + 1), "memory");
+  for (const Found* got : {&whole, &pieces})
+    Require(Same(got->boxes, want.boxes) && Same(got->scores, want.scores) &&
+                got->labels == want.labels && got->count == want.count,
+            "what the plain rule keeps");
+}
+
+}  // namespace
+}  // namespace yolov1
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  if (size == 0) return 0;
+  yolov1::Bytes in(data + 1, size - 1);
+  const char* text = "score_threshold=0.001 iou_threshold=0.5 max_detections=300 clip=True";
+  switch (data[0] % 4) {
+    case 0:
+      yolov1::CheckNmsText({reinterpret_cast<const char*>(data + 1), size - 1});
+      break;
+    case 1:
+      yolov1::CheckNmsText(yolov1::Damaged(&in, text));
+      break;
+    default:
+      yolov1::CheckNmsCall(&in);
+  }
+  return 0;
+}

@@ -1,0 +1,76 @@
+"""Non-maximum suppression in NumPy, by the plain rule, and boxes to try it on."""
+
+import numpy as np
+
+ZERO = np.float32(0)
+
+
+def twin(boxes, scores, *, score_threshold=0.001, iou_threshold=0.5, max_detections=300, clip=True):
+    """As `ops.non_max_suppression`, of float32 arrays, one box after another."""
+    images = [
+        _image(*pair, np.float32(score_threshold), np.float32(iou_threshold))
+        for pair in zip(boxes, scores, strict=True)
+    ]
+    found = (
+        np.zeros((len(images), max_detections, 4), np.float32),
+        np.zeros((len(images), max_detections), np.float32),
+        np.zeros((len(images), max_detections), np.int32),
+        np.zeros(len(images), np.int32),
+    )
+    for n, rows in enumerate(images):
+        rows = rows[:max_detections]
+        found[3][n] = len(rows)
+        for i, (score, label, box) in enumerate(rows):
+            found[0][n, i] = np.where(np.isnan(box), box, np.clip(box, 0, 1)) if clip else box
+            found[1][n, i], found[2][n, i] = score, label
+    return found
+
+
+def _image(boxes, scores, score_threshold, iou_threshold):
+    """Everything that is kept, best first: (score, label, box)."""
+    boxes = boxes.copy()
+    for low, high in ((0, 2), (1, 3)):
+        inverted = boxes[:, high] < boxes[:, low]
+        boxes[inverted, high] = boxes[inverted, low]
+    candidates = [(k, c) for k, c in np.ndindex(scores.shape) if scores[k, c] > score_threshold]
+    candidates.sort(key=lambda place: -scores[place])  # stable: then by box, then by class
+    kept = []
+    with np.errstate(all="ignore"):
+        for k, c in candidates:
+            rivals = (boxes[j] for j, label in kept if label == c)
+            if not any(_iou(boxes[k], rival) > iou_threshold for rival in rivals):
+                kept.append((k, c))
+    return [(scores[place], place[1], boxes[place[0]]) for place in kept]
+
+
+def _iou(a, b):
+    w = max(min(a[2], b[2]) - max(a[0], b[0]), ZERO)
+    h = max(min(a[3], b[3]) - max(a[1], b[1]), ZERO)
+    area_a, area_b = (a[2] - a[0]) * (a[3] - a[1]), (b[2] - b[0]) * (b[3] - b[1])
+    union = area_a + area_b - w * h
+    return w * h / union if union != 0 else ZERO
+
+
+def random_case(seed, images=3, boxes=30, classes=4):
+    """Boxes [N, K, 4], many of which overlap, and scores [N, K, C] that are all distinct."""
+    rng = np.random.default_rng(seed)
+    corner, size = rng.uniform(-0.1, 0.7, (2, images, boxes, 2))
+    size = np.abs(size) + 0.05
+    scores = [rng.permutation(boxes * classes) + 0.5 for _ in range(images)]
+    scores = np.array(scores).reshape(images, boxes, classes) / max(boxes * classes, 1)
+    return np.concatenate([corner, corner + size], -1).astype(np.float32), scores.astype(np.float32)
+
+
+def degenerate(boxes, seed):
+    """A copy with boxes that are empty, identical, inverted, NaN and infinite among them."""
+    rng, boxes = np.random.default_rng(seed), boxes.copy()
+    count = boxes.shape[1]
+    kinds = rng.integers(0, 9, count)
+    boxes[:, kinds == 0, 2] = boxes[:, kinds == 0, 0]
+    boxes[:, kinds == 1] = boxes[:, :1]
+    boxes[:, kinds == 2] = boxes[:, kinds == 2][..., [2, 1, 0, 3]]
+    boxes[:, kinds == 3] = boxes[:, kinds == 3][..., [2, 3, 0, 1]]
+    boxes[:, kinds == 4, rng.integers(4)] = np.nan
+    boxes[:, kinds == 5, rng.integers(4)] = np.inf
+    boxes[:, kinds == 6, rng.integers(4)] = -np.inf
+    return boxes

@@ -1,0 +1,85 @@
+"""Non-maximum suppression per class: checks, choice of the implementation."""
+
+import functools
+
+import tensorflow as tf
+
+from yolov1 import kernels
+from yolov1.ops import _library, _tape, reference
+from yolov1.ops._arguments import device, static_shape
+
+
+def non_max_suppression(
+    boxes_xyxy,
+    scores,
+    *,
+    score_threshold=0.001,
+    iou_threshold=0.5,
+    max_detections=300,
+    clip=True,
+    impl="auto",
+):
+    """Keeps, class by class, the boxes that no better box of the class overlaps.
+
+    In order of falling score a box goes when its IoU with one that was kept is greater than
+    `iou_threshold`, and boxes with a score that is not greater than `score_threshold` go at once:
+    the rule of Darknet's do_nms_sort, which keeps as many boxes of a class as there are. One box
+    may be kept for several classes. The IoU is that of the boxes before they are clipped. Of equal
+    scores the earlier box comes first, then the lower class; in any order with the reference.
+
+    Degenerate boxes: a side of negative length counts as 0, and is found as that, its high end
+    moved to the low one. A box with a NaN coordinate, or with an area of 0 or infinity, overlaps
+    nothing. A NaN score passes no threshold.
+
+    Args:
+        boxes_xyxy: ``[N, K, 4]`` fractions of the image, or any other unit without `clip`. Boxes
+            and scores are cast to float32.
+        scores: ``[N, K, C]``.
+        score_threshold: a Python number; ``-inf`` for all scores but that.
+        iou_threshold: a Python number in [0, 1].
+        max_detections: most boxes kept for an image, over all classes; the best ones.
+        clip: move the corners of the kept boxes into [0, 1].
+        impl: ``"auto"``, ``"fused"`` or ``"reference"``: TensorFlow's own op.
+
+    Returns:
+        boxes_xyxy ``[N, max_detections, 4]``, scores ``[N, max_detections]``, labels int32
+        ``[N, max_detections]``, by falling score and padded with zeros; count int32 ``[N]``.
+        No gradient flows through any of them.
+
+    Both implementations run on the CPU. XLA compiles the fused one alone.
+
+    Raises:
+        ValueError: a shape does not fit, or a number is out of its range; an unknown `impl`.
+        LibraryUnavailable, NotImplementedError: ``impl="fused"`` cannot be had.
+    """
+    rule = score_threshold, iou_threshold, max_detections, clip
+    config = kernels.nms_config(*rule)
+    boxes_xyxy, scores = tf.cast(boxes_xyxy, tf.float32), tf.cast(scores, tf.float32)
+    _check_shapes(static_shape(boxes_xyxy), static_shape(scores))
+
+    compiled = not tf.executing_eagerly() and _tape.compiled_by_xla()
+    place = device(boxes_xyxy) if compiled else "CPU"  # there is no kernel elsewhere, of either
+    if _library.choose("non_max_suppression", impl, place, "float32", compiled) == "reference":
+        return reference.non_max_suppression(boxes_xyxy, scores, *rule)
+    _register_no_gradient()
+    return tuple(_library.load().yolov1_non_max_suppression(boxes_xyxy, scores, config))
+
+
+@functools.lru_cache(maxsize=256)  # eagerly the same shapes come again and again
+def _check_shapes(boxes_xyxy, scores):
+    """Refuses static shapes that do not fit; None (unknown) fits anything."""
+    boxes, classes = tf.TensorShape(boxes_xyxy), tf.TensorShape(scores)
+    fit = classes.is_compatible_with([None] * 3) and boxes.is_compatible_with([None, None, 4])
+    if not (fit and classes[:2].is_compatible_with(boxes[:2])):
+        raise ValueError(
+            "non_max_suppression: boxes_xyxy must be [N, K, 4] and scores [N, K, C], got "
+            f"{boxes} and {classes}."
+        )
+
+
+@functools.cache
+def _register_no_gradient():
+    try:
+        tf.no_gradient("Yolov1>NonMaxSuppression")
+    except KeyError:
+        pass  # registered before this module was reloaded
