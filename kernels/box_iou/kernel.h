@@ -56,7 +56,10 @@ struct BoxIouSizes {
   int64_t count_a = 0, count_b = 0;  // elements of the leading dimensions of each side
   Broadcast batch;
 
-  bool Repeats(int side) const { return (side == 0 ? count_a : count_b) != N; }
+  // Of side 0, a, or 1, b: its elements, the boxes of one, and whether one stands for several n.
+  int64_t Count(int side) const { return side == 0 ? count_a : count_b; }
+  int64_t Boxes(int side) const { return side == 0 ? M : K; }
+  bool Repeats(int side) const { return Count(side) != N; }
 };
 
 // Whether the shapes fit each other, and their sizes. A mask is [..., M] for boxes [..., M, 4], or
@@ -86,6 +89,10 @@ struct BoxIouArgs {
   void* gradient_a = nullptr;      // [count_a, M, 4]: the results of the backward pass
   void* gradient_b = nullptr;      // [count_b, K, 4]
 
+  const void* Boxes(int side) const { return side == 0 ? boxes_a : boxes_b; }
+  const bool* Valid(int side) const { return side == 0 ? valid_a : valid_b; }
+  void* Gradient(int side) const { return side == 0 ? gradient_a : gradient_b; }
+
   // Whether there is nothing to read.
   bool empty() const { return sizes.N * sizes.M * sizes.K == 0; }
 };
@@ -96,8 +103,8 @@ using ParallelFor = std::function<void(int64_t count, int64_t cost,
                                        const std::function<void(int64_t, int64_t)>& work)>;
 
 // Forward and backward pass on the CPU. The work is cut the same way whatever the threads, and
-// partial sums are added in one order, so that the bits are always the same. False, with nothing
-// written, where there was no memory to work in. `version` is a place in BoxIouVersions().
+// partial sums are added in one order, so that the bits are always the same. False where there was
+// no memory to work in. `version` is a place in BoxIouVersions().
 bool BoxIouCpu(const BoxIouArgs& args, const ParallelFor& parallel, int version = 0);
 bool BoxIouGradientCpu(const BoxIouArgs& args, const ParallelFor& parallel, int version = 0);
 

@@ -28,7 +28,7 @@ Memory Allocate(int64_t bytes) {
 // The elements n of the result that use each element of one side, [count, N / count], in rising
 // order.
 Memory UsersOf(const BoxIouSizes& sizes, int side) {
-  const int64_t count = side == 0 ? sizes.count_a : sizes.count_b, repeats = sizes.N / count;
+  const int64_t count = sizes.Count(side), repeats = sizes.N / count;
   Memory users = Allocate(sizes.N * sizeof(int64_t)), found = Allocate(count * sizeof(int64_t));
   if (!users || !found) return Memory(nullptr, &std::free);
   auto* const list = static_cast<int64_t*>(users.get());
@@ -218,15 +218,15 @@ bool PairwiseGradient(const BoxIouArgs& args, const BoxIouLevel& level,
   });
   for (int side = 0; side < 2; ++side) {
     const void* const sums = side == 0 ? sums_a.get() : sums_b.get();
-    const int64_t elements = side == 0 ? sizes.count_a : sizes.count_b;
-    const int64_t boxes = side == 0 ? tiles.size_a : tiles.size_b;
-    const int64_t parts = side == 0 ? tiles.b : tiles.a, repeats = sizes.N / elements;
+    const int64_t elements = sizes.Count(side);
+    const int64_t boxes = tiles.Size(side);
+    const int64_t parts = tiles.Tiles(1 - side), repeats = sizes.N / elements;
     Memory users(nullptr, &std::free);
     if (sizes.Repeats(side)) {
       users = UsersOf(sizes, side);
       if (!users) return false;
     }
-    parallel(elements * (side == 0 ? tiles.a : tiles.b), boxes * (4 + parts * repeats),
+    parallel(elements * tiles.Tiles(side), boxes * (4 + parts * repeats),
              [&](int64_t begin, int64_t end) {
                level.finish(args, side, sums, static_cast<const int64_t*>(users.get()), begin, end);
              });
@@ -240,9 +240,9 @@ void AddRepeated(const BoxIouArgs& args, int side, const void* by, const int64_t
   WithType(args.type, [&](auto type) {
     using T = decltype(type);
     using A = typename Sum<T>::Type;
-    const int64_t count = side == 0 ? args.sizes.count_a : args.sizes.count_b;
+    const int64_t count = args.sizes.Count(side);
     const int64_t repeats = args.sizes.N / count;
-    T* const to = static_cast<T*>(side == 0 ? args.gradient_a : args.gradient_b);
+    T* const to = static_cast<T*>(args.Gradient(side));
     for (int64_t element = begin; element < end; ++element) {
       double sums[4] = {};
       for (int64_t user = element * repeats; user < (element + 1) * repeats; ++user)
@@ -268,7 +268,7 @@ bool AlignedGradient(const BoxIouArgs& args, const BoxIouLevel& level,
   });
   for (int side = 0; side < 2; ++side) {
     if (!sizes.Repeats(side)) continue;
-    const int64_t count = side == 0 ? sizes.count_a : sizes.count_b;
+    const int64_t count = sizes.Count(side);
     parallel(count, 4 * (sizes.N / count) + 1, [&](int64_t begin, int64_t end) {
       AddRepeated(args, side, by[side].get(), static_cast<const int64_t*>(users[side].get()), begin,
                   end);

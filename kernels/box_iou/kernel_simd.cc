@@ -177,22 +177,21 @@ __attribute__((noinline)) void FinishTile(const BoxIouArgs& args, int side, cons
                                           const int64_t* users, int64_t number) {
   const BoxIouSizes& sizes = args.sizes;
   const BoxIouTiles all(sizes);
-  const int64_t boxes = side == 0 ? sizes.M : sizes.K;
-  const int64_t tiles = side == 0 ? all.a : all.b, others = side == 0 ? all.b : all.a;
-  const int64_t size = side == 0 ? all.size_a : all.size_b;
+  const int64_t boxes = sizes.Boxes(side);
+  const int64_t tiles = all.Tiles(side), others = all.Tiles(1 - side);
+  const int64_t size = all.Size(side);
   const int64_t tile = number % tiles, element = number / tiles;
   const int64_t count = Least(kTile, boxes - tile * kTile);
   const int64_t at = element * boxes + tile * kTile;
   Ready<A, kTile> ready;
-  ready.Make(args, side == 0 ? args.boxes_a : args.boxes_b, side == 0 ? args.valid_a : args.valid_b,
-             at, count);
-  const bool* const other_mask = side == 0 ? args.valid_b : args.valid_a;
-  const int64_t other_boxes = side == 0 ? sizes.K : sizes.M;
+  ready.Make(args, args.Boxes(side), args.Valid(side), at, count);
+  const bool* const other_mask = args.Valid(1 - side);
+  const int64_t other_boxes = sizes.Boxes(1 - side);
   bool any_pair = other_mask == nullptr;
   Sums<A, kTile> total;
   total.Clear(count);
   const int used = args.config.kind == IouKind::kCiou ? 6 : 5;
-  const int64_t repeats = sizes.N / (side == 0 ? sizes.count_a : sizes.count_b);
+  const int64_t repeats = sizes.N / sizes.Count(side);
   for (int64_t user = 0; user < repeats; ++user) {
     const int64_t n = users ? users[element * repeats + user] : element;
     if (!any_pair) {
@@ -210,8 +209,7 @@ __attribute__((noinline)) void FinishTile(const BoxIouArgs& args, int side, cons
   }
   // Of boxes that meet none nothing is read: of one that is NaN the gradient would be 0 * NaN.
   if (!any_pair) ready.Hide(count);
-  WriteGradient(args.config, ready, &total, count, args.type,
-                side == 0 ? args.gradient_a : args.gradient_b, 4 * at);
+  WriteGradient(args.config, ready, &total, count, args.type, args.Gradient(side), 4 * at);
 }
 
 void Finish(const BoxIouArgs& args, int side, const void* sums, const int64_t* users, int64_t begin,
@@ -237,19 +235,20 @@ struct AlignedBoxes {
     for (int64_t k = 0; k < count; ++k) both_valid[k] = true;
     alignas(64) A buffer[4 * kAligned];
     const bool* const mask = args.valid_a || args.valid_b ? both_valid : nullptr;
-    const A* boxes_a = Side(args, 0, args.valid_a, first, count, buffer, both_valid);
+    const A* boxes_a = Side(args, 0, first, count, buffer, both_valid);
     // A hidden pair hides both its boxes, so b's mask has to be known before a is made ready.
     alignas(64) A buffer_b[4 * kAligned];
-    const A* boxes_b = Side(args, 1, args.valid_b, first, count, buffer_b, both_valid);
+    const A* boxes_b = Side(args, 1, first, count, buffer_b, both_valid);
     a.Make(args.config, boxes_a, mask, count);
     b.Make(args.config, boxes_b, mask, count);
   }
 
  private:
   // The boxes of one side, [count, 4]; takes from `both_valid` those that its mask hides.
-  static const A* Side(const BoxIouArgs& args, int side, const bool* mask, int64_t first,
-                       int64_t count, A* buffer, bool* both_valid) {
-    const void* const boxes = side == 0 ? args.boxes_a : args.boxes_b;
+  static const A* Side(const BoxIouArgs& args, int side, int64_t first, int64_t count, A* buffer,
+                       bool* both_valid) {
+    const void* const boxes = args.Boxes(side);
+    const bool* const mask = args.Valid(side);
     const auto source = [&](int64_t k) {
       return args.sizes.Repeats(side) ? args.sizes.batch.Source(side, first + k) : first + k;
     };

@@ -21,6 +21,9 @@ struct BoxIouTiles {
         size_a(a > 1 ? kTileA : Divide(sizes.M, 16) * 16),
         size_b(b > 1 ? kTileB : Divide(sizes.K, 16) * 16) {}
 
+  int64_t Tiles(int side) const { return side == 0 ? a : b; }
+  int64_t Size(int side) const { return side == 0 ? size_a : size_b; }
+
  private:
   static int64_t Divide(int64_t boxes, int64_t by) { return (boxes + by - 1) / by; }
 };

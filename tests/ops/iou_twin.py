@@ -104,7 +104,7 @@ def axes(c0, c1, c2, c3, box_format):
 
 
 class Pairs(NamedTuple):
-    """iou ``[...]``, its gradients by both boxes ``[..., 4]``; ciou's v and alpha ``[...]``, or 0."""
+    """iou ``[...]``, its gradients by both boxes ``[..., 4]``; ciou's v and alpha (or 0)."""
 
     iou: np.ndarray
     by_a: np.ndarray

@@ -14,6 +14,7 @@ from tests.ops.iou_cases import (
     iou_function,
     random_boxes,
     random_upstream,
+    value_and_gradients,
 )
 from tests.ops.loss_cases import assert_near
 
@@ -172,3 +173,18 @@ def test_what_a_mask_hides_is_not_read(impl, op, mode):
                 assert one.tobytes() == other.tobytes()
         assert not got[1][hidden[0]].any() and not got[2][hidden[1]].any()
         assert hidden[0].any() or hidden[1].any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("value", (np.nan, np.inf))
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("impl", IMPLS)
+def test_a_box_whose_pairs_are_all_hidden_has_no_gradient(impl, op, value, kind):
+    """An image without objects, say: 0 and not 0 * NaN, even for a box that is not finite."""
+    a, b = random_boxes(2, 20), random_boxes(2, 20, seed=1)
+    a[0, 3, 2] = value
+    nowhere = np.zeros((2, 20), bool)
+    nowhere[1] = True
+    _, by_a, by_b = value_and_gradients(op, a, b, None, None, nowhere, impl=impl, kind=kind)
+    assert not by_a[0].any() and not by_b[0].any()
+    assert by_a[1].any() and np.isfinite(by_a).all() and np.isfinite(by_b).all()
