@@ -14,8 +14,9 @@ NATIVE := CMakeLists.txt setup.py yolov1/__init__.py $(shell find kernels -type 
 CPP := $(filter %.h %.cc %.cu,$(NATIVE)) $(wildcard benchmarks/*.cc tests/native/*.h tests/native/*.cc)
 CMAKE = $(firstword $(wildcard $(abspath $(BIN)/cmake)) cmake)
 JOBS := $(shell nproc)
+FUZZED := $(patsubst tests/native/fuzz_%.cc,%,$(wildcard tests/native/fuzz_*.cc))
+FUZZ ?= $(FUZZED)
 FUZZ_SECONDS ?= 60
-FUZZ ?= yolo_loss
 CLANGXX ?= clang++
 
 .DEFAULT_GOAL := help
@@ -80,19 +81,20 @@ sanitized = @mkdir -p build; { $(CMAKE) -S . -B build/$(1) -DYOLOV1_SANITIZE=ON 
 
 sanitize:  ## The framework-free core under the address and undefined-behaviour sanitizers
 	$(call sanitized,sanitize,replay,-DYOLOV1_WERROR=$(or $(YOLOV1_WERROR),OFF))
-	build/sanitize/tests/native/replay_yolo_loss
-	build/sanitize/tests/native/replay_nms
+	@for op in $(FUZZED); do printf "$$op: "; build/sanitize/tests/native/replay_$$op || exit 1; done
 
 fuzz:  ## Search for inputs that break it, led by coverage, for FUZZ_SECONDS=60 (needs clang++)
 	@echo 'int main() {}' | $(CLANGXX) -fsanitize=address -x c++ -o /dev/null - 2> /dev/null || \
 	  { echo "make fuzz needs clang++ and its sanitizers: install them (on Debian: apt-get install clang), or run: make fuzz CLANGXX=/path/to/clang++"; exit 1; }
-	$(call sanitized,fuzz,fuzz_$(FUZZ),-DCMAKE_CXX_COMPILER=$(CLANGXX))
-	@mkdir -p build/fuzz/corpus_$(FUZZ)
-	@echo "Fuzzing for $(FUZZ_SECONDS) seconds; an input that breaks it goes to build/fuzz"
-	@build/fuzz/tests/native/fuzz_$(FUZZ) -max_total_time=$(FUZZ_SECONDS) -timeout=120 -max_len=512 \
-	  -len_control=0 -print_final_stats=1 -artifact_prefix=build/fuzz/ build/fuzz/corpus_$(FUZZ) \
-	  > build/fuzz.log 2>&1 || { grep -v -E '^.[0-9]+\s|NEW_FUNC' build/fuzz.log; exit 1; }
-	@grep -E 'DONE|executed' build/fuzz.log
+	$(call sanitized,fuzz,$(FUZZ:%=fuzz_%),-DCMAKE_CXX_COMPILER=$(CLANGXX))
+	@echo "Fuzzing $(FUZZ) for $(FUZZ_SECONDS) seconds; an input that breaks it goes to build/fuzz"
+	@for op in $(FUZZ); do \
+	  mkdir -p build/fuzz/corpus_$$op && build/fuzz/tests/native/fuzz_$$op -timeout=120 -max_len=512 \
+	    -max_total_time=$$(($(FUZZ_SECONDS) / $(words $(FUZZ)))) -len_control=0 -print_final_stats=1 \
+	    -artifact_prefix=build/fuzz/$$op- build/fuzz/corpus_$$op > build/fuzz_$$op.log 2>&1 || \
+	    { grep -v -E '^.[0-9]+\s|NEW_FUNC' build/fuzz_$$op.log; exit 1; }; \
+	  echo "$$op: $$(grep -E 'DONE|executed' build/fuzz_$$op.log)"; \
+	done
 
 lint: venv  ## Check style and format of Python and C++
 	$(BIN)/ruff check .

@@ -10,8 +10,8 @@
 
 #include "kernels/core/iou.h"
 #include "kernels/nms/kernel.h"
+#include "tests/native/buffers.h"
 #include "tests/native/bytes.h"
-#include "tests/native/checked_call.h"
 
 namespace yolov1 {
 namespace {

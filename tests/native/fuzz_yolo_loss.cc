@@ -9,7 +9,7 @@
 #include <string_view>
 
 #include "tests/native/bytes.h"
-#include "tests/native/checked_call.h"
+#include "tests/native/yolo_loss_call.h"
 
 namespace yolov1 {
 namespace {

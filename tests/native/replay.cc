@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "kernels/parallel.h"
-#include "tests/native/checked_call.h"
+#include "tests/native/buffers.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
 
