@@ -35,33 +35,39 @@ void CheckText(std::string_view given) {
 
 // ----------------------------------------------------------------------------------------- shapes
 
-constexpr int64_t kMostPairs = 4096;  // of a call, so that it does not take long
-
 struct Shapes {
   Shape boxes[2], valid[2], result;
 };
 
-// Numbers of boxes around those at which lanes and tiles are full.
-int64_t BoxCount(Bytes* in, int64_t tile, int64_t most) {
+// Numbers of boxes around those at which tiles are full, and lanes.
+int64_t AroundTiles(Bytes* in, int64_t tile) {
+  return (1 + in->Below(2)) * tile + in->Below(4) - 1;
+}
+int64_t BoxCount(Bytes* in, int64_t tile) {
   static const int64_t kCounts[] = {0, 1, 1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 31, 32, 33, 48};
   const uint8_t code = in->Next();
-  const int64_t count =
-      code < 8 ? (1 + code / 4) * tile + code % 4 - 1 : kCounts[code % std::size(kCounts)];
-  return std::min(count, most);
+  return code < 24 ? AroundTiles(in, tile) : kCounts[code % std::size(kCounts)];
 }
 
 // Shapes that fit: leading dimensions that either side may leave out or have one element of.
 Shapes FittingShapes(Bytes* in, IouShape shape) {
   Shapes out;
   const bool pairwise = shape == IouShape::kPairwise;
-  const int64_t M = pairwise ? BoxCount(in, 128, kMostPairs) : 1;
-  const int64_t K = pairwise ? BoxCount(in, 512, kMostPairs / std::max<int64_t>(M, 1)) : 1;
+  // Not too many pairs, so that a call does not take long; now and then several tiles of both.
+  const bool large = pairwise && in->Raw<uint16_t>() % 300 == 0;
+  const int64_t most = large ? 1 << 17 : 1 << 12;
+  int64_t M = 1, K = 1;
+  if (pairwise) {
+    M = large ? AroundTiles(in, 128) : BoxCount(in, 128);
+    K = large ? AroundTiles(in, 512) : BoxCount(in, 512);
+    K = std::min(K, most / std::max<int64_t>(M, 1));
+  }
   int64_t pairs = std::max<int64_t>(M * K, 1);
   const int64_t rank = in->Below(32) == 0 ? 10 + in->Below(8) : in->Below(5);
   for (int64_t k = 0; k < rank; ++k) {
     const int64_t code = in->Next();
     int64_t size = code < 8 ? 0 : code < 16 && !pairwise ? 120 + code : 1 + code % 3;
-    if (size * pairs > kMostPairs) size = 1;
+    if (size * pairs > most) size = 1;
     pairs *= std::max<int64_t>(size, 1);
     const int64_t which = in->Below(4);  // of the sides has one element here
     out.boxes[0].push_back(which == 0 ? 1 : size);
