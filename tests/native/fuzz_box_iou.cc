@@ -55,7 +55,7 @@ Shapes FittingShapes(Bytes* in, IouShape shape) {
   const bool pairwise = shape == IouShape::kPairwise;
   // Not too many pairs, so that a call does not take long; now and then several tiles of both.
   const bool large = pairwise && in->Raw<uint16_t>() % 300 == 0;
-  const int64_t most = large ? 1 << 17 : 1 << 12;
+  const int64_t most = large ? 1 << 17 : 1 << 11;
   int64_t M = 1, K = 1;
   if (pairwise) {
     M = large ? AroundTiles(in, 128) : BoxCount(in, 128);
