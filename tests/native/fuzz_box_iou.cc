@@ -150,16 +150,16 @@ std::array<double, 4> Box(Bytes* in, BoxFormat format, bool ordinary,
 
 void DrawValues(Bytes* in, const Shapes& shapes, BoxIouCall* call) {
   const BoxIouSizes& sizes = call->sizes;
-  const int64_t counts[] = {sizes.count_a * sizes.M, sizes.count_b * sizes.K};
   std::vector<std::array<double, 4>> seen;
   for (int side : {0, 1}) {
-    for (int64_t k = 0; k < counts[side]; ++k) {
+    const int64_t count = sizes.Count(side) * sizes.Boxes(side);
+    for (int64_t k = 0; k < count; ++k) {
       seen.push_back(Box(in, call->config.format, call->ordinary, seen));
       call->boxes[side].insert(call->boxes[side].end(), seen.back().begin(), seen.back().end());
     }
     const int64_t share = in->Below(5);  // of the boxes that count, if there is a mask
     if (shapes.valid[side] == Shape{0}) continue;
-    for (int64_t k = 0; k < counts[side]; ++k) call->valid[side].push_back(in->Below(4) < share);
+    for (int64_t k = 0; k < count; ++k) call->valid[side].push_back(in->Below(4) < share);
   }
   call->upstream.resize(sizes.N * sizes.M * sizes.K);
   for (double& value : call->upstream)
