@@ -19,69 +19,33 @@ compute their own loss, everything else the paper's. Rows go to ``results/yolo_l
 come from `benchmarks.plot`; the targets are printed at the end.
 """
 
-import dataclasses
-import os
-from pathlib import Path
-
 import numpy as np
-import tensorflow as tf
 from absl import app, flags
 
-from benchmarks import harness, memory, yolo_loss_targets
-from benchmarks.yolo_loss_providers import (
-    PROVIDERS,
-    ROOFS,
-    VERSIONS,
-    Case,
-    Unavailable,
-    make,
-    make_copies,
-    make_roof,
-)
-from yolov1 import ops
+from benchmarks import runner, yolo_loss_providers, yolo_loss_targets
+from benchmarks.yolo_loss_providers import PROVIDERS, ROOFS, VERSIONS, Case, make_copies
 
 PARTS = ["time", "marginal", "objects", "dtypes", "versions", "memory"]
 COPIES = (4, 24)
 STRONGEST = ("tf_function_strong", "xla_strong", "fused", "fused_op")
 flags.DEFINE_list("batches", ["1", "16", "64", "256", "1024", "4096"], "Batch sizes.")
-flags.DEFINE_list("parts", PARTS, "What to measure.")
-flags.DEFINE_list("providers", list(PROVIDERS), "Providers to measure.")
-flags.DEFINE_integer("repeats", 60, "Timed rounds, at most.", 1)
-flags.DEFINE_float("turn_ms", 10, "Calls that are shorter are repeated for this long in a round.")
-flags.DEFINE_float("budget", 25, "Seconds for the rounds of one group of providers.")
-flags.DEFINE_string("output", str(harness.RESULTS / "yolo_loss.csv"), "CSV file for the rows.")
-for _name, _allowed in (("parts", PARTS), ("providers", PROVIDERS)):
-    flags.register_validator(
-        _name,
-        lambda value, allowed=_allowed: set(value) <= set(allowed),
-        f"must be some of {', '.join(_allowed)}",
-    )
 
 
-class Bench:
-    """Measures groups of (provider, case) and keeps the rows."""
+class Bench(runner.Bench):
+    """Adds the bandwidth, and the cost of one more copy inside a graph."""
 
-    def __init__(self, config):
-        self.config = config
-        self.rows = []
-        self._environment = harness.environment()
-        self._threads = len(os.sched_getaffinity(0))
-        self._missing = set()
-        ops.available()  # the library must be there before XLA compiles for the first time
+    benchmark = "yolo_loss"
+    label = "{part:9}{mode:8} N={images:<5}{objects:<5} {dtype:9}{targets_dtype:9}{provider:19}"
+    rate = "{gb_per_s:8.1f} GB/s"
 
-    def time(self, part, group):
-        """One row for each (provider, case) of the group, timed in turn."""
-        calls, per_call = {}, {}
-        for name, case in group:
-            if name in ROOFS:
-                calls[name, case], per_call[name, case] = make_roof(name, case, self._threads)
-            elif run := self._make(name, case):
-                calls[name, case] = run
-        for key, seconds in self._measure(calls).items():
-            self._add(part, *key, seconds / per_call.get(key, 1))
+    def figures(self, case, seconds, roof):
+        del roof  # it moves as many bytes
+        if seconds is None:
+            return {"gb_per_s": ""}
+        return {"gb_per_s": round(case.bytes_moved / np.median(seconds) / 1e9, 2)}
 
     def marginal(self, group):
-        """The same for the cost of one more copy inside a graph."""
+        """One row for each (provider, case), timed in turn: what one more copy costs."""
         calls = {}
         for name, case in group:
             runs = [self._make(name, case, make_copies, n) for n in COPIES]
@@ -94,63 +58,10 @@ class Bench:
                 more = seconds[name, case, many] - seconds[name, case, few]
                 self._add("marginal", name, case, more / (many - few))
 
-    def memory(self, group):
-        for name, case in group:
-            if self._make(name, case):
-                peak = memory.peak_extra_mb(make, name, case)
-                self._add("memory", name, case, peak_mb=round(peak, 1))
-
-    def _make(self, name, case, maker=make, *arguments):
-        """The provider's function, or None where it was not asked for or does not exist."""
-        if name not in self.config.providers:
-            return None
-        try:
-            return maker(name, case, *arguments)
-        except Unavailable as error:
-            if str(error) not in self._missing:
-                print(f"left out: {error}")
-            self._missing.add(str(error))
-            return None
-
-    def _measure(self, calls):
-        if not calls:
-            return {}
-        return harness.measure(
-            calls,
-            repeats=self.config.repeats,
-            warm_up=3,
-            turn_seconds=self.config.turn_ms / 1000,
-            budget_seconds=self.config.budget,
-        )
-
-    def _add(self, part, provider, case, seconds=None, *, peak_mb=""):
-        timed, bandwidth = dict.fromkeys(("median_us", "q20_us", "q80_us", "repeats"), ""), ""
-        if seconds is not None:
-            timed = harness.summary(seconds)
-        if seconds is not None and part != "marginal":
-            bandwidth = round(case.bytes_moved / np.median(seconds) / 1e9, 2)
-        row = {
-            "benchmark": "yolo_loss",
-            "part": part,
-            "provider": provider,
-            **dataclasses.asdict(case),
-            **timed,
-            "gb_per_s": bandwidth,
-            "peak_mb": peak_mb,
-            **self._environment,
-        }
-        self.rows.append(row)
-        text = "{part:9}{mode:8} N={images:<5}{objects:<5} {dtype:9}{targets_dtype:9}{provider:19}"
-        if seconds is None:
-            text += "{peak_mb:12.1f} MB"
-        else:
-            text += "{median_us:12.1f} us ({q20_us:.1f} .. {q80_us:.1f})"
-        print(text.format(**row), f"{bandwidth:8.1f} GB/s" if bandwidth else "", flush=True)
-
 
 def run(config) -> list[dict]:
     """All parts that were asked for; the rows."""
-    bench = Bench(config)
+    bench = Bench(config, yolo_loss_providers)
     batches = [int(images) for images in config.batches]
     # The parts beside the sweep over N: where a call is bound by latency, and by memory.
     ends = sorted({max(batches)} | ({64} & set(batches)))
@@ -181,16 +92,6 @@ def run(config) -> list[dict]:
     return bench.rows
 
 
-def main(argv):
-    del argv
-    tf.get_logger().setLevel("ERROR")  # it warns of many traced functions, which are meant here
-    config = flags.FLAGS
-    rows = run(config)
-    harness.write_rows(Path(config.output), rows)
-    print()
-    for case, target, measured, verdict in yolo_loss_targets.table(rows):
-        print(f"{case:54}{target:16}{measured:10}{verdict}")
-
-
 if __name__ == "__main__":
-    app.run(main)
+    runner.define_flags("yolo_loss", PARTS, PROVIDERS, budget=25)
+    app.run(lambda _: runner.report(run, yolo_loss_targets.table))

@@ -51,23 +51,31 @@ def copier(bytes_moved: int, non_temporal: bool, threads: int):
         non_temporal: whether to store past the caches.
         threads: how many share a copy.
     """
-    function = ctypes.CDLL(str(build("copy_roof.cc", ["-fno-tree-loop-distribute-patterns"])))
     size = max(bytes_moved // 2 // 64, 1) * 64
-    rounds = max(3, 2**27 // bytes_moved)
-    source, destination = _aligned(size), _aligned(size)
+    return _roof(_aligned(size), _aligned(size), bytes_moved, non_temporal, threads)
 
-    def copy():
+
+def storer(size: int, threads: int):
+    """The same for a function that only stores `size` bytes, zeros, past the caches."""
+    return _roof(_aligned(max(size // 64, 1) * 64), None, size, True, threads)
+
+
+def _roof(destination, source, bytes_moved, non_temporal, threads):
+    function = ctypes.CDLL(str(build("copy_roof.cc", ["-fno-tree-loop-distribute-patterns"])))
+    rounds = max(3, 2**27 // max(bytes_moved, 1))
+
+    def move():
         function.copy_roof(
             ctypes.c_void_p(destination.ctypes.data),
-            ctypes.c_void_p(source.ctypes.data),
-            ctypes.c_size_t(size),
+            ctypes.c_void_p(None if source is None else source.ctypes.data),
+            ctypes.c_size_t(destination.size),
             threads,
             rounds,
             int(non_temporal),
         )
 
-    copy.buffers = source, destination
-    return copy, rounds
+    move.buffers = source, destination
+    return move, rounds
 
 
 def _aligned(size):

@@ -2,7 +2,7 @@
 
     python -m benchmarks.plot
 
-Takes the newest run: the rows with device, revision and date of the last one.
+Takes the newest run of each benchmark: the rows with device, revision and date of the last one.
 """
 
 import csv
@@ -16,7 +16,8 @@ from benchmarks import harness
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
-flags.DEFINE_string("rows", str(harness.RESULTS / "yolo_loss.csv"), "CSV file to draw.")
+FILES = [str(harness.RESULTS / f"{name}.csv") for name in ("yolo_loss", "box_iou")]
+flags.DEFINE_list("rows", FILES, "CSV files to draw.")
 flags.DEFINE_string("folder", str(harness.ROOT / "docs" / "images"), "Folder of the pictures.")
 
 # Colour: whose code; dashes: the strongest form of it; grey: floors and roofs.
@@ -35,10 +36,16 @@ STYLES = {
     "fused_op": ("black", "-"),
     "noop_function": ("grey", "--"),
     "noop_op": ("grey", ":"),
+    "fill_op": ("tab:brown", ":"),
     "copy": ("grey", "--"),
     "copy_non_temporal": ("grey", "-"),
+    "store_non_temporal": ("grey", "-."),
 }
 ROOFS = ("copy", "copy_non_temporal")
+LOSS = "S=7, B=2, C=20, float32, 6 % object cells. "
+# The columns that say what was measured, of any benchmark.
+WHAT = ("part", "mode", "provider", "images", "objects", "dtype", "targets_dtype")
+WHAT += ("N", "M", "K", "op", "kind")
 
 
 def newest_run(path: Path) -> list[dict]:
@@ -46,9 +53,8 @@ def newest_run(path: Path) -> list[dict]:
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     run = ("device", "revision", "date")
-    what = ("part", "mode", "provider", "images", "objects", "dtype", "targets_dtype")
     rows = [row for row in rows if all(row[name] == rows[-1][name] for name in run)]
-    return list({tuple(row[name] for name in what): row for row in rows}.values())
+    return list({tuple(row.get(name) for name in WHAT): row for row in rows}.values())
 
 
 def curves(rows: list[dict], mode: str, column: str) -> dict[str, list[tuple[int, float]]]:
@@ -62,14 +68,15 @@ def curves(rows: list[dict], mode: str, column: str) -> dict[str, list[tuple[int
     return {name: sorted(found[name]) for name in STYLES if name in found}
 
 
-def _draw(axes, lines):
+def _draw(axes, lines, label, ticks=None):
+    """`ticks`: {x: text}, by default every x by its number."""
     for name, points in lines.items():
         colour, dashes = STYLES[name]
         axes.plot(*zip(*points, strict=True), dashes, color=colour, marker=".", label=name)
     axes.set_xscale("log", base=2)
-    images = sorted({n for points in lines.values() for n, _ in points})
-    axes.set_xticks(images, [str(n) for n in images])
-    axes.set_xlabel("images in the batch")
+    ticks = ticks or {x: str(x) for points in lines.values() for x, _ in points}
+    axes.set_xticks(*zip(*sorted(ticks.items()), strict=True))
+    axes.set_xlabel(label)
     axes.grid(alpha=0.3)
 
 
@@ -89,12 +96,12 @@ def time_plot(rows: list[dict]):
         panels, ("forward", "full"), ("loss alone", "loss and gradient"), strict=True
     ):
         lines = {n: p for n, p in curves(rows, mode, "median_us").items() if n not in ROOFS}
-        _draw(axes, lines)
+        _draw(axes, lines, "images in the batch")
         axes.set_yscale("log")
         axes.set_title(title)
     panels[0].set_ylabel("microseconds a call, median")
     _legend(panels[1], lines)
-    figure.suptitle(_where(rows), fontsize=9)
+    figure.suptitle(LOSS + _where(rows), fontsize=9)
     return figure
 
 
@@ -106,30 +113,64 @@ def bandwidth_plot(rows: list[dict]):
     # Copies that stay in a core's cache are faster than anything that is called once.
     lines = {n: [(k, v) for k, v in p if k >= 64 or n not in ROOFS] for n, p in lines.items()}
     lines = {n: p for n, p in lines.items() if p}
-    _draw(axes, lines)
+    _draw(axes, lines, "images in the batch")
     axes.set_ylim(bottom=0)
     axes.set_ylabel("GB/s, read and written")
     axes.set_title("loss and gradient, against copies of as many bytes")
     _legend(axes, lines)
-    figure.suptitle(_where(rows), fontsize=9)
+    figure.suptitle(LOSS + _where(rows), fontsize=9)
+    return figure
+
+
+def iou_time_plot(rows: list[dict]):
+    """Microseconds of one call against the pairs, forward and full; a figure."""
+    usual = {"part": "time", "op": "pairwise_iou", "kind": "iou", "dtype": "float32"}
+    rows = [row for row in rows if all(row[name] == value for name, value in usual.items())]
+    figure, panels = plt.subplots(1, 2, figsize=(12, 5), sharey=True, layout="constrained")
+    for axes, mode, title in zip(
+        panels, ("forward", "full"), ("IoU alone", "IoU and both gradients"), strict=True
+    ):
+        lines, ticks = {name: [] for name in STYLES}, {}
+        for row in rows:
+            if row["mode"] == mode:
+                pairs = int(row["N"]) * int(row["M"]) * int(row["K"])
+                lines[row["provider"]].append((pairs, float(row["median_us"])))
+                ticks[pairs] = "{N}x{M}x{K}".format(**row)
+        lines = {name: sorted(points) for name, points in lines.items() if points}
+        _draw(axes, lines, "N x M x K, by the number of pairs", ticks)
+        axes.tick_params(axis="x", labelrotation=20)
+        axes.set_yscale("log")
+        axes.set_title(title)
+    panels[0].set_ylabel("microseconds a call, median")
+    _legend(panels[1], lines)
+    figure.suptitle("float32. " + _where(rows), fontsize=9)
     return figure
 
 
 def _where(rows):
     text = "{device}, {cpus} CPUs, TensorFlow {tensorflow}, revision {revision}, {date}"
-    return "S=7, B=2, C=20, float32, 6 % object cells. " + text.format(**rows[-1])
+    return text.format(**rows[-1])
+
+
+# Of each benchmark: {picture: the figure of its rows}.
+PICTURES = {
+    "yolo_loss": {"yolo-loss-time": time_plot, "yolo-loss-bandwidth": bandwidth_plot},
+    "box_iou": {"box-iou-time": iou_time_plot},
+}
 
 
 def main(argv):
     del argv
-    config = flags.FLAGS
-    rows, folder = newest_run(Path(config.rows)), Path(config.folder)
+    folder = Path(flags.FLAGS.folder)
     folder.mkdir(parents=True, exist_ok=True)
-    for name, figure in (("time", time_plot(rows)), ("bandwidth", bandwidth_plot(rows))):
-        path = folder / f"yolo-loss-{name}.png"
-        figure.savefig(path, dpi=110)
-        plt.close(figure)
-        print(path)
+    for file in flags.FLAGS.rows:
+        rows = newest_run(Path(file))
+        for name, draw in PICTURES[rows[-1]["benchmark"]].items():
+            figure = draw(rows)
+            path = folder / f"{name}.png"
+            figure.savefig(path, dpi=110)
+            plt.close(figure)
+            print(path)
 
 
 if __name__ == "__main__":

@@ -10,16 +10,13 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import native, posts_loss, strong_tf
+from benchmarks.providers import called, tried
 from yolov1 import kernels, ops
 from yolov1.grid import GridSpec
 from yolov1.ops import _library
 from yolov1.semantics import TERMS
 
 GRID = GridSpec()
-
-
-class Unavailable(Exception):
-    """This provider does not exist here; says why."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,13 +156,7 @@ def make(name: str, case: Case) -> Callable[[], object]:
         Unavailable: the provider does not exist here.
     """
     form, way = PROVIDERS[name]
-    inputs = case.tensors()
-    compute = form(case.mode)
-    if way == "numpy":
-        inputs = [tensor.numpy() for tensor in inputs]
-    elif way != "eager":
-        compute = tf.function(compute, jit_compile=way == "xla", autograph=False)
-    return _tried(name, lambda: compute(*inputs))
+    return called(name, way, form(case.mode), case.tensors())
 
 
 def make_copies(name: str, case: Case, copies: int) -> Callable[[], object]:
@@ -195,20 +186,7 @@ def make_copies(name: str, case: Case, copies: int) -> Callable[[], object]:
     def consumed():
         return tf.add_n([tf.reduce_sum(x) for copy in all_copies() for x in (copy[0], copy[-1])])
 
-    return _tried(name, consumed)
-
-
-def _tried(name, run):
-    try:
-        run()
-    except (
-        NotImplementedError,
-        ops.LibraryUnavailable,
-        tf.errors.InvalidArgumentError,
-        ValueError,
-    ) as error:
-        raise Unavailable(f"{name}: {str(error).splitlines()[0]}") from error
-    return run
+    return tried(name, consumed)
 
 
 def make_roof(name: str, case: Case, threads: int) -> tuple[Callable[[], object], int]:

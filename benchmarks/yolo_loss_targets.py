@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from benchmarks import targets
+
 
 class Ratios:
     """Ratios of the rows of one run; a row that is not there makes a ratio None."""
@@ -19,7 +21,9 @@ class Ratios:
 
     def times(self, slow, fast, images, part="time"):
         """How many times as long `slow` takes as `fast`."""
-        return _ratio(self.microseconds(slow, images, part), self.microseconds(fast, images, part))
+        return targets.ratio(
+            self.microseconds(slow, images, part), self.microseconds(fast, images, part)
+        )
 
     def net_marginal(self, slow, fast, images):
         """The same for the marginal costs, each less what the sums over the results cost."""
@@ -31,11 +35,7 @@ class Ratios:
     def against_itself(self, images, part, **which):
         """The op on another input against the op on the usual one, timed in turn."""
         usual = self.microseconds("fused_op", images, part)
-        return _ratio(self.microseconds("fused_op", images, part, **which), usual)
-
-
-def _ratio(a, b):
-    return a / b if a and b else None
+        return targets.ratio(self.microseconds("fused_op", images, part, **which), usual)
 
 
 def _rules(r):
@@ -76,15 +76,4 @@ def table(rows: Iterable[dict]) -> list[tuple[str, str, str, str]]:
     Args:
         rows: those that `bench_yolo_loss` made in one run.
     """
-    lines = [("case", "target", "measured", "")]
-    for case, measured, kind, target in _rules(Ratios(rows)):
-        wanted = f"{kind} {target:g}" if target else ""
-        if measured is None:
-            lines.append((case, wanted, "-", "not measured"))
-            continue
-        verdict = ""
-        if target:
-            missed = measured / target if kind == "at most" else target / measured
-            verdict = "met" if missed <= 1 else f"missed by a factor of {missed:.2f}"
-        lines.append((case, wanted, f"{measured:.3g}", verdict))
-    return lines
+    return targets.table(_rules(Ratios(rows)))

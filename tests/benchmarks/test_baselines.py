@@ -117,6 +117,17 @@ def test_copy_roof_copies_everything(non_temporal):
         assert rounds >= 3
 
 
+def test_store_roof_stores_everything():
+    for threads in (1, 2, 3):
+        store, rounds = native.storer(64 * 1001, threads)
+        _, destination = store.buffers
+        destination[:] = 1
+        store()
+        assert destination.size == 64 * 1001
+        assert not destination.any()
+        assert rounds >= 3
+
+
 def test_a_compiler_error_is_shown(tmp_path, monkeypatch):
     monkeypatch.setattr(native, "ROOT", tmp_path)
     (tmp_path / "benchmarks").mkdir()

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks import bench_yolo_loss, harness, plot, yolo_loss_targets
-from benchmarks.yolo_loss_providers import PROVIDERS, Case, Unavailable, make, make_copies
+from benchmarks.providers import Unavailable
+from benchmarks.yolo_loss_providers import PROVIDERS, Case, make, make_copies
 from tests.shared import ROOT
 from yolov1 import kernels
 
