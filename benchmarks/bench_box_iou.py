@@ -13,12 +13,11 @@ versions  the versions of the kernel by themselves, on one thread (kernels/READM
 memory    how far the resident memory rises in a call, beside the size of what the call returns
 
 Providers are in `box_iou_providers`; "strong" is plain TensorFlow as one writes it for speed. The
-gradient that comes from above is an input that nobody pays for. Roofs: a store of the overlaps past
-the caches, and a copy of as much, as "full" reads one number a pair and writes one; small ones that
-stay in the caches may be faster than both. Floors: `noop_op` makes as many op calls that write
-nothing, `fill_op` is TensorFlow's own way to fresh memory of zeros, whose pages must be had first.
-Rows go to ``results/box_iou.csv``, the plot comes from `benchmarks.plot`, the targets are printed
-at the end.
+gradient that comes from above is an input that nobody pays for. Roofs: a store of the overlaps, and
+a copy that moves as many bytes as must be read and written, both past the caches and into memory
+that is there already; small results that stay in the caches may be faster. Floors: the no-ops make
+as many op calls that write nothing, `fill_op` fills fresh memory of the overlaps' size. Rows go to
+``results/box_iou.csv``, the plot comes from `benchmarks.plot`, the targets are printed at the end.
 """
 
 import numpy as np
@@ -95,5 +94,5 @@ def run(config) -> list[dict]:
 
 
 if __name__ == "__main__":
-    runner.define_flags("box_iou", PARTS, PROVIDERS, budget=6)
+    runner.define_flags("box_iou", PARTS, PROVIDERS, budget=5)
     app.run(lambda _: runner.report(run, box_iou_targets.table))

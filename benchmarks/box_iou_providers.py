@@ -48,11 +48,21 @@ class Case:
         return self.pairs * tf.as_dtype(self.dtype).size
 
     @property
+    def boxes_bytes(self) -> int:
+        """Of the boxes of both sides, and so of their gradients."""
+        sides = 2 * self.M if self.op == "aligned_iou" else self.M + self.K
+        return self.N * sides * 4 * tf.as_dtype(self.dtype).size
+
+    @property
     def output_bytes(self) -> int:
         """Of the overlaps, and of the gradients in mode "full"."""
-        sides = 2 * self.M if self.op == "aligned_iou" else self.M + self.K
-        gradients = 4 * self.N * sides if self.mode == "full" else 0
-        return self.overlap_bytes + gradients * tf.as_dtype(self.dtype).size
+        return self.overlap_bytes + (self.boxes_bytes if self.mode == "full" else 0)
+
+    @property
+    def bytes_moved(self) -> int:
+        """What must be read and written at least: boxes, upstream in mode "full", and results."""
+        upstream = self.overlap_bytes if self.mode == "full" else 0
+        return self.boxes_bytes + upstream + self.output_bytes
 
     def tensors(self):
         """Boxes ``[N, M, 4]`` and ``[N, K, 4]`` in [0, 1], and upstream ``[N, M, K]``.
@@ -174,6 +184,7 @@ PROVIDERS = {
     "fused_op": (_fused_op, "eager"),
     "fused_xla": (_of_ops("fused"), "xla"),
     "noop_op": (_noop, "eager"),
+    "noop_function": (_noop, "graph"),
     "fill_op": (_fill, "eager"),
 }
 VERSIONS = {f"kernel_{v}": (_kernel(v), "numpy") for v in ("naive", "baseline", "avx2", "avx512")}
@@ -192,7 +203,11 @@ def make(name: str, case: Case) -> Callable[[], object]:
 
 
 def make_roof(name: str, case: Case, threads: int) -> tuple[Callable[[], object], int]:
-    """A store of the overlaps' size, or a copy of as much; and the rounds that one call makes."""
+    """A store of the overlaps' size, or a copy that moves as many bytes as the case must.
+
+    Returns:
+        A function, and the stores or copies that one call of it makes.
+    """
     if name == "store_non_temporal":
         return native.storer(case.overlap_bytes, threads)
-    return native.copier(2 * case.overlap_bytes, True, threads)
+    return native.copier(case.bytes_moved, True, threads)

@@ -54,6 +54,8 @@ def _rules(r):
             for fused in ("fused_xla", "fused"):
                 measured = r.times("xla", fused, shape, mode)
                 yield f"{shape}, {mode}, xla / {fused}", measured, "at least", 1
+            floor = r.times("fused", "noop_function", shape, mode)
+            yield f"{shape}, {mode}, fused / a function of no-ops", floor, "", None
 
 
 def table(rows: Iterable[dict]) -> list[tuple[str, str, str, str]]:

@@ -138,7 +138,7 @@ def iou_time_plot(rows: list[dict]):
                 ticks[pairs] = "{N}x{M}x{K}".format(**row)
         lines = {name: sorted(points) for name, points in lines.items() if points}
         _draw(axes, lines, "N x M x K, by the number of pairs", ticks)
-        axes.tick_params(axis="x", labelrotation=20)
+        plt.setp(axes.get_xticklabels(), rotation=30, ha="right")
         axes.set_yscale("log")
         axes.set_title(title)
     panels[0].set_ylabel("microseconds a call, median")
