@@ -33,8 +33,6 @@ STRONGEST = ("xla", "xla_strong", "fused", "fused_op")
 ALIGNED = ("tf_function", "xla", "fused", "fused_op", "fused_xla")
 IN_A_GRAPH = ("tf_function", "xla", "fused", "fused_xla")
 SHAPES = ["16x98x20", "64x98x64", "1x4096x4096", "8x2048x512"]
-flags.DEFINE_list("shapes", SHAPES, "N x M x K: groups, boxes of either side in each.")
-flags.DEFINE_list("pairs", ["10000", "1000000"], "Pairs of aligned boxes.")
 
 
 class Bench(runner.Bench):
@@ -94,5 +92,7 @@ def run(config) -> list[dict]:
 
 
 if __name__ == "__main__":
+    flags.DEFINE_list("shapes", SHAPES, "N x M x K: groups, boxes of either side in each.")
+    flags.DEFINE_list("pairs", ["10000", "1000000"], "Pairs of aligned boxes.")
     runner.define_flags("box_iou", PARTS, PROVIDERS, budget=5)
     app.run(lambda _: runner.report(run, box_iou_targets.table))

@@ -28,7 +28,6 @@ from benchmarks.yolo_loss_providers import PROVIDERS, ROOFS, VERSIONS, Case, mak
 PARTS = ["time", "marginal", "objects", "dtypes", "versions", "memory"]
 COPIES = (4, 24)
 STRONGEST = ("tf_function_strong", "xla_strong", "fused", "fused_op")
-flags.DEFINE_list("batches", ["1", "16", "64", "256", "1024", "4096"], "Batch sizes.")
 
 
 class Bench(runner.Bench):
@@ -93,5 +92,6 @@ def run(config) -> list[dict]:
 
 
 if __name__ == "__main__":
+    flags.DEFINE_list("batches", ["1", "16", "64", "256", "1024", "4096"], "Batch sizes.")
     runner.define_flags("yolo_loss", PARTS, PROVIDERS, budget=25)
     app.run(lambda _: runner.report(run, yolo_loss_targets.table))
