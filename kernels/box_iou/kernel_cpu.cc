@@ -16,7 +16,6 @@ using std::int64_t;
 
 constexpr int kNumbers = 6;  // of an IouBox
 
-int64_t SizeOf(DType type) { return type == DType::kDouble ? 8 : type == DType::kFloat ? 4 : 2; }
 int64_t SizeOfSum(DType type) { return type == DType::kDouble ? 8 : 4; }
 
 // Memory aligned to a cache line, or null where there is none.

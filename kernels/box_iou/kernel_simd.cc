@@ -84,15 +84,17 @@ struct Sums {
 };
 
 // Box `row` of a with all of b: adds what the boxes of b get to `columns`, returns what a's gets.
+// `next`: where the next row's upstream lies, in elements of `size` bytes. A row goes on where it
+// ends in the next tile, so the machine cannot foresee the next one and has to be asked for it.
 template <IouKind kind, typename A>
 YOLOV1_HOST_DEVICE IouBox<Lanes<A>> SumRow(const Tile<A>& tile, int64_t row, const A* upstream,
-                                           int64_t next, Sums<A, kTileB>* columns) {
+                                           const char* next, int64_t size,
+                                           Sums<A, kTileB>* columns) {
   constexpr int64_t kLanes = Lanes<A>::kCount;
   const IouBox<Lanes<A>> a = tile.a.One(row);
   IouBox<Lanes<A>> sum = {A(0), A(0), A(0), A(0), A(0), A(0)};
   for (int64_t c = 0; c < tile.columns; c += kLanes) {
-    // A row goes on where it ends in the next tile: the machine cannot foresee the next one.
-    __builtin_prefetch(upstream + next + c);
+    __builtin_prefetch(next + c * size);
     const int64_t left = tile.columns - c;
     const Lanes<A> up = left < kLanes ? LoadFirst(upstream + c, left) : Load(upstream + c);
     PairGradient<Lanes<A>> by = PairIouGradient<kind>(a, tile.b.At(c), up);
@@ -115,12 +117,15 @@ template <IouKind kind, typename A>
 __attribute__((noinline)) void SumTile(const BoxIouArgs& args, const Tile<A>& tile, A* sums_a,
                                        int64_t size_a, Sums<A, kTileB>* columns) {
   alignas(64) A buffer[kTileB];
+  const int64_t size = SizeOf(args.type);
   for (int64_t row = 0; row < tile.rows; ++row) {
     IouBox<Lanes<A>> sum = {A(0), A(0), A(0), A(0), A(0), A(0)};
     if (tile.a.valid[row] != 0) {
-      const A* const upstream =
-          Read(args.type, args.upstream, tile.first + row * tile.stride, tile.columns, buffer);
-      sum = SumRow<kind>(tile, row, upstream, upstream == buffer ? 0 : tile.stride, columns);
+      const int64_t first = tile.first + row * tile.stride;
+      const A* const upstream = Read(args.type, args.upstream, first, tile.columns, buffer);
+      const char* const next =
+          static_cast<const char*>(args.upstream) + (first + tile.stride) * size;
+      sum = SumRow<kind>(tile, row, upstream, next, size, columns);
     }
     const Lanes<A> sums[] = {sum.x0, sum.y0, sum.x1, sum.y1, sum.area, sum.angle};
     for (int k = 0; k < (kind == IouKind::kCiou ? 6 : 5); ++k)

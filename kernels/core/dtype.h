@@ -11,6 +11,10 @@ namespace yolov1 {
 
 enum class DType { kFloat, kDouble, kHalf, kBfloat16 };
 
+YOLOV1_HOST_DEVICE int64_t SizeOf(DType type) {  // in bytes
+  return type == DType::kDouble ? 8 : type == DType::kFloat ? 4 : 2;
+}
+
 // Widen and Narrow below work on one value (F = float, W = uint32_t, the bits in its lower half) or
 // on lanes of them.
 

@@ -22,10 +22,6 @@ inline void Require(bool holds, const std::string& what) {
 
 // ---------------------------------------------------------------------------------------- buffers
 
-inline int64_t Size(DType type) {
-  return type == DType::kDouble ? 8 : type == DType::kFloat ? 4 : 2;
-}
-
 inline void Store(DType type, double value, uint8_t* to) {
   const float narrow = static_cast<float>(value);
   const Half half(narrow);
@@ -61,15 +57,15 @@ class Buffer {
       : type_(type),
         fill_(fill),
         count_(count),
-        bytes_(count * Size(type)),
-        skipped_(offset * Size(type)) {
+        bytes_(count * SizeOf(type)),
+        skipped_(offset * SizeOf(type)) {
     Require(posix_memalign(&memory_, 64, skipped_ + bytes_) == 0, "memory");
     memset(memory_, fill, skipped_ + bytes_);
   }
 
   Buffer(DType type, const std::vector<double>& values, int64_t offset)
       : Buffer(type, values.size(), offset, 0) {
-    for (int64_t k = 0; k < count_; ++k) Store(type, values[k], data() + k * Size(type));
+    for (int64_t k = 0; k < count_; ++k) Store(type, values[k], data() + k * SizeOf(type));
   }
 
   Buffer(const Buffer&) = delete;
@@ -83,7 +79,7 @@ class Buffer {
   uint8_t* data() { return static_cast<uint8_t*>(memory_) + skipped_; }
   const uint8_t* data() const { return static_cast<const uint8_t*>(memory_) + skipped_; }
   int64_t count() const { return count_; }
-  double operator[](int64_t k) const { return Load(type_, data() + k * Size(type_)); }
+  double operator[](int64_t k) const { return Load(type_, data() + k * SizeOf(type_)); }
 
   bool HoldsOnly(uint8_t fill) const {
     for (int64_t k = 0; k < bytes_; ++k)
