@@ -44,8 +44,12 @@ inline DType ToDType(const char* op, const py::array& array) {
 inline int FindVersion(const char* op, const std::vector<std::string>& versions,
                        const std::string& version) {
   const auto found = std::find(versions.begin(), versions.end(), version);
-  if (!version.empty() && found == versions.end())
-    throw py::value_error(std::string(op) + ": this processor has no kernel version " + version);
+  if (!version.empty() && found == versions.end()) {
+    std::string expected;
+    for (const std::string& name : versions) expected += (expected.empty() ? "" : ", ") + name;
+    throw py::value_error(std::string(op) + ": this processor's kernel versions are " + expected +
+                          ", got " + version + ".");
+  }
   return version.empty() ? 0 : static_cast<int>(found - versions.begin());
 }
 

@@ -14,8 +14,6 @@ namespace {
 
 using std::int64_t;
 
-constexpr int kNumbers = 6;  // of an IouBox
-
 int64_t SizeOfSum(DType type) { return type == DType::kDouble ? 8 : 4; }
 
 // Memory aligned to a cache line, or null where there is none.
@@ -208,6 +206,11 @@ bool PairwiseGradient(const BoxIouArgs& args, const BoxIouLevel& level,
                       const ParallelFor& parallel) {
   const BoxIouSizes& sizes = args.sizes;
   const BoxIouTiles tiles(sizes);
+  if (tiles.a == 1 && tiles.b == 1 && !sizes.Repeats(0) && !sizes.Repeats(1)) {
+    parallel(sizes.N, TileCost(kBackward, sizes),
+             [&](int64_t begin, int64_t end) { level.gradient_small(args, begin, end); });
+    return true;
+  }
   const int64_t count = sizes.N * tiles.a * tiles.b, number = kNumbers * SizeOfSum(args.type);
   const Memory sums_a = Allocate(count * tiles.size_a * number);
   const Memory sums_b = Allocate(count * tiles.size_b * number);

@@ -212,7 +212,6 @@ __attribute__((noinline)) void FinishTile(const BoxIouArgs& args, int side, cons
           total.Add(k, c, Load(part + k * size + c));
     }
   }
-  // Of boxes that meet none nothing is read: of one that is NaN the gradient would be 0 * NaN.
   if (!any_pair) ready.Hide(count);
   WriteGradient(args.config, ready, &total, count, args.type, args.Gradient(side), 4 * at);
 }
@@ -224,6 +223,28 @@ void Finish(const BoxIouArgs& args, int side, const void* sums, const int64_t* u
     for (int64_t number = begin; number < end; ++number)
       side == 0 ? FinishTile<kTileA>(args, side, typed, users, number)
                 : FinishTile<kTileB>(args, side, typed, users, number);
+  });
+}
+
+void GradientSmall(const BoxIouArgs& args, int64_t begin, int64_t end) {
+  WithSum(args.type, [&](auto zero) __attribute__((always_inline)) {
+    using A = decltype(zero);
+    for (int64_t n = begin; n < end; ++n) {
+      Tile<A> tile(args, n);
+      Sums<A, kTileA> rows;
+      Sums<A, kTileB> columns;
+      rows.Clear(tile.rows);
+      columns.Clear(tile.columns);
+      WithIouKind(args.config.kind, [&](auto constant) __attribute__((always_inline)) {
+        SumTile<constant.kind>(args, tile, rows.numbers[0], kTileA, &columns);
+      });
+      if (!tile.b.AnyValid(tile.columns)) tile.a.Hide(tile.rows);
+      if (!tile.a.AnyValid(tile.rows)) tile.b.Hide(tile.columns);
+      WriteGradient(args.config, tile.a, &rows, tile.rows, args.type, args.gradient_a,
+                    4 * n * tile.rows);
+      WriteGradient(args.config, tile.b, &columns, tile.columns, args.type, args.gradient_b,
+                    4 * n * tile.columns);
+    }
   });
 }
 
@@ -336,7 +357,8 @@ void GradientAligned(const BoxIouArgs& args, void* by_a, void* by_b, int64_t beg
 
 }  // namespace
 
-const BoxIouLevel kBoxIou = {Forward, SumTiles, Finish, ForwardAligned, GradientAligned};
+const BoxIouLevel kBoxIou = {Forward,       SumTiles,       Finish,
+                             GradientSmall, ForwardAligned, GradientAligned};
 
 }  // namespace YOLOV1_LEVEL
 }  // namespace yolov1

@@ -10,6 +10,7 @@ namespace yolov1 {
 // Pairs are computed in tiles of boxes a times boxes b: as many that what a tile needs of b stays
 // in the first cache, and few enough that there is work for every thread.
 constexpr int64_t kTileA = 128, kTileB = 512;
+constexpr int kNumbers = 6;  // of an IouBox: x0, y0, x1, y1, area, angle
 
 struct BoxIouTiles {
   int64_t a, b;            // how many tiles there are in [M, K]
@@ -41,6 +42,9 @@ struct BoxIouLevel {
   // null where each is used by the one of its number.
   void (*finish)(const BoxIouArgs& args, int side, const void* sums, const int64_t* users,
                  int64_t begin, int64_t end);
+  // Both gradients of elements n in [begin, end), each of which is one tile and shares no box with
+  // another: the two steps above in one, without memory for the sums.
+  void (*gradient_small)(const BoxIouArgs& args, int64_t begin, int64_t end);
   // Aligned pairs [begin, end).
   void (*forward_aligned)(const BoxIouArgs& args, int64_t begin, int64_t end);
   // Of each pair the gradient by the coordinates of its boxes, [N, 4], in Sum<T>; a null pointer

@@ -14,8 +14,6 @@ namespace yolov1 {
 namespace YOLOV1_LEVEL {
 namespace {
 
-constexpr int kNumbers = 6;  // of an IouBox: x0, y0, x1, y1, area, angle
-
 YOLOV1_HOST_DEVICE int64_t Least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 // ---------------------------------------------------------------------------- 16 bits in memory
@@ -29,15 +27,8 @@ YOLOV1_HOST_DEVICE void WithSum(DType type, const Function& function) {
   type == DType::kDouble ? function(double{}) : function(float{});
 }
 
-template <typename T>
-__attribute__((noinline)) void Widen(const T* from, int64_t count, float* to) {
-  constexpr int64_t kLanes = Lanes<float>::kCount;
-  int64_t k = 0;
-  for (; k + kLanes <= count; k += kLanes) Store(Load(from + k), to + k);
-  if (k < count) StoreFirst(LoadFirst(from + k, count - k), to + k, count - k);
-}
-template <typename T>
-__attribute__((noinline)) void Narrow(const float* from, int64_t count, T* to) {
+template <typename From, typename To>  // one of them float
+__attribute__((noinline)) void ConvertRow(const From* from, int64_t count, To* to) {
   constexpr int64_t kLanes = Lanes<float>::kCount;
   int64_t k = 0;
   for (; k + kLanes <= count; k += kLanes) Store(Load(from + k), to + k);
@@ -55,9 +46,9 @@ YOLOV1_HOST_DEVICE const double* Read(DType, const void* tensor, int64_t first, 
 YOLOV1_HOST_DEVICE const float* Read(DType type, const void* tensor, int64_t first, int64_t count,
                                      float* buffer) {
   if (type == DType::kHalf) {
-    Widen(static_cast<const Half*>(tensor) + first, count, buffer);
+    ConvertRow(static_cast<const Half*>(tensor) + first, count, buffer);
   } else if (type == DType::kBfloat16) {
-    Widen(static_cast<const Bfloat16*>(tensor) + first, count, buffer);
+    ConvertRow(static_cast<const Bfloat16*>(tensor) + first, count, buffer);
   } else {
     return static_cast<const float*>(tensor) + first;
   }
@@ -74,8 +65,8 @@ YOLOV1_HOST_DEVICE float* ToWrite(DType type, void* tensor, int64_t first, float
 YOLOV1_HOST_DEVICE void Wrote(DType, const double*, int64_t, void*, int64_t) {}
 YOLOV1_HOST_DEVICE void Wrote(DType type, const float* buffer, int64_t count, void* tensor,
                               int64_t first) {
-  if (type == DType::kHalf) Narrow(buffer, count, static_cast<Half*>(tensor) + first);
-  if (type == DType::kBfloat16) Narrow(buffer, count, static_cast<Bfloat16*>(tensor) + first);
+  if (type == DType::kHalf) ConvertRow(buffer, count, static_cast<Half*>(tensor) + first);
+  if (type == DType::kBfloat16) ConvertRow(buffer, count, static_cast<Bfloat16*>(tensor) + first);
 }
 
 // ------------------------------------------------------------------------------------ ready boxes
@@ -106,6 +97,13 @@ struct Ready {
          mask ? mask + first : nullptr, count);
   }
 
+  YOLOV1_HOST_DEVICE bool AnyValid(int64_t count) const {
+    bool any = false;
+    for (int64_t k = 0; k < count; ++k) any |= valid[k] != 0;
+    return any;
+  }
+
+  // Boxes that meet none become zeros: of one that is NaN the gradient would be 0 * NaN.
   YOLOV1_HOST_DEVICE void Hide(int64_t count) {
     for (int k = 0; k < kNumbers; ++k) memset(numbers[k], 0, count * sizeof(A));
   }

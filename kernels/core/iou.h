@@ -128,7 +128,9 @@ YOLOV1_HOST_DEVICE Coordinates<A> BoxGradient(IouKind kind, BoxFormat format, co
   }
   by_w = Above0(length_x, by_w);
   by_h = Above0(length_y, by_h);
-  const A x0 = -(by.x0 + by_w), y0 = -(by.y0 + by_h), x1 = by.x1 + by_w, y1 = by.y1 + by_h;
+  // 0 minus, as a minus sign would make -0 of what is hidden.
+  const A x0 = A(0) - (by.x0 + by_w), y0 = A(0) - (by.y0 + by_h);
+  const A x1 = by.x1 + by_w, y1 = by.y1 + by_h;
   if (format == BoxFormat::kXyxy) return {x0, y0, x1, y1};
   return {x0 + x1, y0 + y1, (x1 - x0) * E(0.5), (y1 - y0) * E(0.5)};
 }
@@ -207,8 +209,8 @@ YOLOV1_HOST_DEVICE PairGradient<A> PairIouGradient(const IouBox<A>& a, const Iou
                                                    const A& upstream) {
   using E = ElementOf<A>;
   const Pair<kind, A> pair(a, b);
-  // With I the intersection and U = areas - I: d(I / U) = dI (1 + I / U) / U - d(areas) (I / U) /
-  // U.
+  // With I the intersection, U the union, S = U + I the sum of the areas:
+  // d(I / U) = dI (1 + I / U) / U - dS (I / U) / U.
   const A by_union = DivideOrZero(upstream, pair.united);
   A by_area = -(by_union * pair.iou);
   A by_intersection = by_union - by_area;
@@ -262,8 +264,8 @@ YOLOV1_HOST_DEVICE PairGradient<A> PairIouGradient(const IouBox<A>& a, const Iou
   return by;
 }
 
-// Calls function(std::integral_constant-like kind) — see WithIouKind in the callers that need a
-// template argument from a run-time value.
+// A kind as a template argument, from one at run time: calls function(constant), in which
+// constant.kind is a constant.
 template <IouKind kind_>
 struct IouKindConstant {
   static constexpr IouKind kind = kind_;

@@ -214,8 +214,7 @@ YOLOV1_HOST_DEVICE Lanes<To> Convert(const Lanes<From>& from) {
   return out;
 }
 
-// ------------------------------------------------------------------------- between memory and
-// lanes
+// ------------------------------------------------------------------------------ lanes in memory
 
 // Part by part: copied as a whole, lanes pass through memory in pieces that the next load waits
 // for.

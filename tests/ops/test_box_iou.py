@@ -3,6 +3,7 @@
 import ml_dtypes
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.ops import iou_twin
 from tests.ops.iou_cases import (
@@ -17,6 +18,7 @@ from tests.ops.iou_cases import (
     value_and_gradients,
 )
 from tests.ops.loss_cases import assert_near
+from yolov1 import ops
 
 # Implementation and way of calling. The reference in XLA takes seconds to compile: once below.
 WAYS = [(impl, mode) for impl in IMPLS for mode in ("eager", "graph", "xla")][:-1]
@@ -188,3 +190,26 @@ def test_a_box_whose_pairs_are_all_hidden_has_no_gradient(impl, op, value, kind)
     _, by_a, by_b = value_and_gradients(op, a, b, None, None, nowhere, impl=impl, kind=kind)
     assert not by_a[0].any() and not by_b[0].any()
     assert by_a[1].any() and np.isfinite(by_a).all() and np.isfinite(by_b).all()
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_counts_beyond_32_bits(impl):
+    boxes = random_boxes(3, 5)
+    counts = np.array([2**32, 2**31, 1])
+    value = ops.pairwise_iou(boxes, boxes, valid_a=counts, impl=impl).numpy()
+    assert (value[0] != 0).any(-1).all() and (value[1] != 0).any(-1).all()
+    assert value[2, 0].any() and not value[2, 1:].any()
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_an_empty_mask_is_no_mask_for_boxes_of_unknown_shape(impl):
+    """By [0] the op means that there is none."""
+    function = tf.function(
+        lambda a, valid: ops.pairwise_iou(a, a, valid_a=valid, impl=impl),
+        input_signature=[tf.TensorSpec(None, tf.float64), tf.TensorSpec(None, tf.bool)],
+    )
+    boxes = tf.constant(random_boxes(5))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="valid_a is empty"):
+        function(boxes, tf.zeros(0, tf.bool))
+    assert function(boxes, tf.zeros(5, tf.bool)).numpy().tolist() == np.zeros((5, 5)).tolist()
+    assert function(boxes[:0], tf.zeros(0, tf.bool)).shape == (0, 0)

@@ -309,3 +309,17 @@ def test_without_the_library_auto_takes_the_reference(monkeypatch):
     assert_equal(call(boxes, scores, "auto"), want)
     with pytest.raises(NotImplementedError, match="no fused kernel for float32 on CPU"):
         call(boxes, scores, "fused")
+
+
+@pytest.mark.parametrize(
+    "choice, wrong",
+    (
+        ("score_threshold", tf.constant(0.5)),
+        ("iou_threshold", "0.5"),
+        ("max_detections", 2.5),
+        ("clip", "yes"),
+    ),
+)
+def test_what_is_no_number_is_refused(choice, wrong):
+    with pytest.raises(TypeError, match=f"{choice} must be .*, got {type(wrong).__name__}"):
+        ops.non_max_suppression(*random_case(0), **{choice: wrong})

@@ -9,7 +9,6 @@ import dataclasses
 import numpy as np
 
 from yolov1 import boxes as box_formats
-from yolov1 import kernels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +111,16 @@ def overlaps(found, truth, *, same_class=True, pixel_offset=0.0):
     # A pixel more at the right and below is a pixel more of every side, and of every overlap.
     offset = np.array([0, 0, pixel_offset, pixel_offset])
     pairs = (found.boxes_xyxy + offset)[detection], (truth.boxes_xyxy + offset)[target]
-    return detection, target, kernels.aligned_iou(*pairs)
+    return detection, target, _aligned_iou(*pairs)
+
+
+def _aligned_iou(a_xyxy, b_xyxy):
+    import tensorflow as tf  # not before it is needed: most of this package does without
+
+    from yolov1 import ops
+
+    with tf.device("CPU"):  # where the arrays are
+        return ops.aligned_iou(a_xyxy, b_xyxy).numpy()
 
 
 def best_overlap(found, truth, **options):

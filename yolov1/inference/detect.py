@@ -29,6 +29,9 @@ class Detector(tf.Module):
             Darknet validates with (it draws pictures with 0.2 and 0.4).
         max_detections: most boxes of an image.
         impl: of `non_max_suppression`; `export` takes ``"reference"`` whatever stands here.
+
+    To save one, use `export`: what `tf.saved_model.save` makes of the detector itself may hold the
+    fused op, and loads only where this package is.
     """
 
     def __init__(
@@ -50,8 +53,7 @@ class Detector(tf.Module):
             "iou_threshold": iou_threshold,
             "max_detections": max_detections,
         }
-        # The same detector with another `impl`.
-        self.again = functools.partial(Detector, model, grid=grid, wh=wh, **options)
+        self.with_other = functools.partial(Detector, model, grid=grid, wh=wh, **options)
         side = grid.image_size
         signature = [tf.TensorSpec([None, side, side, 3], tf.float32, name="images")]
 
@@ -180,6 +182,6 @@ def export(detector, path):
     The function is the default signature; ``images`` is its argument. Suppression is TensorFlow's
     own: of boxes with equal scores it may find them in another order.
     """
-    portable = detector.again(impl="reference")
+    portable = detector.with_other(impl="reference")
     tf.saved_model.save(portable, str(path), signatures={"serving_default": portable.run})
     return path

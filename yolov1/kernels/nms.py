@@ -1,20 +1,35 @@
 """Non-maximum suppression of NumPy arrays. `yolov1.ops.nms` has the rule."""
 
 import functools
-import operator
+import numbers
+
+import numpy as np
 
 from yolov1.kernels._module import extension
 
 
-@functools.lru_cache(maxsize=256)
 def nms_config(score_threshold, iou_threshold, max_detections, clip) -> str:
     """The one text that every fused implementation is configured with: ``key=value`` words.
 
     Raises:
+        TypeError: something is no Python number; a tensor, say, which a configuration cannot hold.
         ValueError: a number is out of its range, or NaN.
     """
-    score_threshold, iou_threshold = float(score_threshold), float(iou_threshold)
-    max_detections = operator.index(max_detections)
+    for name, value, kind, expected in (
+        ("score_threshold", score_threshold, numbers.Real, "a Python number"),
+        ("iou_threshold", iou_threshold, numbers.Real, "a Python number"),
+        ("max_detections", max_detections, numbers.Integral, "a Python integer"),
+        ("clip", clip, (bool, np.bool_), "True or False"),
+    ):
+        if not isinstance(value, kind):
+            raise TypeError(
+                f"non_max_suppression: {name} must be {expected}, got {type(value).__name__}."
+            )
+    return _config(float(score_threshold), float(iou_threshold), int(max_detections), bool(clip))
+
+
+@functools.lru_cache(maxsize=256)
+def _config(score_threshold, iou_threshold, max_detections, clip):
     for name, value, fits, expected in (
         ("score_threshold", score_threshold, score_threshold == score_threshold, "a number"),
         ("iou_threshold", iou_threshold, 0 <= iou_threshold <= 1, "from 0 to 1"),
@@ -25,7 +40,7 @@ def nms_config(score_threshold, iou_threshold, max_detections, clip) -> str:
     # Decimals of floats read back exactly.
     return (
         f"score_threshold={score_threshold!r} iou_threshold={iou_threshold!r} "
-        f"max_detections={max_detections} clip={bool(clip)}"
+        f"max_detections={max_detections} clip={clip}"
     )
 
 

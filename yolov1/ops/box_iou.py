@@ -27,8 +27,9 @@ implementations:
   derivative is the mean of those from either side. So is then the derivative of the whole, as a
   central difference sees it, unless ties are nested (an empty box on another's edge).
 - A NaN coordinate makes all pairs of its box NaN. Infinite coordinates, and areas beyond the range
-  of the dtype, follow the arithmetic of floats: NaN, infinite or 0, and never a crash. Areas that
-  underflow count as 0, and so do the sides of a box for its angle if their squares do.
+  of the dtype, follow the arithmetic of floats: NaN, infinite or 0, never a crash, and there the
+  implementations may differ. Areas that underflow count as 0 (subnormal ones in TensorFlow alone,
+  whose threads flush them), and so do the sides of a box for its angle if their squares do.
 """
 
 import functools
@@ -63,8 +64,10 @@ def pairwise_iou(
         ``[..., M, K]`` in the dtype of the boxes. A pair with a box that does not count is 0, with
         gradient 0, whatever stands in that box.
 
-    The fused gradient cannot be differentiated again (`LookupError`): take ``impl="reference"`` for
-    that.
+    The fused gradient cannot be differentiated again (`LookupError`, also where a tape is around a
+    `tf.function` that takes the gradient inside): take ``impl="reference"`` for that. For a few
+    boxes in each of many elements, such as those of a cell, `aligned_iou` of boxes that are
+    broadcast is faster.
 
     Raises:
         ValueError: a shape does not fit, or an unknown choice.
@@ -166,9 +169,24 @@ def _mask(op, side, valid, boxes):
     shape = static_shape(boxes)
     _check_mask(op, side, shape, static_shape(valid), counts)
     if not counts:
-        return valid
+        return _not_none(op, side, valid, boxes)
     most = None if shape is None else shape[-2]
-    return tf.sequence_mask(valid, tf.shape(boxes)[-2] if most is None else most)
+    # 64 bits, or a count of 2^32 would be one of 0.
+    most = tf.shape(boxes, tf.int64)[-2] if most is None else tf.constant(most, tf.int64)
+    return tf.sequence_mask(valid, most)
+
+
+def _not_none(op, side, valid, boxes):
+    """`valid`; refused when it runs if it turns out as the [0] by which the op means no mask."""
+    if valid.shape.rank not in (None, 1) or valid.shape.is_fully_defined():
+        return valid
+    fits = tf.debugging.assert_equal(
+        tf.size(valid) == 0,
+        tf.size(boxes) == 0,
+        message=f"{op}: valid_{side} is empty, but boxes_{side} is not.",
+    )
+    with tf.control_dependencies([fits] if fits is not None else []):
+        return tf.identity(valid)
 
 
 @functools.lru_cache(maxsize=256)

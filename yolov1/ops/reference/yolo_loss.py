@@ -124,7 +124,8 @@ def _frame(boxes, grid, wh):
     x, y, w, h = tf.unstack(boxes, axis=-1)
     if wh == "predict_sqrt":
         w, h = w * w, h * h
-    return x / grid.S, y / grid.S, w, h
+    cell = 1 / grid.S  # times it and not by S, as in the kernel: edges that meet then meet in both
+    return x * cell, y * cell, w, h
 
 
 def _overlap(boxes, target_boxes, grid, semantics):
