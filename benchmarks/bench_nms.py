@@ -23,26 +23,12 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from benchmarks import harness
+from benchmarks import harness, runner
 from benchmarks.nms_inputs import INPUTS
 from yolov1 import kernels, ops
 
 PARTS = ["time", "marginal"]
 COPIES = (4, 24)
-flags.DEFINE_list("batches", ["1", "8", "32", "64"], "Batch sizes.")
-flags.DEFINE_list("inputs", list(INPUTS), f"What is suppressed: {', '.join(INPUTS)}.")
-flags.DEFINE_list("thresholds", ["0.001", "0.2"], "Score thresholds.")
-flags.DEFINE_list("parts", PARTS, "What to measure.")
-flags.DEFINE_integer("repeats", 60, "Timed rounds, at most.", 1)
-flags.DEFINE_float("turn_ms", 10, "Calls that are shorter are repeated for this long in a round.")
-flags.DEFINE_float("budget", 20, "Seconds for the rounds of one case.")
-flags.DEFINE_string("output", str(harness.RESULTS / "nms.csv"), "CSV file for the rows.")
-for _name, _allowed in (("inputs", INPUTS), ("parts", PARTS)):
-    flags.register_validator(
-        _name,
-        lambda value, allowed=_allowed: set(value) <= set(allowed),
-        f"must be some of {', '.join(_allowed)}",
-    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,9 +116,10 @@ def measure(case, config):
     """(part, provider, seconds of each round) of one case."""
     calls = {}
     if "time" in config.parts:
-        calls |= {("time", name): make(name, case) for name in PROVIDERS if name != "outputs_only"}
+        names = [name for name in config.providers if name != "outputs_only"]
+        calls |= {("time", name): make(name, case) for name in names}
     if "marginal" in config.parts:
-        graphs = [name for name, (_, way) in PROVIDERS.items() if way == "graph"]
+        graphs = [name for name in config.providers if PROVIDERS[name][1] == "graph"]
         calls |= {(name, n): make_copies(name, case, n) for name in graphs for n in COPIES}
     seconds = harness.measure(
         calls,
@@ -186,7 +173,8 @@ def ratios(rows):
         times.setdefault(key, {})[row["provider"]] = row["median_us"]
     for (part, *case), time in times.items():
         floor = time.get("outputs_only", 0)
-        yield part, *case, (time["tf_function"] - floor) / (time["fused"] - floor)
+        if {"tf_function", "fused"} <= time.keys():
+            yield part, *case, (time["tf_function"] - floor) / (time["fused"] - floor)
 
 
 def main(argv):
@@ -199,4 +187,8 @@ def main(argv):
 
 
 if __name__ == "__main__":
+    flags.DEFINE_list("batches", ["1", "8", "32", "64"], "Batch sizes.")
+    flags.DEFINE_list("thresholds", ["0.001", "0.2"], "Score thresholds.")
+    runner.define_some("inputs", list(INPUTS), "What is suppressed.")
+    runner.define_flags("nms", PARTS, PROVIDERS, budget=20)
     app.run(main)

@@ -16,18 +16,22 @@ flags.disclaim_key_flags()  # --help shows what is defined here as the benchmark
 
 def define_flags(benchmark: str, parts, providers, *, budget: float):
     """The flags that every benchmark has, for one that is run; `Bench` takes them as its config."""
-    flags.DEFINE_list("parts", parts, "What to measure.")
-    flags.DEFINE_list("providers", list(providers), "Providers to measure.")
+    define_some("parts", parts, "What to measure.")
+    define_some("providers", list(providers), "Providers to measure.")
     flags.DEFINE_integer("repeats", 60, "Timed rounds, at most.", 1)
     flags.DEFINE_float("turn_ms", 10, "Shorter calls are repeated for this long in a round.")
     flags.DEFINE_float("budget", budget, "Seconds for the rounds of one group of providers.")
     flags.DEFINE_string("output", str(harness.RESULTS / f"{benchmark}.csv"), "CSV for the rows.")
-    for name, allowed in (("parts", parts), ("providers", providers)):
-        flags.register_validator(
-            name,
-            lambda value, allowed=allowed: set(value) <= set(allowed),
-            f"must be some of {', '.join(allowed)}",
-        )
+
+
+def define_some(name: str, allowed: list[str], what: str):
+    """A flag that takes some of `allowed`; by default all."""
+    flags.DEFINE_list(name, allowed, what)
+    flags.register_validator(
+        name,
+        lambda value: set(value) <= set(allowed),
+        f"must be some of {', '.join(allowed)}",
+    )
 
 
 class Bench:
