@@ -47,6 +47,18 @@ struct Broadcast {
     }
     return source;
   }
+
+  // The inverse: the `repeat`-th index, in rising order, that `source` of a side is the element of.
+  YOLOV1_HOST_DEVICE int64_t User(int side, int64_t source, int64_t repeat) const {
+    int64_t index = 0, place = 1;
+    for (int k = 0; k < rank; ++k) {
+      const int64_t stride = strides[side][k];
+      index += place * (stride == 0 ? repeat % sizes[k] : source / stride % sizes[k]);
+      if (stride == 0) repeat /= sizes[k];
+      place *= sizes[k];
+    }
+    return index;
+  }
 };
 
 // The sizes of a call. Of aligned boxes there is one pair in each element: M = K = 1.
@@ -57,9 +69,9 @@ struct BoxIouSizes {
   Broadcast batch;
 
   // Of side 0, a, or 1, b: its elements, the boxes of one, and whether one stands for several n.
-  int64_t Count(int side) const { return side == 0 ? count_a : count_b; }
-  int64_t Boxes(int side) const { return side == 0 ? M : K; }
-  bool Repeats(int side) const { return Count(side) != N; }
+  YOLOV1_HOST_DEVICE int64_t Count(int side) const { return side == 0 ? count_a : count_b; }
+  YOLOV1_HOST_DEVICE int64_t Boxes(int side) const { return side == 0 ? M : K; }
+  YOLOV1_HOST_DEVICE bool Repeats(int side) const { return Count(side) != N; }
 };
 
 // Whether the shapes fit each other, and their sizes. A mask is [..., M] for boxes [..., M, 4], or
@@ -89,9 +101,9 @@ struct BoxIouArgs {
   void* gradient_a = nullptr;      // [count_a, M, 4]: the results of the backward pass
   void* gradient_b = nullptr;      // [count_b, K, 4]
 
-  const void* Boxes(int side) const { return side == 0 ? boxes_a : boxes_b; }
-  const bool* Valid(int side) const { return side == 0 ? valid_a : valid_b; }
-  void* Gradient(int side) const { return side == 0 ? gradient_a : gradient_b; }
+  YOLOV1_HOST_DEVICE const void* Boxes(int side) const { return side == 0 ? boxes_a : boxes_b; }
+  YOLOV1_HOST_DEVICE const bool* Valid(int side) const { return side == 0 ? valid_a : valid_b; }
+  YOLOV1_HOST_DEVICE void* Gradient(int side) const { return side == 0 ? gradient_a : gradient_b; }
 
   // Whether there is nothing to read.
   bool empty() const { return sizes.N * sizes.M * sizes.K == 0; }
@@ -111,5 +123,22 @@ bool BoxIouGradientCpu(const BoxIouArgs& args, const ParallelFor& parallel, int 
 // The versions of the CPU kernel that this processor can run, the best first: a level of SIMD each,
 // all of the same bits, and "naive", whose gradients are summed in another order.
 std::vector<std::string> BoxIouVersions();
+
+// ---------------------------------------------------------------------------------- on a GPU
+//
+// Where the build has CUDA (YOLOV1_CUDA). All pointers are to device memory, `stream` is a
+// cudaStream_t. A call queues kernels and neither allocates nor waits, so a CUDA graph may record
+// it. Returns "", or what is wrong. The same bits each time, but not those of the CPU. `version` is
+// a place in BoxIouCudaVersions().
+
+std::string BoxIouCuda(const BoxIouArgs& args, void* stream, int version = 0);
+
+// `workspace`: BoxIouWorkspace(args) bytes of device memory, aligned to 16.
+std::string BoxIouGradientCuda(const BoxIouArgs& args, void* workspace, void* stream,
+                               int version = 0);
+int64_t BoxIouWorkspace(const BoxIouArgs& args);
+
+// The versions of the CUDA kernels, the best first.
+std::vector<std::string> BoxIouCudaVersions();
 
 }  // namespace yolov1

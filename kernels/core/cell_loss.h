@@ -304,10 +304,54 @@ struct CellView {
   }
 };
 
-// Adds one cell's sums of squares to `sum`. With a gradient, only values that can differ from zero
-// are written: the caller has filled it with zeros, which it can do for a whole image at once. Of
-// an empty cell nothing but the flag and the confidences is read.
-// A flag that is not finite marks broken targets: it makes the object term NaN.
+// With a gradient, the functions below write only values that can differ from zero: the caller has
+// filled it with zeros, which it can do for a whole image at once.
+
+// An empty cell, of which nothing but the flag and the confidences is read.
+template <bool with_gradient, typename A, typename T>
+YOLOV1_HOST_DEVICE void AddEmptyCell(const Grid& grid, const LossScale<A>& scale,
+                                     const CellView<A, T>& view, Terms<A>* sum) {
+  A no_object = {};  // by itself: a shorter chain of additions that wait for each other
+  for (int64_t j = 0; j < grid.B; ++j) {
+    const A confidence = view.Confidence(j);
+    no_object += confidence * confidence;
+    if (with_gradient) view.SetConfidence(j, scale.gradient.no_object * confidence);
+  }
+  sum->no_object += no_object;
+}
+
+// One class of an object cell.
+template <bool with_gradient, typename A, typename T, typename U>
+YOLOV1_HOST_DEVICE void AddClass(const LossScale<A>& scale, const CellView<A, T>& view,
+                                 const U* target,  // [C + 5]
+                                 int64_t k, A* classes) {
+  const A difference = static_cast<A>(view.predicted.classes[k]) - static_cast<A>(target[k]);
+  *classes += difference * difference;
+  if (with_gradient) {
+    view.gradient.classes[k] = static_cast<T>(scale.gradient.classes * difference);
+  }
+}
+
+// All but the classes of an object cell. A flag that is not finite marks broken targets: it makes
+// the object term NaN.
+template <bool with_gradient, bool squared, typename A, typename T, typename U>
+YOLOV1_HOST_DEVICE void AddObject(const Grid& grid, const LossSemantics& s,
+                                  const LossScale<A>& scale, const CellView<A, T>& view,
+                                  const U* target,  // [C + 5]
+                                  Terms<A>* sum) {
+  const A flag = static_cast<A>(target[grid.target_object_channel()]);
+  const U* from = target + grid.target_box_channel();
+  const Box<A> box = {static_cast<A>(from[0]), static_cast<A>(from[1]), static_cast<A>(from[2]),
+                      static_cast<A>(from[3])};
+  Terms<A> cell = {};
+  AddObjectBoxes<with_gradient, squared>(grid, s, scale, view, box, &cell);
+  sum->xy += cell.xy;
+  sum->wh += cell.wh;
+  sum->object += cell.object + (flag - flag);
+  sum->no_object += cell.no_object;
+}
+
+// Adds one cell's sums of squares to `sum`.
 template <bool with_gradient, typename A, typename T, typename U>
 YOLOV1_HOST_DEVICE void AddCellLoss(const Grid& grid, const LossSemantics& s,
                                     const LossScale<A>& scale, const Cell<const T>& predicted,
@@ -315,35 +359,17 @@ YOLOV1_HOST_DEVICE void AddCellLoss(const Grid& grid, const LossSemantics& s,
                                     const Cell<T>& gradient,  // not touched without one
                                     Terms<A>* sum) {
   const CellView<A, T> view = {predicted, gradient};
-  const A flag = static_cast<A>(target[grid.target_object_channel()]);
-  Terms<A> cell = {};  // by itself: a shorter chain of additions that wait for each other
-  if (flag == 0) {
-    for (int64_t j = 0; j < grid.B; ++j) {
-      const A confidence = view.Confidence(j);
-      cell.no_object += confidence * confidence;
-      if (with_gradient) view.SetConfidence(j, scale.gradient.no_object * confidence);
-    }
-    sum->no_object += cell.no_object;
-    return;
+  if (static_cast<A>(target[grid.target_object_channel()]) == 0) {
+    return AddEmptyCell<with_gradient>(grid, scale, view, sum);
   }
-  for (int64_t k = 0; k < grid.C; ++k) {
-    const A difference = static_cast<A>(predicted.classes[k]) - static_cast<A>(target[k]);
-    cell.classes += difference * difference;
-    if (with_gradient) gradient.classes[k] = static_cast<T>(scale.gradient.classes * difference);
-  }
-  const U* from = target + grid.target_box_channel();
-  const Box<A> box = {static_cast<A>(from[0]), static_cast<A>(from[1]), static_cast<A>(from[2]),
-                      static_cast<A>(from[3])};
+  A classes = {};
+  for (int64_t k = 0; k < grid.C; ++k) AddClass<with_gradient>(scale, view, target, k, &classes);
+  sum->classes += classes;
   if (s.box == BoxTerm::kSquared) {
-    AddObjectBoxes<with_gradient, true>(grid, s, scale, view, box, &cell);
+    AddObject<with_gradient, true>(grid, s, scale, view, target, sum);
   } else {
-    AddObjectBoxes<with_gradient, false>(grid, s, scale, view, box, &cell);
+    AddObject<with_gradient, false>(grid, s, scale, view, target, sum);
   }
-  sum->xy += cell.xy;
-  sum->wh += cell.wh;
-  sum->object += cell.object + (flag - flag);
-  sum->no_object += cell.no_object;
-  sum->classes += cell.classes;
 }
 
 }  // namespace yolov1

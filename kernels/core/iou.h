@@ -270,6 +270,7 @@ template <IouKind kind_>
 struct IouKindConstant {
   static constexpr IouKind kind = kind_;
 };
+YOLOV1_CALLS_EITHER
 template <typename Function>
 YOLOV1_HOST_DEVICE auto WithIouKind(IouKind kind, const Function& function) {
   switch (kind) {

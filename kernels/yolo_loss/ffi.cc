@@ -103,12 +103,8 @@ ffi::Error OnCuda(void* stream, std::string_view config, AnyBuffer predictions, 
   ffi::Error error =
       ReadCall(config, predictions, targets, {*loss, *terms, *gradient, *image_loss}, &args);
   if (error.failure()) return error;
-  int status = YoloLossCuda(args, stream);
-  if (status == 0 && args.config.mean())
-    status = YoloLossMeanCuda(args, loss->untyped_data(), stream);
-  if (status != 0)
-    return ffi::Error::Internal("yolo_loss: CUDA error " + std::to_string(status) + ".");
-  return error;
+  const std::string wrong = YoloLossCuda(args, loss->untyped_data(), stream);
+  return wrong.empty() ? error : ffi::Error::Internal(wrong);
 }
 
 // It only queues kernels on the stream, so XLA may record it into a CUDA graph.

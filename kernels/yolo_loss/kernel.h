@@ -74,12 +74,32 @@ void YoloLossMean(const YoloLossArgs& args, void* mean);
 // Nanoseconds that an image takes on one core, roughly: what a thread pool wants to know.
 int64_t YoloLossCpuCost(const YoloLossArgs& args);
 
-// All images in device memory, queued on `stream` (a cudaStream_t). Returns a cudaError_t. Built
-// where CUDA is (YOLOV1_CUDA).
-int YoloLossCuda(const YoloLossArgs& args, void* stream);
+// ---------------------------------------------------------------------------------- on a GPU
+//
+// Where the build has CUDA (YOLOV1_CUDA). All pointers are to device memory, `stream` is a
+// cudaStream_t. A call queues kernels and neither allocates nor waits, so a CUDA graph may record
+// it. Returns "", or what is wrong.
 
-// YoloLossMean in device memory: `mean` too. The same bits each time, but not those of the CPU.
-int YoloLossMeanCuda(const YoloLossArgs& args, void* mean, void* stream);
+// All images in one launch: the same bits each time, but not those of the CPU. `mean`: where the
+// mean of args.loss goes where the configuration asks for one, else not used. Two calls that write
+// to one `mean` must not run at the same time. `version` is a place in YoloLossCudaVersions().
+std::string YoloLossCuda(const YoloLossArgs& args, void* mean, void* stream, int version = 0);
+
+// The versions of the CUDA kernel, the best first.
+std::vector<std::string> YoloLossCudaVersions();
+
+// The gradient [images, size] of `type` times what comes from above (float, or double like the
+// gradient): one value, or one for each image. `product` may be `gradient` itself, and then an
+// upstream gradient of 1 leaves nothing to do.
+struct YoloLossScaleArgs {
+  DType type = DType::kFloat;
+  int64_t images = 0, size = 0;
+  bool scalar = false;
+  const void* upstream = nullptr;
+  const void* gradient = nullptr;
+  void* product = nullptr;
+};
+std::string YoloLossScaleCuda(const YoloLossScaleArgs& args, void* stream);
 
 // ----------------------------------------------------------------------------- inside the kernels
 

@@ -1,0 +1,536 @@
+// Batched IoU on CUDA, forward and backward. kernels/README.md has the ladder of versions.
+//
+// Sums are taken in one order whatever the GPU does first, so that the bits are always the same: a
+// box's gradients by lanes, then by tiles, and only the sum is taken back to its coordinates.
+#include <iterator>
+
+#include "kernels/box_iou/kernel.h"
+#include "kernels/cuda.h"
+
+namespace yolov1 {
+namespace {
+
+constexpr int kThreads = 128;
+constexpr int kWarps = kThreads / kWarp;
+constexpr int kPerLane = 4;               // boxes of b
+constexpr int kTileA = 64;                // boxes of a tile
+constexpr int kTileB = kWarp * kPerLane;  // each warp has all of them, and every so many of a
+constexpr int kNumbers = 7;               // of a tile's sums: those of an IouBox, and pairs
+
+// ------------------------------------------------------------------------------------------ boxes
+
+template <typename A, typename T>
+__device__ IouBox<A> ReadyBox(IouKind kind, BoxFormat format, const T* box) {
+  return MakeIouBox<A>(kind, format,
+                       {static_cast<A>(box[0]), static_cast<A>(box[1]), static_cast<A>(box[2]),
+                        static_cast<A>(box[3])});
+}
+
+template <IouKind kind, typename A>
+__device__ void AddTo(IouBox<A>* sum, const IouBox<A>& box) {
+  sum->x0 += box.x0;
+  sum->y0 += box.y0;
+  sum->x1 += box.x1;
+  sum->y1 += box.y1;
+  sum->area += box.area;
+  if (kind == IouKind::kCiou) sum->angle += box.angle;
+}
+
+template <IouKind kind, typename A>
+__device__ IouBox<A> BoxWarpSum(const IouBox<A>& own) {
+  return {WarpSum(own.x0), WarpSum(own.y0),   WarpSum(own.x1),
+          WarpSum(own.y1), WarpSum(own.area), kind == IouKind::kCiou ? WarpSum(own.angle) : A(0)};
+}
+
+// The gradient of a box [4] from that of its numbers; of a box in no pair nothing is read.
+template <typename A, typename T>
+__device__ void WriteGradient(const BoxIouConfig& config, const T* box, const IouBox<A>& by,
+                              bool in_pair, T* to) {
+  Coordinates<A> gradient = {};
+  if (in_pair) {
+    gradient =
+        BoxGradient(config.kind, config.format, ReadyBox<A>(config.kind, config.format, box), by);
+  }
+  const A values[] = {gradient.c0, gradient.c1, gradient.c2, gradient.c3};
+#pragma unroll
+  for (int c = 0; c < 4; ++c) to[c] = static_cast<T>(values[c]);
+}
+
+__device__ inline bool Counts(const bool* valid, int64_t box) {
+  return valid == nullptr || valid[box];
+}
+
+// ----------------------------------------------------------------------------- v1: pair by pair
+//
+// Still here for aligned boxes.
+
+template <typename T>
+__global__ void __launch_bounds__(kThreads) DirectIou(const BoxIouArgs args) {
+  using A = typename Sum<T>::Type;
+  const BoxIouSizes& sizes = args.sizes;
+  const int64_t pairs = sizes.N * sizes.M * sizes.K;
+  const int64_t step = static_cast<int64_t>(gridDim.x) * kThreads;
+  for (int64_t pair = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; pair < pairs;
+       pair += step) {
+    const int64_t n = pair / sizes.K / sizes.M;
+    const int64_t a = sizes.batch.Source(0, n) * sizes.M + pair / sizes.K % sizes.M;
+    const int64_t b = sizes.batch.Source(1, n) * sizes.K + pair % sizes.K;
+    A iou = A(0);
+    if (Counts(args.valid_a, a) && Counts(args.valid_b, b)) {
+      const BoxIouConfig& config = args.config;
+      const auto box_a =
+          ReadyBox<A>(config.kind, config.format, static_cast<const T*>(args.boxes_a) + 4 * a);
+      const auto box_b =
+          ReadyBox<A>(config.kind, config.format, static_cast<const T*>(args.boxes_b) + 4 * b);
+      iou = WithIouKind(config.kind, [&](auto constant) {
+        return PairIou<decltype(constant)::kind, A>(box_a, box_b);
+      });
+    }
+    static_cast<T*>(args.iou)[pair] = static_cast<T>(iou);
+  }
+}
+
+// `width` lanes (1, or a warp) for each box of either side, first all of a, then all of b: they
+// share its pairs out and add up what those give this box.
+template <typename T, int width>
+__global__ void __launch_bounds__(kThreads) DirectGradient(const BoxIouArgs args) {
+  using A = typename Sum<T>::Type;
+  const BoxIouSizes& sizes = args.sizes;
+  const BoxIouConfig& config = args.config;
+  const int64_t boxes_a = sizes.count_a * sizes.M, all = boxes_a + sizes.count_b * sizes.K;
+  const int64_t step = static_cast<int64_t>(gridDim.x) * (kThreads / width);
+  const int lane = threadIdx.x % width;
+  for (int64_t number = static_cast<int64_t>(blockIdx.x) * (kThreads / width) + threadIdx.x / width;
+       number < all; number += step) {
+    const int side = number < boxes_a ? 0 : 1;
+    const int64_t own = side == 0 ? number : number - boxes_a;
+    const int64_t of_side = sizes.Boxes(side), others = sizes.Boxes(1 - side);
+    const int64_t pairs = sizes.N / sizes.Count(side) * others;
+    const T* const box = static_cast<const T*>(args.Boxes(side)) + 4 * own;
+    const bool counts = Counts(args.Valid(side), own);
+    const IouBox<A> ready = ReadyBox<A>(config.kind, config.format, box);
+    IouBox<A> sum = {};
+    int in_pair = 0;
+    for (int64_t p = lane; counts && p < pairs; p += width) {
+      const int64_t n = sizes.batch.User(side, own / of_side, p / others);
+      const int64_t other = sizes.batch.Source(1 - side, n) * others + p % others;
+      if (!Counts(args.Valid(1 - side), other)) continue;
+      const auto partner = ReadyBox<A>(config.kind, config.format,
+                                       static_cast<const T*>(args.Boxes(1 - side)) + 4 * other);
+      const int64_t m = side == 0 ? own % of_side : p % others;
+      const int64_t k = side == 0 ? p % others : own % of_side;
+      const A upstream =
+          static_cast<A>(static_cast<const T*>(args.upstream)[(n * sizes.M + m) * sizes.K + k]);
+      WithIouKind(config.kind, [&](auto constant) {
+        constexpr IouKind kind = decltype(constant)::kind;
+        const IouBox<A>& a = side == 0 ? ready : partner;
+        const IouBox<A>& b = side == 0 ? partner : ready;
+        const PairGradient<A> by = PairIouGradient<kind>(a, b, upstream);
+        AddTo<kind>(&sum, side == 0 ? by.a : by.b);
+      });
+      in_pair = 1;
+    }
+    if (width == kWarp) {
+      sum = BoxWarpSum<IouKind::kCiou>(sum);
+      in_pair = static_cast<int>(__ballot_sync(kAllLanes, in_pair));
+    }
+    if (lane == 0) {
+      WriteGradient(config, box, sum, in_pair != 0, static_cast<T*>(args.Gradient(side)) + 4 * own);
+    }
+  }
+}
+
+// ------------------------------------------------------------------------------------- v2: tiles
+//
+// A block takes kTileA boxes of a, made ready in shared memory, with kTileB of b, kPerLane of them
+// in the registers of each lane. A warp has one row of pairs after another.
+
+struct Tiles {
+  int64_t a, b;  // how many there are in [M, K]
+
+  explicit Tiles(const BoxIouSizes& sizes)
+      : a((sizes.M + kTileA - 1) / kTileA), b((sizes.K + kTileB - 1) / kTileB) {}
+};
+
+// The pairs of a lane, where they lie together.
+template <typename T>
+struct alignas(kPerLane * sizeof(T) < 16 ? kPerLane * sizeof(T) : 16) Four {
+  T value[kPerLane];
+};
+
+// A tile's place. Tiles are numbered as [N, tiles.a, tiles.b].
+struct Place {
+  int64_t n, tile_a, tile_b;
+  int64_t first_a, first_b;  // its boxes
+  int64_t first;             // its first pair, in [N, M, K]
+  int rows, columns;
+  bool wide;  // whether a lane's pairs lie together
+
+  template <typename T>
+  __device__ Place(const BoxIouSizes& sizes, const Tiles& tiles, int64_t number, const T* pairs)
+      : n(number / tiles.b / tiles.a),
+        tile_a(number / tiles.b % tiles.a),
+        tile_b(number % tiles.b) {
+    const int64_t row = tile_a * kTileA, column = tile_b * kTileB;
+    first_a = sizes.batch.Source(0, n) * sizes.M + row;
+    first_b = sizes.batch.Source(1, n) * sizes.K + column;
+    first = (n * sizes.M + row) * sizes.K + column;
+    const int64_t left_a = sizes.M - row, left_b = sizes.K - column;
+    rows = static_cast<int>(left_a < kTileA ? left_a : kTileA);
+    columns = static_cast<int>(left_b < kTileB ? left_b : kTileB);
+    wide = sizes.K % kPerLane == 0 && reinterpret_cast<uintptr_t>(pairs) % alignof(Four<T>) == 0;
+  }
+
+  // The column of a lane's pair c.
+  __device__ int Column(int c) const {
+    const int lane = threadIdx.x % kWarp;
+    return wide ? lane * kPerLane + c : lane + c * kWarp;
+  }
+};
+
+template <typename A>
+struct ReadyA {
+  IouBox<A> box[kTileA];
+  bool counts[kTileA];
+};
+
+template <typename A>
+struct ReadyB {
+  IouBox<A> box[kPerLane];
+  bool counts[kPerLane];
+};
+
+// Makes the tile's boxes ready. Behind a barrier all threads see `a`.
+template <typename T, typename A>
+__device__ void MakeReady(const BoxIouArgs& args, const Place& place, ReadyA<A>* a, ReadyB<A>* b) {
+  const BoxIouConfig& config = args.config;
+  const T* const boxes_a = static_cast<const T*>(args.boxes_a) + 4 * place.first_a;
+  const T* const boxes_b = static_cast<const T*>(args.boxes_b) + 4 * place.first_b;
+  for (int m = threadIdx.x; m < place.rows; m += kThreads) {
+    a->box[m] = ReadyBox<A>(config.kind, config.format, boxes_a + 4 * m);
+    a->counts[m] = Counts(args.valid_a, place.first_a + m);
+  }
+#pragma unroll
+  for (int c = 0; c < kPerLane; ++c) {
+    const int k = place.Column(c);
+    b->counts[c] = k < place.columns && Counts(args.valid_b, place.first_b + k);
+    b->box[c] = {};
+    if (b->counts[c]) b->box[c] = ReadyBox<A>(config.kind, config.format, boxes_b + 4 * k);
+  }
+}
+
+// A lane's pairs of one row [columns]; 0 behind the last.
+template <typename T, typename A>
+__device__ void LoadRow(const Place& place, const T* row, A* values) {
+  Four<T> four = {};
+  if (place.wide) {
+    const int k = place.Column(0);
+    if (k < place.columns) four = *reinterpret_cast<const Four<T>*>(row + k);
+  } else {
+#pragma unroll
+    for (int c = 0; c < kPerLane; ++c) {
+      const int k = place.Column(c);
+      if (k < place.columns) four.value[c] = row[k];
+    }
+  }
+#pragma unroll
+  for (int c = 0; c < kPerLane; ++c) values[c] = static_cast<A>(four.value[c]);
+}
+
+template <typename T, typename A>
+__device__ void StoreRow(const Place& place, const A* values, T* row) {
+  Four<T> four;
+#pragma unroll
+  for (int c = 0; c < kPerLane; ++c) four.value[c] = static_cast<T>(values[c]);
+  if (place.wide) {
+    const int k = place.Column(0);
+    if (k < place.columns) *reinterpret_cast<Four<T>*>(row + k) = four;
+  } else {
+#pragma unroll
+    for (int c = 0; c < kPerLane; ++c) {
+      const int k = place.Column(c);
+      if (k < place.columns) row[k] = four.value[c];
+    }
+  }
+}
+
+template <IouKind kind, typename T>
+__global__ void __launch_bounds__(kThreads)
+    TileIou(const BoxIouArgs args, const Tiles tiles, const int64_t count) {
+  using A = typename Sum<T>::Type;
+  __shared__ ReadyA<A> a;
+  T* const to = static_cast<T*>(args.iou);
+  for (int64_t number = blockIdx.x; number < count; number += gridDim.x) {
+    const Place place(args.sizes, tiles, number, to);
+    ReadyB<A> b;
+    MakeReady<T>(args, place, &a, &b);
+    __syncthreads();
+    for (int m = threadIdx.x / kWarp; m < place.rows; m += kWarps) {
+      const IouBox<A> box = a.box[m];
+      const bool counts = a.counts[m];
+      A values[kPerLane];
+#pragma unroll
+      for (int c = 0; c < kPerLane; ++c) {
+        const A iou = PairIou<kind, A>(box, b.box[c]);
+        values[c] = counts && b.counts[c] ? iou : A(0);
+      }
+      StoreRow(place, values, to + place.first + m * args.sizes.K);
+    }
+    __syncthreads();  // before the next tile's boxes are made
+  }
+}
+
+// What the tiles give the boxes of one side: [N, tiles of the other side, kNumbers, boxes].
+template <typename A>
+struct TileSums {
+  A* sums;
+  int64_t tiles, boxes;
+
+  __device__ A& At(int64_t n, int64_t tile, int number, int64_t box) const {
+    return sums[((n * tiles + tile) * kNumbers + number) * boxes + box];
+  }
+};
+
+template <typename A>
+struct Workspace {
+  TileSums<A> side[2];
+
+  Workspace(const BoxIouSizes& sizes, void* memory) {
+    const Tiles tiles(sizes);
+    A* const sums = static_cast<A*>(memory);
+    side[0] = {sums, tiles.b, sizes.M};
+    side[1] = {sums + sizes.N * tiles.b * kNumbers * sizes.M, tiles.a, sizes.K};
+  }
+  static int64_t Bytes(const BoxIouSizes& sizes) {
+    const Tiles tiles(sizes);
+    return sizes.N * kNumbers * (tiles.b * sizes.M + tiles.a * sizes.K) *
+           static_cast<int64_t>(sizeof(A));
+  }
+};
+
+// Number q of an IouBox, by a constant q.
+template <typename A>
+__device__ A Number(const IouBox<A>& box, int q) {
+  return q == 0   ? box.x0
+         : q == 1 ? box.y0
+         : q == 2 ? box.x1
+         : q == 3 ? box.y1
+         : q == 4 ? box.area
+                  : box.angle;
+}
+
+template <IouKind kind, typename T>
+__global__ void __launch_bounds__(kThreads)
+    TileGradient(const BoxIouArgs args, const Tiles tiles, const int64_t count,
+                 const Workspace<typename Sum<T>::Type> workspace) {
+  using A = typename Sum<T>::Type;
+  __shared__ ReadyA<A> a;
+  __shared__ A by_row[kNumbers][kTileA], by_column[kWarps][kNumbers][kTileB];
+  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+  const T* const upstream = static_cast<const T*>(args.upstream);
+  for (int64_t number = blockIdx.x; number < count; number += gridDim.x) {
+    const Place place(args.sizes, tiles, number, upstream);
+    ReadyB<A> b;
+    MakeReady<T>(args, place, &a, &b);
+    __syncthreads();
+
+    IouBox<A> by_b[kPerLane] = {};
+    int columns = 0, rows = 0;  // that count, of this lane and this warp
+#pragma unroll
+    for (int c = 0; c < kPerLane; ++c) columns += b.counts[c];
+    columns = WarpSum(columns);
+    for (int m = warp; m < place.rows; m += kWarps) {
+      const IouBox<A> box = a.box[m];
+      const bool counts = a.counts[m];
+      rows += counts;
+      IouBox<A> by_a = {};
+      if (counts) {  // the same for all lanes
+        A from_above[kPerLane];
+        LoadRow(place, upstream + place.first + m * args.sizes.K, from_above);
+#pragma unroll
+        for (int c = 0; c < kPerLane; ++c) {
+          if (!b.counts[c]) continue;
+          const PairGradient<A> by = PairIouGradient<kind>(box, b.box[c], from_above[c]);
+          AddTo<kind>(&by_a, by.a);
+          AddTo<kind>(&by_b[c], by.b);
+        }
+        by_a = BoxWarpSum<kind>(by_a);
+      }
+      if (lane == 0) {
+#pragma unroll
+        for (int q = 0; q < kNumbers - 1; ++q) by_row[q][m] = Number(by_a, q);
+        by_row[kNumbers - 1][m] = static_cast<A>(counts ? columns : 0);
+      }
+    }
+#pragma unroll
+    for (int c = 0; c < kPerLane; ++c) {
+#pragma unroll
+      for (int q = 0; q < kNumbers - 1; ++q)
+        by_column[warp][q][place.Column(c)] = Number(by_b[c], q);
+      by_column[warp][kNumbers - 1][place.Column(c)] = static_cast<A>(b.counts[c] ? rows : 0);
+    }
+    __syncthreads();
+    for (int k = threadIdx.x; k < kNumbers * kTileA; k += kThreads) {
+      const int q = k / kTileA, m = k % kTileA;
+      if (m < place.rows)
+        workspace.side[0].At(place.n, place.tile_b, q, place.tile_a * kTileA + m) = by_row[q][m];
+    }
+    for (int k = threadIdx.x; k < kNumbers * kTileB; k += kThreads) {
+      const int q = k / kTileB, column = k % kTileB;
+      if (column >= place.columns) continue;
+      A sum = A(0);
+#pragma unroll
+      for (int w = 0; w < kWarps; ++w) sum += by_column[w][q][column];
+      workspace.side[1].At(place.n, place.tile_a, q, place.tile_b * kTileB + column) = sum;
+    }
+    __syncthreads();  // before the next tile's sums are made
+  }
+}
+
+// A block adds up what the tiles gave kWarp boxes of one side, a box a lane. Each warp takes every
+// kFinishWarps-th of the tiles that have the box.
+constexpr int kFinishWarps = 8;
+
+template <typename T>
+__global__ void __launch_bounds__(kWarp* kFinishWarps)
+    Finish(const BoxIouArgs args, const Workspace<typename Sum<T>::Type> workspace,
+           const int64_t groups_a, const int64_t groups) {
+  using A = typename Sum<T>::Type;
+  __shared__ A by_warp[kFinishWarps][kNumbers][kWarp];
+  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+  const BoxIouSizes& sizes = args.sizes;
+  for (int64_t group = blockIdx.x; group < groups; group += gridDim.x) {
+    const int side = group < groups_a ? 0 : 1;
+    const TileSums<A>& sums = workspace.side[side];
+    const int64_t of_element = (sums.boxes + kWarp - 1) / kWarp;
+    const int64_t number = side == 0 ? group : group - groups_a;
+    const int64_t element = number / of_element, box = number % of_element * kWarp + lane;
+    const int64_t parts = sizes.N / sizes.Count(side) * sums.tiles;
+    A own[kNumbers] = {};
+    if (box < sums.boxes) {
+#pragma unroll 4
+      for (int64_t part = warp; part < parts; part += kFinishWarps) {
+        const int64_t n = sizes.batch.User(side, element, part / sums.tiles);
+#pragma unroll
+        for (int q = 0; q < kNumbers; ++q) own[q] += sums.At(n, part % sums.tiles, q, box);
+      }
+    }
+#pragma unroll
+    for (int q = 0; q < kNumbers; ++q) by_warp[warp][q][lane] = own[q];
+    __syncthreads();
+    if (warp == 0 && box < sums.boxes) {
+#pragma unroll
+      for (int q = 0; q < kNumbers; ++q)
+        for (int w = 1; w < kFinishWarps; ++w) own[q] += by_warp[w][q][lane];
+      const int64_t at = 4 * (element * sums.boxes + box);
+      WriteGradient(args.config, static_cast<const T*>(args.Boxes(side)) + at,
+                    IouBox<A>{own[0], own[1], own[2], own[3], own[4], own[5]},
+                    own[kNumbers - 1] != A(0), static_cast<T*>(args.Gradient(side)) + at);
+    }
+    __syncthreads();  // before the next group's sums are written
+  }
+}
+
+// ------------------------------------------------------------------------------------- launchers
+
+enum Version { kTiles, kDirect };
+const char* const kVersions[] = {"tiles", "direct"};
+
+template <typename Function>
+std::string WithType(DType type, const Function& function) {
+  switch (type) {
+    case DType::kDouble:
+      return function(double{});
+    case DType::kHalf:
+      return function(Half{});
+    case DType::kBfloat16:
+      return function(Bfloat16{});
+    default:
+      return function(float{});
+  }
+}
+
+int64_t Groups(int64_t count, int64_t size) { return (count + size - 1) / size; }
+
+// Aligned boxes, and those without a partner, have no tiles.
+int VersionFor(const BoxIouArgs& args, int version) {
+  return args.config.shape == IouShape::kAligned || args.empty() ? kDirect : version;
+}
+
+std::string Name(const BoxIouArgs& args, const char* what) {
+  return std::string(args.config.name()) + " (" + what + ")";
+}
+
+template <typename T>
+std::string LaunchDirectGradient(const BoxIouArgs& args, void* stream) {
+  const BoxIouSizes& sizes = args.sizes;
+  const int64_t boxes = sizes.count_a * sizes.M + sizes.count_b * sizes.K;
+  if (boxes == 0) return "";
+  int64_t pairs = 0;  // of a box, at most
+  for (int side : {0, 1}) {
+    if (sizes.Count(side) > 0)
+      pairs = std::max(pairs, sizes.N / sizes.Count(side) * sizes.Boxes(1 - side));
+  }
+  const bool warps = pairs >= 8;
+  return Launch(Name(args, "gradient, direct"),
+                warps ? DirectGradient<T, kWarp> : DirectGradient<T, 1>,
+                Blocks(Groups(boxes, warps ? kWarps : kThreads)), kThreads, 0, stream, args);
+}
+
+template <typename T>
+std::string LaunchTileGradient(const BoxIouArgs& args, void* memory, void* stream) {
+  using A = typename Sum<T>::Type;
+  const BoxIouSizes& sizes = args.sizes;
+  const Tiles tiles(sizes);
+  const Workspace<A> workspace(sizes, memory);
+  const int64_t count = sizes.N * tiles.a * tiles.b;
+  std::string error = WithIouKind(args.config.kind, [&](auto constant) {
+    return Launch(Name(args, "gradient, tiles"), TileGradient<decltype(constant)::kind, T>,
+                  Blocks(count), kThreads, 0, stream, args, tiles, count, workspace);
+  });
+  if (!error.empty()) return error;
+  const int64_t groups_a = sizes.count_a * Groups(sizes.M, kWarp);
+  const int64_t groups = groups_a + sizes.count_b * Groups(sizes.K, kWarp);
+  return Launch(Name(args, "gradient, sums"), Finish<T>, Blocks(groups), kWarp * kFinishWarps, 0,
+                stream, args, workspace, groups_a, groups);
+}
+
+}  // namespace
+
+std::vector<std::string> BoxIouCudaVersions() {
+  return {std::begin(kVersions), std::end(kVersions)};
+}
+
+int64_t BoxIouWorkspace(const BoxIouArgs& args) {
+  if (VersionFor(args, kTiles) == kDirect) return 0;
+  return args.type == DType::kDouble ? Workspace<double>::Bytes(args.sizes)
+                                     : Workspace<float>::Bytes(args.sizes);
+}
+
+std::string BoxIouCuda(const BoxIouArgs& args, void* stream, int version) {
+  if (args.empty()) return "";
+  const BoxIouSizes& sizes = args.sizes;
+  return WithType(args.type, [&](auto type) {
+    using T = decltype(type);
+    if (VersionFor(args, version) == kDirect) {
+      const int64_t blocks = Groups(sizes.N * sizes.M * sizes.K, kThreads);
+      return Launch(Name(args, "direct"), DirectIou<T>, Blocks(blocks), kThreads, 0, stream, args);
+    }
+    const Tiles tiles(sizes);
+    const int64_t count = sizes.N * tiles.a * tiles.b;
+    return WithIouKind(args.config.kind, [&](auto constant) {
+      return Launch(Name(args, "tiles"), TileIou<decltype(constant)::kind, T>, Blocks(count),
+                    kThreads, 0, stream, args, tiles, count);
+    });
+  });
+}
+
+std::string BoxIouGradientCuda(const BoxIouArgs& args, void* workspace, void* stream, int version) {
+  return WithType(args.type, [&](auto type) {
+    using T = decltype(type);
+    return VersionFor(args, version) == kDirect ? LaunchDirectGradient<T>(args, stream)
+                                                : LaunchTileGradient<T>(args, workspace, stream);
+  });
+}
+
+}  // namespace yolov1

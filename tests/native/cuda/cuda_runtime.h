@@ -1,0 +1,340 @@
+// As much of CUDA as kernels/ uses, on the host: a .cu file compiled by a C++ compiler with this
+// folder before the CUDA toolkit runs its kernels here, block after block, each thread of a block
+// on a stack of its own. So machines without a GPU can test what the threads do together, and the
+// sanitizers can watch them.
+//
+// A thread runs until it has to wait for others; whoever is next is chosen by YOLOV1_CUDA_ORDER
+// ("forward", "backward" or "shuffled": of the threads and the blocks). A kernel whose result
+// depends on that has a race. Threads that wait for each other in different places end the process.
+#pragma once
+
+#include <ucontext.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <numeric>
+#include <random>
+#include <string>
+#include <vector>
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+#define __global__ static
+#define __device__
+#define __host__
+#define __shared__ thread_local
+#define __align__(bytes) __attribute__((aligned(bytes)))
+#define __launch_bounds__(...)
+
+// ------------------------------------------------------------------------------------------- types
+
+struct dim3 {
+  unsigned x, y, z;
+  dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
+};
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
+};
+
+inline thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;  // of the thread that runs
+
+// ------------------------------------------------------------------------------ threads on the
+// host
+
+namespace yolov1 {
+inline constexpr size_t kMostSharedBytes = 48 << 10;
+alignas(16) inline thread_local unsigned char shared_memory[kMostSharedBytes];
+}  // namespace yolov1
+
+namespace cuda_on_host {
+
+inline void Require(bool holds, const char* what) {
+  if (holds) return;
+  fprintf(stderr, "cuda_on_host: a kernel must have %s.\n", what);
+  abort();
+}
+
+constexpr int kWarpSize = 32;
+constexpr size_t kStackBytes = 256 << 10;
+
+enum class Wait { kNothing, kBlock, kWarp, kEnd };
+
+struct Copy {
+  void* to;
+  const void* from;
+  size_t bytes;
+};
+
+struct ThreadState {
+  ucontext_t context;
+  std::unique_ptr<char[]> stack{new char[kStackBytes]};
+  unsigned number = 0;  // in the block
+  Wait wait = Wait::kNothing;
+  unsigned mask = 0;           // of the lanes that wait for each other
+  unsigned char exchanged[8];  // what the other lanes may read
+  std::vector<Copy> copies;    // begun and not waited for
+#if defined(__SANITIZE_ADDRESS__)
+  void* fake_stack = nullptr;
+#endif
+};
+
+struct BlockState {
+  size_t shared_bytes = 0;
+  std::vector<std::unique_ptr<ThreadState>> threads;
+  ThreadState* current = nullptr;
+  ucontext_t scheduler;
+  void (*run)(void*) = nullptr;  // the kernel, with its arguments
+  void* arguments = nullptr;
+#if defined(__SANITIZE_ADDRESS__)
+  const void* scheduler_stack = nullptr;
+  size_t scheduler_stack_bytes = 0;
+#endif
+};
+
+inline BlockState& Block() {
+  static thread_local BlockState block;
+  return block;
+}
+inline ThreadState& Thread() { return *Block().current; }
+
+inline bool InSharedMemory(const void* address, size_t bytes) {
+  const auto* at = static_cast<const unsigned char*>(address);
+  return at >= yolov1::shared_memory && at + bytes <= yolov1::shared_memory + Block().shared_bytes;
+}
+
+// Back to the scheduler, until what this thread waits for has come.
+inline void Pause(Wait wait, unsigned mask = 0) {
+  BlockState& block = Block();
+  ThreadState& thread = *block.current;
+  thread.wait = wait;
+  thread.mask = mask;
+#if defined(__SANITIZE_ADDRESS__)
+  __sanitizer_start_switch_fiber(wait == Wait::kEnd ? nullptr : &thread.fake_stack,
+                                 block.scheduler_stack, block.scheduler_stack_bytes);
+#endif
+  swapcontext(&thread.context, &block.scheduler);
+#if defined(__SANITIZE_ADDRESS__)
+  __sanitizer_finish_switch_fiber(thread.fake_stack, &block.scheduler_stack,
+                                  &block.scheduler_stack_bytes);
+#endif
+}
+
+inline void RunThread() {
+  BlockState& block = Block();
+#if defined(__SANITIZE_ADDRESS__)
+  __sanitizer_finish_switch_fiber(nullptr, &block.scheduler_stack, &block.scheduler_stack_bytes);
+#endif
+  block.run(block.arguments);
+  Require(block.current->copies.empty(), "waited for its copies before it ends");
+  Pause(Wait::kEnd);
+}
+
+inline void Resume(ThreadState* thread) {
+  BlockState& block = Block();
+  block.current = thread;
+  threadIdx = dim3(thread->number, 0, 0);
+#if defined(__SANITIZE_ADDRESS__)
+  void* fake_stack = nullptr;
+  __sanitizer_start_switch_fiber(&fake_stack, thread->stack.get(), kStackBytes);
+#endif
+  swapcontext(&block.scheduler, &thread->context);
+#if defined(__SANITIZE_ADDRESS__)
+  __sanitizer_finish_switch_fiber(fake_stack, nullptr, nullptr);
+#endif
+}
+
+// Lets go whoever has met all that it waits for.
+inline void Release() {
+  auto& threads = Block().threads;
+  const auto waits = [&](size_t k, Wait wait) {
+    return threads[k]->wait == wait || threads[k]->wait == Wait::kEnd;
+  };
+  bool all = true;
+  for (size_t k = 0; k < threads.size(); ++k) all &= waits(k, Wait::kBlock);
+  for (auto& thread : threads)
+    if (all && thread->wait == Wait::kBlock) thread->wait = Wait::kNothing;
+  for (size_t first = 0; first < threads.size(); first += kWarpSize) {
+    const size_t lanes = std::min<size_t>(kWarpSize, threads.size() - first);
+    for (size_t k = first; k < first + lanes; ++k) {
+      if (threads[k]->wait != Wait::kWarp) continue;
+      const unsigned mask = threads[k]->mask;
+      bool met = true;
+      for (size_t lane = 0; lane < lanes; ++lane) {
+        const ThreadState& other = *threads[first + lane];
+        if (mask >> lane & 1) met &= other.wait == Wait::kWarp && other.mask == mask;
+      }
+      for (size_t lane = 0; lane < lanes; ++lane)
+        if (met && (mask >> lane & 1)) threads[first + lane]->wait = Wait::kNothing;
+    }
+  }
+}
+
+inline const std::string& Order() {
+  static const std::string order = [] {
+    const char* name = getenv("YOLOV1_CUDA_ORDER");
+    return std::string(name == nullptr ? "forward" : name);
+  }();
+  return order;
+}
+
+inline std::vector<size_t> InOrder(size_t count) {
+  std::vector<size_t> numbers(count);
+  std::iota(numbers.begin(), numbers.end(), size_t{0});
+  static thread_local std::mt19937 generator(1);
+  if (Order() == "backward") std::reverse(numbers.begin(), numbers.end());
+  if (Order() == "shuffled") std::shuffle(numbers.begin(), numbers.end(), generator);
+  return numbers;
+}
+
+inline void RunBlock(unsigned number) {
+  BlockState& block = Block();
+  blockIdx = dim3(number, 0, 0);
+  memset(yolov1::shared_memory, 0xcd, sizeof yolov1::shared_memory);  // nobody has cleared it
+#if defined(__SANITIZE_ADDRESS__)
+  __asan_poison_memory_region(yolov1::shared_memory + block.shared_bytes,
+                              sizeof yolov1::shared_memory - block.shared_bytes);
+#endif
+  while (block.threads.size() < blockDim.x) block.threads.emplace_back(new ThreadState);
+  block.threads.resize(blockDim.x);
+  for (unsigned k = 0; k < blockDim.x; ++k) {
+    ThreadState& thread = *block.threads[k];
+    thread.number = k;
+    thread.wait = Wait::kNothing;
+    getcontext(&thread.context);
+    thread.context.uc_stack.ss_sp = thread.stack.get();
+    thread.context.uc_stack.ss_size = kStackBytes;
+    thread.context.uc_link = nullptr;
+    makecontext(&thread.context, RunThread, 0);
+  }
+  for (bool ran = true; ran;) {
+    ran = false;
+    for (size_t k : InOrder(block.threads.size())) {
+      if (block.threads[k]->wait != Wait::kNothing) continue;
+      Resume(block.threads[k].get());
+      ran = true;
+    }
+    Release();
+  }
+  for (const auto& thread : block.threads)
+    Require(thread->wait == Wait::kEnd, "threads that wait for each other in the same place");
+#if defined(__SANITIZE_ADDRESS__)
+  __asan_unpoison_memory_region(yolov1::shared_memory, sizeof yolov1::shared_memory);
+#endif
+}
+
+// What another lane of this warp has exchanged, after all lanes of `mask` have.
+template <typename T>
+T Exchange(unsigned mask, const T& value, int lane) {
+  static_assert(sizeof(T) <= sizeof ThreadState::exchanged, "at most 8 bytes");
+  ThreadState& thread = Thread();
+  const unsigned own = thread.number % kWarpSize, first = thread.number - own;
+  Require(mask >> own & 1, "only lanes of the mask in an exchange");
+  Require(lane >= 0 && lane < kWarpSize && (mask >> lane & 1), "sources within the mask");
+  memcpy(thread.exchanged, &value, sizeof value);
+  Pause(Wait::kWarp, mask);
+  T other;
+  memcpy(&other, Block().threads[first + lane]->exchanged, sizeof other);
+  Pause(Wait::kWarp, mask);  // before one goes on and exchanges something else
+  return other;
+}
+
+}  // namespace cuda_on_host
+
+// ----------------------------------------------------------------------------- inside the kernels
+
+inline void __syncthreads() { cuda_on_host::Pause(cuda_on_host::Wait::kBlock); }
+inline void __syncwarp(unsigned mask = 0xffffffffu) {
+  cuda_on_host::Pause(cuda_on_host::Wait::kWarp, mask);
+}
+template <typename T>
+T __shfl_xor_sync(unsigned mask, T value, int lanes) {
+  const int own = static_cast<int>(threadIdx.x % cuda_on_host::kWarpSize);
+  return cuda_on_host::Exchange(mask, value, own ^ lanes);
+}
+inline unsigned __ballot_sync(unsigned mask, int predicate) {
+  unsigned ballot = 0;
+  const int own = static_cast<int>(threadIdx.x % cuda_on_host::kWarpSize);
+  cuda_on_host::ThreadState& thread = cuda_on_host::Thread();
+  memcpy(thread.exchanged, &predicate, sizeof predicate);
+  cuda_on_host::Pause(cuda_on_host::Wait::kWarp, mask);
+  for (int lane = 0; lane < cuda_on_host::kWarpSize; ++lane) {
+    int other = 0;
+    if (!(mask >> lane & 1)) continue;
+    memcpy(&other, cuda_on_host::Block().threads[threadIdx.x - own + lane]->exchanged,
+           sizeof other);
+    ballot |= static_cast<unsigned>(other != 0) << lane;
+  }
+  cuda_on_host::Pause(cuda_on_host::Wait::kWarp, mask);
+  return ballot;
+}
+inline int __ffs(unsigned bits) { return __builtin_ffs(static_cast<int>(bits)); }
+inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
+inline void __threadfence() {}
+inline unsigned atomicInc(unsigned* at, unsigned most) {
+  const unsigned before = *at;
+  *at = before >= most ? 0 : before + 1;
+  return before;
+}
+template <typename T>
+T __ldcg(const T* from) {
+  return *from;
+}
+
+// ---------------------------------------------------------------------------------- the runtime
+
+#define CUDART_VERSION 13000
+
+enum cudaError_t {
+  cudaSuccess = 0,
+  cudaErrorInvalidValue = 1,
+  cudaErrorInsufficientDriver = 35,
+  cudaErrorNoDevice = 100,
+  cudaErrorNoKernelImageForDevice = 209,
+};
+enum cudaDeviceAttr { cudaDevAttrComputeCapabilityMajor, cudaDevAttrComputeCapabilityMinor };
+typedef void* cudaStream_t;
+struct cudaLaunchConfig_t {
+  dim3 gridDim, blockDim;
+  size_t dynamicSmemBytes = 0;
+  cudaStream_t stream = nullptr;
+};
+
+inline const char* cudaGetErrorName(cudaError_t) { return "an error of the host"; }
+inline const char* cudaGetErrorString(cudaError_t) { return "there is no CUDA here"; }
+inline cudaError_t cudaGetLastError() { return cudaSuccess; }
+inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
+inline cudaError_t cudaDriverGetVersion(int* version) { return *version = 12040, cudaSuccess; }
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+  *value = attribute == cudaDevAttrComputeCapabilityMajor ? 6 : 1;
+  return cudaSuccess;
+}
+inline cudaError_t cudaMemsetAsync(void* at, int value, size_t bytes, cudaStream_t) {
+  memset(at, value, bytes);
+  return cudaSuccess;
+}
+
+template <typename... Parameters, typename... Arguments>
+cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
+                               const Arguments&... arguments) {
+  cuda_on_host::BlockState& block = cuda_on_host::Block();
+  const bool fits = config->gridDim.x >= 1 && config->gridDim.x <= 0x7fffffff &&
+                    config->blockDim.x >= 1 && config->blockDim.x <= 1024 &&
+                    config->dynamicSmemBytes <= yolov1::kMostSharedBytes;
+  if (!fits) return cudaErrorInvalidValue;
+  auto call = [&] { kernel(arguments...); };
+  gridDim = config->gridDim;
+  blockDim = config->blockDim;
+  block.shared_bytes = config->dynamicSmemBytes;
+  block.run = [](void* call_of_kernel) { (*static_cast<decltype(call)*>(call_of_kernel))(); };
+  block.arguments = &call;
+  for (size_t k : cuda_on_host::InOrder(config->gridDim.x))
+    cuda_on_host::RunBlock(static_cast<unsigned>(k));
+  return cudaSuccess;
+}
