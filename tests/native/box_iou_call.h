@@ -29,6 +29,7 @@ struct BoxIouCall {
   // Of a result that does not stay in the caches: the forward pass is told of more elements than
   // there are, and asked only for those.
   bool large = false;
+  bool cuda = false;  // also the CUDA kernels, which take longer here (tests/native/cuda/)
 
   int64_t Boxes(int side) const { return static_cast<int64_t>(boxes[side].size()) / 4; }
 
@@ -97,11 +98,41 @@ struct BoxIouInputs {
 struct BoxIouResults {
   Buffer iou, gradient_a, gradient_b;
 
+#ifdef YOLOV1_CUDA_ON_HOST
+  // Of a version of the CUDA kernels.
+  BoxIouResults(const BoxIouCall& call, const BoxIouInputs& inputs, int64_t offset, uint8_t fill,
+                int cuda_version)
+      : iou(call.type, call.upstream.size(), offset, fill),
+        gradient_a(call.type, call.boxes[0].size(), offset, fill),
+        gradient_b(call.type, call.boxes[1].size(), offset, fill) {
+    const BoxIouArgs args = Arguments(call, inputs);
+    Buffer workspace(DType::kDouble, (BoxIouWorkspace(args) + 7) / 8, 0, fill);
+    std::string error = BoxIouCuda(args, nullptr, cuda_version);
+    Require(error.empty(), error);
+    error = BoxIouGradientCuda(args, workspace.data(), nullptr, cuda_version);
+    Require(error.empty(), error);
+  }
+#endif
+
   BoxIouResults(const BoxIouCall& call, const BoxIouInputs& inputs, int64_t offset, uint8_t fill,
                 const ParallelFor& parallel, int version = 0, bool large = false)
       : iou(call.type, call.upstream.size(), offset, fill),
         gradient_a(call.type, call.boxes[0].size(), offset, fill),
         gradient_b(call.type, call.boxes[1].size(), offset, fill) {
+    BoxIouArgs args = Arguments(call, inputs);
+    Require(BoxIouGradientCpu(args, parallel, version), "memory for the gradient");
+    if (!large || args.empty()) {
+      Require(BoxIouCpu(args, parallel, version), "memory");
+      return;
+    }
+    args.sizes.N = int64_t{1} << 30;
+    const auto some = [&](int64_t count, int64_t cost, const auto& work) {
+      parallel(count / args.sizes.N * call.sizes.N, cost, work);
+    };
+    Require(BoxIouCpu(args, some, version), "memory");
+  }
+
+  BoxIouArgs Arguments(const BoxIouCall& call, const BoxIouInputs& inputs) {
     BoxIouArgs args;
     args.config = call.config;
     args.sizes = call.sizes;
@@ -113,17 +144,8 @@ struct BoxIouResults {
     args.upstream = inputs.upstream.data();
     args.gradient_a = gradient_a.data();
     args.gradient_b = gradient_b.data();
-    Require(BoxIouGradientCpu(args, parallel, version), "memory for the gradient");
     args.iou = iou.data();
-    if (!large || args.empty()) {
-      Require(BoxIouCpu(args, parallel, version), "memory");
-      return;
-    }
-    args.sizes.N = int64_t{1} << 30;
-    const auto some = [&](int64_t count, int64_t cost, const auto& work) {
-      parallel(count / args.sizes.N * call.sizes.N, cost, work);
-    };
-    Require(BoxIouCpu(args, some, version), "memory");
+    return args;
   }
 
   void RequireSame(const BoxIouResults& other, const std::string& what) const {
@@ -217,6 +239,16 @@ inline BoxIouCall WithoutUnread(const BoxIouCall& call, const BoxIouResults& res
   return out;
 }
 
+// Gradients that were summed in two orders, of numbers for which that makes little difference.
+inline void RequireNearGradients(const BoxIouCall& call, const BoxIouInputs& inputs,
+                                 const BoxIouResults& got, const BoxIouResults& want,
+                                 const std::string& name) {
+  if (!call.ordinary) return;
+  const Magnitudes magnitudes(call, inputs);
+  magnitudes.RequireNear(0, call, got.gradient_a, want.gradient_a, "gradient_a" + name);
+  magnitudes.RequireNear(1, call, got.gradient_b, want.gradient_b, "gradient_b" + name);
+}
+
 // Runs the call in several ways that must agree.
 inline void Check(const BoxIouCall& call) {
   const BoxIouInputs inputs(call, call.offset);
@@ -229,12 +261,17 @@ inline void Check(const BoxIouCall& call) {
     const std::string name = " of version " + versions[version];
     got.iou.RequireSame(want.iou, "iou" + name);
     if (!naive) got.RequireSameGradients(want, name);
-    if (naive && call.ordinary) {
-      const Magnitudes magnitudes(call, inputs);
-      magnitudes.RequireNear(0, call, got.gradient_a, want.gradient_a, "gradient_a" + name);
-      magnitudes.RequireNear(1, call, got.gradient_b, want.gradient_b, "gradient_b" + name);
-    }
+    if (naive) RequireNearGradients(call, inputs, got, want, name);
   }
+#ifdef YOLOV1_CUDA_ON_HOST
+  const std::vector<std::string> cuda_versions = BoxIouCudaVersions();
+  for (size_t version = 0; call.cuda && version < cuda_versions.size(); ++version) {
+    const std::string name = " of CUDA version " + cuda_versions[version];
+    const BoxIouResults got(call, inputs, call.offset + version, 0x5a, static_cast<int>(version));
+    got.iou.RequireSame(want.iou, "iou" + name);
+    RequireNearGradients(call, inputs, got, want, name);
+  }
+#endif
   const BoxIouCall erased = WithoutUnread(call, want);
   const BoxIouInputs read(erased, call.offset + 3);
   BoxIouResults(erased, read, call.offset + 5, 0x00, Parts(call))

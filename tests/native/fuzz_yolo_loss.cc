@@ -101,6 +101,7 @@ void CheckCall(Bytes* in) {
   call.targets = Targets(in, grid, call.images, share);
   call.predictions.resize(call.images * grid.flat_size());
   for (double& value : call.predictions) value = Value(in);
+  call.cuda = in->Below(8) == 0;
   Check(call);
 }
 

@@ -24,6 +24,7 @@ struct Call {
   // Of a batch that does not stay in the caches, which may be handled in another way: the kernel is
   // told of more images than there are, and asked only for those.
   bool large = false;
+  bool cuda = false;  // also the CUDA kernels, which take longer here (tests/native/cuda/)
 };
 
 struct Outputs {
@@ -109,6 +110,62 @@ inline void CheckVersions(const Call& call, const Buffer& predictions, const Buf
   }
 }
 
+#ifdef YOLOV1_CUDA_ON_HOST
+// Every version of the CUDA kernel against the CPU's, and what comes from above on its gradient.
+inline void CheckCuda(Call call, const Buffer& predictions, const Buffer& targets) {
+  call.large = false;
+  const DType sums = Outputs::SumType(call);
+  Outputs want(call, call.offset, 0xa5);
+  const YoloLossArgs on_cpu = Arguments(call, predictions, targets, &want, true);
+  YoloLossCpu(on_cpu, 0, call.images);
+  Buffer want_mean(sums, 1, call.offset, 0xa5);
+  YoloLossMean(on_cpu, want_mean.data());
+  const std::vector<std::string> versions = YoloLossCudaVersions();
+  for (size_t version = 0; version < versions.size(); ++version) {
+    for (bool with_gradient : {true, false}) {
+      const std::string name = " of CUDA version " + versions[version];
+      Outputs got(call, call.offset + version, 0x5a);
+      Buffer mean(sums, 1, call.offset, 0x5a);
+      const std::string error =
+          YoloLossCuda(Arguments(call, predictions, targets, &got, with_gradient), mean.data(),
+                       nullptr, static_cast<int>(version));
+      Require(error.empty(), error);
+      got.loss.RequireNear(want.loss, "the loss" + name);
+      got.terms.RequireNear(want.terms, "the terms" + name);
+      if (call.config.mean()) mean.RequireNear(want_mean, "the mean" + name);
+      Require(call.config.mean() || mean.HoldsOnly(0x5a), "no mean where none is asked for");
+      if (with_gradient) got.gradient.RequireSame(want.gradient, "the gradient" + name);
+      Require(with_gradient || got.gradient.HoldsOnly(0x5a), "no gradient is written without one");
+    }
+  }
+  YoloLossScaleArgs scale;
+  scale.type = call.type;
+  scale.images = call.images;
+  scale.size = call.config.grid.flat_size();
+  const Buffer ones(sums, std::vector<double>(call.images, 1), call.offset);
+  Buffer product(call.type, call.predictions.size(), call.offset, 0x5a);
+  scale.upstream = ones.data();
+  scale.gradient = want.gradient.data();
+  scale.product = product.data();
+  Require(YoloLossScaleCuda(scale, nullptr) == "", "a launch");
+  product.RequireSame(want.gradient, "the gradient times one");
+  const Buffer minus_two(sums, {-2}, call.offset);
+  scale.scalar = true;
+  scale.upstream = minus_two.data();
+  scale.gradient = product.data();  // in place
+  Require(YoloLossScaleCuda(scale, nullptr) == "", "a launch");
+  for (int64_t k = 0; k < product.count(); ++k) {
+    const double doubled = -2 * want.gradient[k];
+    const double most = call.type == DType::kHalf     ? 65504
+                        : call.type == DType::kDouble ? 1e308
+                                                      : 3e38;
+    Require(std::isnan(doubled) ? std::isnan(product[k])
+                                : product[k] == doubled || std::abs(doubled) > most,
+            "the gradient times -2");
+  }
+}
+#endif
+
 // Runs the call in several ways that must agree.
 inline void Check(const Call& call) {
   const Buffer predictions(call.type, call.predictions, call.offset);
@@ -117,6 +174,9 @@ inline void Check(const Call& call) {
   YoloLossArgs args = Arguments(call, predictions, targets, &whole, true);
   YoloLossCpu(args, 0, call.images);
   CheckVersions(call, predictions, targets, whole);
+#ifdef YOLOV1_CUDA_ON_HOST
+  if (call.cuda) CheckCuda(call, predictions, targets);
+#endif
   Require(YoloLossCpuCost(args) > 0, "a positive cost");
   args.images = call.images;
   Buffer mean(Outputs::SumType(call), 1, call.offset, 0xa5);

@@ -61,7 +61,7 @@ inline void Require(bool holds, const char* what) {
   abort();
 }
 
-constexpr int kWarpSize = 32;
+constexpr unsigned kWarpSize = 32;
 constexpr size_t kStackBytes = 256 << 10;
 
 enum class Wait { kNothing, kBlock, kWarp, kEnd };
@@ -77,9 +77,11 @@ struct ThreadState {
   std::unique_ptr<char[]> stack{new char[kStackBytes]};
   unsigned number = 0;  // in the block
   Wait wait = Wait::kNothing;
-  unsigned mask = 0;           // of the lanes that wait for each other
-  unsigned char exchanged[8];  // what the other lanes may read
-  std::vector<Copy> copies;    // begun and not waited for
+  unsigned mask = 0;  // of the lanes that wait for each other
+  // What the other lanes may read. Two, in turn: a lane can be one exchange ahead, not more.
+  unsigned char exchanged[2][8];
+  unsigned exchanges = 0;
+  std::vector<Copy> copies;  // begun and not waited for
 #if defined(__SANITIZE_ADDRESS__)
   void* fake_stack = nullptr;
 #endif
@@ -206,6 +208,7 @@ inline void RunBlock(unsigned number) {
   for (unsigned k = 0; k < blockDim.x; ++k) {
     ThreadState& thread = *block.threads[k];
     thread.number = k;
+    thread.exchanges = 0;
     thread.wait = Wait::kNothing;
     getcontext(&thread.context);
     thread.context.uc_stack.ss_sp = thread.stack.get();
@@ -229,20 +232,22 @@ inline void RunBlock(unsigned number) {
 #endif
 }
 
-// What another lane of this warp has exchanged, after all lanes of `mask` have.
-template <typename T>
-T Exchange(unsigned mask, const T& value, int lane) {
-  static_assert(sizeof(T) <= sizeof ThreadState::exchanged, "at most 8 bytes");
+// Hands `value` to the lanes of `mask`, waits for theirs, and calls function(lane, their value).
+template <typename T, typename Function>
+void Exchange(unsigned mask, const T& value, const Function& function) {
+  static_assert(sizeof(T) <= sizeof ThreadState::exchanged[0], "at most 8 bytes");
   ThreadState& thread = Thread();
   const unsigned own = thread.number % kWarpSize, first = thread.number - own;
   Require(mask >> own & 1, "only lanes of the mask in an exchange");
-  Require(lane >= 0 && lane < kWarpSize && (mask >> lane & 1), "sources within the mask");
-  memcpy(thread.exchanged, &value, sizeof value);
+  const unsigned turn = thread.exchanges++ % 2;
+  memcpy(thread.exchanged[turn], &value, sizeof value);
   Pause(Wait::kWarp, mask);
-  T other;
-  memcpy(&other, Block().threads[first + lane]->exchanged, sizeof other);
-  Pause(Wait::kWarp, mask);  // before one goes on and exchanges something else
-  return other;
+  for (unsigned lane = 0; lane < kWarpSize; ++lane) {
+    if (!(mask >> lane & 1)) continue;
+    T other;
+    memcpy(&other, Block().threads[first + lane]->exchanged[turn], sizeof other);
+    function(lane, other);
+  }
 }
 
 }  // namespace cuda_on_host
@@ -255,23 +260,20 @@ inline void __syncwarp(unsigned mask = 0xffffffffu) {
 }
 template <typename T>
 T __shfl_xor_sync(unsigned mask, T value, int lanes) {
-  const int own = static_cast<int>(threadIdx.x % cuda_on_host::kWarpSize);
-  return cuda_on_host::Exchange(mask, value, own ^ lanes);
+  const unsigned from = threadIdx.x % cuda_on_host::kWarpSize ^ static_cast<unsigned>(lanes);
+  T result = value;
+  cuda_on_host::Require(from < cuda_on_host::kWarpSize && (mask >> from & 1),
+                        "sources within the mask");
+  cuda_on_host::Exchange(mask, value, [&](unsigned lane, T other) {
+    if (lane == from) result = other;
+  });
+  return result;
 }
 inline unsigned __ballot_sync(unsigned mask, int predicate) {
   unsigned ballot = 0;
-  const int own = static_cast<int>(threadIdx.x % cuda_on_host::kWarpSize);
-  cuda_on_host::ThreadState& thread = cuda_on_host::Thread();
-  memcpy(thread.exchanged, &predicate, sizeof predicate);
-  cuda_on_host::Pause(cuda_on_host::Wait::kWarp, mask);
-  for (int lane = 0; lane < cuda_on_host::kWarpSize; ++lane) {
-    int other = 0;
-    if (!(mask >> lane & 1)) continue;
-    memcpy(&other, cuda_on_host::Block().threads[threadIdx.x - own + lane]->exchanged,
-           sizeof other);
+  cuda_on_host::Exchange(mask, predicate, [&](unsigned lane, int other) {
     ballot |= static_cast<unsigned>(other != 0) << lane;
-  }
-  cuda_on_host::Pause(cuda_on_host::Wait::kWarp, mask);
+  });
   return ballot;
 }
 inline int __ffs(unsigned bits) { return __builtin_ffs(static_cast<int>(bits)); }
