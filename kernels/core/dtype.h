@@ -68,9 +68,20 @@ struct Half {
   }
 
   Half() = default;
+#if defined(__CUDA_ARCH__)  // a GPU has instructions for it
+  YOLOV1_HOST_DEVICE explicit Half(float value) {
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
+  }
+  YOLOV1_HOST_DEVICE explicit operator float() const {
+    float value;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
+    return value;
+  }
+#else
   YOLOV1_HOST_DEVICE explicit Half(float value)
       : bits(static_cast<uint16_t>(Narrow<uint32_t>(value))) {}
   YOLOV1_HOST_DEVICE explicit operator float() const { return Widen<float>(uint32_t{bits}); }
+#endif
 };
 
 // The type of sums, loss and terms for predictions of type T.

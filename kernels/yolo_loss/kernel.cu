@@ -216,6 +216,7 @@ __global__ void __launch_bounds__(kThreads)
   using T = typename Buffers::T;
   using U = typename Buffers::U;
   __shared__ BlockSums<A> sums;
+  static_assert(sizeof sums <= 1 << 10, "kSharedBytes leaves 1 KB");
   T* const shared = reinterpret_cast<T*>(shared_memory);
   U* const shared_targets = reinterpret_cast<U*>(shared_memory + sizes.predictions);
   T* const shared_gradient =
