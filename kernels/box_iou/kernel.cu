@@ -164,10 +164,13 @@ struct Place {
   int64_t first_a, first_b;  // its boxes
   int64_t first;             // its first pair, in [N, M, K]
   int rows, columns;
-  bool wide;  // whether a lane's pairs lie together
+  bool wide;      // whether a lane's pairs can be moved at once
+  bool together;  // whether they lie together, and not in each kWarp-th column
 
+  // `sums`: over pairs will be taken, whose order must not depend on where `pairs` lies.
   template <typename T>
-  __device__ Place(const BoxIouSizes& sizes, const Tiles& tiles, int64_t number, const T* pairs)
+  __device__ Place(const BoxIouSizes& sizes, const Tiles& tiles, int64_t number, const T* pairs,
+                   bool sums)
       : n(number / tiles.b / tiles.a),
         tile_a(number / tiles.b % tiles.a),
         tile_b(number % tiles.b) {
@@ -179,12 +182,13 @@ struct Place {
     rows = static_cast<int>(left_a < kTileA ? left_a : kTileA);
     columns = static_cast<int>(left_b < kTileB ? left_b : kTileB);
     wide = sizes.K % kPerLane == 0 && reinterpret_cast<uintptr_t>(pairs) % alignof(Four<T>) == 0;
+    together = wide || sums;
   }
 
   // The column of a lane's pair c.
   __device__ int Column(int c) const {
     const int lane = threadIdx.x % kWarp;
-    return wide ? lane * kPerLane + c : lane + c * kWarp;
+    return together ? lane * kPerLane + c : lane + c * kWarp;
   }
 };
 
@@ -261,7 +265,7 @@ __global__ void __launch_bounds__(kThreads)
   __shared__ ReadyA<A> a;
   T* const to = static_cast<T*>(args.iou);
   for (int64_t number = blockIdx.x; number < count; number += gridDim.x) {
-    const Place place(args.sizes, tiles, number, to);
+    const Place place(args.sizes, tiles, number, to, /*sums=*/false);
     ReadyB<A> b;
     MakeReady<T>(args, place, &a, &b);
     __syncthreads();
@@ -329,7 +333,7 @@ __global__ void __launch_bounds__(kThreads)
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   const T* const upstream = static_cast<const T*>(args.upstream);
   for (int64_t number = blockIdx.x; number < count; number += gridDim.x) {
-    const Place place(args.sizes, tiles, number, upstream);
+    const Place place(args.sizes, tiles, number, upstream, /*sums=*/true);
     ReadyB<A> b;
     MakeReady<T>(args, place, &a, &b);
     __syncthreads();

@@ -274,6 +274,14 @@ inline void Check(const BoxIouCall& call) {
 #endif
   const BoxIouCall erased = WithoutUnread(call, want);
   const BoxIouInputs read(erased, call.offset + 3);
+#ifdef YOLOV1_CUDA_ON_HOST
+  for (size_t version = 0; call.cuda && version < cuda_versions.size(); ++version) {
+    const int number = static_cast<int>(version);
+    BoxIouResults(erased, read, call.offset, 0x00, number)
+        .RequireSame(BoxIouResults(call, inputs, call.offset, 0xa5, number),
+                     " of CUDA without what is not read");
+  }
+#endif
   BoxIouResults(erased, read, call.offset + 5, 0x00, Parts(call))
       .RequireSame(want, " without what is not read");
 }

@@ -186,7 +186,7 @@ void CheckCall(Bytes* in) {
   call.large = in->Below(2) == 0;
   call.ordinary = in->Below(2) == 0;
   DrawValues(in, shapes, &call);
-  call.cuda = in->Below(8) == 0 && call.sizes.N <= 8;  // at least a block each
+  call.cuda = in->Below(8) == 0 && call.sizes.N <= 24;  // at least a block each
   Check(call);
 }
 

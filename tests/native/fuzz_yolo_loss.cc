@@ -86,7 +86,7 @@ std::vector<double> Targets(Bytes* in, const Grid& grid, int64_t images, int64_t
 void CheckCall(Bytes* in) {
   static const DType kTypes[] = {DType::kFloat, DType::kDouble, DType::kHalf, DType::kBfloat16};
   Call call;
-  const Grid grid = {1 + in->Below(5), 1 + in->Below(6), 1 + in->Below(40)};
+  const Grid grid = {1 + in->Below(7), 1 + in->Below(6), 1 + in->Below(40)};
   Require(ParseYoloLossConfig(ConfigText(in, grid), &call.config) == "", "a valid configuration");
   call.images = in->Below(10);  // the kernel takes them eight at a time
   CheckShapes(call.config, call.images, in);

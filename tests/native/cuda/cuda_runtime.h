@@ -3,9 +3,10 @@
 // on a stack of its own. So machines without a GPU can test what the threads do together, and the
 // sanitizers can watch them.
 //
-// A thread runs until it has to wait for others; whoever is next is chosen by YOLOV1_CUDA_ORDER
-// ("forward", "backward" or "shuffled": of the threads and the blocks). A kernel whose result
-// depends on that has a race. Threads that wait for each other in different places end the process.
+// A warp runs until all its threads have to wait for others, and only then the next one; in which
+// order is chosen by YOLOV1_CUDA_ORDER ("forward", "backward" or "shuffled": of threads, warps and
+// blocks). A kernel whose result depends on that has a race. Threads that wait for each other in
+// different places end the process.
 #pragma once
 
 #include <ucontext.h>
@@ -152,29 +153,28 @@ inline void Resume(ThreadState* thread) {
 #endif
 }
 
-// Lets go whoever has met all that it waits for.
-inline void Release() {
-  auto& threads = Block().threads;
-  const auto waits = [&](size_t k, Wait wait) {
-    return threads[k]->wait == wait || threads[k]->wait == Wait::kEnd;
-  };
-  bool all = true;
-  for (size_t k = 0; k < threads.size(); ++k) all &= waits(k, Wait::kBlock);
-  for (auto& thread : threads)
-    if (all && thread->wait == Wait::kBlock) thread->wait = Wait::kNothing;
-  for (size_t first = 0; first < threads.size(); first += kWarpSize) {
-    const size_t lanes = std::min<size_t>(kWarpSize, threads.size() - first);
-    for (size_t k = first; k < first + lanes; ++k) {
-      if (threads[k]->wait != Wait::kWarp) continue;
-      const unsigned mask = threads[k]->mask;
-      bool met = true;
-      for (size_t lane = 0; lane < lanes; ++lane) {
-        const ThreadState& other = *threads[first + lane];
-        if (mask >> lane & 1) met &= other.wait == Wait::kWarp && other.mask == mask;
-      }
-      for (size_t lane = 0; lane < lanes; ++lane)
-        if (met && (mask >> lane & 1)) threads[first + lane]->wait = Wait::kNothing;
+using Threads = std::vector<std::unique_ptr<ThreadState>>;
+
+// Lets go the threads of a block if all of them, but those that have ended, wait at a barrier.
+inline void ReleaseBlock(const Threads& threads) {
+  for (const auto& thread : threads)
+    if (thread->wait != Wait::kBlock && thread->wait != Wait::kEnd) return;
+  for (const auto& thread : threads)
+    if (thread->wait == Wait::kBlock) thread->wait = Wait::kNothing;
+}
+
+// The same of the lanes of a warp [first, end), each of which waits for those of its mask.
+inline void ReleaseWarp(const Threads& threads, size_t first, size_t end) {
+  for (size_t k = first; k < end; ++k) {
+    if (threads[k]->wait != Wait::kWarp) continue;
+    const unsigned mask = threads[k]->mask;
+    bool met = true;
+    for (size_t other = first; other < end; ++other) {
+      const bool waits = threads[other]->wait == Wait::kWarp && threads[other]->mask == mask;
+      if (mask >> (other - first) & 1) met &= waits;
     }
+    for (size_t other = first; met && other < end; ++other)
+      if (mask >> (other - first) & 1) threads[other]->wait = Wait::kNothing;
   }
 }
 
@@ -193,6 +193,22 @@ inline std::vector<size_t> InOrder(size_t count) {
   if (Order() == "backward") std::reverse(numbers.begin(), numbers.end());
   if (Order() == "shuffled") std::shuffle(numbers.begin(), numbers.end(), generator);
   return numbers;
+}
+
+// Runs a warp until no lane can go on; false if none could.
+inline bool RunWarp(size_t first) {
+  const Threads& threads = Block().threads;
+  const size_t end = std::min<size_t>(first + kWarpSize, threads.size());
+  bool ran = false;
+  for (bool again = true; again; ReleaseWarp(threads, first, end)) {
+    again = false;
+    for (size_t lane : InOrder(end - first)) {
+      if (threads[first + lane]->wait != Wait::kNothing) continue;
+      Resume(threads[first + lane].get());
+      ran = again = true;
+    }
+  }
+  return ran;
 }
 
 inline void RunBlock(unsigned number) {
@@ -216,14 +232,10 @@ inline void RunBlock(unsigned number) {
     thread.context.uc_link = nullptr;
     makecontext(&thread.context, RunThread, 0);
   }
-  for (bool ran = true; ran;) {
+  const size_t warps = (block.threads.size() + kWarpSize - 1) / kWarpSize;
+  for (bool ran = true; ran; ReleaseBlock(block.threads)) {
     ran = false;
-    for (size_t k : InOrder(block.threads.size())) {
-      if (block.threads[k]->wait != Wait::kNothing) continue;
-      Resume(block.threads[k].get());
-      ran = true;
-    }
-    Release();
+    for (size_t warp : InOrder(warps)) ran |= RunWarp(warp * kWarpSize);
   }
   for (const auto& thread : block.threads)
     Require(thread->wait == Wait::kEnd, "threads that wait for each other in the same place");
