@@ -1,4 +1,4 @@
-"""The GPU kernels where there is no GPU: they are registered, asked for in vain, and in nobody's way.
+"""The GPU kernels where there is no GPU: registered, asked for in vain, and in nobody's way.
 
 On a machine with a GPU the tests of the ops run on both devices; these are for every other one.
 """
