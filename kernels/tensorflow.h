@@ -12,8 +12,22 @@
 #include "tensorflow/core/framework/shape_inference.h"
 #include "tensorflow/core/lib/core/threadpool.h"
 #include "tensorflow/core/platform/errors.h"
+#include "xla/stream_executor/stream.h"
 
 namespace yolov1 {
+
+// Where an OpKernel runs: the one thing in which the kernels of an op differ.
+enum class Device { CPU, GPU };
+
+// The CUDA stream that TensorFlow has given the kernel.
+inline void* Stream(tensorflow::OpKernelContext* context) {
+  return context->op_device_context()->stream()->platform_specific_handle().stream;
+}
+
+// Of what a launch returns: "", or what is wrong.
+inline absl::Status LaunchStatus(const std::string& error) {
+  return error.empty() ? absl::OkStatus() : absl::InternalError(error);
+}
 
 // Runs work(begin, end) over parts of [0, count), on TensorFlow's own threads too
 // (kernels/parallel.h).

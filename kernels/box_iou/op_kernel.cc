@@ -1,4 +1,4 @@
-// The OpKernels: checks, allocation, threads.
+// The OpKernels: checks, allocation, threads or stream.
 #include "kernels/box_iou/op_kernel.h"
 
 #include <functional>
@@ -21,7 +21,7 @@ const bool* Mask(const Tensor& valid) {
   return valid.NumElements() == 0 ? nullptr : static_cast<const bool*>(valid.data());
 }
 
-template <IouShape shape, bool gradient>
+template <Device device, IouShape shape, bool gradient>
 class BoxIouOp : public OpKernel {
  public:
   explicit BoxIouOp(OpKernelConstruction* context) : OpKernel(context) {
@@ -39,10 +39,6 @@ class BoxIouOp : public OpKernel {
     args.valid_a = Mask(context->input(2));
     args.valid_b = Mask(context->input(3));
 
-    const ParallelFor parallel = [context](int64_t count, int64_t cost, const auto& work) {
-      ShareOut(context, count, cost, std::ref(work));
-    };
-    bool done;
     if constexpr (gradient) {
       args.upstream = context->input(4).data();
       Tensor *gradient_a, *gradient_b;
@@ -50,34 +46,55 @@ class BoxIouOp : public OpKernel {
       OP_REQUIRES_OK(context, context->allocate_output(1, context->input(1).shape(), &gradient_b));
       args.gradient_a = gradient_a->data();
       args.gradient_b = gradient_b->data();
-      done = BoxIouGradientCpu(args, parallel);
     } else {
       TensorShape iou_shape;
       OP_REQUIRES_OK(context, tensorflow::TensorShapeUtils::MakeShape(result, &iou_shape));
       Tensor* iou;
       OP_REQUIRES_OK(context, context->allocate_output(0, iou_shape, &iou));
       args.iou = iou->data();
-      done = BoxIouCpu(args, parallel);
     }
-    OP_REQUIRES(context, done, ResourceExhausted(args.config.name(), ": out of memory."));
+    OP_REQUIRES_OK(context, Run(context, args));
   }
 
  private:
+  absl::Status Run(OpKernelContext* context, const BoxIouArgs& args) const {
+    if constexpr (device == Device::CPU) {
+      const ParallelFor parallel = [context](int64_t count, int64_t cost, const auto& work) {
+        ShareOut(context, count, cost, std::ref(work));
+      };
+      const bool done = gradient ? BoxIouGradientCpu(args, parallel) : BoxIouCpu(args, parallel);
+      return done ? absl::OkStatus() : ResourceExhausted(args.config.name(), ": out of memory.");
+    } else if constexpr (gradient) {
+      Tensor workspace;  // TensorFlow reuses its memory only behind these launches
+      TF_RETURN_IF_ERROR(context->allocate_temp(tensorflow::DT_UINT8,
+                                                TensorShape({BoxIouWorkspace(args)}), &workspace));
+      return LaunchStatus(BoxIouGradientCuda(args, workspace.data(), Stream(context)));
+    } else {
+      return LaunchStatus(BoxIouCuda(args, Stream(context)));
+    }
+  }
+
   BoxIouArgs args_;
 };
 
-#define REGISTER_AS(NAME, SHAPE, GRADIENT)         \
-  REGISTER_FOR(NAME, SHAPE, GRADIENT, float)       \
-  REGISTER_FOR(NAME, SHAPE, GRADIENT, double)      \
-  REGISTER_FOR(NAME, SHAPE, GRADIENT, Eigen::half) \
-  REGISTER_FOR(NAME, SHAPE, GRADIENT, Eigen::bfloat16)
-#define REGISTER_FOR(NAME, SHAPE, GRADIENT, T)                                              \
-  REGISTER_KERNEL_BUILDER(Name(NAME).Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"), \
-                          BoxIouOp<SHAPE, GRADIENT>);
-REGISTER_AS("Yolov1>PairwiseIou", IouShape::kPairwise, false)
-REGISTER_AS("Yolov1>PairwiseIouGrad", IouShape::kPairwise, true)
-REGISTER_AS("Yolov1>AlignedIou", IouShape::kAligned, false)
-REGISTER_AS("Yolov1>AlignedIouGrad", IouShape::kAligned, true)
+#define REGISTER_AS(DEVICE, NAME, SHAPE, GRADIENT)         \
+  REGISTER_FOR(DEVICE, NAME, SHAPE, GRADIENT, float)       \
+  REGISTER_FOR(DEVICE, NAME, SHAPE, GRADIENT, double)      \
+  REGISTER_FOR(DEVICE, NAME, SHAPE, GRADIENT, Eigen::half) \
+  REGISTER_FOR(DEVICE, NAME, SHAPE, GRADIENT, Eigen::bfloat16)
+#define REGISTER_FOR(DEVICE, NAME, SHAPE, GRADIENT, T)                                           \
+  REGISTER_KERNEL_BUILDER(Name(NAME).Device(tensorflow::DEVICE_##DEVICE).TypeConstraint<T>("T"), \
+                          BoxIouOp<Device::DEVICE, SHAPE, GRADIENT>);
+#define REGISTER_ON(DEVICE)                                                \
+  REGISTER_AS(DEVICE, "Yolov1>PairwiseIou", IouShape::kPairwise, false)    \
+  REGISTER_AS(DEVICE, "Yolov1>PairwiseIouGrad", IouShape::kPairwise, true) \
+  REGISTER_AS(DEVICE, "Yolov1>AlignedIou", IouShape::kAligned, false)      \
+  REGISTER_AS(DEVICE, "Yolov1>AlignedIouGrad", IouShape::kAligned, true)
+REGISTER_ON(CPU)
+#ifdef YOLOV1_CUDA
+REGISTER_ON(GPU)
+#endif
+#undef REGISTER_ON
 #undef REGISTER_FOR
 #undef REGISTER_AS
 

@@ -1,4 +1,4 @@
-// The OpKernels: checks, allocation, threads.
+// The OpKernels: checks, allocation, threads or stream.
 #include "kernels/yolo_loss/op_kernel.h"
 
 #include <algorithm>
@@ -15,6 +15,7 @@ using tensorflow::Tensor;
 using tensorflow::TensorShape;
 using tensorflow::errors::InvalidArgument;
 
+template <Device device>
 class YoloLossOp : public OpKernel {
  public:
   explicit YoloLossOp(OpKernelConstruction* context) : OpKernel(context) {
@@ -53,16 +54,25 @@ class YoloLossOp : public OpKernel {
     args.loss = image_loss.data();
     args.terms = terms->data();
     args.gradient = compute_gradient_ ? gradient->data() : nullptr;
-    // An empty batch has no memory: its null gradient pointer must not be taken for "no gradient",
-    // and there is nothing to do.
-    if (images > 0) {
-      ShareOut(context, images, YoloLossCpuCost(args),
-               [&](int64_t begin, int64_t end) { YoloLossCpu(args, begin, end); });
-    }
-    if (mean) YoloLossMean(args, loss->data());
+    OP_REQUIRES_OK(context, Run(context, args, loss->data()));
   }
 
  private:
+  absl::Status Run(OpKernelContext* context, const YoloLossArgs& args, void* mean) const {
+    if constexpr (device == Device::GPU) {
+      return LaunchStatus(YoloLossCuda(args, mean, Stream(context)));
+    } else {
+      // An empty batch has no memory: its null gradient pointer must not be taken for "no
+      // gradient", and there is nothing to do.
+      if (args.images > 0) {
+        ShareOut(context, args.images, YoloLossCpuCost(args),
+                 [&](int64_t begin, int64_t end) { YoloLossCpu(args, begin, end); });
+      }
+      if (args.config.mean()) YoloLossMean(args, mean);
+      return absl::OkStatus();
+    }
+  }
+
   YoloLossArgs args_;
   tensorflow::DataType sum_type_;
   bool compute_gradient_ = false;
@@ -101,18 +111,54 @@ class YoloLossGradOp : public OpKernel {
   }
 };
 
+#ifdef YOLOV1_CUDA
+
+// On a GPU the upstream gradient is not read here: the launch finds out whether it is 1, and has
+// nothing to do then if the product could take the gradient's place.
+class YoloLossGradGpuOp : public OpKernel {
+ public:
+  using OpKernel::OpKernel;
+
+  void Compute(OpKernelContext* context) override {
+    const Tensor& upstream = context->input(0);
+    const Tensor& gradient = context->input(1);
+    OP_REQUIRES_OK(context, CheckYoloLossUpstream(upstream.shape(), gradient.shape()));
+    YoloLossScaleArgs args;
+    args.type = ToDType(gradient.dtype());
+    args.images = gradient.dim_size(0);
+    args.size = args.images == 0 ? 0 : gradient.NumElements() / args.images;
+    args.scalar = upstream.dims() == 0;
+    args.upstream = upstream.data();
+    args.gradient = gradient.data();  // before it may be forwarded
+    Tensor* product;
+    OP_REQUIRES_OK(context,
+                   context->forward_input_or_allocate_output({1}, 0, gradient.shape(), &product));
+    args.product = product->data();
+    OP_REQUIRES_OK(context, LaunchStatus(YoloLossScaleCuda(args, Stream(context))));
+  }
+};
+
+#endif
+
 // Which targets go with which predictions is checked when the kernel is made.
-#define REGISTER_FOR(T, A)                                                                        \
-  REGISTER_KERNEL_BUILDER(                                                                        \
-      Name("Yolov1>YoloLoss").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"), YoloLossOp); \
-  REGISTER_KERNEL_BUILDER(                                                                        \
-      Name("Yolov1>YoloLossGrad").Device(tensorflow::DEVICE_CPU).TypeConstraint<T>("T"),          \
-      YoloLossGradOp<T, A>);
-REGISTER_FOR(float, float)
-REGISTER_FOR(double, double)
-REGISTER_FOR(Eigen::half, float)
-REGISTER_FOR(Eigen::bfloat16, float)
-#undef REGISTER_FOR
+#define REGISTER_ON(DEVICE, T, ...)                                                           \
+  REGISTER_KERNEL_BUILDER(                                                                    \
+      Name("Yolov1>YoloLoss").Device(tensorflow::DEVICE_##DEVICE).TypeConstraint<T>("T"),     \
+      YoloLossOp<Device::DEVICE>);                                                            \
+  REGISTER_KERNEL_BUILDER(                                                                    \
+      Name("Yolov1>YoloLossGrad").Device(tensorflow::DEVICE_##DEVICE).TypeConstraint<T>("T"), \
+      __VA_ARGS__)
+REGISTER_ON(CPU, float, YoloLossGradOp<float, float>);
+REGISTER_ON(CPU, double, YoloLossGradOp<double, double>);
+REGISTER_ON(CPU, Eigen::half, YoloLossGradOp<Eigen::half, float>);
+REGISTER_ON(CPU, Eigen::bfloat16, YoloLossGradOp<Eigen::bfloat16, float>);
+#ifdef YOLOV1_CUDA
+REGISTER_ON(GPU, float, YoloLossGradGpuOp);
+REGISTER_ON(GPU, double, YoloLossGradGpuOp);
+REGISTER_ON(GPU, Eigen::half, YoloLossGradGpuOp);
+REGISTER_ON(GPU, Eigen::bfloat16, YoloLossGradGpuOp);
+#endif
+#undef REGISTER_ON
 
 }  // namespace
 

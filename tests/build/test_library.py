@@ -32,12 +32,12 @@ def test_the_build_here_is_recorded_and_accepted():
     assert set(info) >= {"version", "revision", "compiler", "xla", "cuda", "cuda_architectures"}
     xla = info["xla"] == "ON"
     cpu = ["CPU"] + ["XLA_CPU_JIT"] * xla
-    gpu = ["XLA_GPU_JIT"] * (xla and bool(info["cuda"]))
+    gpu = (["GPU"] + ["XLA_GPU_JIT"] * xla) * bool(info["cuda"])
     dtypes = ("bfloat16", "float16", "float32", "float64")
     assert ops.available() == {
         "yolo_loss": dict.fromkeys(cpu + gpu, dtypes),
-        "pairwise_iou": dict.fromkeys(cpu, dtypes),
-        "aligned_iou": dict.fromkeys(cpu, dtypes),
+        "pairwise_iou": dict.fromkeys(cpu + gpu, dtypes),
+        "aligned_iou": dict.fromkeys(cpu + gpu, dtypes),
         "non_max_suppression": dict.fromkeys(cpu, ("float32",)),
     }
 
@@ -90,13 +90,14 @@ def test_auto_warns_once_and_falls_back_and_fused_raises(nothing_loaded, monkeyp
         ops.yolo_loss(predictions, targets, grid=grid, impl="fused")
 
 
-def test_auto_takes_on_a_gpu_only_what_has_run_there(monkeypatch):
-    monkeypatch.setattr(_library, "_kernels", lambda op: {"XLA_GPU_JIT": ("float32",)})
-    choice = ("GPU", "float32", True)
+@pytest.mark.parametrize("compiled, place", ((False, "GPU"), (True, "XLA_GPU_JIT")))
+def test_auto_takes_on_a_gpu_only_what_has_run_there(compiled, place, monkeypatch):
+    monkeypatch.setattr(_library, "_kernels", lambda op: {place: ("float32",)})
+    choice = ("GPU", "float32", compiled)
     assert _library.choose("yolo_loss", "auto", *choice) == "reference"
     assert _library.choose("yolo_loss", "fused", *choice) == "fused"
-    with pytest.raises(NotImplementedError, match="no fused kernel for float64 on XLA_GPU_JIT"):
-        _library.choose("yolo_loss", "fused", "GPU", "float64", True)
+    with pytest.raises(NotImplementedError, match=f"no fused kernel for float64 on {place} "):
+        _library.choose("yolo_loss", "fused", "GPU", "float64", compiled)
 
 
 def test_registering_gradients_twice_is_harmless():

@@ -46,6 +46,7 @@ def run(op, a, b, upstream, valid_a=None, valid_b=None, **options):
     return getattr(kernels, op)(a, b, **options), *gradients
 
 
+@pytest.mark.on_cpu
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("op", OPS)
@@ -62,6 +63,7 @@ def test_repeats_threads_levels_and_tensorflow(op, kind, dtype):
         assert bits(value_and_gradients(op, *case, impl="fused", **options)) == first
 
 
+@pytest.mark.on_cpu
 @pytest.mark.parametrize("graph", (False, True))
 @pytest.mark.parametrize("op", OPS)
 def test_graph(op, graph):
@@ -69,6 +71,7 @@ def test_graph(op, graph):
     assert bits(value_and_gradients(op, *case, impl="fused", graph=graph)) == bits(run(op, *case))
 
 
+@pytest.mark.on_cpu
 @pytest.mark.parametrize("op", OPS)
 def test_naive_is_the_same_but_for_the_order_of_its_sums(op):
     for kind in KINDS:
@@ -79,6 +82,7 @@ def test_naive_is_the_same_but_for_the_order_of_its_sums(op):
                 np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-10)
 
 
+@pytest.mark.on_cpu
 @pytest.mark.parametrize("op", OPS)
 def test_a_pair_does_not_depend_on_its_neighbours(op):
     a, b, *_ = next(cases(op, np.float32))
@@ -91,6 +95,7 @@ def test_a_pair_does_not_depend_on_its_neighbours(op):
             assert part.item() == same
 
 
+@pytest.mark.on_cpu
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("dtype", (np.float32, ml_dtypes.bfloat16))
 @pytest.mark.parametrize("op", OPS)
@@ -127,6 +132,7 @@ for graph in (False, True):
 """
 
 
+@pytest.mark.on_cpu
 def test_tensorflow_threads():
     """Here TensorFlow has as many as there are cores, there four."""
     answer = subprocess.run(

@@ -23,6 +23,7 @@ def bits(arrays):
     return [array.tobytes() for array in arrays]
 
 
+@pytest.mark.on_cpu
 @pytest.mark.parametrize("layout", kernels.LAYOUTS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_repeats_threads_and_neighbours(dtype, layout):
@@ -55,6 +56,7 @@ def shifted(array, elements):
     return out
 
 
+@pytest.mark.on_cpu
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("dtype", (np.float32, ml_dtypes.bfloat16))
 @pytest.mark.parametrize("images", (9, 2048))  # 2048: past the caches, with another way of storing
@@ -85,6 +87,7 @@ for graph in (False, True):
 """
 
 
+@pytest.mark.on_cpu
 def test_tensorflow_threads():
     runs = [
         subprocess.Popen(

@@ -1,0 +1,94 @@
+"""The GPU kernels where there is no GPU: registered, asked for in vain, and in nobody's way.
+
+On a machine with a GPU the tests of the ops run on both devices; these are for every other one.
+"""
+
+import subprocess
+import sys
+
+import pytest
+import tensorflow as tf
+from tensorflow.python.framework import kernels as registered_kernels
+
+from tests.shared import ROOT
+from yolov1 import kernels, ops
+
+DTYPES = {tf.float32, tf.float64, tf.float16, tf.bfloat16}
+OPS = ("YoloLoss", "YoloLossGrad", "PairwiseIou", "PairwiseIouGrad", "AlignedIou", "AlignedIouGrad")
+
+pytestmark = pytest.mark.skipif(
+    not kernels.build_info()["cuda"], reason="built without CUDA (YOLOV1_CUDA=OFF)"
+)
+no_gpu = pytest.mark.skipif(
+    bool(tf.config.list_physical_devices("GPU")), reason="there is a GPU, which answers"
+)
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_every_op_is_registered_for_every_dtype(op):
+    assert ops.available()
+    found = {}
+    for kernel in registered_kernels.get_registered_kernels_for_op(f"Yolov1>{op}").kernel:
+        for constraint in kernel.constraint:
+            if constraint.name == "T":
+                types = map(tf.dtypes.as_dtype, constraint.allowed_values.list.type)
+                found.setdefault(kernel.device_type, set()).update(types)
+    assert found["GPU"] == found["CPU"] == DTYPES
+    if kernels.build_info()["xla"] == "ON":
+        assert found["XLA_GPU_JIT"] == DTYPES
+
+
+# In a process of its own: soft placement is set before anything runs.
+WITHOUT_A_GPU = """
+import sys
+import tensorflow as tf
+from yolov1 import ops
+
+tf.config.set_soft_device_placement(sys.argv[1] == "soft")
+a, b = tf.constant([[0.0, 0, 2, 2]]), tf.constant([[1.0, 0, 3, 2]])
+
+def iou():
+    with tf.device("GPU:0"):
+        return ops.pairwise_iou(a, b, impl="fused")
+
+for function in (iou, tf.function(iou)):
+    try:
+        print(f"{function().numpy().item():.4f}")
+    except tf.errors.InvalidArgumentError as error:
+        print(type(error).__name__, str(error).replace("\\n", " "))
+print(f"{ops.pairwise_iou(a, b, impl='fused').numpy().item():.4f}")
+"""
+
+
+@no_gpu
+@pytest.mark.parametrize("placement", ("hard", "soft"))
+def test_a_gpu_that_is_not_there(placement):
+    """TensorFlow says so; with soft placement it takes the CPU. The CPU works afterwards."""
+    answer = subprocess.run(
+        [sys.executable, "-c", WITHOUT_A_GPU, placement], cwd=ROOT, capture_output=True, text=True
+    )
+    assert answer.returncode == 0, answer.stderr
+    eager, graph, after = answer.stdout.splitlines()
+    assert after == "0.3333"
+    if placement == "soft":
+        assert eager == graph == after
+    else:
+        for line in (eager, graph):
+            assert line.startswith("InvalidArgumentError") and "GPU:0" in line
+
+
+QUIET = """
+import tensorflow as tf
+print("loading", flush=True)
+import os, sys
+os.dup2(1, 2)  # what is said to either is read
+from yolov1 import ops
+assert ops.available()
+"""
+
+
+@no_gpu
+def test_loading_the_library_says_nothing_of_cuda():
+    answer = subprocess.run([sys.executable, "-c", QUIET], cwd=ROOT, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stdout
+    assert answer.stdout.split() == ["loading"]
