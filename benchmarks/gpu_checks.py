@@ -5,6 +5,7 @@ anew for each seed; what a kernel writes is poisoned before, and guarded on both
 """
 
 import dataclasses
+import hashlib
 import itertools
 import zlib
 
@@ -49,6 +50,7 @@ class Checks:
     def __init__(self, device, seed):
         self.device, self.seed = device, seed
         self.count, self.worst, self.failures = {}, {}, []
+        self._digest = hashlib.sha256()
 
     def generator(self, *name):
         """Random numbers for a case, by the seed and its name."""
@@ -56,6 +58,7 @@ class Checks:
 
     def near(self, group, case, got, want, tolerance):
         """`got` is within `tolerance` of `want`, as a share of its largest value."""
+        self._digest.update(np.asarray(got).tobytes())
         got, want = np.asarray(got, np.float64), np.asarray(want, np.float64)
         if got.shape != want.shape:
             return self._note(group, case, np.inf, f"shape {got.shape}, expected {want.shape}")
@@ -86,6 +89,10 @@ class Checks:
         self.worst[group] = max(self.worst.get(group, 0.0), deviation)
         if wrong:
             self.failures.append(f"{group}: {case} (seed {self.seed}): {wrong}")
+
+    def digest(self):
+        """Of the bits of everything that was compared, in order."""
+        return self._digest.hexdigest()
 
     def report(self):
         """Lines of a table, then the failures."""
@@ -198,7 +205,9 @@ def check_loss(checks, case):
     loss = twin.loss.sum() / max(case.images, 1) if mean else twin.loss
     gradient = twin.gradient / (max(case.images, 1) if mean else 1)
     truth = (loss, twin.terms, gradient)
-    for name, ours, theirs, true in zip(("loss", "terms", "gradient"), got, cpu, truth, strict=True):
+    for name, ours, theirs, true in zip(
+        ("loss", "terms", "gradient"), got, cpu, truth, strict=True
+    ):
         if ours is None:
             continue
         dtype = case.dtype if name == "gradient" else case.sums().name
@@ -268,7 +277,8 @@ def masks(generator, case):
         return [generator.random(shape) < 0.7 for shape in (case.a, case.b)]
     if case.masks == "counts":
         return [
-            np.asarray(generator.integers(0, shape[-1] + 1, shape[:-1])) for shape in (case.a, case.b)
+            np.asarray(generator.integers(0, shape[-1] + 1, shape[:-1]))
+            for shape in (case.a, case.b)
         ]
     return [None, None]
 
@@ -283,23 +293,27 @@ class IouCall:
             for name, mask in zip(("valid_a", "valid_b"), valid, strict=True)
         }
         self._inputs = [device.put(x, case.offset) for x in (a, b, upstream)]
-        self.outputs = [
-            device.poisoned(x.shape, a.dtype, case.offset) for x in (upstream, a, b)
-        ]
+        self.outputs = [device.poisoned(x.shape, a.dtype, case.offset) for x in (upstream, a, b)]
         size = kernels.box_iou_workspace(
             *(handed(x) for x in self._inputs[:2]), op=case.op, version=case.version
         )
         self._workspace = device.put(np.full(max(size, 16), 0xA5, np.uint8))
 
     def __call__(self, stream):
-        a, b, upstream = map(handed, self._inputs)
-        iou, by_a, by_b = (handed(x.array) for x in self.outputs)
+        self.forward(stream)
+        self.backward(stream)
+
+    def forward(self, stream):
+        self._run(self.case.op, stream, self._inputs[:2], handed(self.outputs[0].array))
+
+    def backward(self, stream):
+        out = [x.array for x in self.outputs[1:]] + [self._workspace]
+        self._run(f"{self.case.op}_gradient", stream, self._inputs, tuple(map(handed, out)))
+
+    def _run(self, name, stream, inputs, out):
         options = self.case.options() | {"version": self.case.version, "stream": stream}
-        options |= {name: handed(mask) for name, mask in self._valid.items()}
-        getattr(kernels, self.case.op)(a, b, **options, out=iou)
-        workspace = handed(self._workspace)
-        gradient = getattr(kernels, f"{self.case.op}_gradient")
-        gradient(a, b, upstream, **options, out=(by_a, by_b, workspace))
+        options |= {side: handed(mask) for side, mask in self._valid.items()}
+        getattr(kernels, name)(*map(handed, inputs), **options, out=out)
 
     def read(self):
         return [x.read() for x in self.outputs]

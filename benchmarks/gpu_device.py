@@ -168,4 +168,3 @@ def handed(array):
 def make(cuda):
     """The device for a build with ``YOLOV1_CUDA=cuda``."""
     return Host() if cuda == "HOST" else Cuda()
-
