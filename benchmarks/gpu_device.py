@@ -61,20 +61,22 @@ class Output:
 
 
 class Cuda(Device):
-    """The GPU, by PyTorch."""
+    """The GPU, by PyTorch; its memory can be that of the host, to try `put` and `read`."""
 
     graphs = True
 
-    def __init__(self):
+    def __init__(self, where="cuda"):
         import torch
 
-        self.torch = torch
+        self.torch, self._where = torch, where
         self._streams = []
 
     def put(self, array, offset=0):
         flat = np.ascontiguousarray(array).reshape(-1)
         kind = {2: np.int16}.get(flat.dtype.itemsize, flat.dtype)
-        whole = self.torch.empty(flat.size + offset, dtype=self._dtype(flat.dtype), device="cuda")
+        whole = self.torch.empty(
+            flat.size + offset, dtype=self._dtype(flat.dtype), device=self._where
+        )
         bits = self.torch.from_numpy(flat.view(kind).copy())
         whole[offset:].view(bits.dtype).copy_(bits)
         return whole[offset:].reshape(array.shape)
@@ -120,7 +122,7 @@ class Host(Device):
         self._wrap = HostDevice().wrap
 
     def put(self, array, offset=0):
-        array = np.ascontiguousarray(array)
+        array = np.asarray(array, order="C")
         size = array.dtype.itemsize
         whole = np.empty(array.nbytes + offset * size + 16, np.uint8)
         begin = -whole.ctypes.data % 16 + offset * size

@@ -133,6 +133,8 @@ def torch_loss(grid, compiled):
     """As `jax_loss`, on PyTorch tensors."""
     import torch
 
+    if compiled:
+        torch.compiler.reset()  # or it stops compiling after some shapes
     library = torch_library()
 
     def loss(predictions, targets):
@@ -152,6 +154,8 @@ def torch_iou(compiled):
     """As `jax_iou`, on PyTorch tensors."""
     import torch
 
+    if compiled:
+        torch.compiler.reset()  # or it stops compiling after some shapes
     library = torch_library()
 
     def value(a, b):

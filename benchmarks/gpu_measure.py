@@ -1,6 +1,7 @@
 """The cases that `benchmarks.gpu` measures, their rows, and how they stand to what is aimed at."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 
@@ -22,10 +23,10 @@ EMPTY = 'extern "C" __global__ void empty() {}'
 
 
 class Rows:
-    """Measures groups of timers and keeps their rows; `environment` is each row's end."""
+    """Measures groups of timers; keeps their rows and adds them to `output` as they come."""
 
-    def __init__(self, environment, repeats, budget_seconds):
-        self.rows, self._environment = [], environment
+    def __init__(self, environment, output, repeats, budget_seconds):
+        self.rows, self._environment, self._output = [], environment, Path(output)
         self._options = {"repeats": repeats, "budget_seconds": budget_seconds}
 
     def add(self, part, case, moved, timers, dtype="", targets_dtype=""):
@@ -42,6 +43,7 @@ class Rows:
             text = "{part:8}{provider:16}{method:7}{case:22}{dtype:9}{targets_dtype:9}"
             text += "{median_us:11.2f} us{gb_per_s:9.1f} GB/s  {of_copy}"
             print(text.format(**row), flush=True)
+        harness.write_rows(self._output, self.rows[-len(timers) :])
 
     def copy_rate(self):
         """The device's fastest copy, GB/s of bytes read and written; None before it is measured."""
@@ -54,7 +56,8 @@ def measure(rows, device, clock, *, images=IMAGES, ious=IOUS, peers_at=PEERS_AT,
         copies_and_floor(rows, device, clock)
     for count in images:
         for dtype, targets_dtype in DTYPES:
-            peers = count in peers_at and (dtype, targets_dtype) in (DTYPES[0], DTYPES[2])
+            peers = count in peers_at and dtype == "float32"
+            peers |= count == max(peers_at) and targets_dtype == "bfloat16"
             loss(rows, device, clock, count, dtype, targets_dtype, peers, fused_jax)
     for name, shapes in ious.items():
         for mode in ("forward", "backward"):
