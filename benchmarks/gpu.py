@@ -122,10 +122,15 @@ def query_gpu(what: str) -> str:
 
 def check(config) -> int:
     """Runs the checks; how many failed."""
-    from benchmarks import gpu_checks, gpu_device
+    from benchmarks import gpu_checks, gpu_device, gpu_formulas
 
     seed = secrets.randbits(31) if config.seed is None else config.seed
     checks = gpu_checks.run(gpu_device.make(config.cuda), seed, small=config.small)
+    if config.cuda == "ON" and not config.only:
+        if importlib.util.find_spec("jax") and gpu_formulas.register_handlers():
+            checks.run("loss, inside JAX", "paper", lambda: gpu_checks.check_jax(checks))
+        else:
+            print("left out: the kernels inside JAX, which the build or this Python does not have")
     print("\n".join(checks.report()), flush=True)
     if config.digest:
         Path(config.digest).write_text(checks.digest())
@@ -215,15 +220,9 @@ def measure(config):
     from benchmarks import gpu_device, gpu_formulas, gpu_measure, gpu_timing
 
     device = gpu_device.make(config.cuda)
-    # PyTorch and JAX share the GPU: JAX must not take most of its memory.
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     where = environment(config.revision)
     rows = gpu_measure.Rows(where, config.output, config.repeats, config.budget)
-    try:
-        fused_jax = gpu_formulas.register_handlers()
-    except Exception as error:  # no JAX, or one of another kind: PyTorch can still be measured
-        print(f"left out: the kernels inside JAX: {error}")
-        fused_jax = False
+    fused_jax = bool(importlib.util.find_spec("jax")) and gpu_formulas.register_handlers()
     try:
         clock = gpu_timing.CudaClock(device)
         gpu_measure.measure(rows, device, clock, fused_jax=fused_jax)
@@ -242,6 +241,8 @@ def report(rows):
 
 def main(_):
     config = flags.FLAGS
+    # PyTorch and JAX share the GPU: JAX must not take most of its memory.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     folder = Path(config.build) if config.build else build(config.cuda)
     load(folder)
     if config.only == "hot":

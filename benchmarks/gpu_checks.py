@@ -12,6 +12,7 @@ import zlib
 import ml_dtypes
 import numpy as np
 
+from benchmarks import gpu_formulas
 from benchmarks.gpu_device import handed
 from tests.ops import iou_twin, numpy_twin
 from yolov1 import kernels
@@ -213,6 +214,20 @@ def check_loss(checks, case):
         dtype = case.dtype if name == "gradient" else case.sums().name
         checks.near(f"loss, {name}, CPU, {dtype}", case, ours, theirs, NEAR_CPU[dtype])
         checks.near(f"loss, {name}, float64, {dtype}", case, ours, true, NEAR_TWIN[dtype])
+
+
+def check_jax(checks):
+    """The handler inside `jax.jit` on JAX's default device; it must have been registered."""
+    import jax
+
+    for name in ("float32", "bfloat16"):
+        case = LossCase(images=33, dtype=name, targets=name)
+        predictions, targets = loss_inputs(checks, case)
+        run = jax.jit(gpu_formulas.fused_jax_loss(GRIDS["paper"], name))
+        loss, gradient = run(predictions, targets)
+        want = kernels.yolo_loss(predictions, targets, **case.options())
+        checks.near("loss, inside JAX", case, loss, want[0], NEAR_CPU["float32"])
+        checks.near("loss, inside JAX", case, gradient, want[2], NEAR_CPU[name])
 
 
 # ------------------------------------------------------------------------------------------ IoU
