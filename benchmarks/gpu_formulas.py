@@ -6,6 +6,7 @@ the paper's semantics and masks over all cells, computed in float32 where tensor
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 
@@ -199,6 +200,7 @@ def fused_jax_loss(grid, dtype):
     return run
 
 
+@functools.cache  # JAX takes a name once
 def register_handlers():
     """Makes the kernels known to JAX; False where the build has none."""
     import jax
