@@ -110,6 +110,8 @@ bench: install $(VENV)/.bench  ## Run the benchmarks (rows to benchmarks/results
 	@for bench in benchmarks/bench_*.py; do \
 	  name=$$(basename $$bench .py); echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; \
 	done
+	@if nvidia-smi -L 2> /dev/null | grep -q GPU; then \
+	  echo "== gpu"; $(BIN)/python -m benchmarks.gpu || exit 1; fi
 	$(BIN)/python -m benchmarks.plot
 
 clean:  ## Remove what was built (not .venv's packages, not runs)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from yolov1.training.run_directory import git_revision
+from yolov1.revision import git_revision
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

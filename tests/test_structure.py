@@ -10,8 +10,8 @@ from tests.shared import ROOT
 
 # Each may import those before it.
 LAYERS = [
-    *("grid", "boxes", "semantics", "kernels", "data", "models", "ops", "responsible", "losses"),
-    *("training", "inference", "evaluation", "reporting", "doctor"),
+    *("grid", "boxes", "revision", "semantics", "kernels", "data", "models", "ops", "responsible"),
+    *("losses", "training", "inference", "evaluation", "reporting", "doctor"),
 ]
 
 

@@ -6,11 +6,11 @@ import datetime
 import json
 import os
 import platform
-import subprocess
 import time
 from pathlib import Path
 
 from yolov1.grid import GridSpec
+from yolov1.revision import git_revision
 from yolov1.training.config import TrainConfig
 
 
@@ -155,18 +155,3 @@ def environment() -> dict:
         "git_revision": git_revision(),
         "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
     }
-
-
-def git_revision() -> str | None:
-    """Of the checkout that this package lies in, ``-dirty`` where it has changes; None without."""
-    try:
-        result = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return result.stdout.strip() or None

@@ -1,0 +1,216 @@
+"""The call that builds, checks and measures the CUDA kernels, as far as it goes without a GPU."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from benchmarks import gpu, gpu_checks, gpu_device, gpu_formulas, gpu_measure, gpu_timing, harness
+from tests.ops import iou_twin, numpy_twin
+from yolov1.grid import GridSpec
+from yolov1.semantics import PRESETS
+
+GRID = GridSpec()
+
+# One value of what a kernel gives, in the place that the first argument names.
+DAMAGED = """
+import sys
+from absl import app, flags
+from benchmarks import gpu
+from yolov1 import kernels
+gpu.define_flags()
+name, real = sys.argv.pop(1), None
+
+def damaged(*arguments, out=None, **options):
+    result = real(*arguments, **options, **({} if out is None else {"out": out}))
+    if out is not None:
+        first = out[0] if isinstance(out, tuple) else out
+        values = getattr(first, "array", first).reshape(-1)
+        if len(values):
+            values[-1] += 1
+    return result
+
+real = getattr(kernels, name)
+setattr(kernels, name, damaged)
+app.run(gpu.main)
+"""
+
+
+def rehearse(*command):
+    return subprocess.run(
+        [sys.executable, *command, "--cuda=HOST", "--small", "--seed=3"],
+        cwd=harness.ROOT,
+        env=os.environ | {"PYTHONPATH": str(harness.ROOT)},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def build():
+    return gpu.build("HOST")
+
+
+@pytest.mark.slow
+def test_the_rehearsal_passes(build):
+    done = rehearse("-m", "benchmarks.gpu", f"--build={build}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("same bits") >= 3 and " 0 failed" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ("yolo_loss", "pairwise_iou", "aligned_iou_gradient"))
+def test_the_rehearsal_notices_damage(build, name):
+    done = rehearse("-c", DAMAGED, name, f"--build={build}", "--only=bits")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "off by" in done.stdout
+
+
+def test_nothing_imports_tensorflow():
+    code = (
+        "import sys; from benchmarks import gpu, gpu_checks, gpu_measure; "
+        "sys.exit('tensorflow' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=harness.ROOT).returncode == 0
+
+
+# ------------------------------------------------------------------------------------ the checks
+
+
+def test_deviations_are_failures():
+    checks = gpu_checks.Checks(None, 0)
+    checks.near("group", "equal", [1.0, np.nan], [1.0, np.nan], 0)
+    checks.same("group", "equal", [np.ones(2)], [np.ones(2)])
+    assert not checks.failures
+    checks.near("group", "off", [1.0, 2.1], [1.0, 2.0], 0.01)
+    checks.near("group", "NaN", [1.0, np.nan], [1.0, 2.0], 0.01)
+    checks.near("group", "shape", [1.0], [[1.0]], 0.01)
+    checks.same("group", "zero's sign", [np.zeros(1)], [-np.zeros(1)])
+    checks.run("group", "error", lambda: 1 / 0)
+    assert len(checks.failures) == 5 and "5 failed" in "\n".join(checks.report())
+
+
+class Memory(gpu_device.Device):
+    """NumPy's memory, for what is no kernel's work."""
+
+    def put(self, array, offset=0):
+        return array.copy()
+
+    def read(self, array):
+        return array
+
+
+@pytest.mark.parametrize("where", (0, gpu_device.GUARD, -1))
+def test_what_is_written_outside_of_an_output_is_noticed(where):
+    output = Memory().poisoned((3, 2), np.float32, offset=1)
+    output.array[...] = 1
+    assert output.read().tolist() == [[1, 1]] * 3
+    output._whole[where] = 0
+    with pytest.raises(AssertionError, match="outside of an output"):
+        output.read()
+
+
+# ---------------------------------------------------------------------------------- the formulas
+
+
+def loss_case(dtype=np.float32):
+    predictions, targets = gpu_measure.loss_sets(1, 6, "float32", "float32")[0]
+    want = numpy_twin.yolo_loss(predictions, targets, GRID, PRESETS["paper"])
+    return predictions, targets, want
+
+
+def iou_case():
+    case = gpu_checks.IouCase(a=(2, 9), b=(2, 7))
+    generator = np.random.default_rng(0)
+    a, b = (gpu_checks.boxes(generator, shape, case) for shape in (case.a, case.b))
+    upstream = generator.uniform(-1, 1, (2, 9, 7)).astype(np.float32)
+    return (a, b, upstream), iou_twin.iou("pairwise_iou", a, b, upstream)
+
+
+def assert_near(got, want):
+    np.testing.assert_allclose(np.asarray(got), want, rtol=1e-5, atol=1e-5)
+
+
+def test_jax_has_the_formulas():
+    jax = pytest.importorskip("jax")
+    predictions, targets, want = loss_case()
+    loss, gradient = jax.jit(gpu_formulas.jax_loss(GRID))(predictions, targets)
+    assert_near(loss, want.loss)
+    assert_near(gradient, want.gradient)
+    arguments, (value, *gradients) = iou_case()
+    forward, backward = gpu_formulas.jax_iou()
+    assert_near(forward(*arguments[:2]), value)
+    for got, true in zip(backward(*arguments), gradients, strict=True):
+        assert_near(got, true)
+
+
+def torch_has_the_formulas():
+    import torch
+
+    predictions, targets, want = loss_case()
+    run = gpu_formulas.torch_loss(GRID, compiled=False)
+    loss, gradient = run(torch.from_numpy(predictions), torch.from_numpy(targets))
+    assert_near(loss, want.loss)
+    assert_near(gradient, want.gradient)
+    arguments, (value, *gradients) = iou_case()
+    forward, backward = gpu_formulas.torch_iou(compiled=False)
+    arguments = [torch.from_numpy(x) for x in arguments]
+    assert_near(forward(*arguments[:2]), value)
+    for got, true in zip(backward(*arguments), gradients, strict=True):
+        assert_near(got, true)
+
+
+def torch_memory_keeps_bits_and_offsets():
+    device = gpu_device.Cuda("cpu")
+    device.synchronize = lambda: None
+    for dtype in (*gpu_checks.DTYPES.values(), np.dtype(bool)):
+        array = np.arange(12).reshape(3, 4).astype(dtype)
+        there = device.put(array, 3)
+        assert there.data_ptr() % 16 == 3 * dtype.itemsize % 16
+        assert device.read(there).tobytes() == array.tobytes()
+
+
+@pytest.mark.parametrize("name", ("torch_has_the_formulas", "torch_memory_keeps_bits_and_offsets"))
+def test_torch(name):
+    """In a process of its own: PyTorch and TensorFlow need not get on in one."""
+    if importlib.util.find_spec("torch") is None:
+        pytest.skip("PyTorch is not installed")
+    code = f"from tests.benchmarks import test_gpu; test_gpu.{name}()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=harness.ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+# -------------------------------------------------------------------------------- measuring, rows
+
+
+def test_measuring_takes_turns():
+    order = []
+    timers = {name: (lambda name=name: order.append(name) or 4.0, 4) for name in "ab"}
+    seconds = gpu_timing.measure(timers, repeats=3, budget_seconds=60)
+    assert {name: list(values) for name, values in seconds.items()} == {"a": [1] * 3, "b": [1] * 3}
+    assert order[:2] != order[2:4] and len(order) == 10
+
+
+def test_sets_exceed_the_cache():
+    assert gpu_timing.sets_for(1 << 20, 50 << 20) == 100
+    assert gpu_timing.sets_for(1 << 30, 50 << 20) == 4
+    assert gpu_timing.sets_for(1, 50 << 20) == 256
+
+
+def test_rows_and_table(tmp_path):
+    path = tmp_path / "gpu.csv"
+    rows = gpu_measure.Rows({"device": "invented"}, path, repeats=3, budget_seconds=60)
+    rows.add("copy", "16 MB", 4000, {("torch", "graph"): (lambda: 1e-9, 1)})
+    timers = {("staged", "graph"): (lambda: 2e-6, 1), ("xla", "chain"): (lambda: 10e-6, 1)}
+    rows.add("loss", "N=64", 4000000, timers, "float32", "float32")
+    assert len(path.read_text().splitlines()) == 4
+    assert rows.rows[1]["of_copy"] == 0.5
+    table = {line[0]: line[1:] for line in gpu_measure.table(rows.rows)}
+    assert table["loss, N=64, us of a replay"] == ("at most 4", "2", "met")
+    assert table["loss, N=64, XLA / fused"] == ("at least 3", "5", "met")
+    assert table["loss, N=1, us of a replay"][1:] == ("-", "not measured")
