@@ -249,10 +249,8 @@ class IouCall:
         }
         self._inputs = [device.put(x, case.offset) for x in (a, b, upstream)]
         self.outputs = [device.poisoned(x.shape, a.dtype, case.offset) for x in (upstream, a, b)]
-        size = kernels.box_iou_workspace(
-            *(handed(x) for x in self._inputs[:2]), op=case.op, version=case.version
-        )
-        self._workspace = device.put(np.full(max(size, 16), 0xA5, np.uint8))
+        size = kernels.box_iou_workspace(*map(handed, self._inputs[:2]), op=case.op)
+        self._workspace = device.put(np.full(size, 0xA5, np.uint8))
 
     def __call__(self, stream):
         self.forward(stream)

@@ -3,6 +3,7 @@
 #include <new>
 
 #include "kernels/bindings/arrays.h"
+#include "kernels/bindings/device_arrays.h"
 #include "kernels/box_iou/kernel.h"
 
 namespace yolov1 {
@@ -70,9 +71,90 @@ void BoxIouGradient(const std::string& shape, const std::string& config, const I
   Run(BoxIouGradientCpu, args, threads, version);
 }
 
+#ifdef YOLOV1_CUDA
+
+// The same in device memory, queued on a cudaStream_t. A mask may be null.
+using DeviceInputs = std::array<const DeviceArray*, 4>;
+
+std::vector<int64_t> Read(const std::string& shape, const std::string& config,
+                          const DeviceInputs& inputs, BoxIouArgs* args) {
+  const auto sizes = [&](int k) {
+    return inputs[k] == nullptr ? std::vector<int64_t>{0} : inputs[k]->shape;
+  };
+  const auto mask = [&](int k) { return inputs[k] == nullptr ? nullptr : inputs[k]->data<bool>(); };
+  args->config.shape = shape == "aligned" ? IouShape::kAligned : IouShape::kPairwise;
+  Check(ParseBoxIouConfig(config, &args->config));
+  std::vector<int64_t> result;
+  Check(ReadBoxIouShapes(args->config, sizes(0), sizes(1), sizes(2), sizes(3), &args->sizes,
+                         &result));
+  args->type = ToDType(args->config.name(), *inputs[0]);
+  args->boxes_a = inputs[0]->data();
+  args->boxes_b = inputs[1]->data();
+  args->valid_a = mask(2);
+  args->valid_b = mask(3);
+  return result;
+}
+
+int64_t WorkspaceOnDevice(const std::string& shape, const std::string& config,
+                          const DeviceInputs& inputs) {
+  BoxIouArgs args;
+  Read(shape, config, inputs, &args);
+  return BoxIouWorkspace(args);
+}
+
+std::vector<int64_t> BoxIouShapeOnDevice(const std::string& shape, const std::string& config,
+                                         const DeviceInputs& inputs) {
+  BoxIouArgs args;
+  return Read(shape, config, inputs, &args);
+}
+
+void BoxIouOnDevice(const std::string& shape, const std::string& config, const DeviceInputs& inputs,
+                    const DeviceArray& iou, uintptr_t stream, const std::string& version) {
+  BoxIouArgs args;
+  Read(shape, config, inputs, &args);
+  args.iou = iou.data();
+  const int number = FindVersion(args.config.name(), BoxIouCudaVersions(), version);
+  std::string error;
+  {
+    py::gil_scoped_release release;
+    error = BoxIouCuda(args, reinterpret_cast<void*>(stream), number);
+  }
+  CheckLaunch(error);
+}
+
+void BoxIouGradientOnDevice(const std::string& shape, const std::string& config,
+                            const DeviceInputs& inputs, const DeviceArray& upstream,
+                            const DeviceArray& gradient_a, const DeviceArray& gradient_b,
+                            const DeviceArray* workspace, uintptr_t stream,
+                            const std::string& version) {
+  BoxIouArgs args;
+  const std::vector<int64_t> result = Read(shape, config, inputs, &args);
+  Check(CheckBoxIouUpstream(args.config, result, upstream.shape));
+  args.upstream = upstream.data();
+  args.gradient_a = gradient_a.data();
+  args.gradient_b = gradient_b.data();
+  void* const memory = workspace == nullptr ? nullptr : workspace->data();
+  const int number = FindVersion(args.config.name(), BoxIouCudaVersions(), version);
+  std::string error;
+  {
+    py::gil_scoped_release release;
+    error = BoxIouGradientCuda(args, memory, reinterpret_cast<void*>(stream), number);
+  }
+  CheckLaunch(error);
+}
+
+#endif
+
 }  // namespace
 
 void BindBoxIou(py::module_& module) {
+#ifdef YOLOV1_CUDA
+  module.def("box_iou_cuda", &BoxIouOnDevice);
+  module.def("box_iou_cuda_shape", &BoxIouShapeOnDevice);
+  module.def("box_iou_cuda_gradient", &BoxIouGradientOnDevice);
+  module.def("box_iou_cuda_workspace", &WorkspaceOnDevice);
+  module.def("box_iou_cuda_versions", &BoxIouCudaVersions);
+#endif
   module.def("box_iou_shape", &BoxIouShape);
   module.def("box_iou", &BoxIou);
   module.def("box_iou_gradient", &BoxIouGradient);

@@ -4,6 +4,7 @@
 
 #include "build_info.h"
 #include "kernels/bindings/arrays.h"
+#include "kernels/bindings/device_arrays.h"
 #include "kernels/core/grid.h"
 #include "kernels/ffi_targets.h"
 
@@ -47,6 +48,7 @@ PYBIND11_MODULE(_kernels, module) {
   module.def("build_info", [] { return std::string(kBuildInfo); });
   module.def("ffi_targets", &yolov1::Targets);
   module.def("geometry", &yolov1::Geometry);
+  yolov1::BindDeviceArrays(module);
   yolov1::BindYoloLoss(module);
   yolov1::BindBoxIou(module);
   yolov1::BindNms(module);

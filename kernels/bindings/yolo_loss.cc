@@ -1,5 +1,6 @@
 // The YOLO loss on NumPy arrays.
 #include "kernels/bindings/arrays.h"
+#include "kernels/bindings/device_arrays.h"
 #include "kernels/yolo_loss/kernel.h"
 
 namespace yolov1 {
@@ -32,11 +33,45 @@ void YoloLoss(const std::string& config, py::array predictions, py::array target
   if (args.config.mean()) YoloLossMean(args, mean.cast<py::array>().mutable_data());
 }
 
+#ifdef YOLOV1_CUDA
+
+// The same in device memory, queued on a cudaStream_t; `gradient` and `mean` may be null.
+void YoloLossOnDevice(const std::string& config, const DeviceArray& predictions,
+                      const DeviceArray& targets, const DeviceArray& loss, const DeviceArray& terms,
+                      const DeviceArray* gradient, const DeviceArray* mean, uintptr_t stream,
+                      const std::string& version) {
+  YoloLossArgs args;
+  Check(ParseYoloLossConfig(config, &args.config));
+  Check(CheckYoloLossShapes(args.config, predictions.shape, targets.shape));
+  args.images = predictions.shape[0];
+  args.type = ToDType("yolo_loss", predictions);
+  args.target_type = ToDType("yolo_loss", targets);
+  args.predictions = predictions.data();
+  args.targets = targets.data();
+  args.loss = loss.data();
+  args.terms = terms.data();
+  if (gradient != nullptr) args.gradient = gradient->data();
+  void* const to = mean == nullptr ? nullptr : mean->data();
+  const int number = FindVersion("yolo_loss", YoloLossCudaVersions(), version);
+  std::string error;
+  {
+    py::gil_scoped_release release;
+    error = YoloLossCuda(args, to, reinterpret_cast<void*>(stream), number);
+  }
+  CheckLaunch(error);
+}
+
+#endif
+
 }  // namespace
 
 void BindYoloLoss(py::module_& module) {
   module.def("yolo_loss", &YoloLoss);
   module.def("yolo_loss_versions", &YoloLossVersions);
+#ifdef YOLOV1_CUDA
+  module.def("yolo_loss_cuda", &YoloLossOnDevice);
+  module.def("yolo_loss_cuda_versions", &YoloLossCudaVersions);
+#endif
 }
 
 }  // namespace yolov1

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from yolov1.kernels import _device
 from yolov1.kernels._module import DTYPES, extension
 
 KINDS = ("iou", "giou", "diou", "ciou")
@@ -18,6 +19,8 @@ def pairwise_iou(
     valid_b=None,
     threads=1,
     version=None,
+    stream=None,
+    out=None,
 ):
     """The overlap of each of M boxes with each of K; the same kernel as `yolov1.ops.pairwise_iou`.
 
@@ -30,7 +33,9 @@ def pairwise_iou(
             ``[...]``: the first so many of each M. None: all.
         valid_b: the same of `boxes_b`.
         threads: the work is shared out among this many; the result does not depend on it.
-        version: one of `box_iou_versions()`; by default the first.
+        version: one of `box_iou_versions()`, or of those on ``"cuda"``; by default the first.
+        stream, out: for arrays on a GPU, as in `yolo_loss`: the stream, and the array to write.
+            Masks must be bool there.
 
     Returns:
         ``[..., M, K]`` in the dtype of the boxes; 0 for pairs with a box that does not count.
@@ -40,9 +45,10 @@ def pairwise_iou(
         TypeError: the boxes are not of one of these dtypes; a mask is neither bool nor integers.
         MemoryError: there is none to work in.
         ImportError: the native module is missing.
+        RuntimeError: CUDA refuses the launch, or this build has no CUDA kernels.
     """
     boxes, valid = (boxes_a, boxes_b), (valid_a, valid_b)
-    return _iou("pairwise", boxes, valid, kind, box_format, threads, version)
+    return _iou("pairwise", boxes, valid, kind, box_format, threads, version, stream, out)
 
 
 def pairwise_iou_gradient(
@@ -56,19 +62,24 @@ def pairwise_iou_gradient(
     valid_b=None,
     threads=1,
     version=None,
+    stream=None,
+    out=None,
 ):
     """The gradient of ``sum(upstream * pairwise_iou(...))`` by both boxes; see `pairwise_iou`.
 
     Args:
         upstream: ``[..., M, K]``, like the result; converted to the dtype of the boxes. It is not
             read where a box does not count.
+        out: for arrays on a GPU: ``(gradient_a, gradient_b, workspace)``, the last one of uint8
+            and `box_iou_workspace` bytes, or None where that is 0.
 
     Returns:
         The gradients by `boxes_a` and by `boxes_b`, in their shapes and dtype: summed over what a
         box was paired with, 0 for a box that does not count.
     """
     boxes, valid = (boxes_a, boxes_b), (valid_a, valid_b)
-    return _gradient("pairwise", boxes, valid, upstream, kind, box_format, threads, version)
+    options = (kind, box_format, threads, version, stream, out)
+    return _gradient("pairwise", boxes, valid, upstream, *options)
 
 
 def aligned_iou(
@@ -81,13 +92,15 @@ def aligned_iou(
     valid_b=None,
     threads=1,
     version=None,
+    stream=None,
+    out=None,
 ):
     """The overlap of boxes one by one: ``[..., 4]`` with ``[..., 4]`` to ``[...]``, broadcast.
 
     Masks are bool ``[...]``, each like its boxes. All else is as in `pairwise_iou`.
     """
     boxes, valid = (boxes_a, boxes_b), (valid_a, valid_b)
-    return _iou("aligned", boxes, valid, kind, box_format, threads, version)
+    return _iou("aligned", boxes, valid, kind, box_format, threads, version, stream, out)
 
 
 def aligned_iou_gradient(
@@ -101,19 +114,30 @@ def aligned_iou_gradient(
     valid_b=None,
     threads=1,
     version=None,
+    stream=None,
+    out=None,
 ):
     """The gradient of ``sum(upstream * aligned_iou(...))``; as `pairwise_iou_gradient`."""
     boxes, valid = (boxes_a, boxes_b), (valid_a, valid_b)
-    return _gradient("aligned", boxes, valid, upstream, kind, box_format, threads, version)
+    options = (kind, box_format, threads, version, stream, out)
+    return _gradient("aligned", boxes, valid, upstream, *options)
 
 
-def box_iou_versions() -> list[str]:
-    """The versions of the CPU kernel that this processor runs, the best first.
+def box_iou_versions(device="cpu") -> list[str]:
+    """The versions of the kernels, the best first: kernels/README.md tells what each is.
 
-    One for each level of SIMD, all of the same bits, and ``"naive"``, whose gradients are summed in
-    another order.
+    On the ``"cpu"`` those that this processor runs: one for each level of SIMD, all of the same
+    bits, and ``"naive"``, whose gradients are summed in another order. On ``"cuda"`` those of the
+    build, none in one without CUDA.
     """
-    return extension().box_iou_versions()
+    return _device.versions("box_iou", device)
+
+
+def box_iou_workspace(boxes_a, boxes_b, *, op="pairwise_iou") -> int:
+    """Bytes in which the gradient of `op` works on a GPU, for boxes there: the size of `out`'s
+    workspace, whose address must be a multiple of 16."""
+    call = _device_inputs(op, (boxes_a, boxes_b), (None, None), "iou", "xyxy", 0)
+    return extension().box_iou_cuda_workspace(*call)
 
 
 def check_box_iou(op, kind, box_format) -> None:
@@ -133,14 +157,19 @@ def box_iou_config(kind="iou", box_format="xyxy") -> str:
 # ---------------------------------------------------------------------------------------- inside
 
 
-def _iou(shape, boxes, valid, kind, box_format, threads, version):
+def _iou(shape, boxes, valid, kind, box_format, threads, version, stream, out):
+    if any(map(_device.is_device_array, boxes)):
+        return _iou_on_device(shape, boxes, valid, kind, box_format, version, stream or 0, out)
     call = _inputs(shape, boxes, valid, kind, box_format)
     iou = np.empty(extension().box_iou_shape(*call), call[-1][0].dtype)
     extension().box_iou(*call, iou, threads, version or "")
     return iou
 
 
-def _gradient(shape, boxes, valid, upstream, kind, box_format, threads, version):
+def _gradient(shape, boxes, valid, upstream, kind, box_format, threads, version, stream, out):
+    if any(map(_device.is_device_array, boxes)):
+        options = (kind, box_format, version, stream or 0, out)
+        return _gradient_on_device(shape, boxes, valid, upstream, *options)
     call = _inputs(shape, boxes, valid, kind, box_format)
     boxes_a, boxes_b, *_ = call[-1]
     upstream = np.asarray(upstream, boxes_a.dtype, order="C")
@@ -197,3 +226,76 @@ def _mask(op, side, valid, boxes):
         most = boxes.shape[-2] if boxes.ndim > 1 else 0  # without M the module refuses the boxes
         valid = np.arange(most) < valid[..., None]
     return np.asarray(valid, order="C")
+
+
+# --------------------------------------------------------------------------------------- on a GPU
+
+
+def _iou_on_device(shape, boxes, valid, kind, box_format, version, stream, out):
+    op = f"{shape}_iou"
+    call = _device_inputs(op, boxes, valid, kind, box_format, stream)
+    result, dtype = extension().box_iou_cuda_shape(*call), call[-1][0].dtype
+    if out is None:
+        out = _device.empty_like(op, boxes[0], result, dtype)
+    view = _device.output(op, "iou", out, result, dtype, stream)
+    extension().box_iou_cuda(*call, view, stream, version or "")
+    return out
+
+
+def _gradient_on_device(shape, boxes, valid, upstream, kind, box_format, version, stream, out):
+    op = f"{shape}_iou"
+    call = _device_inputs(op, boxes, valid, kind, box_format, stream)
+    a, b, *_ = call[-1]
+    result, size = (
+        getattr(extension(), f"box_iou_cuda_{what}")(*call) for what in ("shape", "workspace")
+    )
+    above = _device.read(op, "upstream", upstream, stream)
+    if list(above.shape) != result or above.dtype != a.dtype:
+        raise ValueError(
+            f"{op}: upstream must be {a.dtype} {result}, got {above.dtype} {list(above.shape)}."
+        )
+    wanted = [("gradient_a", a.shape, a.dtype), ("gradient_b", b.shape, b.dtype)]
+    wanted += [("workspace", (size,), "uint8")] if size else []
+    if out is None:
+        out = [_device.empty_like(op, boxes[0], *x) for _, *x in wanted]
+    if len(out) < len(wanted):
+        raise ValueError(
+            f"{op}: out must be ({', '.join(name for name, *_ in wanted)}), got {len(out)} arrays."
+        )
+    views = [
+        _device.output(op, *x[:1], array, *x[1:], stream)
+        for x, array in zip(wanted, out, strict=False)
+    ]
+    extension().box_iou_cuda_gradient(
+        *call, above, *views[:2], views[2] if size else None, stream, version or ""
+    )
+    return out[0], out[1]
+
+
+def _device_inputs(op, boxes, valid, kind, box_format, stream):
+    """What the native functions on a GPU take first, as `_inputs` makes it for NumPy arrays."""
+    _device.check_cuda(op)
+    check_box_iou(op, kind, box_format)
+    boxes = [
+        _device.read(op, f"boxes_{side}", x, stream) for side, x in zip("ab", boxes, strict=True)
+    ]
+    if boxes[0].dtype != boxes[1].dtype or boxes[0].dtype not in DTYPES:
+        raise TypeError(
+            f"{op}: boxes_a and boxes_b must have one dtype of {', '.join(DTYPES)}, got "
+            f"{boxes[0].dtype} and {boxes[1].dtype}; convert them first."
+        )
+    masks = []
+    for side, mask, of in zip("ab", valid, boxes, strict=True):
+        view = None if mask is None else _device.read(op, f"valid_{side}", mask, stream)
+        if view is not None and view.dtype not in ("bool", "uint8"):
+            raise TypeError(
+                f"{op}: valid_{side} must be bool on a GPU, got {view.dtype}; of counts make "
+                "arange(M) < counts[..., None]."
+            )
+        if view is not None and view.shape != of.shape[:-1]:
+            raise ValueError(
+                f"{op}: valid_{side} must be {of.shape[:-1]} for boxes_{side} {of.shape}, got "
+                f"{view.shape}."
+            )
+        masks.append(view)
+    return op.removesuffix("_iou"), box_iou_config(kind, box_format), (*boxes, *masks)

@@ -5,6 +5,7 @@ import functools
 import numpy as np
 
 from yolov1.grid import GridSpec
+from yolov1.kernels import _device
 from yolov1.kernels._module import DTYPES, extension
 from yolov1.semantics import CHOICES, WEIGHTS, LossSemantics
 
@@ -57,13 +58,14 @@ def _check(name, shape, expected, reason):
         raise ValueError(f"yolo_loss: {name} must be [{wanted}] for {reason}, got [{got}].")
 
 
-def yolo_loss_versions() -> list[str]:
-    """The versions of the CPU kernel that this processor runs, the best first.
+def yolo_loss_versions(device="cpu") -> list[str]:
+    """The versions of the kernel, the best first: kernels/README.md tells what each is.
 
-    One for each level of SIMD, all of the same bits, and ``"naive"``, whose sums have another
-    order: kernels/README.md tells what each is.
+    On the ``"cpu"`` those that this processor runs: one for each level of SIMD, all of the same
+    bits, and ``"naive"``, whose sums have another order. On ``"cuda"`` those of the build, none in
+    one without CUDA.
     """
-    return extension().yolo_loss_versions()
+    return _device.versions("yolo_loss", device)
 
 
 @functools.lru_cache(maxsize=256)
@@ -94,8 +96,11 @@ def yolo_loss(
     gradient=True,
     threads=1,
     version=None,
+    stream=None,
+    out=None,
 ):
-    """The fused YOLO loss of NumPy arrays; the same kernel as `yolov1.ops.yolo_loss`.
+    """The fused YOLO loss of NumPy arrays, or of arrays on a GPU; the kernel of
+    `yolov1.ops.yolo_loss`.
 
     Args:
         predictions: float32, float64, float16 or bfloat16 (of ml_dtypes) ``[N, S, S, D]``, or
@@ -108,7 +113,13 @@ def yolo_loss(
         reduction: ``"none"``, or ``"mean"`` over the batch (0 for an empty one).
         gradient: whether to compute it.
         threads: images are shared out among this many threads; the result does not depend on it.
-        version: one of `yolo_loss_versions()`; by default the first.
+        version: one of `yolo_loss_versions()`, or of those on ``"cuda"``; by default the first.
+        stream: for arrays on a GPU (CuPy, PyTorch, JAX: kernels/_device.py), which must be the
+            current device: the number of the cudaStream_t that the kernel is queued on; None: the
+            default stream.
+        out: for arrays on a GPU: where to write, ``(loss [N], terms [N, 5], gradient or None, mean
+            or None)``. The call then neither allocates nor waits, and a CUDA graph may record it.
+            None: new arrays, of PyTorch or CuPy.
 
     Returns:
         loss ``[N]`` (scalar with ``"mean"``), terms ``[N, 5]`` (xy, wh, object, no_object, class),
@@ -117,13 +128,17 @@ def yolo_loss(
 
     Raises:
         ValueError: a shape does not fit the grid, or an unknown choice.
-        TypeError: the predictions have another dtype.
+        TypeError: the predictions have another dtype; one array is on a GPU and another is not.
         ImportError: the native module is missing.
+        RuntimeError: CUDA refuses the launch, or this build has no CUDA kernels.
     """
     semantics = LossSemantics.of(semantics)
+    check_reduction(reduction)
+    if _device.is_device_array(predictions):
+        config = (grid, semantics, layout, reduction)
+        return _on_device(predictions, targets, config, gradient, version, stream or 0, out)
     predictions, targets = np.asarray(predictions), np.asarray(targets)
     check_shapes(predictions.shape, targets.shape, grid, layout)
-    check_reduction(reduction)
     if predictions.dtype.name not in DTYPES:
         raise TypeError(
             f"yolo_loss: predictions must be one of {', '.join(DTYPES)}, "
@@ -152,3 +167,39 @@ def yolo_loss(
         version or "",
     )
     return mean if reduction == "mean" else loss, terms, out
+
+
+def _on_device(predictions, targets, config, gradient, version, stream, out):
+    op = "yolo_loss"
+    _device.check_cuda(op)
+    grid, _, layout, reduction = config
+    inputs = [
+        _device.read(op, name, array, stream)
+        for name, array in (("predictions", predictions), ("targets", targets))
+    ]
+    dtype, target_dtype = (x.dtype for x in inputs)
+    check_shapes(*(x.shape for x in inputs), grid, layout)
+    half = dtype in ("float16", "bfloat16")
+    if dtype not in DTYPES or target_dtype not in (dtype, "float32" if half else dtype):
+        raise TypeError(
+            f"{op}: predictions must be one of {', '.join(DTYPES)}, and targets of the same dtype, "
+            f"or float32 beside a 16-bit one, got {dtype} and {target_dtype}; convert them first."
+        )
+    sums = "float64" if dtype == "float64" else "float32"
+    images = inputs[0].shape[0]
+    wanted = {
+        "loss": ((images,), sums),
+        "terms": ((images, 5), sums),
+        "gradient": (inputs[0].shape, dtype) if gradient else None,
+        "mean": ((), sums) if reduction == "mean" else None,
+    }
+    if out is None:
+        out = [x and _device.empty_like(op, predictions, *x) for x in wanted.values()]
+    if len(out) != len(wanted):
+        raise ValueError(f"{op}: out must be ({', '.join(wanted)}), got {len(out)} arrays.")
+    outputs = [
+        x and _device.output(op, name, array, *x, stream)
+        for (name, x), array in zip(wanted.items(), out, strict=True)
+    ]
+    extension().yolo_loss_cuda(yolo_loss_config(*config), *inputs, *outputs, stream, version or "")
+    return out[3] if reduction == "mean" else out[0], out[1], out[2] if gradient else None
