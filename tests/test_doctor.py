@@ -39,7 +39,7 @@ def test_a_wrong_kernel_is_a_problem(monkeypatch, capsys):
     monkeypatch.setattr(doctor, "self_test", lambda: 0.25)
     assert doctor.main() == 1
     printed = capsys.readouterr().out
-    assert "FAILED, deviation 2.5e-01" in printed and "Use impl='reference'" in printed
+    assert "FAILED on the CPU, deviation 2.5e-01" in printed and "Use impl='reference'" in printed
 
 
 def test_self_test_compares_something():

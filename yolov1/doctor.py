@@ -80,13 +80,18 @@ def tensorflow_ops(problems: list[str]) -> list[tuple[str, str]]:
     except ops.LibraryUnavailable as error:
         problems.append(str(error))
         return rows
-    deviation = self_test()
-    passed = deviation <= TOLERANCE
-    rows.append(("op self-test", f"{'passed' if passed else 'FAILED'}, deviation {deviation:.1e}"))
-    if not passed:
-        problems.append(
-            "A fused op differs from the reference. Use impl='reference' and report this."
-        )
+    on_gpu = tf.config.list_logical_devices("GPU") and "GPU" in ops.available()["yolo_loss"]
+    for device in ("CPU", "GPU") if on_gpu else ("CPU",):
+        with tf.device(f"{device}:0"):
+            deviation = self_test()
+        passed = deviation <= TOLERANCE
+        verdict = f"{'passed' if passed else 'FAILED'} on the {device}, deviation {deviation:.1e}"
+        rows.append(("op self-test", verdict))
+        if not passed:
+            problems.append(
+                f"A fused op differs from the reference on the {device}. Use impl='reference' and "
+                "report this."
+            )
     return rows
 
 

@@ -1,0 +1,157 @@
+"""The framework-free kernels on arrays of a GPU: what is refused, and (slow) what is computed.
+
+What computes runs in a build whose CUDA kernels run on the host (`-DYOLOV1_CUDA=HOST`), with NumPy
+arrays that say they lie on a GPU. `python -m benchmarks.gpu --cuda=HOST` checks the values.
+"""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from benchmarks import gpu
+from benchmarks.host_device import HostArray
+from tests.shared import ROOT
+from yolov1 import kernels
+from yolov1.grid import GridSpec
+from yolov1.kernels import _device
+
+GRID = GridSpec()
+PREDICTIONS, TARGETS = np.ones((2, 7, 7, 30), np.float32), np.zeros((2, 7, 7, 25), np.float32)
+BOXES = np.array([[0, 0, 2, 2], [1, 0, 3, 2]], np.float32)
+with_cuda = pytest.mark.skipif(
+    not kernels.build_info()["cuda"], reason="built without CUDA (YOLOV1_CUDA=OFF)"
+)
+
+
+def test_arrays_of_the_host_are_no_device_arrays():
+    assert not any(map(_device.is_device_array, (PREDICTIONS, [1.0], 1.0)))
+    assert _device.is_device_array(HostArray(PREDICTIONS))
+
+
+@with_cuda
+def test_versions():
+    assert kernels.yolo_loss_versions("cuda") == ["staged", "direct"]
+    assert kernels.box_iou_versions("cuda") == ["tiles", "direct"]
+    with pytest.raises(ValueError, match="device must be 'cpu' or 'cuda', got 'gpu'"):
+        kernels.yolo_loss_versions("gpu")
+
+
+def test_a_build_without_cuda_says_how_to_get_one(monkeypatch):
+    class Without:
+        pass
+
+    monkeypatch.setattr(_device, "extension", Without)
+    for call in (
+        lambda: kernels.yolo_loss(HostArray(PREDICTIONS), HostArray(TARGETS), grid=GRID),
+        lambda: kernels.pairwise_iou(HostArray(BOXES), HostArray(BOXES)),
+    ):
+        with pytest.raises(RuntimeError, match="no CUDA kernels.*YOLOV1_CUDA=ON pip install"):
+            call()
+
+
+@with_cuda
+def test_memory_of_the_host_in_disguise_is_refused():
+    with pytest.raises(TypeError, match="predictions must be in the memory of a CUDA device"):
+        kernels.yolo_loss(HostArray(PREDICTIONS), HostArray(TARGETS), grid=GRID)
+
+
+class Interface:
+    """An array that lies on a GPU as ``__cuda_array_interface__`` tells it; never read."""
+
+    def __init__(self, shape, typestr="<f4", strides=None):
+        self.__cuda_array_interface__ = {
+            "shape": shape, "typestr": typestr, "strides": strides, "data": (4096, False),
+            "version": 3,
+        }  # fmt: skip
+
+
+@with_cuda
+def test_the_cuda_array_interface():
+    view = _device.read("op", "name", Interface((2, 3), "<f8", (24, 8)), 0)
+    assert (view.shape, view.dtype) == ([2, 3], "float64")
+    with pytest.raises(ValueError, match="op: name must be contiguous"):
+        _device.read("op", "name", Interface((2, 3), "<f8", (8, 16)), 0)
+    with pytest.raises(TypeError, match="op: name has the unknown dtype <c8"):
+        _device.read("op", "name", Interface((2, 3), "<c8"), 0)
+
+
+@with_cuda
+def test_what_does_not_fit_is_refused():
+    predictions, targets = Interface(PREDICTIONS.shape), Interface(TARGETS.shape)
+    loss = lambda *arrays, **options: kernels.yolo_loss(*arrays, grid=GRID, **options)  # noqa: E731
+    refusals = [
+        (TypeError, "targets must be on the GPU as the others are, got ndarray on the host; copy",
+         lambda: loss(predictions, TARGETS)),
+        (ValueError, r"targets must be \[N, 7, 7, 25\]",
+         lambda: loss(predictions, Interface((2, 7, 7, 24)))),
+        (TypeError, "targets of the same dtype.*got float32 and float64",
+         lambda: loss(predictions, Interface(TARGETS.shape, "<f8"))),
+        (TypeError, "made for arrays of torch and cupy.*pass arrays to write into as out=",
+         lambda: loss(predictions, targets)),
+        (ValueError, r"out must be \(loss, terms, gradient, mean\), got 1 arrays",
+         lambda: loss(predictions, targets, out=(Interface((2,)),))),
+        (ValueError, r"out: loss must be float32 \[2\], got float64 \[3\]",
+         lambda: loss(predictions, targets, out=(Interface((3,), "<f8"), None, None, None))),
+        (TypeError, "boxes_b must be on the GPU",
+         lambda: kernels.pairwise_iou(Interface((3, 4)), BOXES)),
+        (TypeError, "boxes_a must be on the GPU",
+         lambda: kernels.pairwise_iou(BOXES, Interface((3, 4)))),
+        (TypeError, "one dtype of .*got float32 and float64",
+         lambda: kernels.pairwise_iou(Interface((3, 4)), Interface((3, 4), "<f8"))),
+        (ValueError, r"valid_a must be \[3\] for boxes_a \[3, 4\], got \[2\]",
+         lambda: kernels.pairwise_iou(
+             Interface((3, 4)), Interface((3, 4)), valid_a=Interface((2,), "|b1"))),
+        (ValueError, r"upstream must be float32 \[3, 2\], got float32 \[3\]",
+         lambda: kernels.pairwise_iou_gradient(
+             Interface((3, 4)), Interface((2, 4)), Interface((3,)))),
+    ]  # fmt: skip
+    for kind, message, call in refusals:
+        with pytest.raises(kind, match=message):
+            call()
+
+
+COMPUTED = """
+import sys
+import numpy as np
+from benchmarks import gpu
+gpu.load(sys.argv[1])
+from benchmarks.host_device import HostArray
+from yolov1 import kernels
+from yolov1.grid import GridSpec
+
+grid, generator = GridSpec(S=3, B=2, C=4, image_size=96), np.random.default_rng(0)
+predictions = generator.uniform(0, 1, (5, *grid.prediction_shape)).astype(np.float32)
+targets = generator.uniform(0, 1, (5, *grid.target_shape)).astype(np.float32)
+out = np.empty(5, "f4"), np.empty((5, 5), "f4"), np.empty_like(predictions), np.empty((), "f4")
+arrays = [HostArray(x) for x in (predictions, targets)]
+got = kernels.yolo_loss(*arrays, grid=grid, reduction="mean", stream=7, out=[*map(HostArray, out)])
+want = kernels.yolo_loss(predictions, targets, grid=grid, reduction="mean")
+assert [x.asked[0] for x in arrays] == [7, 7]  # the library hears which stream will read
+assert got[0].array is out[3] and got[2].array is out[2]
+np.testing.assert_allclose(out[3], want[0], rtol=1e-6)
+np.testing.assert_array_equal(out[2], want[2])
+try:
+    kernels.yolo_loss(HostArray(predictions[:, ::-1]), arrays[1], grid=grid)
+except ValueError as error:
+    assert "predictions must be contiguous in C order" in str(error), error
+try:
+    kernels.yolo_loss(*arrays, grid=grid, version="fast", out=[*map(HostArray, out[:3]), None])
+except ValueError as error:
+    assert "versions are staged, direct, got fast" in str(error), error
+print("done")
+"""
+
+
+@pytest.mark.slow
+def test_results_are_written_where_they_were_asked_for():
+    done = subprocess.run(
+        [sys.executable, "-c", COMPUTED, str(gpu.build("HOST"))],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "done\n", done.stdout + done.stderr
