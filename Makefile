@@ -11,7 +11,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 NATIVE := CMakeLists.txt setup.py yolov1/__init__.py $(shell find kernels -type f \
   \( -name '*.h' -o -name '*.cc' -o -name '*.cu' -o -name '*.in' -o -name '*.py' \))
-CPP := $(filter %.h %.cc %.cu,$(NATIVE)) $(wildcard benchmarks/*.cc tests/native/*.h tests/native/*.cc)
+CPP := $(filter %.h %.cc %.cu,$(NATIVE)) $(wildcard benchmarks/*.cc tests/native/*.h tests/native/*.cc tests/native/*/*.h)
 CMAKE = $(firstword $(wildcard $(abspath $(BIN)/cmake)) cmake)
 JOBS := $(shell nproc)
 FUZZED := $(patsubst tests/native/fuzz_%.cc,%,$(wildcard tests/native/fuzz_*.cc))

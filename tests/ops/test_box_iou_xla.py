@@ -28,6 +28,7 @@ def test_every_dtype_with_and_without_masks(op, dtype):
         assert bits(compiled(*case)) == bits(plain(*case))
 
 
+@pytest.mark.on_cpu
 @pytest.mark.parametrize("op", OPS)
 def test_every_size_through_one_function(op):
     """Each compiles anew, one with nothing in it too."""
@@ -105,6 +106,7 @@ def test_a_number_of_boxes_that_depends_on_values_is_refused():
         function(tf.constant(random_boxes(9)), tf.constant(random_boxes(4)))
 
 
+@pytest.mark.on_cpu
 def test_without_the_kernel_fused_says_so_and_auto_takes_the_reference(monkeypatch):
     boxes = tf.zeros((3, 4))
     monkeypatch.setattr(_library, "_kernels", lambda op: {"CPU": ("float32",)})

@@ -18,6 +18,8 @@ from yolov1 import kernels
 from yolov1.grid import GridSpec
 from yolov1.kernels import _device
 
+pytestmark = pytest.mark.on_cpu
+
 GRID = GridSpec()
 PREDICTIONS, TARGETS = np.ones((2, 7, 7, 30), np.float32), np.zeros((2, 7, 7, 25), np.float32)
 BOXES = np.array([[0, 0, 2, 2], [1, 0, 3, 2]], np.float32)

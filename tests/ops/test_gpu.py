@@ -16,9 +16,12 @@ from yolov1 import kernels, ops
 DTYPES = {tf.float32, tf.float64, tf.float16, tf.bfloat16}
 OPS = ("YoloLoss", "YoloLossGrad", "PairwiseIou", "PairwiseIouGrad", "AlignedIou", "AlignedIouGrad")
 
-pytestmark = pytest.mark.skipif(
-    not kernels.build_info()["cuda"], reason="built without CUDA (YOLOV1_CUDA=OFF)"
-)
+pytestmark = [
+    pytest.mark.on_cpu,
+    pytest.mark.skipif(
+        not kernels.build_info()["cuda"], reason="built without CUDA (YOLOV1_CUDA=OFF)"
+    ),
+]
 no_gpu = pytest.mark.skipif(
     bool(tf.config.list_physical_devices("GPU")), reason="there is a GPU, which answers"
 )
@@ -92,3 +95,31 @@ def test_loading_the_library_says_nothing_of_cuda():
     answer = subprocess.run([sys.executable, "-c", QUIET], cwd=ROOT, capture_output=True, text=True)
     assert answer.returncode == 0, answer.stdout
     assert answer.stdout.split() == ["loading"]
+
+
+TWICE = """
+import sys
+import pytest
+import tests.ops.conftest
+
+tests.ops.conftest.devices = lambda: ["CPU", "CPU"]  # the second one in the place of a GPU
+sys.exit(pytest.main(["-vv", "-p", "no:cacheprovider", *sys.argv[1:]]))
+"""
+
+
+def test_where_there_are_two_devices_every_op_test_runs_on_both():
+    everywhere, on_cpu = "test_gradient_is_the_numeric_one", "test_alignment_of_every_buffer"
+    files = ("tests/ops/test_yolo_loss_gradient.py", "tests/ops/test_yolo_loss_bits.py")
+    chosen = f"({everywhere} and fused and paper) or {on_cpu}"
+    answer = subprocess.run(
+        [sys.executable, "-c", TWICE, *files, "-k", chosen],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert answer.returncode == 0, answer.stdout
+    ran = [line.split("::")[1] for line in answer.stdout.splitlines() if "PASSED" in line]
+    for device in ("CPU0", "CPU1"):
+        assert any(name.startswith(f"{everywhere}[{device}-") for name in ran)
+    names = [name for name in ran if name.startswith(on_cpu)]
+    assert names and not any("CPU0" in name or "CPU1" in name for name in names)

@@ -11,6 +11,8 @@ from tests.ops.nms_twin import degenerate, random_case, twin
 from yolov1 import kernels, ops
 from yolov1.ops import _library
 
+pytestmark = pytest.mark.on_cpu  # there is no kernel for a GPU
+
 IMPLS = ("fused", "reference")
 SHAPES = {  # images, boxes, classes
     "paper": (2, 98, 20),

@@ -137,6 +137,7 @@ def test_reference_compiles_with_xla():
     assert_near(gradient.numpy(), want[2], 1e-5)
 
 
+@pytest.mark.on_cpu
 @pytest.mark.parametrize("compiled", (False, True))
 def test_few_images_of_a_large_grid(compiled):
     """Fewer images than parts that threads could take."""

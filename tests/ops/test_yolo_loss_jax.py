@@ -12,6 +12,8 @@ from yolov1 import kernels
 from yolov1.grid import GridSpec
 from yolov1.semantics import PRESETS, LossSemantics
 
+pytestmark = pytest.mark.on_cpu
+
 jax = pytest.importorskip("jax")
 jnp = jax.numpy
 

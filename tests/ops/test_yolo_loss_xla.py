@@ -89,6 +89,7 @@ def test_every_preset_and_grid(semantics, name):
     assert_same_bits(train(True, **options)(*arguments), train(False, **options)(*arguments))
 
 
+@pytest.mark.on_cpu
 @pytest.mark.parametrize("reduction", ("none", "mean"))
 def test_every_batch_through_one_function(reduction):
     """Each size compiles anew. The largest is shared out among threads, which changes no bit."""
@@ -104,6 +105,7 @@ def test_every_batch_through_one_function(reduction):
         assert_same_bits(got, [tf.constant(x) for x in (loss, terms, gradient * scale)])
 
 
+@pytest.mark.on_cpu
 def test_a_tape_outside_and_a_function_inside():
     grid = GRIDS["paper"]
     predictions, targets, _ = case(grid, 4)
@@ -126,6 +128,7 @@ def test_a_tape_outside_and_a_function_inside():
         assert_same_bits(got, [tf.constant(want[0]), tf.constant(want[2])])
 
 
+@pytest.mark.on_cpu
 def test_only_what_is_used_is_computed():
     """The gradient on request alone, and no multiplication by an upstream gradient of one."""
     grid = GRIDS["paper"]
@@ -151,6 +154,7 @@ def test_only_what_is_used_is_computed():
         assert "f32[0]{0}" in optimized(reduction, False).split("custom-call(")[0].split("(")[-1]
 
 
+@pytest.mark.on_cpu
 def test_keras_trains_with_the_fused_op_under_xla():
     def fit(impl, jit_compile=True):
         loss = YoloLoss(grid=cases.GRID, impl=impl)
@@ -214,6 +218,7 @@ def test_a_batch_whose_size_depends_on_values_is_refused():
         function(predictions, targets)
 
 
+@pytest.mark.on_cpu
 def test_without_the_kernel_fused_says_so_and_auto_takes_the_reference(monkeypatch):
     grid = GRIDS["odd"]
     predictions, targets, _ = case(grid, 3)
