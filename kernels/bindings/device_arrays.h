@@ -14,7 +14,8 @@ struct DeviceArray {
   uintptr_t pointer = 0;
   std::vector<int64_t> shape;
   std::string dtype;  // by NumPy's name
-  int device = 0;     // its number
+  int device = -1;    // its number; -1: unknown
+  bool read_only = false;
 
   template <typename T = void>
   T* data() const {
@@ -22,7 +23,7 @@ struct DeviceArray {
   }
 };
 
-// The array of a capsule named "dltensor", which is used up.
+// The array of a capsule named "dltensor" or "dltensor_versioned", which is used up.
 DeviceArray FromDlpack(const py::capsule& capsule);
 
 void BindDeviceArrays(py::module_& module);

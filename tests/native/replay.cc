@@ -6,9 +6,12 @@
 #include <fstream>
 #include <iterator>
 #include <random>
+#include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
+#include "kernels/cuda.h"
 #include "kernels/parallel.h"
 #include "tests/native/buffers.h"
 
@@ -32,6 +35,24 @@ void CheckShareOut() {
         for (const auto& number : visits) yolov1::Require(number == 1, "each unit once");
       }
     }
+  }
+}
+
+// What goes wrong on a GPU is said in a sentence, with what to do.
+void CheckCudaErrors() {
+  const std::pair<cudaError_t, const char*> expected[] = {
+      {cudaSuccess, ""},
+      {cudaErrorNoKernelImageForDevice,
+       "op (kernel): this GPU has compute capability 6.1, this build is for 75, 80; use "
+       "impl='reference' or the CPU."},
+      {cudaErrorInsufficientDriver,
+       "op (kernel): the NVIDIA driver is for CUDA 12.4, this build needs one for CUDA 13.0 or "
+       "later; update the driver, or build with an nvcc of its version."},
+      {cudaErrorInvalidValue,
+       "op (kernel): CUDA says an error of the host, there is no CUDA here."}};
+  for (const auto& [status, text] : expected) {
+    const std::string got = yolov1::CudaError("op (kernel)", status);
+    yolov1::Require(got == text, "the sentence of error " + std::to_string(status) + ": " + got);
   }
 }
 
@@ -60,6 +81,7 @@ int main(int count, char** arguments) {
   }
   if (count > 1) return 0;
   CheckShareOut();
+  CheckCudaErrors();
   FeedGenerated();
   printf("%d inputs without a complaint\n", kInputs);
   return 0;

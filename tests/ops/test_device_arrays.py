@@ -63,10 +63,10 @@ def test_memory_of_the_host_in_disguise_is_refused():
 class Interface:
     """An array that lies on a GPU as ``__cuda_array_interface__`` tells it; never read."""
 
-    def __init__(self, shape, typestr="<f4", strides=None):
+    def __init__(self, shape, typestr="<f4", strides=None, read_only=False, stream=None):
         self.__cuda_array_interface__ = {
-            "shape": shape, "typestr": typestr, "strides": strides, "data": (4096, False),
-            "version": 3,
+            "shape": shape, "typestr": typestr, "strides": strides, "data": (4096, read_only),
+            "version": 3, "stream": stream,
         }  # fmt: skip
 
 
@@ -74,6 +74,10 @@ class Interface:
 def test_the_cuda_array_interface():
     view = _device.read("op", "name", Interface((2, 3), "<f8", (24, 8)), 0)
     assert (view.shape, view.dtype) == ([2, 3], "float64")
+    assert _device.read("op", "name", Interface((2, 1), "<f8", (8, 999)), 0).shape == [2, 1]
+    assert _device.read("op", "name", Interface((2,), stream=9), 9).read_only is False
+    with pytest.raises(ValueError, match="in use on stream 9, but 0 was asked for; pass stream=9"):
+        _device.read("op", "name", Interface((2,), stream=9), 0)
     with pytest.raises(ValueError, match="op: name must be contiguous"):
         _device.read("op", "name", Interface((2, 3), "<f8", (8, 16)), 0)
     with pytest.raises(TypeError, match="op: name has the unknown dtype <c8"):
@@ -97,6 +101,16 @@ def test_what_does_not_fit_is_refused():
          lambda: loss(predictions, targets, out=(Interface((2,)),))),
         (ValueError, r"out: loss must be float32 \[2\], got float64 \[3\]",
          lambda: loss(predictions, targets, out=(Interface((3,), "<f8"), None, None, None))),
+        (ValueError, "out: loss must not be read-only",
+         lambda: loss(predictions, targets, out=(Interface((2,), read_only=True), *[None] * 3))),
+        (TypeError, "targets is on the GPU, but the first array is not",
+         lambda: loss(PREDICTIONS, targets)),
+        (TypeError, "out is for arrays on a GPU, got NumPy arrays; leave it out",
+         lambda: loss(PREDICTIONS, TARGETS, out=(PREDICTIONS,))),
+        (TypeError, "stream is for arrays on a GPU",
+         lambda: kernels.aligned_iou(BOXES, BOXES, stream=1)),
+        (TypeError, "upstream is on the GPU, but the first array is not",
+         lambda: kernels.aligned_iou_gradient(BOXES, BOXES, Interface((2,)))),
         (TypeError, "boxes_b must be on the GPU",
          lambda: kernels.pairwise_iou(Interface((3, 4)), BOXES)),
         (TypeError, "boxes_a must be on the GPU",
@@ -143,6 +157,19 @@ try:
     kernels.yolo_loss(*arrays, grid=grid, version="fast", out=[*map(HostArray, out[:3]), None])
 except ValueError as error:
     assert "versions are staged, direct, got fast" in str(error), error
+boxes = generator.uniform(0, 1, (3, 4)).astype("f4")
+size = kernels.box_iou_workspace(HostArray(boxes), HostArray(boxes))
+memory, results = np.empty(size + 16, np.uint8), (np.empty_like(boxes), np.empty_like(boxes))
+begin, ones = -memory.ctypes.data % 16, np.ones((3, 3), "f4")
+for offset in (begin, begin + 8 if begin < 8 else begin - 8):
+    out = [*map(HostArray, results), HostArray(memory[offset : offset + size])]
+    try:
+        kernels.pairwise_iou_gradient(*map(HostArray, (boxes, boxes, ones)), out=out)
+        assert offset == begin
+    except ValueError as error:
+        assert offset != begin and "workspace must begin at a multiple of 16" in str(error), error
+for got, want in zip(results, kernels.pairwise_iou_gradient(boxes, boxes, ones), strict=True):
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 print("done")
 """
 

@@ -30,6 +30,15 @@ def check_cuda(op) -> None:
         )
 
 
+def refuse_on_host(op, **options) -> None:
+    """Refuses, beside NumPy arrays, what goes with arrays on a GPU (`TypeError`)."""
+    for name, option in options.items():
+        if is_device_array(option):
+            raise TypeError(f"{op}: {name} is on the GPU, but the first array is not; copy one.")
+        if name in ("stream", "out") and option is not None:
+            raise TypeError(f"{op}: {name} is for arrays on a GPU, got NumPy arrays; leave it out.")
+
+
 def read(op, name, array, stream):
     """The native view of a device array: pointer, shape, dtype, device.
 
@@ -39,28 +48,46 @@ def read(op, name, array, stream):
 
     Raises:
         TypeError: it is not in the memory of a GPU.
-        ValueError: it is not contiguous.
+        ValueError: it is not contiguous, or in use on another stream.
     """
     if not is_device_array(array):
         raise TypeError(
             f"{op}: {name} must be on the GPU as the others are, got {type(array).__name__} on the "
             "host; copy it."
         )
-    native = extension()
-    if hasattr(array, "__dlpack__"):
-        try:
-            # The default stream is 1 there, as 0 could be either of two.
-            return native.from_dlpack(array.__dlpack__(stream=stream or 1))
-        except (TypeError, ValueError, BufferError) as error:
-            raise type(error)(f"{op}: {name} {error}.") from error
-    interface = array.__cuda_array_interface__
-    shape, dtype = tuple(interface["shape"]), _TYPESTR.get(interface["typestr"][1:])
-    size = int(interface["typestr"][2:])
-    if dtype is None or interface["typestr"][0] == ">":
-        raise TypeError(f"{op}: {name} has the unknown dtype {interface['typestr']}.")
-    if interface.get("strides") not in (None, _strides(shape, size)):
+    if not hasattr(array, "__dlpack__"):
+        return _from_interface(op, name, array.__cuda_array_interface__, stream)
+    try:
+        return extension().from_dlpack(_capsule(array, stream or 1))
+    except (TypeError, ValueError, BufferError) as error:
+        raise type(error)(f"{op}: {name} {error}.") from error
+
+
+def _capsule(array, stream):
+    """`stream`: 1 is the default one there, as 0 could be either of two."""
+    try:
+        return array.__dlpack__(stream=stream, max_version=(1, 0))  # tells what is read-only
+    except TypeError:
+        return array.__dlpack__(stream=stream)
+
+
+def _from_interface(op, name, interface, stream):
+    shape, typestr = tuple(interface["shape"]), interface["typestr"]
+    dtype, size = _TYPESTR.get(typestr[1:]), int(typestr[2:])
+    if dtype is None or typestr[0] == ">":
+        raise TypeError(f"{op}: {name} has the unknown dtype {typestr}.")
+    steps = interface.get("strides") or _strides(shape, size)
+    wrong = [a != b for a, b, n in zip(steps, _strides(shape, size), shape, strict=True) if n != 1]
+    if any(wrong) and 0 not in shape:
         raise ValueError(f"{op}: {name} must be contiguous in C order; copy it first.")
-    return native.DeviceArray(interface["data"][0], shape, dtype, 0)
+    queued = interface.get("stream")
+    if queued is not None and queued != (stream or 1):
+        raise ValueError(
+            f"{op}: {name} is in use on stream {queued}, but {stream} was asked for; pass "
+            f"stream={queued}, or wait for it."
+        )
+    pointer, read_only = interface["data"]
+    return extension().DeviceArray(pointer, shape, dtype, read_only)
 
 
 def _strides(shape, size):
@@ -74,7 +101,16 @@ def output(op, name, array, shape, dtype, stream):
         raise ValueError(
             f"{op}: out: {name} must be {dtype} {list(shape)}, got {view.dtype} {list(view.shape)}."
         )
+    if view.read_only:
+        raise ValueError(f"{op}: out: {name} must not be read-only; pass another array.")
     return view
+
+
+def check_one_gpu(op, *views) -> None:
+    """Refuses views of arrays on several GPUs (`ValueError`); those of unknown place fit any."""
+    places = {view.device for view in views if view is not None and view.device >= 0}
+    if len(places) > 1:
+        raise ValueError(f"{op}: all arrays must be on one GPU, got {sorted(places)}; move them.")
 
 
 def empty_like(op, array, shape, dtype):

@@ -160,6 +160,7 @@ def box_iou_config(kind="iou", box_format="xyxy") -> str:
 def _iou(shape, boxes, valid, kind, box_format, threads, version, stream, out):
     if any(map(_device.is_device_array, boxes)):
         return _iou_on_device(shape, boxes, valid, kind, box_format, version, stream or 0, out)
+    _device.refuse_on_host(f"{shape}_iou", stream=stream, out=out)
     call = _inputs(shape, boxes, valid, kind, box_format)
     iou = np.empty(extension().box_iou_shape(*call), call[-1][0].dtype)
     extension().box_iou(*call, iou, threads, version or "")
@@ -170,6 +171,7 @@ def _gradient(shape, boxes, valid, upstream, kind, box_format, threads, version,
     if any(map(_device.is_device_array, boxes)):
         options = (kind, box_format, version, stream or 0, out)
         return _gradient_on_device(shape, boxes, valid, upstream, *options)
+    _device.refuse_on_host(f"{shape}_iou", upstream=upstream, stream=stream, out=out)
     call = _inputs(shape, boxes, valid, kind, box_format)
     boxes_a, boxes_b, *_ = call[-1]
     upstream = np.asarray(upstream, boxes_a.dtype, order="C")
@@ -238,6 +240,7 @@ def _iou_on_device(shape, boxes, valid, kind, box_format, version, stream, out):
     if out is None:
         out = _device.empty_like(op, boxes[0], result, dtype)
     view = _device.output(op, "iou", out, result, dtype, stream)
+    _device.check_one_gpu(op, *call[-1], view)
     extension().box_iou_cuda(*call, view, stream, version or "")
     return out
 
@@ -266,6 +269,11 @@ def _gradient_on_device(shape, boxes, valid, upstream, kind, box_format, version
         _device.output(op, *x[:1], array, *x[1:], stream)
         for x, array in zip(wanted, out, strict=False)
     ]
+    _device.check_one_gpu(op, *call[-1], above, *views)
+    if size and views[2].pointer % 16:
+        raise ValueError(
+            f"{op}: out: workspace must begin at a multiple of 16 bytes, got {views[2].pointer:#x}."
+        )
     extension().box_iou_cuda_gradient(
         *call, above, *views[:2], views[2] if size else None, stream, version or ""
     )

@@ -137,6 +137,7 @@ def yolo_loss(
     if _device.is_device_array(predictions):
         config = (grid, semantics, layout, reduction)
         return _on_device(predictions, targets, config, gradient, version, stream or 0, out)
+    _device.refuse_on_host("yolo_loss", targets=targets, stream=stream, out=out)
     predictions, targets = np.asarray(predictions), np.asarray(targets)
     check_shapes(predictions.shape, targets.shape, grid, layout)
     if predictions.dtype.name not in DTYPES:
@@ -201,5 +202,6 @@ def _on_device(predictions, targets, config, gradient, version, stream, out):
         x and _device.output(op, name, array, *x, stream)
         for (name, x), array in zip(wanted.items(), out, strict=True)
     ]
+    _device.check_one_gpu(op, *inputs, *outputs)
     extension().yolo_loss_cuda(yolo_loss_config(*config), *inputs, *outputs, stream, version or "")
     return out[3] if reduction == "mean" else out[0], out[1], out[2] if gradient else None

@@ -6,7 +6,8 @@
 // A warp runs until all its threads have to wait for others, and only then the next one; in which
 // order is chosen by YOLOV1_CUDA_ORDER ("forward", "backward" or "shuffled": of threads, warps and
 // blocks). A kernel whose result depends on that has a race. Threads that wait for each other in
-// different places end the process.
+// different places end the process. The address sanitizer warns once that it does not know
+// makecontext(); it is told of each change of stack.
 #pragma once
 
 #include <ucontext.h>
