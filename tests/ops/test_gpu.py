@@ -46,33 +46,46 @@ WITHOUT_A_GPU = """
 import sys
 import tensorflow as tf
 from yolov1 import ops
+from yolov1.grid import GridSpec
 
-tf.config.set_soft_device_placement(sys.argv[1] == "soft")
+tf.config.set_soft_device_placement(sys.argv[2] == "soft")
 a, b = tf.constant([[0.0, 0, 2, 2]]), tf.constant([[1.0, 0, 3, 2]])
+loss = tf.constant([[[[0.0, 1.0, 0, 0, 0, 0]]]]), tf.zeros((1, 1, 1, 6))
+call = {
+    "pairwise_iou": lambda: ops.pairwise_iou(a, b, impl="fused"),
+    "aligned_iou": lambda: ops.aligned_iou(a, b, impl="fused"),
+    "yolo_loss": lambda: ops.yolo_loss(*loss, grid=GridSpec(1, 1, 1, 8), impl="fused").loss,
+}[sys.argv[1]]
 
-def iou():
+def there():
     with tf.device("GPU:0"):
-        return ops.pairwise_iou(a, b, impl="fused")
+        return call()
 
-for function in (iou, tf.function(iou)):
+for function in (there, tf.function(there)):
     try:
         print(f"{function().numpy().item():.4f}")
     except tf.errors.InvalidArgumentError as error:
         print(type(error).__name__, str(error).replace("\\n", " "))
-print(f"{ops.pairwise_iou(a, b, impl='fused').numpy().item():.4f}")
+print(f"{call().numpy().item():.4f}")
 """
 
 
 @no_gpu
 @pytest.mark.parametrize("placement", ("hard", "soft"))
-def test_a_gpu_that_is_not_there(placement):
+@pytest.mark.parametrize(
+    "op, value", (("pairwise_iou", "0.3333"), ("aligned_iou", "0.3333"), ("yolo_loss", "0.5000"))
+)
+def test_a_gpu_that_is_not_there(op, value, placement):
     """TensorFlow says so; with soft placement it takes the CPU. The CPU works afterwards."""
     answer = subprocess.run(
-        [sys.executable, "-c", WITHOUT_A_GPU, placement], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-c", WITHOUT_A_GPU, op, placement],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     assert answer.returncode == 0, answer.stderr
     eager, graph, after = answer.stdout.splitlines()
-    assert after == "0.3333"
+    assert after == value
     if placement == "soft":
         assert eager == graph == after
     else:

@@ -23,7 +23,14 @@
 #include <string>
 #include <vector>
 
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(__SANITIZE_ADDRESS__)  // GCC's word for it
+#define CUDA_ON_HOST_ASAN
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)  // Clang's
+#define CUDA_ON_HOST_ASAN
+#endif
+#endif
+#if defined(CUDA_ON_HOST_ASAN)
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
@@ -84,7 +91,7 @@ struct ThreadState {
   unsigned char exchanged[2][8];
   unsigned exchanges = 0;
   std::vector<Copy> copies;  // begun and not waited for
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(CUDA_ON_HOST_ASAN)
   void* fake_stack = nullptr;
 #endif
 };
@@ -96,7 +103,7 @@ struct BlockState {
   ucontext_t scheduler;
   void (*run)(void*) = nullptr;  // the kernel, with its arguments
   void* arguments = nullptr;
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(CUDA_ON_HOST_ASAN)
   const void* scheduler_stack = nullptr;
   size_t scheduler_stack_bytes = 0;
 #endif
@@ -119,12 +126,12 @@ inline void Pause(Wait wait, unsigned mask = 0) {
   ThreadState& thread = *block.current;
   thread.wait = wait;
   thread.mask = mask;
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(CUDA_ON_HOST_ASAN)
   __sanitizer_start_switch_fiber(wait == Wait::kEnd ? nullptr : &thread.fake_stack,
                                  block.scheduler_stack, block.scheduler_stack_bytes);
 #endif
   swapcontext(&thread.context, &block.scheduler);
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(CUDA_ON_HOST_ASAN)
   __sanitizer_finish_switch_fiber(thread.fake_stack, &block.scheduler_stack,
                                   &block.scheduler_stack_bytes);
 #endif
@@ -132,7 +139,7 @@ inline void Pause(Wait wait, unsigned mask = 0) {
 
 inline void RunThread() {
   BlockState& block = Block();
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(CUDA_ON_HOST_ASAN)
   __sanitizer_finish_switch_fiber(nullptr, &block.scheduler_stack, &block.scheduler_stack_bytes);
 #endif
   block.run(block.arguments);
@@ -144,12 +151,12 @@ inline void Resume(ThreadState* thread) {
   BlockState& block = Block();
   block.current = thread;
   threadIdx = dim3(thread->number, 0, 0);
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(CUDA_ON_HOST_ASAN)
   void* fake_stack = nullptr;
   __sanitizer_start_switch_fiber(&fake_stack, thread->stack.get(), kStackBytes);
 #endif
   swapcontext(&block.scheduler, &thread->context);
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(CUDA_ON_HOST_ASAN)
   __sanitizer_finish_switch_fiber(fake_stack, nullptr, nullptr);
 #endif
 }
@@ -216,7 +223,7 @@ inline void RunBlock(unsigned number) {
   BlockState& block = Block();
   blockIdx = dim3(number, 0, 0);
   memset(yolov1::shared_memory, 0xcd, sizeof yolov1::shared_memory);  // nobody has cleared it
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(CUDA_ON_HOST_ASAN)
   __asan_poison_memory_region(yolov1::shared_memory + block.shared_bytes,
                               sizeof yolov1::shared_memory - block.shared_bytes);
 #endif
@@ -240,7 +247,7 @@ inline void RunBlock(unsigned number) {
   }
   for (const auto& thread : block.threads)
     Require(thread->wait == Wait::kEnd, "threads that wait for each other in the same place");
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(CUDA_ON_HOST_ASAN)
   __asan_unpoison_memory_region(yolov1::shared_memory, sizeof yolov1::shared_memory);
 #endif
 }
