@@ -41,7 +41,8 @@ class Output:
     def __init__(self, device, shape, dtype, offset):
         size = int(np.prod(shape))
         total = np.full((size + 2 * GUARD) * dtype.itemsize, POISON, np.uint8).view(dtype)
-        self._device, self._begin, self._size = device, GUARD + offset % GUARD, size
+        self._device, self._size = device, size
+        self._begin = GUARD + -offset % GUARD  # lying otherwise than inputs of that offset
         self._whole = device.put(total)
         self._shape = shape
         self.array = self._whole[self._begin : self._begin + size].reshape(shape)
