@@ -14,25 +14,13 @@ from benchmarks import gpu_formulas
 from benchmarks.gpu_device import handed
 from benchmarks.gpu_verdicts import Checks
 from tests.ops import iou_twin, numpy_twin
+from tests.ops.matrix import GRIDS, VARIANTS
 from yolov1 import kernels
-from yolov1.grid import GridSpec
-from yolov1.semantics import CHOICES, PRESETS, LossSemantics
+from yolov1.semantics import LossSemantics
 
-GRIDS = {
-    "paper": GridSpec(),
-    "smallest": GridSpec(S=1, B=1, C=1, image_size=8),
-    "odd": GridSpec(S=3, B=1, C=1, image_size=100),
-    "many boxes": GridSpec(S=5, B=4, C=7, image_size=320),
-    "vector tail": GridSpec(S=2, B=3, C=19, image_size=64),
-}
 DTYPES = {name: np.dtype(name) for name in ("float32", "float64", "float16")}
 DTYPES["bfloat16"] = np.dtype(ml_dtypes.bfloat16)
-SEMANTICS = PRESETS | {
-    f"{field}={value}": dataclasses.replace(PRESETS["paper"], **{field: value})
-    for field, values in CHOICES.items()
-    for value in values
-}
-SEMANTICS |= {
+SEMANTICS = VARIANTS | {
     f"{wh}, {box}": LossSemantics(wh=wh, box=box)
     for wh in ("sqrt_in_loss", "plain")
     for box in ("giou", "ciou")

@@ -82,8 +82,9 @@ __device__ A WarpSum(A value) {
   return value;
 }
 
-// ---------------------------------------------------------------------- spans, by a block's
-// threads
+// ------------------------------------------------------------------------------------------ spans
+//
+// Each by all threads of a block.
 
 template <typename T>
 __device__ int Misalignment(const T* address) {  // in elements, from a multiple of 16 bytes

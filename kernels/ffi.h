@@ -45,6 +45,11 @@ inline std::optional<DType> ToDType(ffi::DataType type) {
   }
 }
 
+// Of what a launch returns: "", or what is wrong.
+inline ffi::Error Launched(const std::string& wrong) {
+  return wrong.empty() ? ffi::Error::Success() : ffi::Error::Internal(wrong);
+}
+
 // Parsing takes a microsecond, as much as a few images: each thread keeps its last configuration.
 template <auto parse, typename Config>
 std::string ReadConfig(std::string_view text, Config* config) {

@@ -30,14 +30,16 @@ inline std::vector<int64_t> Sizes(const py::array& array) {
   return {array.shape(), array.shape() + array.ndim()};
 }
 
-inline DType ToDType(const char* op, const py::array& array) {
-  const std::string name = py::str(array.dtype().attr("name"));
+inline DType ToDType(const char* op, const std::string& name) {  // by NumPy's name
   for (auto [known, type] : {std::pair{"float32", DType::kFloat},
                              {"float64", DType::kDouble},
                              {"float16", DType::kHalf},
                              {"bfloat16", DType::kBfloat16}})
     if (name == known) return type;
   throw py::type_error(std::string(op) + ": unknown dtype " + name);
+}
+inline DType ToDType(const char* op, const py::array& array) {
+  return ToDType(op, std::string(py::str(array.dtype().attr("name"))));
 }
 
 // The place of `version` in `versions`; the first for "".

@@ -87,7 +87,7 @@ std::vector<int64_t> Read(const std::string& shape, const std::string& config,
   std::vector<int64_t> result;
   Check(ReadBoxIouShapes(args->config, sizes(0), sizes(1), sizes(2), sizes(3), &args->sizes,
                          &result));
-  args->type = ToDType(args->config.name(), *inputs[0]);
+  args->type = ToDType(args->config.name(), inputs[0]->dtype);
   args->boxes_a = inputs[0]->data();
   args->boxes_b = inputs[1]->data();
   args->valid_a = mask(2);
@@ -114,12 +114,7 @@ void BoxIouOnDevice(const std::string& shape, const std::string& config, const D
   Read(shape, config, inputs, &args);
   args.iou = iou.data();
   const int number = FindVersion(args.config.name(), BoxIouCudaVersions(), version);
-  std::string error;
-  {
-    py::gil_scoped_release release;
-    error = BoxIouCuda(args, reinterpret_cast<void*>(stream), number);
-  }
-  CheckLaunch(error);
+  CheckLaunch([&] { return BoxIouCuda(args, reinterpret_cast<void*>(stream), number); });
 }
 
 void BoxIouGradientOnDevice(const std::string& shape, const std::string& config,
@@ -135,12 +130,8 @@ void BoxIouGradientOnDevice(const std::string& shape, const std::string& config,
   args.gradient_b = gradient_b.data();
   void* const memory = workspace == nullptr ? nullptr : workspace->data();
   const int number = FindVersion(args.config.name(), BoxIouCudaVersions(), version);
-  std::string error;
-  {
-    py::gil_scoped_release release;
-    error = BoxIouGradientCuda(args, memory, reinterpret_cast<void*>(stream), number);
-  }
-  CheckLaunch(error);
+  CheckLaunch(
+      [&] { return BoxIouGradientCuda(args, memory, reinterpret_cast<void*>(stream), number); });
 }
 
 #endif

@@ -2,7 +2,6 @@
 #include "kernels/bindings/device_arrays.h"
 
 #include <iterator>
-#include <stdexcept>
 #include <type_traits>
 
 namespace yolov1 {
@@ -59,10 +58,6 @@ bool Contiguous(const Tensor& tensor) {
   }
   return true;
 }
-
-}  // namespace
-
-namespace {
 
 // What `managed` tells, which is given back.
 template <typename Managed>

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -28,17 +29,14 @@ DeviceArray FromDlpack(const py::capsule& capsule);
 
 void BindDeviceArrays(py::module_& module);
 
-inline DType ToDType(const char* op, const DeviceArray& array) {
-  for (auto [known, type] : {std::pair{"float32", DType::kFloat},
-                             {"float64", DType::kDouble},
-                             {"float16", DType::kHalf},
-                             {"bfloat16", DType::kBfloat16}})
-    if (array.dtype == known) return type;
-  throw py::type_error(std::string(op) + ": unknown dtype " + array.dtype);
-}
-
-// A launch's complaint as a RuntimeError.
-inline void CheckLaunch(const std::string& error) {
+// Runs launch() without Python's lock; what it complains of becomes a RuntimeError.
+template <typename Function>
+void CheckLaunch(const Function& launch) {
+  std::string error;
+  {
+    py::gil_scoped_release release;
+    error = launch();
+  }
   if (!error.empty()) throw std::runtime_error(error);
 }
 

@@ -44,8 +44,8 @@ void YoloLossOnDevice(const std::string& config, const DeviceArray& predictions,
   Check(ParseYoloLossConfig(config, &args.config));
   Check(CheckYoloLossShapes(args.config, predictions.shape, targets.shape));
   args.images = predictions.shape[0];
-  args.type = ToDType("yolo_loss", predictions);
-  args.target_type = ToDType("yolo_loss", targets);
+  args.type = ToDType("yolo_loss", predictions.dtype);
+  args.target_type = ToDType("yolo_loss", targets.dtype);
   args.predictions = predictions.data();
   args.targets = targets.data();
   args.loss = loss.data();
@@ -53,12 +53,7 @@ void YoloLossOnDevice(const std::string& config, const DeviceArray& predictions,
   if (gradient != nullptr) args.gradient = gradient->data();
   void* const to = mean == nullptr ? nullptr : mean->data();
   const int number = FindVersion("yolo_loss", YoloLossCudaVersions(), version);
-  std::string error;
-  {
-    py::gil_scoped_release release;
-    error = YoloLossCuda(args, to, reinterpret_cast<void*>(stream), number);
-  }
-  CheckLaunch(error);
+  CheckLaunch([&] { return YoloLossCuda(args, to, reinterpret_cast<void*>(stream), number); });
 }
 
 #endif

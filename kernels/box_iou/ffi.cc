@@ -167,10 +167,6 @@ const FfiRegistration host[] = {
 
 #ifdef YOLOV1_CUDA
 
-ffi::Error Launched(const std::string& wrong) {
-  return wrong.empty() ? ffi::Error::Success() : ffi::Error::Internal(wrong);
-}
-
 template <IouShape shape>
 ffi::Error OnCuda(void* stream, std::string_view config, AnyBuffer boxes_a, AnyBuffer boxes_b,
                   AnyBuffer valid_a, AnyBuffer valid_b, Output iou) {

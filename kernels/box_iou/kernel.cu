@@ -440,20 +440,6 @@ __global__ void __launch_bounds__(kWarp* kFinishWarps)
 enum Version { kTiles, kDirect };
 const char* const kVersions[] = {"tiles", "direct"};
 
-template <typename Function>
-std::string WithType(DType type, const Function& function) {
-  switch (type) {
-    case DType::kDouble:
-      return function(double{});
-    case DType::kHalf:
-      return function(Half{});
-    case DType::kBfloat16:
-      return function(Bfloat16{});
-    default:
-      return function(float{});
-  }
-}
-
 int64_t Groups(int64_t count, int64_t size) { return (count + size - 1) / size; }
 
 // Aligned boxes, and those without a partner, have no tiles.

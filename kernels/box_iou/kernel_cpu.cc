@@ -40,21 +40,6 @@ Memory UsersOf(const BoxIouSizes& sizes, int side) {
 
 // --------------------------------------------------------------------------------- v1: one by one
 
-// Calls function(T{}) for the dtype of `args`.
-template <typename Function>
-void WithType(DType type, const Function& function) {
-  switch (type) {
-    case DType::kFloat:
-      return function(float{});
-    case DType::kDouble:
-      return function(double{});
-    case DType::kHalf:
-      return function(Half{});
-    case DType::kBfloat16:
-      return function(Bfloat16{});
-  }
-}
-
 // A box of one side as a pair takes it, and whether it counts.
 template <typename T, typename A = typename Sum<T>::Type>
 struct Side {

@@ -103,8 +103,7 @@ ffi::Error OnCuda(void* stream, std::string_view config, AnyBuffer predictions, 
   ffi::Error error =
       ReadCall(config, predictions, targets, {*loss, *terms, *gradient, *image_loss}, &args);
   if (error.failure()) return error;
-  const std::string wrong = YoloLossCuda(args, loss->untyped_data(), stream);
-  return wrong.empty() ? error : ffi::Error::Internal(wrong);
+  return Launched(YoloLossCuda(args, loss->untyped_data(), stream));
 }
 
 // It only queues kernels on the stream, so XLA may record it into a CUDA graph.
