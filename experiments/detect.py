@@ -15,7 +15,7 @@ import numpy as np
 from absl import app, flags
 from PIL import Image
 
-from experiments import common
+from experiments import evaluators
 from experiments import flags as experiment_flags
 from yolov1 import data, inference, training
 from yolov1.data.images import SUFFIXES
@@ -26,7 +26,7 @@ WHICH = flags.DEFINE_enum(
     "which", "last", ("last", "best"), "Weights: the last ones, or those with the best mAP."
 )
 SCORE_THRESHOLD = flags.DEFINE_float(
-    "score_threshold", common.PICTURE_THRESHOLD, "Boxes that score less are left out.", 0.0
+    "score_threshold", evaluators.PICTURE_THRESHOLD, "Boxes that score less are left out.", 0.0
 )
 IOU_THRESHOLD = flags.DEFINE_float(
     "iou_threshold", 0.5, "Overlap above which the lower scored box goes.", 0.0, 1.0

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import common
+from experiments import common, evaluators
 from experiments import flags as experiment_flags
 from yolov1 import training
 from yolov1.evaluation import plots
@@ -24,7 +24,7 @@ WHICH = flags.DEFINE_enum(
 )
 DATASET = flags.DEFINE_string("dataset", "", "As in training; empty: the run's own.")
 EVAL_SPLIT = flags.DEFINE_string("eval_split", "", "Split; empty: the run's own.")
-PICTURES = flags.DEFINE_integer("pictures", common.PICTURES, "Pictures to draw.", lower_bound=0)
+PICTURES = flags.DEFINE_integer("pictures", evaluators.PICTURES, "Pictures to draw.", lower_bound=0)
 OUTPUT_DIR = flags.DEFINE_string("output_dir", "", "Default: the folder evaluate/ of the run.")
 experiment_flags.define(names=("bad_examples", "batch_size"), batch_size=32)
 
@@ -49,11 +49,11 @@ def main(argv):
     output = Path(OUTPUT_DIR.value or Path(CHECKPOINT.value) / "evaluate")
     output.mkdir(parents=True, exist_ok=True)
 
-    evaluator = common.Evaluator(model, dataset, run.grid, config)
+    evaluator = evaluators.Evaluator(model, dataset, run.grid, config)
     measured = evaluator()
     evaluator.write_pictures(output / "pictures", PICTURES.value)
     plots.write(measured, output / "plots")
-    summary = common.write_evaluation(
+    summary = evaluators.write_evaluation(
         output,
         measured,
         detection_seconds=measured["seconds"],
@@ -65,7 +65,7 @@ def main(argv):
         skipped=dataset.skipped,
     )
     common.print_skipped(dataset)
-    common.print_evaluation(summary)
+    evaluators.print_evaluation(summary)
     print(f"{summary['images_per_second']:.1f} images/s; written to {output}")
 
 

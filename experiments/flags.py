@@ -36,7 +36,7 @@ def define(names=None, **defaults):
         defaults: other defaults than the dataclass has.
     """
     for field in dataclasses.fields(TrainConfig):
-        if names is not None and field.name not in names:
+        if (names is not None and field.name not in names) or not field.metadata.get("flag", True):
             continue
         default = defaults.get(field.name, field.default)
         choices = field.metadata.get("choices")
@@ -51,20 +51,22 @@ def define(names=None, **defaults):
 MAY_CHANGE = ("output_dir", "resume", "cache", "eval_every", "checkpoint_minutes", "strategy")
 
 
-def config_from_flags(debug=None) -> TrainConfig:
+def config_from_flags(debug=None, recipe=None) -> TrainConfig:
     """The configuration that the parsed flags say.
 
     Args:
         debug: what ``--debug`` sets, unless the flag is given as well; by default `DEBUG`.
+        recipe: other values for flags that are not given.
 
     Raises:
         app.UsageError: values that do not go together; the message names the flag.
     """
     defined = [f.name for f in dataclasses.fields(TrainConfig) if f.name in flags.FLAGS]
     values = {name: flags.FLAGS[name].value for name in defined}
+    recipe = dict(recipe or {})
     if flags.FLAGS.debug:
-        debug = DEBUG if debug is None else debug
-        values |= {k: v for k, v in debug.items() if not flags.FLAGS[k].present}
+        recipe |= DEBUG if debug is None else debug
+    values |= {k: v for k, v in recipe.items() if not flags.FLAGS[k].present}
     try:
         return TrainConfig(**values)
     except ValueError as error:
@@ -80,7 +82,7 @@ def resumed_config(run, config: TrainConfig) -> TrainConfig:
     own, _, _ = run.read_config()
     for field in dataclasses.fields(TrainConfig):
         name = field.name
-        if name in MAY_CHANGE or not flags.FLAGS[name].present:
+        if name in MAY_CHANGE or name not in flags.FLAGS or not flags.FLAGS[name].present:
             continue
         if getattr(own, name) != getattr(config, name):
             raise app.UsageError(

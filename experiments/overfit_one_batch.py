@@ -10,7 +10,7 @@ import dataclasses
 
 from absl import app, flags
 
-from experiments import common
+from experiments import common, evaluators
 from experiments import flags as experiment_flags
 from yolov1 import data, training
 from yolov1.semantics import TERMS
@@ -55,14 +55,14 @@ def main(argv):
 
     state = training.train(config, dataset, run)
     rows = run.read_metrics()
-    evaluator = common.Evaluator(state.model, dataset, grid, config)
+    evaluator = evaluators.Evaluator(state.model, dataset, grid, config)
     measured = evaluator()
     evaluator.write_pictures(run / "pictures")
 
     first, last = float(rows[0]["loss"]), float(rows[-1]["loss"])
     learned, found = last <= LOSS_SHARE * first, measured["map_area"] >= FOUND
     suspects = find_suspects(config, dataset, grid, rows, measured)
-    summary = common.write_evaluation(
+    summary = evaluators.write_evaluation(
         run,
         measured,
         first_loss=first,
@@ -76,7 +76,7 @@ def main(argv):
         f"loss {first:.4g} -> {last:.4g} ({last / first:.2%} of the first; wanted {LOSS_SHARE:.0%})"
     )
     common.print_skipped(split)
-    common.print_evaluation(summary)
+    evaluators.print_evaluation(summary)
     print(f"verdict: {summary['verdict']}")
     if summary["verdict"] != "learned":
         print("the usual suspects, with their numbers:")

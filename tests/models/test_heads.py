@@ -25,8 +25,8 @@ def test_the_published_reshape_layers(grid, path):
     """Both posts' layers: Darknet's flat order, softmax over classes, sigmoid on the rest."""
     golden = np.load(shared("golden", *path))
     planes = keras.Input((grid.flat_size,))
-    cells = heads.PlanesToCells(grid.S, grid.B, grid.C)(planes)
-    model = keras.Model(planes, heads.ActivateCells(grid.B, grid.C, "softmax")(cells))
+    cells = heads.YoloReshape(grid.S, grid.B, grid.C, "softmax")(planes)
+    model = keras.Model(planes, cells)
     np.testing.assert_allclose(model(golden["flat"]), golden["out"], atol=1e-6)
 
 

@@ -8,9 +8,11 @@ are counted.
 import numpy as np
 
 COLLISION_RULES = ("first", "last", "largest")
+LAYOUTS = ("cells", "keras_voc", "tf2_person")
+UNUSED = 5  # channels at the end of keras_voc's targets that are always zero and never read
 
 
-def encode_targets(boxes_cxcywh, labels, grid, on_collision="first"):
+def encode_targets(boxes_cxcywh, labels, grid, on_collision="first", layout="cells"):
     """Encodes the objects of one image.
 
     Args:
@@ -19,11 +21,12 @@ def encode_targets(boxes_cxcywh, labels, grid, on_collision="first"):
         grid: `GridSpec`.
         on_collision: which object a cell keeps: ``"first"`` (keras_voc, Darknet), ``"last"``
             (tf2_person) or ``"largest"`` (by area; the first among equals).
+        layout: ``"cells"``, what the loss takes; or a post's, see `to_layout`.
 
     Returns:
         (targets float32 ``[S, S, C + 5]``, number of objects that found their cell taken). A cell
         holds the one-hot class, the flag 1, x and y in the cell, w and h of the image; an empty
-        cell is all zero.
+        cell is all zero. In another layout they are as `to_layout` says.
 
     Raises:
         ValueError: a box, label or rule that is not as described.
@@ -48,7 +51,37 @@ def encode_targets(boxes_cxcywh, labels, grid, on_collision="first"):
     best = np.full(grid.cells, count)  # place in `order` of the object that a cell keeps
     np.minimum.at(best, cell_index[order], np.arange(count))
     winner = np.append(order, count)[best]
-    return rows[winner].reshape(grid.target_shape), count - int((best < count).sum())
+    targets = rows[winner].reshape(grid.target_shape)
+    return to_layout(targets, grid, layout), count - int((best < count).sum())
+
+
+def to_layout(targets, grid, layout):
+    """Targets as a post has them; `from_layout` is the inverse.
+
+    Args:
+        targets: ``[..., S, S, C + 5]``, NumPy.
+        layout: ``"cells"``: unchanged. ``"keras_voc"``: ``[..., S, S, C + 10]``, classes, box,
+            object flag, and five channels that are always zero (7 x 7 x 30 with 20 classes).
+            ``"tf2_person"``: ``[..., S, S, C + 5]`` with the axes exchanged: x first, then y.
+
+    Raises:
+        ValueError: an unknown layout.
+    """
+    _check_layout(layout)
+    if layout == "keras_voc":
+        classes, flag, box = np.split(targets, [grid.C, grid.C + 1], axis=-1)
+        unused = np.zeros((*targets.shape[:-1], UNUSED), targets.dtype)
+        return np.concatenate([classes, box, flag, unused], axis=-1)
+    return np.swapaxes(targets, -3, -2) if layout == "tf2_person" else targets
+
+
+def from_layout(targets, grid, layout):
+    """A post's targets as the loss takes them, ``[..., S, S, C + 5]``; see `to_layout`."""
+    _check_layout(layout)
+    if layout == "keras_voc":
+        classes, box, flag, _ = np.split(targets, [grid.C, grid.C + 4, grid.C + 5], axis=-1)
+        return np.concatenate([classes, flag, box], axis=-1)
+    return np.swapaxes(targets, -3, -2) if layout == "tf2_person" else targets
 
 
 def encode_targets_in_graph(boxes_cxcywh, labels, valid, grid, on_collision="first"):
@@ -93,6 +126,14 @@ def encode_targets_in_graph(boxes_cxcywh, labels, valid, grid, on_collision="fir
     dropped = objects - tf.reduce_sum(tf.cast(taken < count, tf.int32), axis=1)
     targets = tf.gather(rows, winner, batch_dims=1)
     return tf.reshape(targets, [images, *grid.target_shape]), dropped
+
+
+def _check_layout(layout):
+    if layout not in LAYOUTS:
+        raise ValueError(
+            f"encode_targets: layout must be one of {', '.join(map(repr, LAYOUTS))}, "
+            f"got {layout!r}."
+        )
 
 
 def _check_rule(on_collision):

@@ -12,10 +12,11 @@ import inspect
 import keras
 
 from yolov1.grid import GridSpec
+from yolov1.models.classifier import copy_backbone, on_top_of
 from yolov1.models.heads import (
     ACTIVATIONS,
     ActivateCells,
-    PlanesToCells,
+    YoloReshape,
     cells_to_planes,
     planes_to_cells,
 )
@@ -24,9 +25,11 @@ __all__ = [
     "ACTIVATIONS",
     "NAMES",
     "ActivateCells",
-    "PlanesToCells",
+    "YoloReshape",
     "build",
+    "build_classifier",
     "cells_to_planes",
+    "copy_backbone",
     "grid_of",
     "options_of",
     "planes_to_cells",
@@ -37,6 +40,8 @@ _BUILDERS = {
     "paper": ("yolov1.models.paper", "build_paper"),
     "fast": ("yolov1.models.paper", "build_fast"),
     "laptop": ("yolov1.models.laptop", "build_laptop"),
+    "keras_voc": ("yolov1.models.posts", "build_keras_voc"),
+    "tf2_person": ("yolov1.models.posts", "build_tf2_person"),
 }
 _APPLICATIONS = "applications:"
 NAMES = (*_BUILDERS, _APPLICATIONS + "NAME")
@@ -63,6 +68,23 @@ def build(name: str, *, grid: GridSpec, **options) -> keras.Model:
     if name.startswith(_APPLICATIONS):
         options["application"] = name[len(_APPLICATIONS) :]
     return _builder(name)(grid=grid, **options)
+
+
+def build_classifier(name: str, *, grid: GridSpec, activations=None, **options) -> keras.Model:
+    """Builds the part of a network that is pretrained, with a classifier on top.
+
+    Args:
+        name, options: as `build` takes them.
+        grid: its C is the number of classes, its image_size the side of the input.
+        activations: of the detector's head, which is not used here.
+
+    Returns:
+        Images in [0, 1] to logits float32 ``[N, C]``; `copy_backbone` moves the weights on.
+
+    Raises:
+        ValueError: as `build`, or a network that has no part to pretrain.
+    """
+    return on_top_of(build(name, grid=grid, **options), name, grid)
 
 
 def options_of(name: str) -> dict:

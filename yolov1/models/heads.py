@@ -84,24 +84,6 @@ def cells_to_planes(cells, grid: GridSpec):
 
 
 @keras.saving.register_keras_serializable(package="yolov1")
-class PlanesToCells(keras.layers.Layer):
-    """`planes_to_cells` as a layer."""
-
-    def __init__(self, S, B, C, **kwargs):
-        super().__init__(**kwargs)
-        self.grid = GridSpec(S=S, B=B, C=C)
-
-    def call(self, inputs):
-        return planes_to_cells(inputs, self.grid)
-
-    def compute_output_shape(self, input_shape):
-        return (input_shape[0], *self.grid.prediction_shape)
-
-    def get_config(self):
-        return super().get_config() | {"S": self.grid.S, "B": self.grid.B, "C": self.grid.C}
-
-
-@keras.saving.register_keras_serializable(package="yolov1")
 class ActivateCells(keras.layers.Layer):
     """Activates classes, confidences, xy and wh of ``[N, S, S, D]``, each block once.
 
@@ -135,6 +117,32 @@ class ActivateCells(keras.layers.Layer):
 
     def get_config(self):
         return super().get_config() | {"B": self.B, "C": self.C, "activations": self.activations}
+
+
+@keras.saving.register_keras_serializable(package="yolov1")
+class YoloReshape(ActivateCells):
+    """The flat output of a dense layer, ``[N, S*S*D]`` in layout ``planes``, to predictions.
+
+    What both posts call their reshape layer: `planes_to_cells`, then `ActivateCells`. (Theirs have
+    softmax over the classes and sigmoid elsewhere: ``activations="softmax"``.)
+
+    Args:
+        S, B, C: the grid.
+        activations: as `resolve_activations` takes it.
+    """
+
+    def __init__(self, S, B, C, activations="linear", **kwargs):
+        super().__init__(B, C, activations, **kwargs)
+        self.grid = GridSpec(S=S, B=B, C=C)
+
+    def call(self, inputs):
+        return super().call(planes_to_cells(inputs, self.grid))
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], *self.grid.prediction_shape)
+
+    def get_config(self):
+        return super().get_config() | {"S": self.grid.S}
 
 
 @keras.saving.register_keras_serializable(package="yolov1")
@@ -213,5 +221,4 @@ def dense_head(
         dtype="float32",
         name="head",
     )(features)
-    x = PlanesToCells(grid.S, grid.B, grid.C, dtype="float32", name="cells")(x)
-    return ActivateCells(grid.B, grid.C, activations, dtype="float32", name="predictions")(x)
+    return YoloReshape(grid.S, grid.B, grid.C, activations, dtype="float32", name="predictions")(x)

@@ -58,7 +58,7 @@ def darknet_convolutions(x, table, *, batch_norm=False, width=1.0):
         if stride > 1:
             x = keras.layers.ZeroPadding2D(kernel // 2, name=f"pad{number}")(x)
         x = keras.layers.Conv2D(
-            _scaled(filters, width),
+            scaled(filters, width),
             kernel,
             stride,
             padding="valid" if stride > 1 else "same",
@@ -123,7 +123,7 @@ def _build(name, table, dense, grid, batch_norm, dropout, width, activations, pr
     x = keras.layers.Flatten(name="flatten")(x)
     for number, (units, slope) in enumerate(dense, start=1):
         x = keras.layers.Dense(
-            _scaled(units, width), kernel_initializer=_DENSE_INITIALIZER, name=f"dense{number}"
+            scaled(units, width), kernel_initializer=_DENSE_INITIALIZER, name=f"dense{number}"
         )(x)
         if slope != 1:
             x = keras.layers.LeakyReLU(negative_slope=slope, name=f"dense{number}_leaky")(x)
@@ -134,5 +134,6 @@ def _build(name, table, dense, grid, batch_norm, dropout, width, activations, pr
     return keras.Model(images, outputs, name=name)
 
 
-def _scaled(count, width):
+def scaled(count: int, width: float) -> int:
+    """`count` filters or units of a published network, at `width` times its size."""
     return max(1, round(count * width))

@@ -11,9 +11,10 @@ from yolov1.semantics import TERMS
 # The order of metrics.csv; Keras sorts the logs by name. Others follow.
 COLUMNS = (
     *("step", "seconds", "images_per_second", "learning_rate", "loss", *TERMS),
-    *("input_seconds", "step_seconds", "map_voc07", "map_area", "map_coco"),
+    *("input_seconds", "step_seconds", "val_loss", "map_voc07", "map_area", "map_coco"),
 )
 SHOWN = ("loss", *TERMS, "learning_rate", "images_per_second")
+MEASURED = ("val_loss", "map_voc07", "accuracy")
 
 
 class MetricsFile(keras.callbacks.Callback):
@@ -82,14 +83,14 @@ class ProgressLine(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         if self.bar is not None:
-            values = [(name, logs[name]) for name in SHOWN]
+            values = [(name, logs[name]) for name in SHOWN if name in logs]
             values.append(("minutes_left", self._seconds_left(batch + 1) / 60))
             self.bar.update(batch + 1 - self.first, values=values, finalize=False)
 
     def on_epoch_end(self, epoch, logs=None):
         if self.bar is not None:
             self.bar.update(self.ends[epoch] - self.first, finalize=True)
-        shown = [f"{name} {logs[name]:.4g}" for name in (*SHOWN, "map_voc07") if name in logs]
+        shown = [f"{name} {logs[name]:.4g}" for name in (*SHOWN, *MEASURED) if name in logs]
         left = _clock(self._seconds_left(self.ends[epoch]))
         print(
             f"epoch {epoch + 1}/{len(self.ends)}  " + "  ".join(shown) + f"  left {left}",

@@ -5,26 +5,27 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from yolov1 import models
 from yolov1.training.config import TrainConfig, parse_options
 from yolov1.training.optimizers import MovingAverage
 from yolov1.training.run_directory import RunDirectory
+from yolov1.training.tasks import TASKS
 
 
 class Progress(tf.Module):
     """Where a run stands: variables, moved by the step itself, so that they never disagree with
     the weights, wherever the program is interrupted."""
 
-    def __init__(self):
+    def __init__(self, terms: int):
         super().__init__()
         self.step = _counter(tf.int64)
         # Sums over the steps of the current epoch, for its row of metrics.csv.
-        self.terms = _counter(tf.float64, shape=(5,))
+        self.terms = _counter(tf.float64, shape=(terms,))
         self.steps_in_sum = _counter(tf.int64)
         self.seconds = _counter(tf.float64)  # of training, resumed parts included
         self.epoch_seconds = _counter(tf.float64)
         self.input_seconds = _counter(tf.float64)
-        self.best = tf.Variable(-1.0, dtype=tf.float64, trainable=False)
+        # The best figure of the evaluations so far; the higher, the better.
+        self.best = tf.Variable(float("-inf"), dtype=tf.float64, trainable=False)
 
     def end_epoch(self):
         """Empties the sums of the epoch."""
@@ -87,6 +88,12 @@ class Checkpoints:
         self._last.checkpoint.restore(paths[step]).assert_consumed()
 
 
+WRONG_TASK = {
+    "detect": "A pretrained classifier finds no boxes; start a detector from it with --backbone.",
+    "classify": "Pretrain one with experiments.pretrain.",
+}
+
+
 def build_model(config: TrainConfig, grid, *, restored: bool = False) -> keras.Model:
     """The model of a configuration, as training and loading both build it.
 
@@ -96,17 +103,18 @@ def build_model(config: TrainConfig, grid, *, restored: bool = False) -> keras.M
     options = {"activations": config.activations} | parse_options(config.model_options)
     if restored and "weights" in options:
         options["weights"] = None
-    return models.build(config.model, grid=grid, **options)
+    return TASKS[config.task].build(config.model, grid=grid, **options)
 
 
-def load_run(path, which: str = "last"):
+def load_run(path, which: str = "last", *, task: str = "detect"):
     """A run directory's model with its trained weights (their moving average, where it has one).
 
     Args:
         path: the run directory.
         which: ``last``: what the run's summary was measured with; or ``best``: the weights with
-            the highest mAP seen while training on the evaluation split. (Figures reported for
-            ``best`` on that same split are optimistic: it was chosen by them.)
+            the best ``--monitor`` seen while training on the evaluation split. (Figures reported
+            for ``best`` on that same split are optimistic: it was chosen by them.)
+        task: what the network must have learnt, see `TrainConfig`.
 
     Returns:
         ``(model, run)``: the model, and a `LoadedRun` with ``config``, ``grid``, ``classes`` and
@@ -114,12 +122,17 @@ def load_run(path, which: str = "last"):
 
     Raises:
         FileNotFoundError: no run, or no such checkpoint in it yet.
-        ValueError: another `which`, or a checkpoint that does not fit the configuration.
+        ValueError: another `which` or task, or a checkpoint that does not fit the configuration.
     """
     if which not in ("best", "last"):
         raise ValueError(f"load_run: which must be 'best' or 'last', got {which!r}.")
     directory = RunDirectory(path)
     config, grid, classes = directory.read_config()
+    if config.task != task:
+        raise ValueError(
+            f"{directory.path} is a run of the task {config.task!r}, expected {task!r}. "
+            + WRONG_TASK[task]
+        )
     found = tf.train.latest_checkpoint(str(directory / "checkpoints" / which))
     if found is None:
         raise FileNotFoundError(

@@ -18,8 +18,18 @@ class TrainConfig:
     recipe for a small network on a laptop; the paper's is in the docstring of `experiments.train`.
     """
 
+    # What is learnt: no flag, but the choice of an experiment
+    task: str = _field(
+        "detect",
+        "detect: boxes on a grid; classify: one class for a whole image.",
+        choices=("detect", "classify"),
+        flag=False,
+    )
+
     # Data
-    dataset: str = _field("shapes", "shapes | voc:PATH | yolo:PATH | coco:PATH")
+    dataset: str = _field(
+        "shapes", "shapes | voc:PATH | yolo:PATH | coco:PATH | ... (docs/data.md)."
+    )
     train_split: str = _field("train", "Split to train on; a+b is the union; empty: all.")
     eval_split: str = _field("test", "Split to evaluate on.")
     classes: str = _field("", "Comma-separated classes to keep, in this order; empty: all.")
@@ -42,12 +52,17 @@ class TrainConfig:
     cache: bool = _field(True, "Keep decoded images in memory where they fit.")
 
     # Model
-    model: str = _field("laptop", "paper | fast | laptop | applications:NAME")
+    model: str = _field(
+        "laptop", "paper | fast | laptop | keras_voc | tf2_person | applications:NAME"
+    )
     model_options: str = _field("", "Options of the model: 'width=1.5,depth=2'.")
     activations: str = _field(
         "softmax",
         "Of the head: linear (paper); sigmoid; softmax (over the classes, sigmoid elsewhere).",
         choices=("linear", "sigmoid", "softmax"),
+    )
+    backbone: str = _field(
+        "", "Run of experiments.pretrain whose convolutions the network starts from; empty: none."
     )
     S: int = _field(7, "Grid side.")
     B: int = _field(2, "Boxes of a cell.")
@@ -75,6 +90,11 @@ class TrainConfig:
         "scaled to --epochs; cosine: warm-up, then half a cosine to a hundredth; constant.",
         choices=("paper", "cosine", "constant"),
     )
+    learning_rates: str = _field(
+        "",
+        "Rates by epoch, in place of --learning_rate, --schedule and --warmup_epochs: "
+        "'0:0.01,75:0.001' is 0.01 from the start and 0.001 once 75 epochs are done.",
+    )
     warmup_epochs: float = _field(2.0, "Length of the warm-up.")
     weight_decay: float = _field(
         1e-2, "Of kernels. sgd, adam: in the gradient, as Darknet; adamw: decoupled."
@@ -101,6 +121,11 @@ class TrainConfig:
         False, "Go on from the last checkpoint of --output_dir, with the flags of that run."
     )
     eval_every: int = _field(10, "Epochs between evaluations while training; 0: only at the end.")
+    monitor: str = _field(
+        "map_voc07",
+        "What the best weights have: the highest mean AP or accuracy, or the lowest val_loss.",
+        choices=("map_voc07", "map_area", "map_coco", "val_loss", "accuracy"),
+    )
     checkpoint_minutes: float = _field(
         2.0, "Minutes between checkpoints; there is one at the end and after Ctrl-C, too."
     )
@@ -127,6 +152,7 @@ class TrainConfig:
             if not valid:
                 raise ValueError(f"--{name} must be {expected}, got {getattr(self, name)!r}.")
         GridSpec(S=self.S, B=self.B, image_size=self.image_size)
+        parse_rates(self.learning_rates)
         self.loss_semantics()  # refuse a bad --semantics_options now, not after the data is read
 
     def grid(self, classes: int) -> GridSpec:
@@ -170,6 +196,30 @@ def parse_options(text: str) -> dict:
             raise ValueError(f"options must be NAME=VALUE,NAME=VALUE, got {part!r} in {text!r}.")
         options[name.strip()] = _parse_value(value.strip())
     return options
+
+
+def parse_rates(text: str) -> list[tuple[int, float]]:
+    """``'0:0.01,75:0.001'`` to ``[(0, 0.01), (75, 0.001)]``.
+
+    Raises:
+        ValueError: not EPOCH:RATE pairs with rising epochs from 0 and positive rates.
+    """
+    try:
+        pairs = [part.split(":") for part in text.split(",") if part.strip()]
+        rates = [(int(epoch), float(rate)) for epoch, rate in pairs]
+    except ValueError:
+        rates = [(-1, 0.0)]
+    epochs = [epoch for epoch, _ in rates]
+    if rates and (
+        epochs[0] != 0
+        or epochs != sorted(set(epochs))
+        or not all(0 < rate < float("inf") for _, rate in rates)
+    ):
+        raise ValueError(
+            "--learning_rates must be EPOCH:RATE,EPOCH:RATE with epochs rising from 0 and positive "
+            f"rates, such as '0:0.01,75:0.001', got {text!r}."
+        )
+    return rates
 
 
 def _parse_value(text: str):

@@ -12,15 +12,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from yolov1 import data, ops
-from yolov1.semantics import TERMS
+from yolov1 import data, models
 from yolov1.training import strategies
 from yolov1.training.callbacks import MetricsFile, ProgressLine, TensorBoardScalars
-from yolov1.training.checkpoints import Checkpoints, Progress, build_model
+from yolov1.training.checkpoints import Checkpoints, Progress, build_model, load_run
 from yolov1.training.config import TrainConfig
 from yolov1.training.optimizers import MovingAverage, build_optimizer, gradient_decay, reduced
+from yolov1.training.tasks import TASKS
 
-MONITOR = "map_voc07"  # what "best" means
+# What is best: the largest of a figure times its sign.
+SIGN = {"map_voc07": 1, "map_area": 1, "map_coco": 1, "accuracy": 1, "val_loss": -1}
 
 
 class NonFiniteLoss(FloatingPointError):
@@ -43,6 +44,11 @@ class State:
         """Whether this process is the one that writes the results."""
         return strategies.worker(self.strategy)[0] == 0
 
+    def best(self, monitor: str) -> dict:
+        """``{"best_map_voc07": figure}`` or the like; None where nothing was evaluated."""
+        figure = float(self.progress.best.numpy()) * SIGN[monitor]
+        return {f"best_{monitor}": figure if np.isfinite(figure) else None}
+
     @contextlib.contextmanager
     def averaged_weights(self):
         """Inside, the model has the moving average of its weights, where there is one."""
@@ -64,8 +70,8 @@ def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=(
         dataset: a `yolov1.data.Dataset` of at least one example.
         directory: the `RunDirectory`; with ``config.resume`` its last checkpoint is gone on from.
         evaluate: function of the model giving ``{name: value}``, called every
-            ``config.eval_every`` epochs with the averaged weights; its ``map_voc07`` decides which
-            weights are the best.
+            ``config.eval_every`` epochs with the averaged weights; its ``config.monitor`` decides
+            which weights are the best.
         callbacks: further Keras callbacks.
 
     Returns:
@@ -137,10 +143,12 @@ def epoch_end_steps(examples: int, batch_size: int, epochs: int) -> list[int]:
 def build_state(config: TrainConfig, grid, directory, strategy, steps_per_epoch: float) -> State:
     with strategy.scope():
         model = build_model(config, grid)
+        if config.backbone and not (config.resume and directory.has_checkpoint):
+            models.copy_backbone(load_run(config.backbone, task="classify")[0], model)
         optimizer = build_optimizer(config, steps_per_epoch, strategy.num_replicas_in_sync)
         optimizer.build(model.trainable_variables)
         average = MovingAverage(model, config.ema) if config.ema else None
-        progress = Progress()
+        progress = Progress(len(TASKS[config.task].terms))
     worker, _ = strategies.worker(strategy)
     # Every worker must take part in saving; only the first one's files are kept.
     folder = directory / ("checkpoints" if worker == 0 else f"checkpoints/worker{worker}")
@@ -149,33 +157,26 @@ def build_state(config: TrainConfig, grid, directory, strategy, steps_per_epoch:
 
 
 def make_step(config: TrainConfig, grid, state: State):
-    """The compiled step: ``(images, targets)`` to each replica's terms ``[n, 5]``, their mean over
-    the global batch ``[5]``, and the learning rate."""
+    """The compiled step: ``(images, targets)`` to each replica's terms ``[n, T]``, their mean over
+    the global batch ``[T]``, and the learning rate."""
     replicas = state.strategy.num_replicas_in_sync
-    semantics = config.loss_semantics()
+    loss_of = TASKS[config.task].loss(config, grid)
     decay = gradient_decay(config, state.model)
     progress = state.progress
 
     def replica_step(images, targets):
         with tf.GradientTape() as tape:
             predictions = state.model(images, training=True)
-            output = ops.yolo_loss(
-                predictions,
-                targets,
-                grid=grid,
-                semantics=semantics,
-                reduction="mean",
-                impl=config.impl,
-            )
+            data_loss, terms = loss_of(predictions, targets)
             # The mean over the global batch: replicas' gradients are summed.
-            loss = (output.loss + decay()) / replicas
+            loss = (data_loss + decay() + sum(state.model.losses)) / replicas
             scaled = state.optimizer.scale_loss(loss)
         variables = state.model.trainable_variables
         gradients = reduced(tape.gradient(scaled, variables), replicas)
         state.optimizer.apply(gradients, variables)
         if state.average is not None:
             state.average.update(progress.step)
-        return output.terms
+        return terms
 
     @tf.function(jit_compile=config.jit_compile or None)
     def step(images, targets):
@@ -220,8 +221,9 @@ def _run_epochs(config, state, dataset, grid, batches, epoch_ends, evaluate, cal
                     clock.save_if_due()
             last = epoch + 1 == config.epochs or model.stop_training
             logs = _epoch_logs(config, state)
+            logs |= _regularization(model)
             if evaluate and (last or (config.eval_every and (epoch + 1) % config.eval_every == 0)):
-                logs |= _evaluate(state, evaluate)
+                logs |= _evaluate(state, evaluate, config.monitor)
             hooks.on_epoch_end(epoch, logs)
             progress.end_epoch()
             clock.save_if_due(always=last or model.stop_training or not alone)
@@ -245,12 +247,13 @@ class CheckpointClock:
             self.saved = time.monotonic()
 
 
-def _evaluate(state, evaluate) -> dict:
+def _evaluate(state, evaluate, monitor) -> dict:
     """Measures the averaged weights, and keeps them where they are the best so far."""
     with state.averaged_weights() as model:
         measured = evaluate(model)
-        if measured.get(MONITOR, -1.0) > state.progress.best.numpy():
-            state.progress.best.assign(measured[MONITOR])
+        figure = measured.get(monitor, float("nan")) * SIGN[monitor]
+        if figure > state.progress.best.numpy():
+            state.progress.best.assign(figure)
             state.checkpoints.save_best()
     return measured
 
@@ -263,8 +266,9 @@ def _one_step(config, state, dataset, step, batches, number) -> dict:
     replica_terms, mean, rate = step(*strategies.to_replicas(state.strategy, (images, targets)))
     local = state.strategy.experimental_local_results(replica_terms)
     terms = np.concatenate([part.numpy() for part in local])  # in the order of `indices`
+    names = TASKS[config.task].terms
     if not np.isfinite(terms).all():
-        _report_non_finite(dataset, terms, indices.numpy(), number)
+        _report_non_finite(dataset, names, terms, indices.numpy(), number)
     seconds = time.perf_counter() - started
     progress = state.progress
     progress.seconds.assign_add(seconds)
@@ -273,16 +277,16 @@ def _one_step(config, state, dataset, step, batches, number) -> dict:
     mean = mean.numpy()
     return {
         "loss": float(mean.sum()),
-        **dict(zip(TERMS, map(float, mean), strict=True)),
+        **dict(zip(names, map(float, mean), strict=True)),
         "learning_rate": float(rate.numpy()),
         "images_per_second": config.batch_size / seconds,
     }
 
 
-def _report_non_finite(dataset, terms, indices, number):
+def _report_non_finite(dataset, names, terms, indices, number):
     bad = np.argwhere(~np.isfinite(terms))
     named = ", ".join(
-        f"{TERMS[t]} of image {dataset[int(indices[i])].image_id!r} is {terms[i, t]}"
+        f"{names[t]} of image {dataset[int(indices[i])].image_id!r} is {terms[i, t]}"
         for i, t in bad[:8]
     )
     more = f" (and {len(bad) - 8} more)" if len(bad) > 8 else ""
@@ -291,6 +295,12 @@ def _report_non_finite(dataset, terms, indices, number):
         "before this step. Usual causes: a learning rate that is too high, a warm-up that is too "
         "short, float16 overflow; --clip_norm=10 often helps."
     )
+
+
+def _regularization(model) -> dict:
+    """What the layers' own regularisers add to the loss; ``loss`` is without it."""
+    losses = model.losses
+    return {"regularization": float(sum(losses))} if losses else {}
 
 
 def _epoch_logs(config, state) -> dict:
@@ -305,7 +315,7 @@ def _epoch_logs(config, state) -> dict:
         "images_per_second": round(steps * config.batch_size / max(seconds, 1e-9), 2),
         "learning_rate": float(state.optimizer.learning_rate.numpy()),
         "loss": float(terms.sum()),
-        **dict(zip(TERMS, map(float, terms), strict=True)),
+        **dict(zip(TASKS[config.task].terms, map(float, terms), strict=True)),
         "input_seconds": round(input_seconds, 3),
         "step_seconds": round(seconds - input_seconds, 3),
     }

@@ -3,8 +3,8 @@
 import keras
 import tensorflow as tf
 
-from yolov1.training.config import TrainConfig
-from yolov1.training.schedules import WarmupSchedule
+from yolov1.training.config import TrainConfig, parse_rates
+from yolov1.training.schedules import WarmupSchedule, epoch_table
 
 
 def build_optimizer(
@@ -16,10 +16,8 @@ def build_optimizer(
     it to the gradient (`gradient_decay`), because Keras' ``weight_decay`` is decoupled, which at
     momentum 0.9 is ten times weaker than what Darknet does with the same number.
     """
-    steps = round(steps_per_epoch * config.epochs)
-    warmup = min(round(steps_per_epoch * config.warmup_epochs), steps - 1)
     common = {
-        "learning_rate": WarmupSchedule(config.schedule, config.learning_rate, steps, warmup),
+        "learning_rate": _learning_rate(config, steps_per_epoch),
         "global_clipnorm": config.clip_norm / replicas or None,
     }
     if config.optimizer == "sgd":
@@ -32,6 +30,14 @@ def build_optimizer(
     if config.precision == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     return optimizer
+
+
+def _learning_rate(config: TrainConfig, steps_per_epoch: float):
+    if config.learning_rates:
+        return epoch_table(parse_rates(config.learning_rates), steps_per_epoch)
+    steps = round(steps_per_epoch * config.epochs)
+    warmup = min(round(steps_per_epoch * config.warmup_epochs), steps - 1)
+    return WarmupSchedule(config.schedule, config.learning_rate, steps, warmup)
 
 
 def reduced(gradients: list, replicas: int) -> list:

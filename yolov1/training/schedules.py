@@ -46,6 +46,19 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
+def epoch_table(rates, steps_per_epoch: float):
+    """A schedule of constant pieces, as an epoch callback with a table sets them.
+
+    Args:
+        rates: ``[(epoch, rate)]``, epochs rising from 0: the rate once so many epochs are done.
+        steps_per_epoch: may be a fraction; epoch e then begins at the step next to e times it.
+    """
+    # Keras keeps a value up to and including its boundary; a step counts from 0.
+    boundaries = [max(0, round(epoch * steps_per_epoch) - 1) for epoch, _ in rates[1:]]
+    values = [rate for _, rate in rates]
+    return keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, values)
+
+
 def _paper(progress, after):
     total = sum(PAPER_EPOCHS)
     first, second = PAPER_EPOCHS[0] / total, (PAPER_EPOCHS[0] + PAPER_EPOCHS[1]) / total

@@ -1,0 +1,178 @@
+"""What an experiment measures of a network on a data set, by task, and how it is shown."""
+
+import time
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from experiments.common import file_name
+from yolov1 import data, evaluation, inference, ops
+from yolov1.losses import ResponsibleBoxes, YoloLoss
+from yolov1.training import write_json
+
+PICTURES = 12
+PICTURE_THRESHOLD = 0.25
+
+
+class Evaluator:
+    """Detects on a data set and measures the detections, as often as asked.
+
+    The detector is traced once; a later call sees the weights that the model then has. Of the
+    `TrainConfig` it takes semantics, batch size and what becomes of colliding objects.
+
+    Args:
+        loss_set: other annotations of the same images for ``val_loss``; None: those of `dataset`.
+    """
+
+    def __init__(self, model, dataset, grid, config, loss_set=None):
+        self.dataset, self.grid, self.config = dataset, grid, config
+        self.loss_set = loss_set or dataset
+        semantics = config.loss_semantics()
+        self._loss = tf.function(
+            lambda predictions, targets: (
+                ops.yolo_loss(
+                    predictions, targets, grid=grid, semantics=semantics, impl=config.impl
+                ).loss
+            ),
+            reduce_retracing=True,
+        )
+        self.detector = inference.Detector(model, grid=grid, wh=semantics.wh)
+        self.responsible = ResponsibleBoxes(YoloLoss(grid, semantics))
+        self._update = tf.function(self.responsible.update_state, reduce_retracing=True)
+
+    def __call__(self) -> dict:
+        """As `evaluation.evaluate`, with ``images_per_second`` and ``seconds`` of detection,
+        ``val_loss``, the loss of an image (without what regularises weights), and
+        ``responsible_boxes``: the number of ``objects`` in the targets and the means of
+        `yolov1.losses.ResponsibleBoxes`, None without objects.
+        """
+        seen = []  # held against the targets later, so that detection alone is timed
+        start = time.perf_counter()
+        batches = data.evaluation_batches(self.dataset, self.grid, self.config.batch_size)
+        self.detections = self.detector.detect(batches, watch=lambda *batch: seen.append(batch))
+        seconds = time.perf_counter() - start
+        return evaluation.evaluate(self.detections, self.dataset) | {
+            "val_loss": self._mean_loss(seen),
+            "responsible_boxes": self._responsible_boxes(seen),
+            "images_per_second": len(self.dataset) / seconds,
+            "seconds": seconds,
+        }
+
+    def _responsible_boxes(self, batches) -> dict:
+        self.responsible.reset_state()
+        for predictions, indices in batches:
+            self._update(self._targets(self.dataset, indices), tf.constant(predictions))
+        objects = int(self.responsible.objects)
+        means = {name: float(mean) for name, mean in self.responsible.result().items()}
+        return {"objects": objects} | (means if objects else dict.fromkeys(means))
+
+    def _mean_loss(self, batches) -> float:
+        losses = [
+            self._loss(tf.constant(predictions), self._targets(self.loss_set, indices))
+            for predictions, indices in batches
+        ]
+        return float(tf.reduce_mean(tf.concat(losses, axis=0)))
+
+    def _targets(self, dataset, indices):
+        """Encoded as for training, without augmentation: ``[n, S, S, C + 5]``."""
+
+        def encode(example):
+            kept = ~example.difficult
+            boxes, labels = example.boxes_cxcywh[kept], example.labels[kept]
+            return data.encode_targets(boxes, labels, self.grid, self.config.on_collision)[0]
+
+        return tf.constant(np.stack([encode(dataset[index]) for index in indices]))
+
+    def write_pictures(self, folder, count: int = PICTURES):
+        """The first images with their detections (and the truth, thin and white) as JPEG files."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for k in range(min(count, len(self.dataset))):
+            example = self.dataset[k]
+            picture = inference.draw(
+                example.image,
+                self.detections[k],
+                self.dataset.classes,
+                score_threshold=PICTURE_THRESHOLD,
+                min_side=240,
+                truth=example,
+            )
+            name = f"{k:02d}-{file_name(example.image_id)}.jpg"
+            Image.fromarray(picture).save(folder / name, quality=90)
+
+
+class ClassifierEvaluator:
+    """Classifies a data set of one label an image, as often as asked; used as `Evaluator` is."""
+
+    def __init__(self, model, dataset, grid, config, loss_set=None):
+        del loss_set
+        self.model, self.dataset, self.grid, self.config = model, dataset, grid, config
+        self._logits = tf.function(lambda images: model(images, training=False))
+        self.labels = np.array([example.labels[0] for example in dataset])
+
+    def __call__(self) -> dict:
+        """``accuracy`` in all and ``accuracy_per_class`` (None without an image), ``val_loss`` (the
+        mean cross-entropy), ``images_per_second`` and ``seconds``."""
+        start = time.perf_counter()
+        batches = data.evaluation_batches(self.dataset, self.grid, self.config.batch_size)
+        logits = np.concatenate([self._logits(images).numpy() for images, _ in batches])
+        seconds = time.perf_counter() - start
+        right = logits.argmax(axis=1) == self.labels
+        entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(self.labels, logits)
+        return {
+            "accuracy": float(right.mean()),
+            "accuracy_per_class": {
+                name: float(right[self.labels == k].mean()) if (self.labels == k).any() else None
+                for k, name in enumerate(self.dataset.classes)
+            },
+            "val_loss": float(tf.reduce_mean(entropy)),
+            "images_per_second": len(self.dataset) / seconds,
+            "seconds": seconds,
+        }
+
+    def write_pictures(self, folder, count: int = PICTURES):
+        """Nothing: a class has no place in the picture."""
+
+
+EVALUATORS = {"detect": Evaluator, "classify": ClassifierEvaluator}
+HEADLINE = ("accuracy", "val_loss", "map_voc07", "map_area", "map_coco", "responsible_iou")
+
+
+def headline(measured: dict) -> dict:
+    """The mean figures of an evaluator, as metrics.csv and the progress line show them.
+
+    A figure that does not exist (no object to be found) is left out.
+    """
+    figures = measured | {"responsible_iou": measured.get("responsible_boxes", {}).get("iou")}
+    return {name: figures[name] for name in HEADLINE if figures.get(name) is not None}
+
+
+def write_evaluation(directory, measured: dict, **more) -> dict:
+    """``evaluation.json`` (curves and all) and ``summary.json`` (the figures); gives the latter."""
+    write_json(directory / "evaluation.json", measured)
+    summary = {
+        **{k: v for k, v in measured.items() if k not in ("classes", "errors")},
+        **more,
+    }
+    write_json(directory / "summary.json", summary)
+    return summary
+
+
+def print_evaluation(summary: dict):
+    if "accuracy" in summary:
+        print(f"accuracy {_figure(summary['accuracy'])}")
+        for name, value in summary["accuracy_per_class"].items():
+            print(f"  {name:<16} {_figure(value)}")
+        return
+    names = {"map_voc07": "mAP@0.5, 11 points", "map_area": "area", "map_coco": "COCO AP"}
+    print("  ".join(f"{words} {_figure(summary[name])}" for name, words in names.items()))
+    for name, value in summary["ap_per_class"].items():
+        print(f"  {name:<16} {_figure(value)}")
+    means = dict(summary["responsible_boxes"])
+    print(f"responsible boxes of {means.pop('objects')} objects")
+    for name, value in means.items():
+        print(f"  {name:<21} {_figure(value)}")
+
+
+def _figure(value) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -1,0 +1,124 @@
+"""A training from its configuration to its report: what every experiment that trains does."""
+
+import json
+
+from absl import app
+
+from experiments import common, evaluators
+from experiments import flags as experiment_flags
+from yolov1 import data, models, reporting, training
+
+
+def open_sets(config):
+    """The training set and the evaluation set of a configuration."""
+    train_set = common.open_split(config, config.train_split)
+    return train_set, common.open_split(config, config.eval_split, classes=train_set.classes)
+
+
+def train(config, module: str, *, open_sets=open_sets, loss_set=None, callbacks=None):
+    """Trains, evaluates and writes the run directory.
+
+    Args:
+        config: `TrainConfig`.
+        module: of the experiment, for the command that goes on after an interruption.
+        open_sets: function of the configuration giving training set and evaluation set.
+        loss_set: function of the evaluation set giving what ``val_loss`` is measured on instead.
+        callbacks: function of the run directory giving further Keras callbacks.
+
+    Returns:
+        (run directory, its summary); the summary is None on workers that do not write.
+
+    Raises:
+        app.UsageError: flags that do not go together, or with the data.
+    """
+    with common.usage_errors():
+        worker, workers = training.cluster_task(config.strategy)
+        models.options_of(config.model)  # a wrong name is refused before anything is written
+    if workers > 1 and not config.output_dir:
+        raise app.UsageError("--output_dir must be given when several workers train together.")
+    run = training.RunDirectory.for_config(config)
+    # Worker 0 alone writes; the others only look.
+    if run.create(config.resume) if worker == 0 else config.resume and run.has_checkpoint:
+        config = experiment_flags.resumed_config(run, config)
+
+    # ------------------------------------------------------------------ data
+    train_set, eval_set = open_sets(config)
+    common.warn_of_overlap(train_set, eval_set)
+    grid = config.grid(len(train_set.classes))
+    if worker == 0:
+        write_description(run, config, grid, train_set, eval_set)
+
+    # ------------------------------------------------------------------ train
+    measures = {}  # one per model: tracing a network again costs seconds
+    others = loss_set(eval_set) if loss_set else None
+
+    def measure(model):
+        if id(model) not in measures:
+            evaluator = evaluators.EVALUATORS[config.task]
+            measures[id(model)] = evaluator(model, eval_set, grid, config, others)
+        return measures[id(model)]()
+
+    try:
+        state = training.train(
+            config,
+            train_set,
+            run,
+            evaluate=lambda model: evaluators.headline(measure(model)),
+            callbacks=callbacks(run) if callbacks else (),
+        )
+    except KeyboardInterrupt:
+        print(f"\nInterrupted. Go on with: python -m {module} --output_dir={run.path} --resume")
+        raise SystemExit(130) from None
+    if not state.is_chief:
+        return run, None
+
+    # ------------------------------------------------------------------ evaluate
+    with state.averaged_weights() as model:
+        measured = measure(model)
+        measures[id(model)].write_pictures(run / "pictures")
+        model.save(run / "model.keras")
+    seconds = float(state.progress.seconds.numpy())
+    summary = evaluators.write_evaluation(
+        run,
+        measured,
+        detection_seconds=measured["seconds"],
+        detection_images_per_second=measured["images_per_second"],
+        # Of the training, which is what this experiment is about.
+        seconds=seconds,
+        images_per_second=int(state.progress.step.numpy()) * config.batch_size / seconds,
+        parameters=int(model.count_params()),
+        epochs=config.epochs,
+        **state.best(config.monitor),
+    )
+    report = reporting.write_report(run.path)
+
+    common.print_skipped(train_set, eval_set)
+    evaluators.print_evaluation(summary)
+    print(f"training took {seconds:.0f} s, {summary['images_per_second']:.1f} images/s")
+    print(f"results:  {run / 'summary.json'}\npictures: {run / 'pictures'}\nreport:   {report}")
+    return run, summary
+
+
+def write_description(run, config, grid, train_set, eval_set):
+    """What goes into the run: config.json and dataset.json.
+
+    Raises:
+        app.UsageError: a resumed run would see other data than it started with.
+    """
+    sides = sorted({7, 9, 11, 14, grid.S})
+    found = {
+        name: data.statistics(dataset, sides=sides, image_size=grid.image_size)
+        for name, dataset in (("train", train_set), ("eval", eval_set))
+    }
+    path = run / "dataset.json"
+    if config.resume and path.exists():
+        before = json.loads(path.read_text())["train"]
+        for what in ("images", "boxes", "classes"):
+            if before[what] != found["train"][what]:
+                raise app.UsageError(
+                    f"--resume: the training data has changed since the run started ({what} were "
+                    f"{before[what]}, are {found['train'][what]}). Start a new --output_dir."
+                )
+    skipped = list(dict.fromkeys(map(tuple, (*train_set.skipped, *eval_set.skipped))))
+    run.write_config(config, grid, train_set.classes, skipped=skipped)
+    training.write_json(path, found)
