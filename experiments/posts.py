@@ -45,8 +45,9 @@ def _common(post):
     """The defects that the posts share."""
     return {
         "activate_twice": Defect(
-            "A sigmoid in the last dense layer, and sigmoid and softmax again in the reshape layer: "
-            "no confidence below 0.5, so the no-object term cannot fall below 12.25 an image. Once.",
+            "A sigmoid in the last dense layer, and sigmoid and softmax again in the reshape "
+            "layer: no confidence below 0.5, so the no-object term cannot fall below 12.25 an "
+            "image. Once.",
             _network(post, "activate_twice"),
             {},
         ),
@@ -129,8 +130,8 @@ POSTS = {
                 {"semantics_options": {"ties": "first", "no_overlap_fallback": "rmse"}},
             ),
             "batch_sum": Defect(
-                "The loss is the sum over the batch: its gradient grows with the batch, the L2 term "
-                "does not. The mean.",
+                "The loss is the sum over the batch: its gradient grows with the batch, the L2 "
+                "term does not. The mean.",
                 {"semantics_options": {"factor": "batch_size"}},
                 {},
             ),

@@ -1,0 +1,91 @@
+"""Reproduces the post `tf2_person`, "YOLOV1 - Tensorflow 2.0" (Open Images v7, "Person").
+
+    python -m experiments.prepare_open_images --root=DIR                     # through FiftyOne
+    python -m experiments.reproduce_tf2_person --root=DIR                    # corrected
+    python -m experiments.reproduce_tf2_person --root=DIR --as_published     # the post's numbers
+
+On a laptop, on the images with persons of any data set, with fewer filters and smaller images:
+
+    python -m experiments.reproduce_tf2_person --dataset=voc:PATH --classes=person \\
+        --eval_split=val --image_size=160 --epochs=60 --model_options=width=0.25
+
+Images without an object of the classes are left out, as the post's download leaves them out; more
+than one class works. Beside what every run has, checkpoints/ gets the post's files,
+``model_{epoch:02d}-{val_loss:.2f}.keras``, whenever val_loss falls. docs/reproducing-the-posts.md
+goes through the post step by step; `--defects=abs_overlap,rates` has some of its defects only.
+"""
+
+import dataclasses
+
+import keras
+import numpy as np
+from absl import app, flags
+
+from experiments import flags as experiment_flags
+from experiments import posts, session
+from yolov1 import data
+
+POST = "tf2_person"
+posts.define(POST, dataset="", train_split="train", eval_split="test")
+ROOT = flags.DEFINE_string("root", "", "Folder of experiments.prepare_open_images; or --dataset.")
+
+
+def main(argv):
+    del argv
+    place = {"dataset": f"yolo:{ROOT.value}"} if ROOT.value else {}
+    config = posts.config_from_flags(POST, **place)
+    if not config.dataset:
+        raise app.UsageError(
+            "--root or --dataset must be given: see experiments.prepare_open_images."
+        )
+    defects = posts.chosen_defects(POST)
+    session.train(
+        config,
+        f"experiments.reproduce_{POST}",
+        open_sets=images_with_objects,
+        loss_set=without_boxes if "empty_validation" in defects else None,
+        callbacks=post_checkpoints,
+    )
+
+
+def images_with_objects(config):
+    """Both sets, without the images that hold nothing to be found."""
+    return [keep_objects(dataset) for dataset in session.open_sets(config)]
+
+
+def keep_objects(dataset):
+    kept = [example for example in dataset if not example.difficult.all()]
+    if not kept:
+        raise app.UsageError(f"{dataset.name} has no image with {', '.join(dataset.classes)}.")
+    print(f"{dataset.name}: {len(kept)} of {len(dataset)} images have an object")
+    return data.Dataset(
+        kept,
+        dataset.classes,
+        name=dataset.name,
+        skipped=dataset.skipped,
+        notes=dataset.notes,
+    )
+
+
+def without_boxes(dataset):
+    """What the post validates on: the same images, and no annotation found for any of them."""
+    nothing = {"boxes_cxcywh": np.zeros((0, 4)), "labels": [], "difficult": []}
+    return [dataclasses.replace(example, **nothing) for example in dataset]
+
+
+def post_checkpoints(run):
+    """The post's checkpoint callback; a resumed run goes on from the best of its rows."""
+    before = [float(row["val_loss"]) for row in run.read_metrics() if row.get("val_loss")]
+    return [
+        keras.callbacks.ModelCheckpoint(
+            str(run / "checkpoints" / "model_{epoch:02d}-{val_loss:.2f}.keras"),
+            monitor="val_loss",
+            mode="min",
+            save_best_only=True,
+            initial_value_threshold=min(before, default=None),
+        )
+    ]
+
+
+if __name__ == "__main__":
+    experiment_flags.run(main)
