@@ -36,7 +36,7 @@ def define(names=None, **defaults):
         defaults: other defaults than the dataclass has.
     """
     for field in dataclasses.fields(TrainConfig):
-        if (names is not None and field.name not in names) or not field.metadata.get("flag", True):
+        if names is not None and field.name not in names:
             continue
         default = defaults.get(field.name, field.default)
         choices = field.metadata.get("choices")

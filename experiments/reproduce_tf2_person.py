@@ -73,11 +73,19 @@ def without_boxes(dataset):
     return [dataclasses.replace(example, **nothing) for example in dataset]
 
 
+class WhereMeasured(keras.callbacks.ModelCheckpoint):
+    """Keras' own, in the epochs that have a val_loss (`--eval_every`)."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        if "val_loss" in logs:
+            super().on_epoch_end(epoch, logs)
+
+
 def post_checkpoints(run):
     """The post's checkpoint callback; a resumed run goes on from the best of its rows."""
     before = [float(row["val_loss"]) for row in run.read_metrics() if row.get("val_loss")]
     return [
-        keras.callbacks.ModelCheckpoint(
+        WhereMeasured(
             str(run / "checkpoints" / "model_{epoch:02d}-{val_loss:.2f}.keras"),
             monitor="val_loss",
             mode="min",

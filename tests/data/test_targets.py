@@ -3,7 +3,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yolov1.data.targets import COLLISION_RULES, encode_targets, encode_targets_in_graph
+from yolov1.data.targets import (
+    COLLISION_RULES,
+    LAYOUTS,
+    encode_targets,
+    encode_targets_in_graph,
+    from_layout,
+)
 from yolov1.grid import GridSpec
 
 GRID = GridSpec(S=7, B=2, C=3)
@@ -26,6 +32,37 @@ def test_a_centre_at_one_belongs_to_the_last_cell():
 def test_no_object():
     targets, dropped = encode_targets(np.zeros((0, 4)), [], GRID)
     assert not targets.any() and dropped == 0
+
+
+def test_the_layouts_of_the_posts_by_hand():
+    """keras_voc: 20 classes, x, y, w, h, response, five zeros. tf2_person: x before y."""
+    box = [[0.5, 0.25, 0.2, 0.4]]  # column 3, row 1
+    targets, _ = encode_targets(box, [4], GridSpec(), layout="keras_voc")
+    assert targets.shape == (7, 7, 30)
+    want = np.zeros(30)
+    want[[4, 20, 21, 22, 23, 24]] = [1, 0.5, 0.75, 0.2, 0.4, 1]
+    np.testing.assert_allclose(targets[1, 3], want, rtol=1e-6)
+    assert targets.astype(bool).any(axis=-1).sum() == 1
+    targets, _ = encode_targets(box, [0], GridSpec(C=1), "last", layout="tf2_person")
+    assert targets.shape == (7, 7, 6)
+    np.testing.assert_allclose(targets[3, 1], [1, 1, 0.5, 0.75, 0.2, 0.4], rtol=1e-6)
+    assert targets[..., 1].sum() == 1
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_layout_and_back(layout):
+    boxes = np.random.default_rng(0).uniform(0.1, 0.9, (9, 4))
+    labels = np.arange(9) % 3
+    cells, dropped = encode_targets(boxes, labels, GRID)
+    other, dropped_too = encode_targets(boxes, labels, GRID, layout=layout)
+    assert dropped_too == dropped
+    np.testing.assert_array_equal(from_layout(other, GRID, layout), cells)
+    np.testing.assert_array_equal(from_layout(other[None], GRID, layout), cells[None])
+
+
+def test_an_unknown_layout():
+    with pytest.raises(ValueError, match="layout must be one of 'cells', .* got 'rows'"):
+        encode_targets([[0.5, 0.5, 0.1, 0.1]], [0], GRID, layout="rows")
 
 
 @pytest.mark.parametrize("rule, label", [("first", 0), ("last", 2), ("largest", 1)])

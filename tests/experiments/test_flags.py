@@ -11,6 +11,9 @@ FLAGS = {
     "evaluate": {"checkpoint", "which", "dataset", "eval_split", "pictures", "output_dir"},
     "detect": {"checkpoint", "which", "images", "score_threshold", "iou_threshold", "output_dir"},
     "overfit_one_batch": {"dataset", "S", "learning_rate", "images", "steps", "output_dir"},
+    "pretrain": {"dataset", "model", "image_size", "epochs", "output_dir"},
+    "reproduce_keras_voc": {"root", "as_published", "defects", "epochs", "model_options"},
+    "reproduce_tf2_person": {"root", "as_published", "defects", "dataset", "classes"},
     "inspect_dataset": {"dataset", "split", "sides", "pictures", "output_dir"},
 }
 

@@ -68,7 +68,7 @@ def test_leaky_everywhere_but_in_the_linear_layers(symbolic, name, linear):
         else:
             assert following.negative_slope == pytest.approx(0.1), layer
     dropout = next(layer for layer in layers if isinstance(layer, keras.layers.Dropout))
-    assert dropout.rate == 0.5 and layers.index(dropout) == len(layers) - 4
+    assert dropout.rate == 0.5 and layers.index(dropout) == len(layers) - 3
 
 
 def test_convolutions_and_pools_are_darknets():

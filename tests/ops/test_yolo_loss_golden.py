@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tests.shared import SHARED, shared
 from yolov1 import ops
+from yolov1.data.targets import from_layout
 from yolov1.grid import GridSpec
 from yolov1.ops.reference.yolo_loss import _heron10
 from yolov1.semantics import PRESETS, LossSemantics
@@ -79,8 +80,7 @@ def test_darknet_detection_layer(name, impl):
 @pytest.mark.parametrize("impl", IMPLS)
 def test_keras_voc(impl):
     file = np.load(shared("golden", "keras_voc", "seedA_wide.npz"))
-    truth = file["y_true"]  # classes, x, y, w, h, response, padding
-    targets = np.concatenate([truth[..., :20], truth[..., 24:25], truth[..., 20:24]], axis=-1)
+    targets = from_layout(file["y_true"], GridSpec(), "keras_voc")
     loss, gradient = run(file["y_pred"], targets, grid=GridSpec(), semantics="keras_voc", impl=impl)
     assert loss.astype(float).sum() == pytest.approx(float(file["loss"]), rel=TOLERANCE)
     assert deviation(gradient, file["grad"]) <= TOLERANCE
@@ -92,6 +92,14 @@ def test_tf2_person(impl):
     loss, gradient = run(
         file["y_pred"], file["y_true"], grid=GridSpec(C=1), semantics="tf2_person", impl=impl
     )
+    # The post's grids have x first. The loss of a cell does not depend on where it is, so that
+    # rows first, as everywhere else here, gives the same numbers.
+    rows_first = from_layout(file["y_true"], GridSpec(C=1), "tf2_person")
+    predictions = np.swapaxes(file["y_pred"], 1, 2)
+    _, exchanged = run(
+        predictions, rows_first, grid=GridSpec(C=1), semantics="tf2_person", impl=impl
+    )
+    np.testing.assert_array_equal(np.swapaxes(exchanged, 1, 2), gradient)
     assert loss.astype(float).sum() == pytest.approx(float(file["loss"]), rel=TOLERANCE)
     assert deviation(gradient, file["grad"]) <= TOLERANCE
 

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from yolov1.training.schedules import WarmupSchedule
+from yolov1.training.schedules import WarmupSchedule, epoch_table
 
 
 def rates(schedule, *steps):
@@ -22,6 +22,20 @@ def test_paper_schedule_over_its_own_135_epochs():
 def test_paper_schedule_scales_with_the_length():
     schedule = WarmupSchedule("paper", 1.0, steps=27)
     np.testing.assert_allclose(rates(schedule, 0, 14, 15, 20, 21, 26), [1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+def test_the_table_of_the_posts():
+    """0.01, from epoch 75 0.001, from epoch 105 0.0001, and so on however long the training is."""
+    table = [(0, 0.01), (75, 0.001), (105, 0.0001)]
+    schedule = epoch_table(table, steps_per_epoch=625)
+    ends = np.array([74, 75, 104, 105, 500]) * 625
+    np.testing.assert_allclose(
+        rates(schedule, 0, *ends), [0.01, 0.01, 0.001, 0.001, 0.0001, 0.0001], rtol=1e-6
+    )
+    np.testing.assert_allclose(rates(schedule, 75 * 625 - 1, 105 * 625 - 1), [0.01, 0.001])
+    # Epochs that are no whole number of steps: 10 / 4 steps each, so that epoch 3 begins at 8.
+    schedule = epoch_table([(0, 1.0), (3, 0.5)], steps_per_epoch=2.5)
+    np.testing.assert_allclose(rates(schedule, 7, 8), [1.0, 0.5])
 
 
 def test_cosine_falls_from_the_peak_to_a_hundredth():

@@ -21,6 +21,7 @@ from keras import ops
 
 from yolov1.grid import GridSpec
 from yolov1.models.heads import YoloReshape
+from yolov1.models.layers import FusedBatchNormalization
 from yolov1.models.paper import PAPER, POOL, scaled
 
 # (filters, kernel[, stride[, padding]]) of a convolution, or POOL.
@@ -63,6 +64,7 @@ def build_keras_voc(
     activate_twice: bool = False,
     linear_dense: bool = False,
     linear_conv: bool = False,
+    batch_norm: bool = False,
     initializer: str = "he_normal",
     l2: float = 0.0,
 ) -> keras.Sequential:
@@ -77,6 +79,8 @@ def build_keras_voc(
             then lie in (0.5, 0.731), class probabilities below e / (e + 19) = 0.125 for 20 classes.
         linear_dense: as published: no activation between the dense layers.
         linear_conv: as published: no activation (and no L2) in the convolution of stride 2.
+        batch_norm: batch normalisation instead of the convolutions' biases, as in Darknet's later
+            files: 24 plain layers hardly learn from scratch. (Neither post has it.)
         initializer: of all kernels. As published Keras' default, ``glorot_uniform``, under which
             the signal loses half of its variance in every leaky convolution.
         l2: as published 5e-4: ``l2 * sum(kernel^2)`` of the convolutions in the model's losses.
@@ -85,7 +89,7 @@ def build_keras_voc(
         ValueError: images smaller than 144 px, of which the two "valid" convolutions leave nothing.
     """
     _require(grid.image_size >= 144, "keras_voc", "image_size", "at least 144", grid.image_size)
-    common = {"width": width, "initializer": initializer, "l2": l2}
+    common = {"width": width, "batch_norm": batch_norm, "initializer": initializer, "l2": l2}
     bare = 22 if linear_conv else None
     units = [scaled(count, width) for count in KERAS_VOC_DENSE]
     return keras.Sequential(
@@ -108,6 +112,7 @@ def build_tf2_person(
     activate_twice: bool = False,
     linear_dense: bool = False,
     dropout_outputs: bool = False,
+    batch_norm: bool = False,
     initializer: str = "he_normal",
     l2: float = 0.0,
 ) -> keras.Sequential:
@@ -115,7 +120,8 @@ def build_tf2_person(
 
     Args:
         grid: any; S=7, B=2, C=1 and 448 px are the post's.
-        width, dropout, activate_twice, linear_dense, initializer: see `build_keras_voc`.
+        width, dropout, activate_twice, linear_dense, batch_norm, initializer: see
+            `build_keras_voc`.
         activations: of the reshape layer. As published ``softmax``, which is always 1 for the one
             class of the post.
         dropout_outputs: as published: dropout acts on the outputs (behind their sigmoid) and not
@@ -126,12 +132,13 @@ def build_tf2_person(
         ValueError: images smaller than 64 px.
     """
     _require(grid.image_size >= 64, "tf2_person", "image_size", "at least 64", grid.image_size)
+    common = {"width": width, "batch_norm": batch_norm, "initializer": initializer, "l2": l2}
     units = [scaled(count, width) for count in TF2_PERSON_DENSE]
     head = _head(grid, activations, activate_twice, initializer)
     head.insert(1 if dropout_outputs else 0, keras.layers.Dropout(dropout, name="dropout"))
     return keras.Sequential(
         [
-            *_convolutions(grid, TF2_PERSON, width=width, initializer=initializer, l2=l2),
+            *_convolutions(grid, TF2_PERSON, **common),
             *_dense(units, linear_dense, initializer),
             *head,
         ],
@@ -139,9 +146,9 @@ def build_tf2_person(
     )
 
 
-def _convolutions(grid, table, *, width, initializer, l2, bare=None):
-    """Input, convolutions and pools of a table; convolution number `bare` has neither activation
-    nor L2."""
+def _convolutions(grid, table, *, width, batch_norm, initializer, l2, bare=None):
+    """Input, convolutions and pools of a table, and the flat map; convolution number `bare` has
+    neither activation nor L2."""
     _require(width > 0, "models.build", "width", "positive", width)
     yield keras.Input((grid.image_size, grid.image_size, 3), name="images", dtype="float32")
     number = 0
@@ -151,16 +158,22 @@ def _convolutions(grid, table, *, width, initializer, l2, bare=None):
             continue
         filters, kernel, stride, padding = (*entry, *(None, None, 1, "same")[len(entry) :])
         number += 1
+        activation = None if number == bare else leaky
         yield keras.layers.Conv2D(
             scaled(filters, width),
             kernel,
             stride,
             padding=padding,
-            activation=None if number == bare else leaky,
+            use_bias=not batch_norm,
+            activation=None if batch_norm else activation,
             kernel_initializer=initializer,
             kernel_regularizer=keras.regularizers.L2(l2) if l2 and number != bare else None,
             name=f"conv{number}",
         )
+        if batch_norm:
+            yield FusedBatchNormalization(momentum=0.9, name=f"norm{number}")
+            if activation:
+                yield keras.layers.Activation(leaky, name=f"leaky{number}")
     yield keras.layers.Flatten(name="flatten")
 
 

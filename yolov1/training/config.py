@@ -18,12 +18,10 @@ class TrainConfig:
     recipe for a small network on a laptop; the paper's is in the docstring of `experiments.train`.
     """
 
-    # What is learnt: no flag, but the choice of an experiment
     task: str = _field(
         "detect",
-        "detect: boxes on a grid; classify: one class for a whole image.",
+        "detect: boxes on a grid; classify: one class for a whole image (experiments.pretrain).",
         choices=("detect", "classify"),
-        flag=False,
     )
 
     # Data
@@ -147,6 +145,7 @@ class TrainConfig:
             ("clip_norm", self.clip_norm >= 0, "at least 0"),
             ("eval_every", self.eval_every >= 0, "at least 0"),
             ("checkpoint_minutes", self.checkpoint_minutes >= 0, "at least 0"),
+            ("S", self.task == "detect" or self.S == 1, "1 with --task=classify"),
             ("output_dir", self.output_dir or not self.resume, "given with --resume"),
         ):
             if not valid:
