@@ -61,20 +61,28 @@ def verify(source):
         ValueError: the file is truncated or damaged.
     """
     with _open(source) as image:
-        try:
-            image.draft("RGB", (max(1, image.width // 8), max(1, image.height // 8)))
-            image.load()
-        except (OSError, SyntaxError, ValueError) as error:
-            raise ValueError(f"{_name(source)} is damaged: {error}") from None
+        image.draft("RGB", (max(1, image.width // 8), max(1, image.height // 8)))
+        _load(image, source)
+
+
+def _load(image, source):
+    try:
+        image.load()
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ValueError(f"{_name(source)} is damaged: {error}") from None
 
 
 def decode(source) -> np.ndarray:
     """The pixels of a file, uint8 ``[H, W, 3]`` RGB, as stored (EXIF orientation ignored).
 
     Transparent parts are shown on white, as the person who drew the boxes saw them.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, not an image, or a damaged one.
     """
     with _open(source) as image, warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        _load(image, source)
         if image.mode.startswith("I"):  # 16-bit grey
             grey = np.asarray(image, np.int64) >> 8
             return np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, axis=-1)

@@ -95,7 +95,8 @@ def parse_record(data) -> Content:
     if count and not texts and not labels:
         raise BadExampleError(
             "no class: expected image/object/class/text or image/object/class/label with boxes, "
-            "or image/class/text or image/class/label of the whole image"
+            "or image/class/text or image/class/label of the whole image (an image without objects "
+            "has image/object/class/label and no value in it)"
         )
     flags = [
         counted(name, values(name, "int64_list")) or [0] * count
