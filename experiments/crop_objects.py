@@ -4,9 +4,11 @@
 
 Writes each object as ``crops/<split>/<class>/<image>-<k>.jpg``, a tree that ``folders:crops`` opens
 as a classification set (for pretraining). Objects marked difficult and objects with a side below
---min_side pixels are left out. ``summary.json`` holds the counts of each split and class.
+--min_side pixels are left out. ``summary.json`` holds the counts of each split and class, those of
+splits that were cut before as well.
 """
 
+import json
 import time
 from pathlib import Path
 
@@ -57,11 +59,11 @@ def main(argv):
     for part in parts:
         print("\n".join(lines(part, counts[part])))
     common.print_skipped(*datasets.values())
-    seconds = time.perf_counter() - start
-    write_json(
-        output / "summary.json",
-        {"dataset": config.dataset, **settings, "splits": counts, "seconds": seconds},
-    )
+    file = output / "summary.json"
+    splits = json.loads(file.read_text())["splits"] if file.exists() else {}
+    for part in parts:
+        splits[part] = {"dataset": config.dataset, **settings, "classes": counts[part]}
+    write_json(file, {"splits": splits, "seconds": time.perf_counter() - start})
     print(f"crops and summary: {output}")
 
 

@@ -27,7 +27,7 @@ def test_a_crop_is_the_box_and_its_margin():
 def test_debug(run_experiment, tmp_path):
     result = run_experiment("crop_objects", "--debug", f"--output_dir={tmp_path}")
     assert result.returncode == 0, result.stderr
-    counts = json.loads((tmp_path / "summary.json").read_text())["splits"][""]
+    counts = json.loads((tmp_path / "summary.json").read_text())["splits"][""]["classes"]
     dataset = data.open(f"folders:{tmp_path}")
     labels = np.concatenate([e.labels for e in dataset])
     for k, name in enumerate(dataset.classes):
@@ -57,11 +57,12 @@ def test_what_is_cut_and_where_it_goes(run_experiment, voc, tmp_path):
     there = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.jpg")}
     assert there == {"train/dog/a-0.jpg", "train/dog/b-1.jpg", "val/cat/d-0.jpg"}
     summary = json.loads((tmp_path / "summary.json").read_text())
-    assert summary["splits"]["train"] == {
+    train = summary["splits"]["train"]
+    assert train["classes"] == {
         "cat": {"written": 0, "difficult": 1, "small": 1},
         "dog": {"written": 2, "difficult": 0, "small": 0},
     }
-    assert summary["margin"] == 0.1 and summary["min_side"] == 32
+    assert train["margin"] == 0.1 and train["min_side"] == 32 and "val" in summary["splits"]
     # 40 x 32 with a tenth around it, in whole pixels and cut off below: 48 x 36; then 40 at most.
     assert Image.open(tmp_path / "train/dog/a-0.jpg").size == (40, 30)
     train, val = (
@@ -75,9 +76,12 @@ def test_what_is_cut_and_where_it_goes(run_experiment, voc, tmp_path):
 
 def test_pixels_are_those_of_the_object(run_experiment, voc, tmp_path):
     arguments = [f"--dataset=voc:{voc}", f"--output_dir={tmp_path}", "--margin=0", "--min_side=1"]
-    result = run_experiment("crop_objects", *arguments, "--split=train", "--classes=dog")
-    assert result.returncode == 0, result.stderr
+    for split in ("train", "val"):
+        result = run_experiment("crop_objects", *arguments, f"--split={split}", "--classes=dog")
+        assert result.returncode == 0, result.stderr
     assert len(list(tmp_path.rglob("*.jpg"))) == 2
+    splits = json.loads((tmp_path / "summary.json").read_text())["splits"]
+    assert [splits[s]["classes"]["dog"]["written"] for s in ("train", "val")] == [2, 0]
     image = np.asarray(Image.open(voc / "JPEGImages" / "a.jpg"), int)
     cut = np.asarray(Image.open(tmp_path / "train/dog/a-0.jpg"), int)
     assert cut.shape == (32, 40, 3) and np.abs(cut - image[8:40, 10:50]).mean() < 3
