@@ -1,4 +1,4 @@
-"""The same ground truth of 100 images in four formats gives the same boxes, whoever reads it."""
+"""The same ground truth of 100 images in five formats gives the same boxes, whoever reads it."""
 
 import json
 import os
@@ -37,6 +37,10 @@ def folders(tmp_path_factory):
         folder.mkdir()
         os.symlink(source / f"coco_format_{version}" / name, folder / name)
         os.symlink(root / "JPEGImages", folder / "images")
+    (root / "records").mkdir()
+    for name in ("default.tfrecord", "label_map.pbtxt"):
+        os.symlink(source / "tfrecord_format" / name, root / "records" / name)
+    os.symlink(root / "JPEGImages", root / "records" / "images")
     return root
 
 
@@ -54,8 +58,9 @@ def boxes_by_image(dataset):
 def test_every_reader_finds_the_same_boxes(folders):
     truth = boxes_by_image(data.open(f"voc:{folders / 'voc'}"))
     assert len(truth) == 100 and sum(map(len, truth.values())) == 273
-    # YOLO text has six decimals; the others hold the pixels themselves.
+    # YOLO text has six decimals, records have float32; the others hold the pixels themselves.
     others = {"yolo:yolo": 2e-6, "coco:coco_v1": 1e-7, "coco:coco_v2": 1e-7}
+    others["records:records"] = 2e-7
     for spec, tolerance in others.items():
         kind, _, folder = spec.partition(":")
         split = "train" if kind == "yolo" else None
@@ -86,7 +91,9 @@ def nearest_first(found, rows):
 def test_class_order_is_each_formats_own(folders):
     yolo = data.open(f"yolo:{folders / 'yolo'}", "train")
     voc = data.open(f"voc:{folders / 'voc'}")
-    assert yolo.classes[:3] == ("person", "cat", "boat") and voc.classes[0] == "aeroplane"
+    records = data.open(f"records:{folders / 'records'}")
+    assert yolo.classes[:3] == records.classes[:3] == ("person", "cat", "boat")
+    assert voc.classes[0] == "aeroplane"
     again = data.open(f"yolo:{folders / 'yolo'}", "train", classes=voc.classes)
     for one, other in zip(sorted(again, key=lambda e: e.image_id), voc, strict=True):
         assert sorted(one.labels) == sorted(other.labels)

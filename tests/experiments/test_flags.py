@@ -15,6 +15,7 @@ FLAGS = {
     "reproduce_keras_voc": {"root", "as_published", "defects", "epochs", "model_options"},
     "reproduce_tf2_person": {"root", "as_published", "defects", "dataset", "classes"},
     "inspect_dataset": {"dataset", "split", "sides", "pictures", "output_dir"},
+    "crop_objects": {"dataset", "split", "margin", "min_side", "image_side", "output_dir"},
 }
 
 

@@ -7,6 +7,7 @@
 from yolov1.data.augmentation import Augmentation
 from yolov1.data.example import BadExampleError, Dataset, Example
 from yolov1.data.images import decode as read_image
+from yolov1.data.record_writer import write_records
 from yolov1.data.sources import open_dataset as open  # noqa: A004 (data.open is the public name)
 from yolov1.data.statistics import statistics
 from yolov1.data.targets import encode_targets
@@ -22,6 +23,7 @@ __all__ = [
     "read_image",
     "statistics",
     "training_batches",
+    "write_records",
 ]
 
 

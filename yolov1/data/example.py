@@ -34,7 +34,8 @@ class Example:
         size: (height, width) in pixels.
         path: the image file, or None for an image that was drawn.
         jpeg: the file holds an RGB or grey JPEG, whatever its name says.
-        draw: makes the pixels of an image that has no file, uint8 ``[H, W, 3]``.
+        draw: makes the pixels of an image that has no file of its own, uint8 ``[H, W, 3]``; called
+            whenever they are asked for.
     """
 
     image_id: str
@@ -45,7 +46,6 @@ class Example:
     path: Path | None = None
     jpeg: bool = False
     draw: Callable[[], np.ndarray] | None = dataclasses.field(default=None, repr=False)
-    _pixels: np.ndarray | None = dataclasses.field(default=None, init=False, repr=False)
 
     def __post_init__(self):
         self.boxes_cxcywh = np.asarray(self.boxes_cxcywh, np.float32).reshape(-1, 4)
@@ -61,12 +61,8 @@ class Example:
 
     @property
     def image(self) -> np.ndarray:
-        """uint8 ``[H, W, 3]`` RGB: decoded anew from a file, kept in memory once drawn."""
-        if self.path is not None:
-            return images.decode(self.path)
-        if self._pixels is None:
-            self._pixels = self.draw()
-        return self._pixels
+        """uint8 ``[H, W, 3]`` RGB: decoded or drawn anew, unless `draw` keeps what it made."""
+        return self.draw() if self.path is None else images.decode(self.path)
 
 
 class Dataset(collections.abc.Sequence):
@@ -161,21 +157,23 @@ def usable_boxes(annotation, extent):
     return np.stack(cxcywh, axis=-1), kept, remarks
 
 
-def make_example(image_id, path, annotation, own_classes, classes, verify=True):
+def make_example(image_id, image, annotation, own_classes, classes, verify=True, draw=None):
     """Checks one image and its annotation; returns (Example, remarks).
 
     Args:
+        image: the path of a file, or its bytes.
         own_classes: the data set's class names; another name is refused.
         classes: the names wanted, in label order; boxes of the others are left out.
         verify: decode the image once, so that a damaged file is found now and not in training.
+        draw: for bytes, which the example does not hold: makes the pixels, see `Example`.
 
     Raises:
         BadExampleError: with the reason.
     """
     try:
-        header = images.read_header(path)
+        header = images.read_header(image)
         if verify:
-            images.verify(path)
+            images.verify(image)
     except (OSError, ValueError) as error:
         raise BadExampleError(str(error)) from None
     for name in annotation.names:
@@ -200,14 +198,17 @@ def make_example(image_id, path, annotation, own_classes, classes, verify=True):
         labels=[index_of[annotation.names[kept[i]]] for i in wanted],
         difficult=[annotation.difficult[kept[i]] for i in wanted],
         size=header.size,
-        path=Path(path),
-        jpeg=header.jpeg,
+        path=None if draw else Path(image),
+        jpeg=header.jpeg and not draw,
+        draw=draw,
     )
     return example, remarks
 
 
 def collect(name, candidates, classes, bad_examples="fail"):
-    """Builds a `Dataset` from ``[(file, function)]``; each function returns (Example, remarks).
+    """Builds a `Dataset` from ``[(file, function)]``.
+
+    Each function returns (Example, remarks), or None for an image that is not wanted.
 
     Raises:
         BadExampleError: a function raised it and `bad_examples` is ``"fail"``, or nothing is left.
@@ -227,7 +228,7 @@ def collect(name, candidates, classes, bad_examples="fail"):
     for (file, _), result in zip(candidates, results, strict=True):
         if isinstance(result, BadExampleError):
             dataset.skipped.append((str(file), str(result)))
-        else:
+        elif result is not None:
             dataset.examples.append(result[0])
             dataset.notes += [(str(file), remark) for remark in result[1]]
     listed = "\n".join(f"  {file}: {reason}" for file, reason in dataset.skipped[:10])

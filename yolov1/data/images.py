@@ -1,5 +1,9 @@
-"""Image files: their size, their pixels, and whether they can be decoded at all."""
+"""Image files: their size, their pixels, and whether they can be decoded at all.
 
+A `source` is the path of a file, or the bytes of one.
+"""
+
+import io
 import warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -18,31 +22,36 @@ class Header(NamedTuple):
     jpeg: bool  # an RGB or grey JPEG, which TensorFlow decodes directly
 
 
-def _open(path):
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"the image {path} does not exist")
+def _open(source):
+    encoded = isinstance(source, bytes)
+    if not encoded and not Path(source).is_file():
+        raise FileNotFoundError(f"the image {source} does not exist")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd EXIF and palette transparency do no harm here
-            return Image.open(path)
+            return Image.open(io.BytesIO(source) if encoded else source)
     except Image.UnidentifiedImageError:
-        raise ValueError(f"{path} is not an image that can be read") from None
+        raise ValueError(f"{_name(source)} is not an image that can be read") from None
     except (Image.DecompressionBombError, OSError, SyntaxError) as error:
-        raise ValueError(f"the image {path} is damaged: {error}") from None
+        raise ValueError(f"{_name(source)} is damaged: {error}") from None
 
 
-def read_header(path) -> Header:
+def _name(source):
+    return "the encoded image" if isinstance(source, bytes) else source
+
+
+def read_header(source) -> Header:
     """Size and kind of an image file, by its content and not by its name.
 
     Raises:
         FileNotFoundError, ValueError: no such file, or not an image.
     """
-    with _open(path) as image:
+    with _open(source) as image:
         width, height = image.size
         return Header((height, width), image.format == "JPEG" and image.mode in ("RGB", "L"))
 
 
-def verify(path):
+def verify(source):
     """Reads the whole file as a decoder does.
 
     A JPEG is decoded at an eighth of its size, which reads every coefficient at a fraction of the
@@ -51,21 +60,29 @@ def verify(path):
     Raises:
         ValueError: the file is truncated or damaged.
     """
-    with _open(path) as image:
-        try:
-            image.draft("RGB", (max(1, image.width // 8), max(1, image.height // 8)))
-            image.load()
-        except (OSError, SyntaxError, ValueError) as error:
-            raise ValueError(f"the image {path} is damaged: {error}") from None
+    with _open(source) as image:
+        image.draft("RGB", (max(1, image.width // 8), max(1, image.height // 8)))
+        _load(image, source)
 
 
-def decode(path) -> np.ndarray:
+def _load(image, source):
+    try:
+        image.load()
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ValueError(f"{_name(source)} is damaged: {error}") from None
+
+
+def decode(source) -> np.ndarray:
     """The pixels of a file, uint8 ``[H, W, 3]`` RGB, as stored (EXIF orientation ignored).
 
     Transparent parts are shown on white, as the person who drew the boxes saw them.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, not an image, or a damaged one.
     """
-    with _open(path) as image, warnings.catch_warnings():
+    with _open(source) as image, warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        _load(image, source)
         if image.mode.startswith("I"):  # 16-bit grey
             grey = np.asarray(image, np.int64) >> 8
             return np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, axis=-1)

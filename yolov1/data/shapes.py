@@ -70,7 +70,7 @@ def open_shapes(options, split, choose_classes, image_size, seed):
 
 
 def draw_example(split, index, own, classes, image_size, seed) -> Example:
-    """The example at `index`; its pixels are drawn when they are first asked for."""
+    """The example at `index`; its pixels are drawn when first asked for, and kept."""
     key = [seed, zlib.crc32(split.encode()), index]
     shapes = _scene(np.random.default_rng([*key, 0]), len(own))
     wanted = [s for s in shapes if own[s.label] in classes]
@@ -82,7 +82,7 @@ def draw_example(split, index, own, classes, image_size, seed) -> Example:
         labels=[classes.index(own[s.label]) for s in wanted],
         difficult=np.zeros(len(wanted), bool),
         size=(image_size, image_size),
-        draw=functools.partial(_paint, shapes, [*key, 1], image_size),
+        draw=functools.cache(functools.partial(_paint, shapes, [*key, 1], image_size)),
     )
 
 

@@ -77,8 +77,9 @@ class ImageTable:
                 pixels[offsets[k] : offsets[k + 1]] = image.numpy().reshape(-1)
                 k += 1
         except tf.errors.InvalidArgumentError as error:  # TensorFlow does not say which file
+            name = self.dataset[k].path or self.dataset[k].image_id
             raise BadExampleError(
-                f"{self.dataset[k].path} cannot be decoded. Open the data set with verify=True "
+                f"{name} cannot be decoded. Open the data set with verify=True "
                 "and bad_examples='skip' to leave such files out."
             ) from error
         self._offsets, self._cache = tf.constant(offsets), tf.constant(pixels)

@@ -1,0 +1,229 @@
+"""TFRecord files of ``tf.train.Example``, with boxes or with one class for each image.
+
+Features, by their usual names (M objects in an image):
+
+- ``image/encoded``: the bytes of an image file. Where it is empty, the image that
+  ``image/filename`` names must lie beside the record file or in ``images/`` there;
+- boxes: ``image/object/bbox/{xmin,ymin,xmax,ymax}`` (fractions), ``image/object/class/text`` or
+  ``.../class/label``, ``image/object/difficult`` and ``.../is_crowd`` where there are any, each M;
+- or a class (ImageNet): ``image/class/label`` or ``image/class/text``. The whole image is one box
+  of it, and the set trains a classifier as `yolov1.data.folders` says.
+
+Class names come from a ``label_map.pbtxt`` (or another ``*.pbtxt``) beside the files, or from
+``classes.txt``, whose first line is label 1, as label maps count. Without either they are the texts
+found in the files, sorted, or ``class 7`` where there are numbers only.
+"""
+
+import functools
+import glob
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from yolov1.data import images, tfrecord
+from yolov1.data.example import Annotation, BadExampleError, collect, make_example
+from yolov1.data.label_map import ClassNames
+from yolov1.data.yolo_txt import ALIASES
+
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
+RECORD_FILE = re.compile(r"\.(tf)?records?\b|-\d+-of-\d+")
+
+
+class Content(NamedTuple):
+    """One parsed record."""
+
+    filename: str
+    encoded: bytes
+    boxes_xyxy: np.ndarray  # float64 [M, 4], fractions
+    texts: list[str]  # M, empty where the record has numbers only
+    labels: list[int | None]  # M, None where the record has texts only
+    difficult: list[bool]
+    whole: bool  # one class for the image
+
+
+def parse_record(data) -> Content:
+    """Reads the bytes of a ``tf.train.Example``.
+
+    Raises:
+        BadExampleError: something else, or features that are missing or do not go together.
+    """
+    import tensorflow as tf
+    from google.protobuf.message import DecodeError
+
+    try:
+        features = tf.train.Example.FromString(data).features.feature
+    except DecodeError:
+        raise BadExampleError("not a tf.train.Example") from None
+
+    def values(name, kind):
+        there = features[name].WhichOneof("kind") if name in features else None
+        found = list(getattr(features[name], there).value) if there else []
+        if found and there != kind:
+            raise BadExampleError(f"{name} must be a {kind}, got a {there}")
+        return found
+
+    def texts_of(name):
+        try:
+            return [value.decode("utf-8").strip() for value in values(name, "bytes_list")]
+        except UnicodeDecodeError:
+            raise BadExampleError(f"{name} is not UTF-8") from None
+
+    def counted(name, found):
+        if len(found) not in (0, count):
+            raise BadExampleError(f"{name} must have {count} values, got {len(found)}")
+        return found
+
+    whole = not any(f"image/object/class/{kind}" in features for kind in ("text", "label"))
+    if not whole:
+        corners = [values(f"image/object/bbox/{corner}", "float_list") for corner in CORNERS]
+        if len(set(map(len, corners))) != 1:
+            counts = ", ".join(f"{len(c)} {name}" for c, name in zip(corners, CORNERS, strict=True))
+            raise BadExampleError(f"image/object/bbox must have as many of each, got {counts}")
+        boxes, prefix = np.array(corners, np.float64).T, "image/object/class"
+        if (np.abs(boxes) > 2).any():
+            raise BadExampleError(
+                "image/object/bbox must be fractions of the image, not pixels; got up to "
+                f"{np.abs(boxes).max():g}"
+            )
+    else:
+        boxes, prefix = np.array([[0.0, 0.0, 1.0, 1.0]]), "image/class"
+    count = len(boxes)
+    texts = counted(f"{prefix}/text", texts_of(f"{prefix}/text"))
+    labels = counted(f"{prefix}/label", values(f"{prefix}/label", "int64_list"))
+    if count and not texts and not labels:
+        raise BadExampleError(
+            "no class: expected image/object/class/text or image/object/class/label with boxes, "
+            "or image/class/text or image/class/label of the whole image (an image without objects "
+            "has image/object/class/label and no value in it)"
+        )
+    flags = [
+        counted(name, values(name, "int64_list")) or [0] * count
+        for name in ("image/object/difficult", "image/object/is_crowd")
+    ]
+    return Content(
+        filename="".join(texts_of("image/filename")[:1])
+        or "".join(texts_of("image/source_id")[:1]),
+        encoded=b"".join(values("image/encoded", "bytes_list")[:1]),
+        boxes_xyxy=boxes,
+        texts=texts or [""] * count,
+        labels=labels or [None] * count,
+        difficult=[any(pair) for pair in zip(*flags, strict=True)],
+        whole=whole,
+    )
+
+
+def _files(pattern, split):
+    """(files of the split, files of every split)."""
+    path = Path(pattern)
+    if path.is_dir():
+        every = [f for f in sorted(path.iterdir()) if f.is_file() and RECORD_FILE.search(f.name)]
+    else:
+        every = sorted(f for f in map(Path, glob.glob(str(pattern))) if f.is_file())
+        every = [path] if path.is_file() else every
+    if not every:
+        raise FileNotFoundError(
+            f"records:{pattern}: no record file; expected a file, a folder with *.tfrecord or "
+            "NAME-00000-of-00010 in it, or a pattern such as 'data/train-*'."
+        )
+    files = []
+    for part in split.split("+") if split else ():
+        words = ALIASES.get(part, (part,))
+        found = [f for f in every if set(words) & set(re.split(r"[^a-zA-Z0-9]+", f.name))]
+        if not found:
+            raise FileNotFoundError(
+                f"records:{pattern}: no split {part!r} (a file with that word in its name); there "
+                f"are: {', '.join(f.name for f in every[:10])}. Leave the split out to take all."
+            )
+        files += found
+    return list(dict.fromkeys(files or every)), every
+
+
+def _objects(frames):
+    """{(text, label)} of the objects in the records, of those that can be read."""
+    found = set()
+    for frame in frames:
+        try:
+            content = _parse(frame)[0]
+        except BadExampleError:
+            continue  # reported when the record is opened
+        found.update(zip(content.texts, content.labels, strict=True))
+    return found
+
+
+def _parse(frame):
+    """(content, where the image's bytes begin in the file)."""
+    if frame.error:
+        raise BadExampleError(frame.error)
+    record = frame.read()
+    content = parse_record(record)
+    # The bytes lie in the record as they are: their place is enough to read them again.
+    return content, frame.start + record.find(content.encoded)
+
+
+def _image(frame, content, start):
+    """(bytes or path of the image, function that draws it or None)."""
+    if content.encoded:
+        place = (frame.file, start, len(content.encoded))
+        return content.encoded, functools.partial(_draw, *place)
+    folder = frame.file.parent
+    for path in (folder / content.filename, folder / "images" / content.filename):
+        if content.filename and path.is_file():
+            return path, None
+    raise BadExampleError(
+        f"image/encoded is missing or empty, and the image {content.filename!r} lies neither in "
+        f"{folder} nor in {folder / 'images'}"
+    )
+
+
+def _draw(file, start, length):
+    return images.decode(tfrecord.read(file, start, length))
+
+
+def _image_id(frame, content):
+    path = Path(content.filename)
+    name = path.with_suffix("") if path.suffix.lower() in images.SUFFIXES else path
+    return name.as_posix() if content.filename else f"{frame.file.stem}-{frame.number}"
+
+
+def open_records(pattern, split, choose_classes, bad_examples, verify=True):
+    """Opens TFRecord files; see `yolov1.data.open`.
+
+    The bytes of an image are read and decoded when they are asked for. Of a set with one class for
+    each image, `classes` leaves out the images of the other classes.
+    """
+    files, every = _files(pattern, split)
+    found = [frame for file in files for frame in tfrecord.frames(file)]
+    name_of = ClassNames(every)
+    if name_of.own is None:  # a split may lack a class that another has
+        others = [frame for file in every if file not in files for frame in tfrecord.frames(file)]
+        name_of.learn(_objects([*found, *others]))
+    classes = choose_classes(name_of.own)
+
+    def build(frame):
+        content, start = _parse(frame)
+        names = [name_of(*pair) for pair in zip(content.texts, content.labels, strict=True)]
+        if content.whole and names[0] in name_of.own and names[0] not in classes:
+            return None
+        annotation = Annotation(content.boxes_xyxy, names, content.difficult, (1, 1))
+        image, draw = _image(frame, content, start)
+        image_id = _image_id(frame, content)
+        return make_example(image_id, image, annotation, name_of.own, classes, verify, draw)
+
+    name = f"records:{pattern}" + (f" ({split})" if split else "")
+    dataset = collect(
+        name, [(frame, functools.partial(build, frame)) for frame in found], classes, bad_examples
+    )
+    _make_unique(dataset.examples)
+    return dataset
+
+
+def _make_unique(examples):
+    """Shards may number their images each from 0: the second ``0`` becomes ``0#2``."""
+    count = {}
+    for example in examples:
+        image_id = example.image_id
+        count[image_id] = count.get(image_id, 0) + 1
+        if count[image_id] > 1:
+            example.image_id = f"{image_id}#{count[image_id]}"
