@@ -93,8 +93,8 @@ def test_activated_twice_no_confidence_is_below_a_half(post):
     def outputs(**more):
         keras.utils.set_random_seed(1)
         model = models.build(post, **options | more)
-        weights = model.get_weights()
-        model.set_weights([w * 30 if w.shape[-1:] == (7 * 7 * 30,) else w for w in weights])
+        kernel, bias = model.get_layer("head").get_weights()
+        model.get_layer("head").set_weights([kernel / kernel.std() * 100, bias])
         return np.asarray(model(images))
 
     once, twice = outputs(), outputs(activate_twice=True)
@@ -127,7 +127,7 @@ def test_the_convolution_without_activation():
 
 def test_l2_is_keras_sum_of_squares():
     model = models.build("tf2_person", **SMALL["tf2_person"], l2=1e-2)
-    kernels = [v for v in model.weights if v.path.startswith("conv") and "kernel" in v.path]
+    kernels = [x.kernel for x in model.layers if isinstance(x, keras.layers.Conv2D)]
     want = 1e-2 * sum(float((np.asarray(k) ** 2).sum()) for k in kernels)
     assert len(kernels) == 24 and float(sum(model.losses)) == pytest.approx(want, rel=1e-5)
 
@@ -158,10 +158,10 @@ def test_glorot_loses_the_signal_and_he_does_not():
         keras.utils.set_random_seed(0)
         options = {"grid": GridSpec(C=1, image_size=64), "width": 0.25, "initializer": initializer}
         model = models.build("tf2_person", **options)
-        features = keras.Model(model.inputs, model.get_layer("conv24").output)(images)
+        features = keras.Model(model.inputs, model.get_layer("conv20").output)(images)
         size[initializer] = float(np.sqrt(np.mean(np.square(features))))
-    assert size["he_normal"] > 0.02
-    assert size["glorot_uniform"] < size["he_normal"] / 500
+    assert size["he_normal"] > 0.1
+    assert size["glorot_uniform"] < size["he_normal"] / 1000
 
 
 @pytest.mark.parametrize(

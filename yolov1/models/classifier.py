@@ -42,21 +42,30 @@ def on_top_of(detector: keras.Model, name: str, grid: GridSpec) -> keras.Model:
 
 
 def copy_backbone(classifier: keras.Model, detector: keras.Model):
-    """Copies the weights of every layer that both have into `detector`.
+    """Copies the weights of every layer that both have, by name, into `detector`.
+
+    (A detector with a fine grid may have fewer stages than were pretrained.)
 
     Raises:
-        ValueError: the detector lacks one of the classifier's layers, or has it in another shape;
-            it is unchanged then.
+        ValueError: they have no layer in common, or one in another shape; nothing is copied then.
     """
-    copied = [layer for layer in classifier.layers if layer.weights and layer.name != "logits"]
-    theirs = {layer.name: layer for layer in detector.layers}
-    for layer in copied:
-        own = [tuple(w.shape) for w in layer.weights]
-        other = [tuple(w.shape) for w in theirs[layer.name].weights] if layer.name in theirs else []
+    layers = {layer.name: layer for layer in detector.layers}
+    pairs = [
+        (layer, layers[layer.name])
+        for layer in classifier.layers
+        if layer.weights and layer.name in layers
+    ]
+    ask = "Give both the same --model and --model_options."
+    if not pairs:
+        raise ValueError(
+            f"the backbone {classifier.name} and the detector {detector.name} share no layer. {ask}"
+        )
+    for mine, theirs in pairs:
+        own, other = ([tuple(w.shape) for w in layer.weights] for layer in (mine, theirs))
         if own != other:
             raise ValueError(
-                f"the backbone's layer {layer.name!r} has weights {own}, the detector's "
-                f"{other or 'no such layer'}. Give both the same --model and --model_options."
+                f"the backbone's layer {mine.name!r} has weights of {own}, the detector's of "
+                f"{other}. {ask}"
             )
-    for layer in copied:
-        theirs[layer.name].set_weights(layer.get_weights())
+    for mine, theirs in pairs:
+        theirs.set_weights(mine.get_weights())
