@@ -1,0 +1,225 @@
+"""The recipes of the two posts: their modes, and that a run shows what each defect does."""
+
+import csv
+import json
+
+import keras
+import numpy as np
+import pytest
+from absl import flags
+
+from experiments import posts
+from tests.shared import ROOT, shared
+from yolov1 import models
+from yolov1.models.posts import AS_PUBLISHED
+from yolov1.training import load_run
+from yolov1.training.config import TrainConfig, parse_options
+
+SMALL = (
+    "--image_size=144",
+    "--model_options=width=0.03",
+    "--batch_size=4",
+    "--dataset=shapes:count=16",
+)
+
+
+@pytest.fixture
+def config_of(monkeypatch):
+    """A function giving the configuration of a post's flags, in a flag table of its own."""
+
+    def config(post, *arguments):
+        table = flags.FlagValues()
+        monkeypatch.setattr(flags, "FLAGS", table)
+        for define in ("boolean", "integer", "float", "string", "enum", "list"):
+            original = getattr(flags, f"DEFINE_{define}")
+            patched = lambda *a, original=original, **k: original(*a, flag_values=table, **k)  # noqa: E731
+            monkeypatch.setattr(flags, f"DEFINE_{define}", patched)
+        monkeypatch.setattr(
+            "experiments.flags._DEFINE",
+            {
+                bool: flags.DEFINE_boolean,
+                int: flags.DEFINE_integer,
+                float: flags.DEFINE_float,
+                str: flags.DEFINE_string,
+            },
+        )
+        posts.define(post)
+        table(["test", *arguments])
+        return posts.config_from_flags(post)
+
+    return config
+
+
+def test_keras_voc_as_published(config_of):
+    config = config_of("keras_voc", "--as_published")
+    assert parse_options(config.model_options) == AS_PUBLISHED["keras_voc"]
+    assert parse_options(config.semantics_options) == {"factor": 4}  # the sum over a batch of 4
+    assert (config.semantics, config.optimizer, config.batch_size) == ("keras_voc", "adam", 4)
+    assert config.learning_rates == "0:0.01,75:0.001,105:0.0001" and config.epochs == 135
+    assert (config.S, config.B, config.image_size) == (7, 2, 448)
+    assert (config.augment, config.weight_decay, config.ema, config.clip_norm) == ("none", 0, 0, 0)
+    assert (config.monitor, config.on_collision) == ("val_loss", "first")
+
+
+def test_tf2_person_as_published(config_of):
+    config = config_of("tf2_person", "--as_published")
+    assert parse_options(config.model_options) == AS_PUBLISHED["tf2_person"]
+    assert config.loss_semantics() == TrainConfig(semantics="tf2_person").loss_semantics()
+    assert (config.batch_size, config.on_collision, config.activations) == (1, "last", "softmax")
+    assert config.learning_rates == "0:0.01,75:0.001,105:0.0001"
+
+
+@pytest.mark.parametrize("post", posts.POSTS)
+def test_corrected_is_the_papers_loss_with_the_root_of_w_in_it(config_of, post):
+    config = config_of(post)
+    want = TrainConfig(
+        semantics="paper", semantics_options="wh=sqrt_in_loss,no_overlap_fallback=rmse"
+    )
+    assert config.loss_semantics() == want.loss_semantics()
+    assert not set(parse_options(config.model_options)) & set(AS_PUBLISHED[post])
+    assert config.learning_rates == "" and config.augment == "paper"
+
+
+@pytest.mark.parametrize("post", posts.POSTS)
+def test_each_defect_changes_something_by_itself(config_of, post):
+    corrected, published = config_of(post), config_of(post, "--as_published")
+    for name in posts.POSTS[post].defects:
+        one = config_of(post, f"--defects={name}")
+        if name != "empty_validation":  # what val_loss is measured on is no field
+            assert one != corrected, name
+        assert one != published, name
+    everything = config_of(post, f"--defects={','.join(posts.POSTS[post].defects)}")
+    assert everything == published
+
+
+def test_flags_that_are_given_win(config_of):
+    config = config_of(
+        "keras_voc", "--as_published", "--batch_size=2", "--model_options=width=0.5,l2=0",
+        "--learning_rates=0:1",
+    )  # fmt: skip
+    assert parse_options(config.semantics_options)["factor"] == 2
+    options = parse_options(config.model_options)
+    assert options["l2"] == 0 and options["width"] == 0.5 and options["activate_twice"] is True
+    assert config.learning_rates == "0:1"
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--defects=abs"], "--defects: no 'abs'; there are activate_twice"),
+        (["--as_published", "--defects=rates"], "give it or --defects, not both"),
+        ([], "--root or --dataset"),
+    ],
+)
+def test_flags_that_do_not_go_together(run_experiment, arguments, message):
+    done = run_experiment("reproduce_keras_voc", "--debug", *arguments)
+    assert done.returncode != 0 and message in done.stdout + done.stderr
+
+
+def metrics(run):
+    with (run / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("mode", ["--as_published", "--noas_published"])
+def test_keras_voc_to_the_end(run_experiment, tmp_path, mode):
+    """On real images, S=7 and B=2; the published mode cannot pass the floor of 49 for four."""
+    run = tmp_path / "run"
+    done = run_experiment(
+        "reproduce_keras_voc", f"--root={shared('data', 'voc2012mini')}", mode, "--image_size=144",
+        "--model_options=width=0.05", "--epochs=3", f"--output_dir={run}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = metrics(run)
+    losses = [float(row["loss"]) for row in rows]
+    if mode == "--as_published":
+        assert all(loss > 49 for loss in losses) and all(float(r["regularization"]) for r in rows)
+    else:
+        assert 4 * losses[-1] < 49 and "regularization" not in rows[0]
+    assert all(float(row["val_loss"]) > 0 for row in rows)
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["best_val_loss"] == min(float(row["val_loss"]) for row in rows)
+    assert len(summary["ap_per_class"]) == 20
+    model, _ = load_run(run, "best")
+    loaded = keras.models.load_model(run / "model.keras")
+    assert model.count_params() == loaded.count_params()
+    assert models.grid_of(loaded).S == 7 and models.grid_of(loaded).B == 2
+
+
+@pytest.mark.parametrize("mode", ["--as_published", "--noas_published"])
+def test_tf2_person_to_the_end(run_experiment, tmp_path, mode):
+    run = tmp_path / "run"
+    done = run_experiment(
+        "reproduce_tf2_person", f"--dataset=voc:{shared('data', 'voc2012small')}",
+        "--classes=person", "--eval_split=val", mode, "--image_size=64", "--batch_size=8",
+        "--model_options=width=0.05", "--epochs=2", f"--output_dir={run}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "(train): 240 of 480 images have an object" in done.stdout
+    rows = metrics(run)
+    kept = {path.name for path in (run / "checkpoints").glob("model_*.keras")}
+    assert f"model_01-{float(rows[0]['val_loss']):.2f}.keras" in kept
+    assert list(json.loads((run / "summary.json").read_text())["ap_per_class"]) == ["person"]
+    if mode == "--as_published":
+        # Validated as if the images were empty: half of the squared confidences of 98 boxes.
+        model, _ = load_run(run)
+        assert float(rows[-1]["class"]) == 0  # softmax over one class
+        assert float(rows[-1]["val_loss"]) >= 12.25
+        assert model.get_layer("dropout") is model.layers[-2]
+
+
+def test_more_than_one_class_and_any_image_size(run_experiment, tmp_path):
+    run = tmp_path / "run"
+    done = run_experiment("reproduce_tf2_person", *SMALL, "--epochs=1", f"--output_dir={run}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(json.loads((run / "summary.json").read_text())["ap_per_class"]) == 6
+
+
+def test_compare_runs(run_experiment, tmp_path):
+    """A loss summed over a batch of 4 and a mean stand on one scale."""
+    for name, mode in (("a", "--as_published"), ("b", "--defects=no_augmentation")):
+        run_experiment(
+            "reproduce_keras_voc", *SMALL, mode, "--epochs=1", f"--output_dir={tmp_path / name}"
+        )
+    done = run_experiment(
+        "compare_runs", f"--runs={tmp_path / 'a'},{tmp_path / 'b'}", "--images=4", "--floors=49",
+        "--labels=published,other", f"--output_dir={tmp_path / 'out'}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = json.loads((tmp_path / "out" / "summary.json").read_text())["runs"]
+    losses = {name: float(metrics(tmp_path / name)[0]["loss"]) for name in "ab"}
+    assert rows["published"]["loss"] == pytest.approx(losses["a"])
+    assert rows["other"]["loss"] == pytest.approx(4 * losses["b"])
+    assert (tmp_path / "out" / "curves.png").read_bytes().startswith(b"\x89PNG")
+    for arguments, message in (
+        (["--runs=nothing"], "holds no run"),
+        ([f"--runs={tmp_path / 'a'}", "--labels=x,y"], "--labels must be 1 names"),
+    ):
+        done = run_experiment("compare_runs", *arguments)
+        assert done.returncode != 0 and message in done.stdout + done.stderr
+
+
+def test_the_page_names_every_defect():
+    page = (ROOT / "docs" / "reproducing-the-posts.md").read_text()
+    for post in posts.POSTS.values():
+        for name in post.defects:
+            assert f"`{name}`" in page, name
+
+
+def test_loss_of_the_published_mode_is_the_posts_sum():
+    """Four images through `factor=4` and the mean: the golden sum of the post."""
+    from yolov1 import ops
+    from yolov1.data.targets import from_layout
+    from yolov1.grid import GridSpec
+
+    file = np.load(shared("golden", "keras_voc", "seedA_wide.npz"))
+    count = len(file["y_true"])
+    config = TrainConfig(semantics="keras_voc", semantics_options=f"factor={count}")
+    got = ops.yolo_loss(
+        file["y_pred"].astype(np.float32),
+        from_layout(file["y_true"], GridSpec(), "keras_voc").astype(np.float32),
+        grid=GridSpec(),
+        semantics=config.loss_semantics(),
+        reduction="mean",
+    ).loss
+    assert float(got) == pytest.approx(float(file["loss"]), rel=2e-5)

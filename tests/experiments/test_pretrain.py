@@ -1,0 +1,97 @@
+"""A classifier on a tree of classes, and a detector that starts from it."""
+
+import json
+
+import numpy as np
+import pytest
+
+from yolov1 import data
+from yolov1.training import load_run
+
+OPTIONS = "--model_options=width=0.34"
+
+
+@pytest.fixture(scope="module")
+def backbone(run_experiment, tmp_path_factory):
+    """(run directory, its output) of a classifier on the crops of drawn shapes."""
+    folder = tmp_path_factory.mktemp("pretrain")
+    for split in ("train", "val"):
+        done = run_experiment(
+            "crop_objects", "--dataset=shapes:count=60", f"--split={split}", "--image_size=112",
+            "--min_side=16", f"--output_dir={folder / 'crops'}",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+    done = run_experiment(
+        "pretrain", f"--dataset=folders:{folder / 'crops'}", OPTIONS, "--image_size=32",
+        "--epochs=12", "--batch_size=16", "--eval_every=6", f"--output_dir={folder / 'run'}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "run", done.stdout
+
+
+def test_it_learns_to_classify(backbone):
+    run, output = backbone
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["accuracy"] > 0.5  # of six shapes
+    assert summary["best_accuracy"] >= summary["accuracy"] - 0.2
+    assert 0 < summary["val_loss"] < np.log(6) and len(summary["accuracy_per_class"]) == 6
+    assert f"accuracy {summary['accuracy']:.4f}" in output
+    assert (run / "report.html").exists() and (run / "model.keras").exists()
+    rows = data.open("shapes:count=1").classes
+    assert list(summary["accuracy_per_class"]) == sorted(rows)
+
+
+def test_a_detector_starts_from_it(backbone, run_experiment, tmp_path):
+    run, _ = backbone
+    arguments = ("--dataset=shapes:count=16", OPTIONS, "--image_size=64", "--S=2", "--epochs=1")
+    # A learning rate of next to nothing, and no batch statistics moved: the weights show.
+    done = run_experiment(
+        "train", *arguments, f"--backbone={run}", "--learning_rate=1e-12", "--ema=0",
+        f"--output_dir={tmp_path / 'run'}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    classifier, _ = load_run(run, task="classify")
+    detector, _ = load_run(tmp_path / "run")
+    for name in ("stage1", "stage3"):
+        np.testing.assert_allclose(
+            detector.get_layer(name).kernel, classifier.get_layer(name).kernel, atol=1e-6
+        )
+    done = run_experiment(
+        "train", *arguments, f"--backbone={run}", "--model_options=width=1",
+        f"--output_dir={tmp_path / 'other'}",
+    )  # fmt: skip
+    assert done.returncode != 0 and "Give both the same --model" in done.stdout + done.stderr
+
+
+def test_a_classifier_is_no_detector(backbone, run_experiment, tmp_path):
+    run, _ = backbone
+    done = run_experiment("evaluate", f"--checkpoint={run}", f"--output_dir={tmp_path}")
+    assert done.returncode != 0
+    assert "is a run of the task 'classify', expected 'detect'" in done.stdout + done.stderr
+    with pytest.raises(ValueError, match="expected 'classify'"):
+        load_run(_detector(tmp_path), task="classify")
+
+
+def _detector(folder):
+    from yolov1.training import RunDirectory, TrainConfig
+
+    run = RunDirectory(folder / "detector")
+    run.create(resume=False)
+    run.write_config(TrainConfig(), TrainConfig().grid(2), ("a", "b"))
+    return run.path
+
+
+def test_resuming_does_not_load_the_backbone_again(backbone, run_experiment, tmp_path):
+    run, _ = backbone
+    flags = (
+        "--dataset=shapes:count=16", OPTIONS, "--image_size=64", "--S=2", "--epochs=1",
+        f"--output_dir={tmp_path / 'run'}",
+    )  # fmt: skip
+    assert run_experiment("train", *flags, f"--backbone={run}").returncode == 0
+    moved = run.with_name("elsewhere")
+    run.rename(moved)
+    try:
+        done = run_experiment("train", f"--output_dir={tmp_path / 'run'}", "--resume")
+    finally:
+        moved.rename(run)
+    assert done.returncode == 0, done.stdout + done.stderr
