@@ -207,7 +207,7 @@ def open_fiftyone(path, split, choose_classes, bad_examples, verify=True):
             image = Path(key) if Path(key).is_absolute() else there.pop(key, None)
             arguments = (file, folder, image, key, listed, entries)
             candidates.append((f"{file}: {key}", functools.partial(build, *arguments)))
-        unlisted = [image for image in there.values() if str(image) not in labels]
+        unlisted = [image for image in there.values() if str(image.resolve()) not in labels]
         if unlisted:
             names = ", ".join(image.name for image in unlisted[:3])
             names += ", ..." if len(unlisted) > 3 else ""
