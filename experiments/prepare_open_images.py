@@ -4,14 +4,16 @@
     python -m experiments.train --dataset=yolo:PATH --eval_split=test
 
 The first steps of the TensorFlow 2 post, with its choices as defaults: 1000 images with the class
-Person for training (seed 1) and as many for testing (seed 2) come through FiftyOne (``pip install
-'yolov1[fiftyone]'``) and are exported to ``PATH/<split>`` (``data/`` and ``labels.json``); then every
-split is converted to ``images/<split>`` and ``labels/<split>`` with a text file ``label cx cy w h``
-for each image, and ``classes.txt``. ``--from_export=DIR`` converts an export that is on disk, which
-needs neither FiftyOne nor a network. Images without objects get an empty text file; grey images and
-images with transparency stay, and are read as RGB. ``summary.json`` counts.
+Person for training (seed 1) and as many for testing (seed 2) come through FiftyOne (an extra:
+``pip install 'yolov1[fiftyone]'``) and are exported to ``PATH/<split>`` (``data/`` and
+``labels.json``); then every split is converted to ``images/<split>`` and ``labels/<split>`` with a
+text file ``label cx cy w h`` for each image, and ``classes.txt``. ``--from_export=DIR`` converts an
+export that is on disk, which needs neither FiftyOne nor a network. Images without objects get an
+empty text file; grey images and images with transparency stay, and are read as RGB.
+``summary.json`` counts.
 """
 
+import sys
 import time
 from pathlib import Path
 
@@ -19,11 +21,11 @@ from absl import app, flags
 
 from experiments import flags as experiment_flags
 from yolov1 import data
-from yolov1.data.fiftyone_dataset import import_fiftyone
+from yolov1.data.fiftyone_dataset import start_fiftyone
 from yolov1.training import write_json
 
 ROOT = flags.DEFINE_string("root", "", "Folder to write to.")
-CLASSES = flags.DEFINE_list("classes", ["Person"], "Classes, in label order.")
+CLASSES = flags.DEFINE_list("classes", ["Person"], "Classes, in label order; empty: all.")
 SPLITS = flags.DEFINE_list("splits", ["train", "test"], "Splits: train, validation, test.")
 SAMPLES = flags.DEFINE_integer("samples", 1000, "Images of a split.", lower_bound=1)
 SEED = flags.DEFINE_integer("seed", 1, "Of the choice; each split adds one to that before it.")
@@ -41,16 +43,18 @@ def main(argv):
     start = time.perf_counter()
     if not ROOT.value:
         raise app.UsageError("--root is needed: the folder to write to.")
-    root, classes = Path(ROOT.value), list(CLASSES.value)
+    root, splits, classes = Path(ROOT.value), SPLITS.value, CLASSES.value or None
     source = Path(FROM_EXPORT.value or ROOT.value)
-    if DEBUG.value:
-        classes = draw_export(root, SPLITS.value)
-    elif not FROM_EXPORT.value:
-        acquire(root, classes, SPLITS.value, SAMPLES.value, SEED.value)
-    counts = convert(source, root, classes, SPLITS.value, BAD_EXAMPLES.value)
+    try:
+        if DEBUG.value:
+            source, classes = draw_export(root, splits), None
+        elif not FROM_EXPORT.value:
+            acquire(root, classes, splits, SAMPLES.value, SEED.value)
+        counts = convert(source, root, classes, splits, BAD_EXAMPLES.value)
+    except ValueError as error:  # classes that the export does not have, unusable images
+        sys.exit(f"error: {error}")
     seconds = time.perf_counter() - start
-    summary = {"source": str(source), "classes": classes, "splits": counts, "seconds": seconds}
-    write_json(root / "summary.json", summary)
+    write_json(root / "summary.json", {"source": str(source), "splits": counts, "seconds": seconds})
     for split, found in counts.items():
         print(
             f"{split}: {found['images']} images ({found['images_without_objects']} without an "
@@ -69,37 +73,44 @@ def acquire(root, classes, splits, samples, seed):
         raise app.UsageError(
             f"--splits must be among {', '.join(OPEN_IMAGES_SPLITS)}, got {','.join(wrong)}."
         )
-    fo = import_fiftyone()
+    try:
+        fo = start_fiftyone()
+        for k, split in enumerate(splits):
+            download(fo, root / split, classes, split, samples, seed + k)
+    except (ImportError, RuntimeError, OSError) as error:  # without FiftyOne, database or network
+        sys.exit(f"error: {error}\nOr convert an export that is on disk: --from_export=DIR")
+
+
+def download(fo, folder, classes, split, samples, seed):
+    """One split: images and detections into FiftyOne, and from there to `folder`."""
     import fiftyone.zoo
 
-    for k, split in enumerate(splits):
-        dataset = fiftyone.zoo.load_zoo_dataset(
-            "open-images-v7",
-            split=split,
-            label_types=["detections"],
-            classes=classes,
-            max_samples=samples,
-            seed=seed + k,
-            shuffle=True,
-            dataset_name=f"yolov1-open-images-{split}",
-            drop_existing_dataset=True,
-        )
-        # The classes given make labels indices and leave out the boxes of all other classes.
-        dataset.export(
-            export_dir=str(root / split),
-            dataset_type=fo.types.FiftyOneImageDetectionDataset,
-            classes=classes,
-            include_confidence=False,
-            overwrite=True,
-        )
+    dataset = fiftyone.zoo.load_zoo_dataset(
+        "open-images-v7",
+        split=split,
+        label_types=["detections"],
+        classes=classes,
+        max_samples=samples,
+        seed=seed,
+        shuffle=True,
+        dataset_name=f"yolov1-open-images-{split}",
+        drop_existing_dataset=True,
+    )
+    # The classes given make labels indices and leave out the boxes of all other classes.
+    dataset.export(
+        export_dir=str(folder),
+        dataset_type=fo.types.FiftyOneImageDetectionDataset,
+        classes=classes,
+        include_confidence=False,
+        overwrite=True,
+    )
 
 
 def draw_export(root, splits):
-    """An export of drawn images, in place of a download; returns its classes."""
+    """An export of drawn images, in place of a download; returns its folder."""
     for split in splits:
-        dataset = data.open("shapes:count=16", split, image_size=64)
-        data.write_fiftyone(dataset, root / split)
-    return list(dataset.classes)
+        data.write_fiftyone(data.open("shapes:count=16", split, image_size=64), root / split)
+    return root
 
 
 def convert(source, root, classes, splits, bad_examples):

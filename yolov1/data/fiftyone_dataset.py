@@ -3,24 +3,60 @@
 FiftyOne is an optional extra; it is imported by the functions here, never by importing the module.
 """
 
+import importlib.util
 import os
+import subprocess
 from pathlib import Path
 
 INSTALL = "pip install 'yolov1[fiftyone]'"
 
 
-def import_fiftyone():
+def start_fiftyone():
     """The `fiftyone` module, with its usage tracking off unless the environment says otherwise.
+
+    Its database, a process of its own that ends with this one, runs once this returns.
 
     Raises:
         ImportError: it is not installed; the message has the command.
+        RuntimeError: its database does not start; the message says why.
     """
     os.environ.setdefault("FIFTYONE_DO_NOT_TRACK", "true")
     try:
         import fiftyone
     except ImportError as error:
         raise ImportError(f"FiftyOne is not installed ({error}); run: {INSTALL}") from None
+    try:
+        # FiftyOne itself would try for a minute, and not say why.
+        fault = None if fiftyone.config.database_uri else database_fault()
+        if fault is None:
+            fiftyone.list_datasets()  # the first question starts the database
+    except Exception as error:  # its services have errors of many kinds
+        fault = f"{type(error).__name__}: {error}"
+    if fault:
+        raise RuntimeError(f"FiftyOne's database does not start: {fault}")
     return fiftyone
+
+
+def database_fault():
+    """Why the database program that came with FiftyOne cannot run, or None where it can."""
+    package = importlib.util.find_spec("fiftyone")
+    folders = package.submodule_search_locations if package else ()
+    program = next((p for f in folders for p in Path(f).glob("db/bin/mongod*")), None)
+    if program is None:
+        return "there is no mongod in FiftyOne's db/bin; reinstall fiftyone-db"
+    try:
+        tried = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    if tried.returncode == 0:
+        return None
+    advice = ""
+    if ".so.1.1" in tried.stderr:
+        advice = (
+            ". Put OpenSSL 1.1 (the package libssl1.1 of Debian 11) on LD_LIBRARY_PATH; or, with a "
+            "network, pip install --upgrade fiftyone-db, which fetches a database for this system."
+        )
+    return tried.stderr.strip() + advice
 
 
 def to_fiftyone(dataset, name=None, field="ground_truth"):
@@ -34,7 +70,7 @@ def to_fiftyone(dataset, name=None, field="ground_truth"):
     Raises:
         ValueError: an image that was drawn has no file; see `write_fiftyone`.
     """
-    fo = import_fiftyone()
+    fo = start_fiftyone()
     drawn = next((e.image_id for e in dataset if e.path is None), None)
     if drawn is not None:
         raise ValueError(
@@ -76,7 +112,7 @@ def add_predictions(samples, dataset, detections, field="predictions"):
     Raises:
         ValueError: no sample, or several, for an image; or not one `Detections` for each image.
     """
-    fo = import_fiftyone()
+    fo = start_fiftyone()
     if len(dataset) != len(detections):
         raise ValueError(
             f"add_predictions: {len(dataset)} images need as many Detections, got "

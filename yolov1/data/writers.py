@@ -44,7 +44,7 @@ def write_fiftyone(dataset, folder, *, link=True):
 
 
 def write_yolo(dataset, folder, split, *, difficult=False, link=True):
-    """Writes ``images/<split>``, ``labels/<split>`` (lines ``label cx cy w h``) and ``classes.txt``.
+    """Writes ``images/<split>``, ``labels/<split>`` (``label cx cy w h``) and ``classes.txt``.
 
     Call it once for each split. An image without objects gets an empty file. A ``/`` in an image id
     becomes ``_``.
