@@ -130,7 +130,7 @@ def test_missing_damaged_and_unlisted_images(tmp_path):
     missing, damaged = (reason for _, reason in dataset.skipped)
     assert "the image a is missing; looked in" in missing and "is damaged" in damaged
     ((file, note),) = dataset.notes
-    assert file.endswith("labels.json") and "1 images in" in note and "d.jpg" in note
+    assert file.endswith("labels.json") and "1 image(s) in" in note and "d.jpg" in note
 
 
 def test_whole_paths_and_attributes(tmp_path):

@@ -97,6 +97,19 @@ def test_writing_again_replaces_files_and_leaves_the_originals(voc, tmp_path):
     # A data set can be written to where it was read from.
     data.write_yolo(written, tmp_path / "out", "train")
     assert_same(data.open(f"yolo:{tmp_path / 'out'}", "train"), voc, difficult=False)
+    assert not list((tmp_path / "out").rglob("*.partial"))
+
+
+def test_what_a_killed_writer_left_does_no_harm(voc, tmp_path):
+    """A half-made file may be a link to an image of the data set."""
+    originals = [e.path.read_bytes() for e in voc]
+    (tmp_path / "out" / "data").mkdir(parents=True)
+    os.link(voc[1].path, tmp_path / "out" / "data" / "a.jpg.partial")
+    for link in (False, True):
+        data.write_fiftyone(voc, tmp_path / "out", link=link)
+        assert (tmp_path / "out" / "data" / "a.jpg").read_bytes() == originals[0]
+        assert [e.path.read_bytes() for e in voc] == originals
+        (tmp_path / "out" / "data" / "a.jpg.partial").write_text("half")
 
 
 def test_what_would_mix_two_data_sets_is_refused(voc, tmp_path):

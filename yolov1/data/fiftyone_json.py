@@ -211,7 +211,7 @@ def open_fiftyone(path, split, choose_classes, bad_examples, verify=True):
         if unlisted:
             names = ", ".join(image.name for image in unlisted[:3])
             names += ", ..." if len(unlisted) > 3 else ""
-            reason = f"{len(unlisted)} images in {folder} are not listed and left out ({names})"
+            reason = f"{len(unlisted)} image(s) in {folder} not listed, left out ({names})"
             notes.append((str(file), reason))
     name = f"fiftyone:{path}" + (f" ({split})" if split else "")
     dataset = collect(name, candidates, classes, bad_examples)
