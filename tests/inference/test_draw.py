@@ -1,8 +1,11 @@
+import json
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from yolov1 import data
-from yolov1.inference import Detections, class_colour, draw, draw_grid
+from yolov1.inference import Detections, class_colour, draw, draw_annotation, draw_grid
 
 GREY = np.full((120, 160, 3), 128, np.uint8)
 
@@ -103,3 +106,64 @@ def test_grid_lines_part_the_picture():
     assert lines[20].all() and lines[40].all() and lines[:, 30].all() and lines[:, 60].all()
     assert lines.sum() == 2 * 90 + 2 * 60 - 4
     assert draw_grid(np.zeros((60, 90, 3), np.uint8), 1).max() == 0
+
+
+SIDES = (28, 126, 84, 210)  # left, right, top, bottom in an image of 140 x 280 pixels
+BOX = (77 / 140, 147 / 280, 98 / 140, 126 / 280)  # the same as centre and size
+
+
+def annotation(form, folder):
+    """The box of one image of class 1, as (source, image id)."""
+    cx, cy, w, h = BOX
+    if form == "text file":
+        (folder / "x.txt").write_text(f"1 {cx} {cy} {w} {h}\n")
+        return folder / "x.txt", None
+    entry = {"label": 1, "bounding_box": [cx - w / 2, cy - h / 2, w, h]}
+    if form == "labels.json":
+        content = {"classes": ["cat", "dog"], "labels": {"w": None, "x": [entry]}}
+        (folder / "labels.json").write_text(json.dumps(content))
+        return folder / "labels.json", "x"
+    columns = ("id", "objClass", "boxCenterX", "boxCenterY", "boxWidth", "boxHeight")
+    rows = [("w", 0, 0.5, 0.5, 1, 1), ("x", 1, *BOX)]
+    table = dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True))
+    if form == "data frame":
+        pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+        table = pandas.DataFrame(table)
+    return table, "x"
+
+
+@pytest.mark.parametrize("form", ["text file", "labels.json", "columns", "data frame"])
+def test_an_annotation_is_drawn_where_its_box_and_the_cells_are(form, tmp_path):
+    source, image_id = annotation(form, tmp_path)
+    canvas = np.zeros((280, 140, 3), np.uint8)  # not square: x and y must not be swapped
+    image = draw_annotation(canvas, source, image_id, S=7)
+    frame = painted(image, class_colour(1))
+    left, right, top, bottom = SIDES
+    edges = np.argwhere(frame[top + 20 : bottom - 5])[:, 1]
+    assert abs(edges.min() - left) <= 1 and abs(edges.max() - right) <= 1
+    below = np.argwhere(frame[top + 20 :, left + 5 : right - 5])[:, 0] + top + 20
+    assert abs(below.max() - bottom) <= 1
+    assert frame[top - 1 : top + 2, left + 3 : right - 3].any(axis=0).all()
+    grid = painted(image, (255, 255, 255))
+    for k in range(1, 7):  # cells of 20 x 40 pixels
+        assert grid[250:, 20 * k].all() and grid[40 * k, right + 3 :].all()
+    assert grid[250:, 1:].sum(axis=1).max() == 6
+    ungridded = draw_annotation(canvas, source, image_id, S=1)
+    assert not painted(ungridded, (255, 255, 255))[bottom + 3 :].any()
+
+
+def test_the_image_file_says_which_image_it_is(tmp_path):
+    Image.new("L", (140, 280), 9).save(tmp_path / "x.png")
+    source, _ = annotation("labels.json", tmp_path)
+    by_file = draw_annotation(tmp_path / "x.png", source)
+    by_id = draw_annotation(np.full((280, 140, 3), 9, np.uint8), source, "x")
+    np.testing.assert_array_equal(by_file, by_id)
+    assert painted(by_file, class_colour(1)).any()
+    with pytest.raises(KeyError, match="no image 'y'"):
+        draw_annotation(by_file, source, "y")
+
+
+def test_several_images_and_no_id_is_refused(tmp_path):
+    source, _ = annotation("columns", tmp_path)
+    with pytest.raises(ValueError, match="say which with image_id"):
+        draw_annotation(GREY, source)

@@ -4,6 +4,7 @@
 `evaluation_batches` what a network eats. TensorFlow is loaded by the last two only.
 """
 
+from yolov1.data.annotations import read_annotation, to_table
 from yolov1.data.augmentation import Augmentation
 from yolov1.data.example import BadExampleError, Dataset, Example
 from yolov1.data.images import decode as read_image
@@ -11,6 +12,7 @@ from yolov1.data.record_writer import write_records
 from yolov1.data.sources import open_dataset as open  # noqa: A004 (data.open is the public name)
 from yolov1.data.statistics import statistics
 from yolov1.data.targets import encode_targets
+from yolov1.data.writers import write_fiftyone, write_yolo
 
 __all__ = [
     "Augmentation",
@@ -20,10 +22,14 @@ __all__ = [
     "encode_targets",
     "evaluation_batches",
     "open",
+    "read_annotation",
     "read_image",
     "statistics",
+    "to_table",
     "training_batches",
     "write_records",
+    "write_fiftyone",
+    "write_yolo",
 ]
 
 

@@ -1,18 +1,22 @@
 """``data.open("voc:PATH", split="train")``: one way to open every kind of data set."""
 
 from yolov1.data.coco import open_coco
+from yolov1.data.fiftyone_json import open_fiftyone
 from yolov1.data.folders import open_folders
 from yolov1.data.records import open_records
 from yolov1.data.shapes import open_shapes
 from yolov1.data.voc import open_voc
+from yolov1.data.voc_txt import open_voc_txt
 from yolov1.data.yolo_txt import open_yolo
 
 READERS = {
     "voc": open_voc,
     "yolo": open_yolo,
     "coco": open_coco,
+    "fiftyone": open_fiftyone,
     "records": open_records,
     "folders": open_folders,
+    "voc_txt": open_voc_txt,
 }
 
 
@@ -22,10 +26,10 @@ def open_dataset(
     """Opens a data set.
 
     Args:
-        spec: ``voc:PATH``, ``yolo:PATH``, ``coco:PATH`` (a folder, or a JSON file),
-            ``records:PATTERN`` (TFRecords: a file, a folder or a pattern), ``folders:PATH`` (one
-            folder of images per class), or ``shapes`` with options as in
-            ``shapes:count=500,classes=3``.
+        spec: ``voc:PATH``, ``yolo:PATH``, ``coco:PATH`` or ``fiftyone:PATH`` (a folder, or a JSON
+            file), ``records:PATTERN`` (TFRecords: a file, a folder or a pattern), ``folders:PATH``
+            (one folder of images per class), ``voc_txt:PATH`` (a folder, or a text file), or
+            ``shapes`` with options as in ``shapes:count=500,classes=3``.
         split: ``train``, ``val``, ...; ``train+val`` is the union; None is everything there is
             (for ``shapes``: ``train``).
         classes: names (a sequence, or one string with commas), in label order: boxes of the data
@@ -59,6 +63,8 @@ def open_dataset(
     if kind == "shapes":
         return open_shapes(rest, split, choose_classes, image_size, seed)
     if kind not in READERS or not rest:
-        kinds = ", ".join(f"'{kind}:PATH'" for kind in READERS)
-        raise ValueError(f"data.open: spec must be 'shapes' or one of {kinds}; got {spec!r}.")
+        *kinds, last = (f"'{kind}:PATH'" for kind in READERS)
+        raise ValueError(
+            f"data.open: spec must be 'shapes', {', '.join(kinds)} or {last}, got {spec!r}."
+        )
     return READERS[kind](rest, split, choose_classes, bad_examples, verify)

@@ -131,7 +131,7 @@ def _own_classes(base, settings):
     )
 
 
-def _images_in(folder):
+def images_in(folder):
     found = (Path(top) / f for top, _, files in os.walk(folder) for f in files)
     return sorted(p for p in found if p.suffix.lower() in SUFFIXES)
 
@@ -139,7 +139,7 @@ def _images_in(folder):
 def _images(base, settings, split):
     """Image paths of a split, or every image."""
     if split is None:
-        return _images_in(base / "images" if (base / "images").is_dir() else base)
+        return images_in(base / "images" if (base / "images").is_dir() else base)
     images = {}
     for part in split.split("+"):
         names = ALIASES.get(part, (part,))
@@ -155,7 +155,7 @@ def _images(base, settings, split):
                 f"yolo:{base}: no split {part!r}; looked for {', '.join(map(str, places))}."
             )
         if place.is_dir():
-            found = _images_in(place)
+            found = images_in(place)
         else:
             lines = (line.strip() for line in place.read_text().splitlines())
             found = [_resolve(base, line) for line in lines if line]

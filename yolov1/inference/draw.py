@@ -1,11 +1,14 @@
 """Pictures: boxes with class and score, and the grid."""
 
 import colorsys
+import os
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from yolov1 import boxes as box_formats
+from yolov1 import data
 
 _GOLDEN_RATIO = 0.618033988749895
 
@@ -68,6 +71,32 @@ def draw_grid(image, S, *, min_side=0, colour=(255, 255, 255)):
         canvas.line((x, 0, x, height), fill=colour)
         canvas.line((0, y, width, y), fill=colour)
     return np.asarray(picture)
+
+
+def draw_annotation(image, source, image_id=None, classes=None, *, S=7, min_side=0):
+    """The image with the grid and the boxes that an annotation says, in class colours.
+
+    Args:
+        image: a path, or ``[H, W, 3]`` uint8, or floating point in [0, 1].
+        source: a text file ``label cx cy w h``, a ``labels.json`` of FiftyOne, or a table (data
+            frame or dict of columns); see `yolov1.data.read_annotation`.
+        image_id: which image of a ``labels.json`` or a table; None: the name of the image file
+            without its suffix, where `image` is a path.
+        classes: names by label; None: those of the ``labels.json``, else the labels themselves.
+        S: lines of an S x S grid below the boxes; 1 for none.
+        min_side: as in `draw`.
+
+    Returns:
+        uint8 ``[H', W', 3]``.
+
+    Raises:
+        As `yolov1.data.read_annotation` does.
+    """
+    if isinstance(image, (str, os.PathLike)):
+        image_id = Path(image).stem if image_id is None else image_id
+        image = data.read_image(image)
+    boxes = data.read_annotation(source, image_id, classes)
+    return draw(draw_grid(image, S, min_side=min_side), boxes, boxes.classes)
 
 
 def _picture(image, min_side):

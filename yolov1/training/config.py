@@ -26,7 +26,7 @@ class TrainConfig:
 
     # Data
     dataset: str = _field(
-        "shapes", "shapes | voc:PATH | yolo:PATH | coco:PATH | ... (docs/data.md)."
+        "shapes", "shapes, or KIND:PATH with one of the kinds of docs/data.md, such as voc:PATH."
     )
     train_split: str = _field("train", "Split to train on; a+b is the union; empty: all.")
     eval_split: str = _field("test", "Split to evaluate on.")

@@ -1,0 +1,219 @@
+"""FiftyOne's detection exports (FiftyOneImageDetectionDataset), read without FiftyOne.
+
+``labels.json`` is ``{"classes": [name, ...] or null, "labels": {image id: [{"label": index or name,
+"bounding_box": [left, top, width, height], "attributes": {...}}, ...] or null}}`` with boxes in
+fractions of the image; the image of an id is ``data/<id>`` with any suffix. Layouts that are found
+by themselves:
+
+- ``labels.json`` with ``data/`` (no split);
+- ``<split>/labels.json`` with ``<split>/data/``;
+- ``labels/<split>/labels.json`` (the TensorFlow 2 post), ``labels/<split>.json`` or
+  ``images/<split>/labels.json``, with ``images/<split>/``.
+"""
+
+import collections
+import functools
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+
+from yolov1.data.example import Annotation, BadExampleError, collect, make_example
+from yolov1.data.yolo_txt import ALIASES, images_in
+
+PLACES = (
+    "{split}/labels.json",
+    "labels/{split}/labels.json",
+    "labels/{split}.json",
+    "images/{split}/labels.json",
+)
+# Attributes with which a box is not trained on and does not count: VOC's and COCO's. Open Images'
+# IsGroupOf is none of them: the published system trains on groups.
+DIFFICULT = ("difficult", "iscrowd")
+YES = (True, 1, "1", "true", "True")
+
+
+def read_labels(file):
+    """Reads a labels file; its entries are not checked yet.
+
+    Returns:
+        (tuple of class names, or None where labels are names; {image id: entries or None}).
+
+    Raises:
+        ValueError: not a labels file, or two classes of one name.
+    """
+    try:
+        content = json.loads(Path(file).read_text(encoding="utf-8"))
+        listed, labels = content["classes"], dict(content["labels"])
+        listed = None if listed is None else tuple(map(str, listed))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"fiftyone:{file} is not the labels file of a FiftyOneImageDetectionDataset "
+            f"(classes and labels): {type(error).__name__} {error}"
+        ) from None
+    if listed is not None and len(set(listed)) != len(listed):
+        raise ValueError(f"fiftyone:{file}: two classes have one name: {', '.join(listed)}")
+    return listed, labels
+
+
+def names_in(labels) -> set[str]:
+    """The class names that occur in the labels of all images."""
+    entries = (e for found in labels.values() if isinstance(found, list) for e in found)
+    names = (entry.get("label") for entry in entries if isinstance(entry, dict))
+    return {name for name in names if isinstance(name, str)}
+
+
+def parse_entries(entries, listed) -> Annotation:
+    """The boxes of one image; null (an image that nobody labelled) is an image without objects.
+
+    Args:
+        entries: the list of an image in a labels file, or None.
+        listed: the file's classes, or None where labels are names.
+
+    Raises:
+        BadExampleError: an entry without a known label and four finite fractions.
+    """
+    if entries is not None and not isinstance(entries, list):
+        raise BadExampleError(f"the labels must be a list or null, got {entries!r}")
+    corners, names, difficult = [], [], []
+    for k, entry in enumerate(entries or ()):
+        what = f"object {k + 1}"
+        if not isinstance(entry, dict):
+            raise BadExampleError(f"{what} must have a label and a bounding_box, got {entry!r}")
+        names.append(_name(entry.get("label"), listed, what))
+        box = entry.get("bounding_box")
+        try:
+            left, top, width, height = (float(v) for v in box)
+        except (TypeError, ValueError):
+            raise BadExampleError(f"{what}: bounding_box must be 4 numbers, got {box!r}") from None
+        if not all(map(math.isfinite, (left, top, width, height))):
+            raise BadExampleError(f"{what}: bounding_box must be finite, got {box}")
+        if max(map(abs, (left, top, width, height))) > 2:
+            raise BadExampleError(
+                f"{what}: bounding_box must be fractions of the image, not pixels; got {box}"
+            )
+        corners.append((left, top, left + width, top + height))
+        attributes = entry.get("attributes") or {}
+        difficult.append(any(attributes.get(name) in YES for name in DIFFICULT))
+    boxes = np.array(corners, np.float64).reshape(-1, 4)
+    return Annotation(boxes, names, difficult, (1, 1))
+
+
+def _name(label, listed, what):
+    if isinstance(label, str) and (listed is None or label in listed):
+        return label
+    if listed is None:
+        raise BadExampleError(f"{what}: classes is null, so a label must be a name; got {label!r}")
+    if type(label) is int and 0 <= label < len(listed):  # True is no label
+        return listed[label]
+    raise BadExampleError(
+        f"{what} has the unknown label {label!r}; expected an index below {len(listed)} or one of "
+        f"{', '.join(listed)}"
+    )
+
+
+def _label_files(path, split):
+    """The labels files of a split, or every one."""
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise FileNotFoundError(f"fiftyone:{path} does not exist.")
+    whole = path / "labels.json"
+    if split is None:
+        if whole.is_file():
+            return [whole]
+        files = [file for place in PLACES for file in sorted(path.glob(place.format(split="*")))]
+        if not files:
+            looked = ", ".join([str(whole), *(str(path / p.format(split="*")) for p in PLACES)])
+            raise FileNotFoundError(f"fiftyone:{path}: no labels file; looked for {looked}.")
+        return list(dict.fromkeys(files))
+    files = []
+    for part in split.split("+"):
+        names = ALIASES.get(part, (part,))
+        places = [path / place.format(split=name) for name in names for place in PLACES]
+        found = next((place for place in places if place.is_file()), None)
+        if found is None:
+            has_whole = f" {whole} is not split: leave the split out." if whole.is_file() else ""
+            raise FileNotFoundError(
+                f"fiftyone:{path}: no split {part!r}; looked for {', '.join(map(str, places))}."
+                + has_whole
+            )
+        files.append(found)
+    return list(dict.fromkeys(files))
+
+
+def _image_folder(file):
+    """Where the images of a labels file are: the first of the known places that exists."""
+    above = file.parent.parent
+    places = (
+        file.parent / "data",
+        above.parent / "images" / file.parent.name,  # labels/<split>/labels.json
+        above / "images" / file.stem,  # labels/<split>.json
+    )
+    return next((place for place in places if place.is_dir()), file.parent)
+
+
+def _own_classes(path, parsed):
+    lists = {file: listed for file, listed, _ in parsed if listed is not None}
+    if not lists:
+        # The split may lack a class that another has: names come from the whole folder.
+        files = _label_files(path, None) if path.is_dir() else []
+        everything = [labels for _, _, labels in parsed] + [read_labels(f)[1] for f in files]
+        names = set().union(*map(names_in, everything))
+        if not names:
+            raise ValueError(
+                f"fiftyone:{path}: classes is null and no image has an object, so there are no "
+                "class names. Export with classes=[...]."
+            )
+        return tuple(sorted(names))
+    first, own = next(iter(lists.items()))
+    for file, listed in lists.items():
+        if listed != own:
+            raise ValueError(
+                f"fiftyone:{file} has the classes {', '.join(listed)}, {first} has "
+                f"{', '.join(own)}; files that are opened together must agree."
+            )
+    return own
+
+
+def open_fiftyone(path, split, choose_classes, bad_examples, verify=True):
+    """Opens an export; see `yolov1.data.open`.
+
+    An image that the labels file does not list is left out, with a note: it may hold objects.
+    """
+    path = Path(path)
+    parsed = [(file, *read_labels(file)) for file in _label_files(path, split)]
+    own = _own_classes(path, parsed)
+    classes = choose_classes(own)
+    uses = collections.Counter(key for _, _, labels in parsed for key in labels)
+
+    def build(file, folder, image, key, listed, entries):
+        if image is None or not image.is_file():
+            raise BadExampleError(f"the image {key} is missing; looked in {folder}")
+        annotation = parse_entries(entries, listed)
+        name = image.stem if Path(key).is_absolute() else key
+        name = name if uses[key] == 1 else f"{file.parent.name}/{file.stem}/{name}"
+        return make_example(name, image, annotation, own, classes, verify)
+
+    candidates, notes = [], []
+    for file, listed, labels in parsed:
+        folder = _image_folder(file)
+        there = {}
+        for image in images_in(folder):
+            there.setdefault(image.relative_to(folder).with_suffix("").as_posix(), image)
+        for key, entries in labels.items():
+            # FiftyOne writes whole paths where it was told to.
+            image = Path(key) if Path(key).is_absolute() else there.pop(key, None)
+            arguments = (file, folder, image, key, listed, entries)
+            candidates.append((f"{file}: {key}", functools.partial(build, *arguments)))
+        unlisted = [image for image in there.values() if str(image.resolve()) not in labels]
+        if unlisted:
+            names = ", ".join(image.name for image in unlisted[:3])
+            names += ", ..." if len(unlisted) > 3 else ""
+            reason = f"{len(unlisted)} image(s) in {folder} not listed, left out ({names})"
+            notes.append((str(file), reason))
+    name = f"fiftyone:{path}" + (f" ({split})" if split else "")
+    dataset = collect(name, candidates, classes, bad_examples)
+    dataset.notes += notes
+    return dataset
