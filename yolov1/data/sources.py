@@ -3,9 +3,10 @@
 from yolov1.data.coco import open_coco
 from yolov1.data.shapes import open_shapes
 from yolov1.data.voc import open_voc
+from yolov1.data.voc_txt import open_voc_txt
 from yolov1.data.yolo_txt import open_yolo
 
-READERS = {"voc": open_voc, "yolo": open_yolo, "coco": open_coco}
+READERS = {"voc": open_voc, "yolo": open_yolo, "coco": open_coco, "voc_txt": open_voc_txt}
 
 
 def open_dataset(
@@ -14,8 +15,9 @@ def open_dataset(
     """Opens a data set.
 
     Args:
-        spec: ``voc:PATH``, ``yolo:PATH``, ``coco:PATH`` (a folder, or a JSON file), or ``shapes``
-            with options as in ``shapes:count=500,classes=3``.
+        spec: ``voc:PATH``, ``yolo:PATH``, ``coco:PATH`` (a folder, or a JSON file),
+            ``voc_txt:PATH`` (a folder, or a text file), or ``shapes`` with options as in
+            ``shapes:count=500,classes=3``.
         split: ``train``, ``val``, ...; ``train+val`` is the union; None is everything there is
             (for ``shapes``: ``train``).
         classes: names (a sequence, or one string with commas), in label order: boxes of the data
@@ -50,7 +52,7 @@ def open_dataset(
         return open_shapes(rest, split, choose_classes, image_size, seed)
     if kind not in READERS or not rest:
         raise ValueError(
-            "data.open: spec must be 'shapes', 'voc:PATH', 'yolo:PATH' or 'coco:PATH', got "
-            f"{spec!r}."
+            "data.open: spec must be 'shapes', 'voc:PATH', 'yolo:PATH', 'coco:PATH' or "
+            f"'voc_txt:PATH', got {spec!r}."
         )
     return READERS[kind](rest, split, choose_classes, bad_examples, verify)
