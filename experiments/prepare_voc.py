@@ -120,7 +120,7 @@ def plan(root, archives):
         elif path.is_file():
             yield f"{path}: would be verified and unpacked into {root}"
         else:
-            yield f"{url_of(archive)}: {archive.size} bytes would be fetched and unpacked into {root}"
+            yield f"{url_of(archive)}: {archive.size} bytes would be fetched, verified and unpacked"
     for year, split in texts(archives):
         yield f"{root / 'VOCdevkit' / f'{year}_{split}.txt'}: would be there"
 
@@ -129,33 +129,8 @@ def prepare(root, archives):
     """Fetches, unpacks and writes what is missing; returns what ``summary.json`` holds."""
     root.mkdir(parents=True, exist_ok=True)
     new = [a for a in archives if not extracted(a.name, root, sha256=a.sha256)]
-    # Known to be too little before hours of fetching: a tar and what is in it are about as large.
-    absent = [a for a in new if not tar_path(root, a).is_file()]
-    partial = [(root / f"{a.name}.partial") for a in absent]
-    needed = sum(a.size for a in absent) - sum(p.stat().st_size for p in partial if p.exists())
-    needed += sum(a.size for a in new if not (root / "VOCdevkit" / f"VOC{a.year}").exists())
-    require_space(root, needed, f"for {len(new)} archives and what is in them")
-    rows = {}
-    for archive in archives:
-        start, fetched, state = time.perf_counter(), 0, "unpacked already"
-        if archive in new:
-            path = tar_path(root, archive)
-            state = "found" if path.is_file() else "fetched"
-            if path.parent == root:
-                options = {"sha256": archive.sha256, "size": archive.size}
-                fetched = fetch(url_of(archive), path, **options)
-            else:
-                verify(path, archive.sha256)  # someone else's folder: nothing is moved in there
-            print(f"{archive.name}: verified, unpacking", flush=True)
-            extract(path, root, sha256=archive.sha256)
-        rows[archive.name] = {
-            "state": state,
-            "bytes": archive.size,
-            "bytes_fetched": fetched,
-            "sha256": archive.sha256,
-            "files": len(extracted(archive.name, root, sha256=archive.sha256)),
-            "seconds": time.perf_counter() - start,
-        }
+    require_space(root, space(root, new), f"for {len(new)} archives and what is in them")
+    rows = {archive.name: obtain(root, archive) for archive in archives}
     splits = {}
     for year, split in texts(archives):
         path = root / "VOCdevkit" / f"{year}_{split}.txt"
@@ -163,8 +138,42 @@ def prepare(root, archives):
             write_voc_txt(root / "VOCdevkit", year, split)
         lines = path.read_text().splitlines()
         boxes = sum(len(line.split()) - 1 for line in lines)
-        splits[f"{year}_{split}"] = {"images": len(lines), "boxes": boxes, "file": str(path)}
+        splits[path.stem] = {"images": len(lines), "boxes": boxes, "file": str(path)}
     return {"archives": rows, "splits": splits}
+
+
+def space(root, archives):
+    """Bytes that are needed at least: too little is found out before hours of fetching."""
+    absent = [a for a in archives if not tar_path(root, a).is_file()]
+    partial = [root / f"{a.name}.partial" for a in absent]
+    there = sum(path.stat().st_size for path in partial if path.exists())
+    # What is in a tar takes about as much as the tar. What is unpacked in part is not looked into.
+    folders = [a for a in archives if not (root / "VOCdevkit" / f"VOC{a.year}").exists()]
+    return sum(a.size for a in absent) - there + sum(a.size for a in folders)
+
+
+def obtain(root, archive):
+    """Makes sure that one archive is unpacked; returns its row of ``summary.json``."""
+    start, fetched, state = time.perf_counter(), 0, "unpacked already"
+    files = extracted(archive.name, root, sha256=archive.sha256)
+    if files is None:
+        path = tar_path(root, archive)
+        state = "found" if path.is_file() else "fetched"
+        if path.parent == root:
+            options = {"sha256": archive.sha256, "size": archive.size}
+            fetched = fetch(url_of(archive), path, **options)
+        else:
+            verify(path, archive.sha256)  # in a folder of the user's nothing is moved aside
+        print(f"{archive.name}: verified, unpacking", flush=True)
+        files = extract(path, root, sha256=archive.sha256)
+    return {
+        "state": state,
+        "bytes": archive.size,
+        "bytes_fetched": fetched,
+        "sha256": archive.sha256,
+        "files": len(files),
+        "seconds": time.perf_counter() - start,
+    }
 
 
 def texts(archives):

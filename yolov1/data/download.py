@@ -77,7 +77,7 @@ def fetch(url, path, *, sha256, size=None, attempts=5, pause=1.0, timeout=60.0, 
                     f"{url}: {error}; gave up after {attempts} attempts that brought nothing new. "
                     f"{_mb(reached)} are kept in {partial}: call again to go on from there."
                 ) from None
-            wait = min(pause * 2**failures, 60.0)
+            wait = min(pause * 2 ** max(failures - 1, 0), 60.0)
             progress.say(f"{error}; going on at {_mb(reached)} in {wait:g} s")
             time.sleep(wait)
     try:
