@@ -58,10 +58,10 @@ def run(tars, *arguments):
         (YEARS[name][0], name, list(YEARS[name][1]), len(body), hashlib.sha256(body).hexdigest())
         for name, body in tars.items()
     ]
+    settings = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "no_proxy": "*"}
     return subprocess.run(
         [sys.executable, "-c", CODE, json.dumps(table), *map(str, arguments)],
-        cwd=ROOT, capture_output=True, text=True, timeout=300,
-        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "no_proxy": "*"},
+        cwd=ROOT, capture_output=True, text=True, timeout=300, env=os.environ | settings,
     )  # fmt: skip
 
 
@@ -188,6 +188,21 @@ def test_the_real_table(run_experiment, tmp_path):
         ),
     ]
     assert not (tmp_path / "new").exists()
-    for flags in (["--years=2008"], ["--years=2012", "--splits=test"], ["--splits="]):
-        done = run_experiment("prepare_voc", *flags, "--debug")
-        assert done.returncode != 0 and "Traceback" not in done.stderr
+
+
+def test_what_cannot_be_chosen():
+    code = """
+from experiments.prepare_voc import VOC_ARCHIVES, app, choose
+for years, splits in ((["2008"], ["train"]), (["2012"], ["test"]), ([], ["val"]), (["2007"], [])):
+    try:
+        print(choose(VOC_ARCHIVES, years, splits))
+    except app.UsageError as error:
+        print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.splitlines() == [
+        "--years must be among 2007,2012, got '2008'.",
+        "VOC 2012 has no public test split.",
+        "--years must be among 2007,2012, got ''.",
+        "--splits must be among test,train,trainval,val, got ''.",
+    ]
