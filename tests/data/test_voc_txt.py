@@ -7,6 +7,7 @@ import pytest
 from tests.data.folders import voc_xml, write_image, write_voc
 from tests.shared import shared
 from yolov1 import data
+from yolov1.data import voc_txt
 from yolov1.data.voc import VOC_CLASSES
 from yolov1.data.voc_txt import parse_line, write_voc_txt
 
@@ -83,7 +84,7 @@ def test_what_a_line_holds(tmp_path):
     assert [line.split()[1:] for line in rest] == [[], [], []]
 
 
-def test_no_half_file(tmp_path):
+def test_no_half_file(tmp_path, monkeypatch):
     root = devkit(tmp_path, {"a": [CAT], "b": "<annotation>"})
     (root / "2007_train.txt").write_text("as it was\n")
     with pytest.raises(data.BadExampleError, match=r"Annotations/b\.xml: not a readable XML"):
@@ -91,6 +92,13 @@ def test_no_half_file(tmp_path):
     devkit(tmp_path, {"b": voc_xml([("cat", ("nan", 1, 9, 9), False)])}, split="other")
     with pytest.raises(data.BadExampleError, match=r"b\.xml: a coordinate is not a finite"):
         write_voc_txt(root, 2007, "train")
+
+    def stopped(*paths):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(voc_txt.os, "replace", stopped)
+        write_voc_txt(devkit(tmp_path, {"c": []}), 2007, "train")
     assert [f.name for f in root.glob("2007*")] == ["2007_train.txt"]
     assert (root / "2007_train.txt").read_text() == "as it was\n"
 
@@ -127,6 +135,9 @@ def test_round_trip(tmp_path, name):
     same(data.open(f"voc_txt:{root}", "2007_train+2007_train"), data.open(f"voc:{root}", "train"))
     assert both.classes == VOC_CLASSES and both.name == f"voc_txt:{root} (2007_train+2007_val)"
     same(data.open(f"voc_txt:{root / '2007_val.txt'}"), data.open(f"voc:{root}", "val"))
+    assert len(data.open(f"voc_txt:{root}")) == 4
+    (root / "2007_b.txt").write_text((root / "2007_train.txt").read_text().splitlines()[0])
+    same(data.open(f"voc_txt:{root}", "2007_b+2007_train"), data.open(f"voc:{root}", "train"))
     assert len(data.open(f"voc_txt:{root}")) == 4
 
 
