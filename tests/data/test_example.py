@@ -53,7 +53,7 @@ def test_examples_must_fit_together():
 
 @pytest.mark.parametrize("spec", ["voc", "voc:", "imagenet:x", ""])
 def test_unknown_kinds(spec):
-    with pytest.raises(ValueError, match="spec must be 'shapes', .* or 'voc_txt:PATH', got"):
+    with pytest.raises(ValueError, match="spec must be 'shapes', 'voc:PATH', 'yolo:PATH' or"):
         data.open(spec)
 
 

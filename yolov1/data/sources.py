@@ -52,7 +52,7 @@ def open_dataset(
         return open_shapes(rest, split, choose_classes, image_size, seed)
     if kind not in READERS or not rest:
         raise ValueError(
-            "data.open: spec must be 'shapes', 'voc:PATH', 'yolo:PATH', 'coco:PATH' or "
-            f"'voc_txt:PATH', got {spec!r}."
+            "data.open: spec must be 'shapes', 'voc:PATH', 'yolo:PATH' or 'coco:PATH', got "
+            f"{spec!r}."
         )
     return READERS[kind](rest, split, choose_classes, bad_examples, verify)

@@ -19,7 +19,7 @@ class TrainConfig:
     """
 
     # Data
-    dataset: str = _field("shapes", "shapes | voc:PATH | yolo:PATH | coco:PATH | voc_txt:PATH")
+    dataset: str = _field("shapes", "shapes | voc:PATH | yolo:PATH | coco:PATH")
     train_split: str = _field("train", "Split to train on; a+b is the union; empty: all.")
     eval_split: str = _field("test", "Split to evaluate on.")
     classes: str = _field("", "Comma-separated classes to keep, in this order; empty: all.")
