@@ -6,6 +6,7 @@ import sys
 from absl import app, flags, logging
 
 from yolov1.data import BadExampleError
+from yolov1.data.download import DownloadError
 from yolov1.training import NonFiniteLoss, TrainConfig
 
 # The flags belong to the experiment that calls `define`: ``--help`` shows the main module's only.
@@ -94,7 +95,7 @@ def resumed_config(run, config: TrainConfig) -> TrainConfig:
 
 
 # Errors about what the user gave: their message says what to do, a traceback would bury it.
-USER_ERRORS = (BadExampleError, FileExistsError, FileNotFoundError, NonFiniteLoss)
+USER_ERRORS = (BadExampleError, DownloadError, FileExistsError, FileNotFoundError, NonFiniteLoss)
 
 
 def run(main, *, words=False):
