@@ -56,10 +56,11 @@ def _common(post):
             _network(post, "linear_dense"),
             {},
         ),
-        "glorot": Defect(
-            "Keras' default initializer, with which the signal loses half of its variance in every "
-            "one of the 24 leaky convolutions. He's.",
-            _network(post, "initializer"),
+        "default_init": Defect(
+            "Keras' default initial values: Glorot's kernels, under which the signal loses half of "
+            "its variance in every one of the 24 leaky convolutions, and no biases. He's kernels, "
+            "and outputs that start at a prior.",
+            _network(post, "default_init"),
             {},
         ),
         "confidence_one": Defect(

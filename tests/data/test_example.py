@@ -53,9 +53,7 @@ def test_examples_must_fit_together():
 
 @pytest.mark.parametrize("spec", ["voc", "voc:", "imagenet:x", ""])
 def test_unknown_kinds(spec):
-    with pytest.raises(
-        ValueError, match="spec must be 'shapes' or one of 'voc:PATH', 'yolo:PATH', "
-    ):
+    with pytest.raises(ValueError, match="spec must be 'shapes', 'voc:PATH', 'yolo:PATH', "):
         data.open(spec)
 
 

@@ -1,6 +1,7 @@
 """The recipes of the two posts: their modes, and that a run shows what each defect does."""
 
 import csv
+import functools
 import json
 
 import keras
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from absl import flags
 
+from experiments import flags as experiment_flags
 from experiments import posts
 from tests.shared import ROOT, shared
 from yolov1 import models
@@ -25,23 +27,22 @@ SMALL = (
 
 @pytest.fixture
 def config_of(monkeypatch):
-    """A function giving the configuration of a post's flags, in a flag table of its own."""
+    """A function giving the configuration of a post's flags, each call in a flag table of its own.
+
+    (absl has one table a process, which other tests' experiments fill.)
+    """
+    kinds = ("boolean", "integer", "float", "string", "enum", "list")
+    own = {kind: getattr(flags, f"DEFINE_{kind}") for kind in kinds}
 
     def config(post, *arguments):
         table = flags.FlagValues()
+        define = {k: functools.partial(f, flag_values=table) for k, f in own.items()}
         monkeypatch.setattr(flags, "FLAGS", table)
-        for define in ("boolean", "integer", "float", "string", "enum", "list"):
-            original = getattr(flags, f"DEFINE_{define}")
-            patched = lambda *a, original=original, **k: original(*a, flag_values=table, **k)  # noqa: E731
-            monkeypatch.setattr(flags, f"DEFINE_{define}", patched)
+        for kind, function in define.items():
+            monkeypatch.setattr(flags, f"DEFINE_{kind}", function)
+        by_type = {bool: "boolean", int: "integer", float: "float", str: "string"}
         monkeypatch.setattr(
-            "experiments.flags._DEFINE",
-            {
-                bool: flags.DEFINE_boolean,
-                int: flags.DEFINE_integer,
-                float: flags.DEFINE_float,
-                str: flags.DEFINE_string,
-            },
+            experiment_flags, "_DEFINE", {t: define[kind] for t, kind in by_type.items()}
         )
         posts.define(post)
         table(["test", *arguments])

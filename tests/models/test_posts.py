@@ -92,7 +92,7 @@ def test_activated_twice_no_confidence_is_below_a_half(post):
 
     def outputs(**more):
         keras.utils.set_random_seed(1)
-        model = models.build(post, **options | more)
+        model = models.build(post, **options | more, default_init=True)
         kernel, bias = model.get_layer("head").get_weights()
         model.get_layer("head").set_weights([kernel / kernel.std() * 100, bias])
         return np.asarray(model(images))
@@ -150,18 +150,30 @@ def test_batch_normalisation_instead_of_biases():
     assert not any(layer.activation is not keras.activations.linear for layer in convolutions)
 
 
+@pytest.mark.parametrize("post", POSTS)
+def test_outputs_start_at_the_prior(post):
+    model = models.build(post, **SMALL[post] | {"activations": "sigmoid"})
+    side = SMALL[post]["grid"].image_size
+    got = np.asarray(model(np.random.default_rng(0).random((1, side, side, 3), np.float32)))
+    C = SMALL[post]["grid"].C
+    np.testing.assert_allclose(got[..., :C], 1 / (C + 1), rtol=0.1)
+    np.testing.assert_allclose(got[..., C : C + 2], 0.05, rtol=0.1)
+    boxes = got[..., C + 2 :].reshape(-1, 4)
+    np.testing.assert_allclose(boxes, np.tile([0.5, 0.5, 0.4, 0.4], (len(boxes), 1)), rtol=0.1)
+
+
 def test_glorot_loses_the_signal_and_he_does_not():
     """Leaky 0.1 keeps (1 + 0.01) / 2 of the mean square; Glorot's variance does not make up."""
     images = np.random.default_rng(0).random((2, 64, 64, 3), np.float32)
     size = {}
-    for initializer in ("he_normal", "glorot_uniform"):
+    for default in (True, False):
         keras.utils.set_random_seed(0)
-        options = {"grid": GridSpec(C=1, image_size=64), "width": 0.25, "initializer": initializer}
+        options = {"grid": GridSpec(C=1, image_size=64), "width": 0.25, "default_init": default}
         model = models.build("tf2_person", **options)
         features = keras.Model(model.inputs, model.get_layer("conv20").output)(images)
-        size[initializer] = float(np.sqrt(np.mean(np.square(features))))
-    assert size["he_normal"] > 0.1
-    assert size["glorot_uniform"] < size["he_normal"] / 1000
+        size[default] = float(np.sqrt(np.mean(np.square(features))))
+    assert size[False] > 0.1
+    assert size[True] < size[False] / 1000
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ import keras
 from keras import ops
 
 from yolov1.grid import GridSpec
-from yolov1.models.heads import YoloReshape
+from yolov1.models.heads import PriorBias, YoloReshape
 from yolov1.models.layers import FusedBatchNormalization
 from yolov1.models.paper import PAPER, POOL, scaled
 
@@ -30,20 +30,23 @@ TF2_PERSON = PAPER
 KERAS_VOC_DENSE = (512, 1024)
 TF2_PERSON_DENSE = (4096,)
 
+_KERNELS, _DEFAULT_KERNELS = "he_normal", "glorot_uniform"
+_SMALL = {"class_name": "RandomNormal", "config": {"stddev": 0.01}}
+
 # The options with which `models.build` makes the networks that the posts published.
 AS_PUBLISHED = {
     "keras_voc": {
         "activate_twice": True,
         "linear_dense": True,
         "linear_conv": True,
-        "initializer": "glorot_uniform",
+        "default_init": True,
         "l2": 5e-4,
     },
     "tf2_person": {
         "activate_twice": True,
         "linear_dense": True,
         "dropout_outputs": True,
-        "initializer": "glorot_uniform",
+        "default_init": True,
         "l2": 1e-5,
     },
 }
@@ -65,7 +68,7 @@ def build_keras_voc(
     linear_dense: bool = False,
     linear_conv: bool = False,
     batch_norm: bool = False,
-    initializer: str = "he_normal",
+    default_init: bool = False,
     l2: float = 0.0,
 ) -> keras.Sequential:
     """The network of the VOC 2007 post.
@@ -81,23 +84,25 @@ def build_keras_voc(
         linear_conv: as published: no activation (and no L2) in the convolution of stride 2.
         batch_norm: batch normalisation instead of the convolutions' biases, as in Darknet's later
             files: 24 plain layers hardly learn from scratch. (Neither post has it.)
-        initializer: of all kernels. As published Keras' default, ``glorot_uniform``, under which
-            the signal loses half of its variance in every leaky convolution.
+        default_init: as published: Keras' defaults, Glorot's kernels (under which the signal loses
+            half of its variance in every leaky convolution) and no biases. Else He's kernels, and
+            outputs that start at a prior: class 1 / (C + 1), confidence 0.05, centre 0.5, size 0.4.
         l2: as published 5e-4: ``l2 * sum(kernel^2)`` of the convolutions in the model's losses.
 
     Raises:
         ValueError: images smaller than 144 px, of which the two "valid" convolutions leave nothing.
     """
     _require(grid.image_size >= 144, "keras_voc", "image_size", "at least 144", grid.image_size)
-    common = {"width": width, "batch_norm": batch_norm, "initializer": initializer, "l2": l2}
+    kernels = _DEFAULT_KERNELS if default_init else _KERNELS
+    common = {"width": width, "batch_norm": batch_norm, "kernels": kernels, "l2": l2}
     bare = 22 if linear_conv else None
     units = [scaled(count, width) for count in KERAS_VOC_DENSE]
     return keras.Sequential(
         [
             *_convolutions(grid, KERAS_VOC, bare=bare, **common),
-            *_dense(units, linear_dense, initializer),
+            *_dense(units, linear_dense, kernels),
             keras.layers.Dropout(dropout, name="dropout"),
-            *_head(grid, activations, activate_twice, initializer),
+            *_head(grid, activations, activate_twice, default_init),
         ],
         name="keras_voc",
     )
@@ -113,14 +118,14 @@ def build_tf2_person(
     linear_dense: bool = False,
     dropout_outputs: bool = False,
     batch_norm: bool = False,
-    initializer: str = "he_normal",
+    default_init: bool = False,
     l2: float = 0.0,
 ) -> keras.Sequential:
     """The network of the Open Images post.
 
     Args:
         grid: any; S=7, B=2, C=1 and 448 px are the post's.
-        width, dropout, activate_twice, linear_dense, batch_norm, initializer: see
+        width, dropout, activate_twice, linear_dense, batch_norm, default_init: see
             `build_keras_voc`.
         activations: of the reshape layer. As published ``softmax``, which is always 1 for the one
             class of the post.
@@ -132,21 +137,22 @@ def build_tf2_person(
         ValueError: images smaller than 64 px.
     """
     _require(grid.image_size >= 64, "tf2_person", "image_size", "at least 64", grid.image_size)
-    common = {"width": width, "batch_norm": batch_norm, "initializer": initializer, "l2": l2}
+    kernels = _DEFAULT_KERNELS if default_init else _KERNELS
+    common = {"width": width, "batch_norm": batch_norm, "kernels": kernels, "l2": l2}
     units = [scaled(count, width) for count in TF2_PERSON_DENSE]
-    head = _head(grid, activations, activate_twice, initializer)
+    head = _head(grid, activations, activate_twice, default_init)
     head.insert(1 if dropout_outputs else 0, keras.layers.Dropout(dropout, name="dropout"))
     return keras.Sequential(
         [
             *_convolutions(grid, TF2_PERSON, **common),
-            *_dense(units, linear_dense, initializer),
+            *_dense(units, linear_dense, kernels),
             *head,
         ],
         name="tf2_person",
     )
 
 
-def _convolutions(grid, table, *, width, batch_norm, initializer, l2, bare=None):
+def _convolutions(grid, table, *, width, batch_norm, kernels, l2, bare=None):
     """Input, convolutions and pools of a table, and the flat map; convolution number `bare` has
     neither activation nor L2."""
     _require(width > 0, "models.build", "width", "positive", width)
@@ -166,7 +172,7 @@ def _convolutions(grid, table, *, width, batch_norm, initializer, l2, bare=None)
             padding=padding,
             use_bias=not batch_norm,
             activation=None if batch_norm else activation,
-            kernel_initializer=initializer,
+            kernel_initializer=kernels,
             kernel_regularizer=keras.regularizers.L2(l2) if l2 and number != bare else None,
             name=f"conv{number}",
         )
@@ -177,25 +183,28 @@ def _convolutions(grid, table, *, width, batch_norm, initializer, l2, bare=None)
     yield keras.layers.Flatten(name="flatten")
 
 
-def _dense(units, linear, initializer):
+def _dense(units, linear, kernels):
     for number, count in enumerate(units, start=1):
         yield keras.layers.Dense(
             count,
             activation=None if linear else leaky,
-            kernel_initializer=initializer,
+            kernel_initializer=kernels,
             name=f"dense{number}",
         )
 
 
-def _head(grid, activations, activate_twice, initializer):
+def _head(grid, activations, activate_twice, default_init):
+    shape = (grid.S, grid.B, grid.C)
+    prior = {"classes": 1 / (grid.C + 1), "confidences": 0.05, "xy": 0.5, "wh": 0.4}
     dense = keras.layers.Dense(
         grid.flat_size,
         activation="sigmoid" if activate_twice else None,
-        kernel_initializer=initializer,
+        # A cell's own outputs see few objects: small kernels let it start at the prior.
+        kernel_initializer=_DEFAULT_KERNELS if default_init else _SMALL,
+        bias_initializer="zeros" if default_init else PriorBias(*shape, activations, prior),
         dtype="float32",
         name="head",
     )
-    shape = (grid.S, grid.B, grid.C)
     return [dense, YoloReshape(*shape, activations, dtype="float32", name="predictions")]
 
 
