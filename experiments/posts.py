@@ -63,6 +63,12 @@ def _common(post):
             _network(post, "default_init"),
             {},
         ),
+        "no_normalisation": Defect(
+            "24 convolutions from scratch without normalisation (the paper has none either, but "
+            "pretrains). Batch normalisation, as in Darknet's later files.",
+            {},
+            {"model_options": {"batch_norm": True}},
+        ),
         "confidence_one": Defect(
             "Confidences are trained towards 1, whatever the box is worth. Towards its IoU.",
             {},
@@ -74,7 +80,7 @@ def _common(post):
             {"augment": "paper"},
         ),
         "rates": Defect(
-            "Adam at 0.01 from the first step (a rate for SGD), L2 inside the loss. AdamW at 5e-4 "
+            "Adam at 0.01 from the first step (a rate for SGD), L2 inside the loss. AdamW at 3e-4 "
             "after a warm-up, gradients clipped, weights averaged.",
             {
                 "optimizer": "adam",
@@ -86,7 +92,7 @@ def _common(post):
             },
             {
                 "optimizer": "adamw",
-                "learning_rate": 5e-4,
+                "learning_rate": 3e-4,
                 "schedule": "cosine",
                 "weight_decay": 1e-2,
                 "clip_norm": 20.0,

@@ -77,7 +77,7 @@ def test_corrected_is_the_papers_loss_with_the_root_of_w_in_it(config_of, post):
         semantics="paper", semantics_options="wh=sqrt_in_loss,no_overlap_fallback=rmse"
     )
     assert config.loss_semantics() == want.loss_semantics()
-    assert not set(parse_options(config.model_options)) & set(AS_PUBLISHED[post])
+    assert parse_options(config.model_options) == {"batch_norm": True}
     assert config.learning_rates == "" and config.augment == "paper"
 
 
