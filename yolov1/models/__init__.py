@@ -3,7 +3,8 @@
     model = models.build("laptop", grid=GridSpec(S=7, B=2, C=3, image_size=112), width=1.5)
 
 Predictions have the canonical channel order (classes, confidences, boxes) and are float32 under
-every mixed precision policy. Kernels carry no regulariser: decay belongs to the trainer.
+every mixed precision policy. Kernels carry no regulariser (decay belongs to the trainer), but for
+the posts' networks as published.
 """
 
 import importlib
