@@ -38,6 +38,22 @@ def usage_errors():
         raise app.UsageError(str(error)) from error
 
 
+def require_labels(*datasets):
+    """A classifier needs images of one class each.
+
+    Raises:
+        app.UsageError: an image has no box, or several.
+    """
+    for dataset in datasets:
+        for example in dataset:
+            if len(example.labels) != 1:
+                raise app.UsageError(
+                    f"{dataset.name}: image {example.image_id!r} has {len(example.labels)} boxes, "
+                    "expected one class an image, as folders:PATH has. (experiments.crop_objects "
+                    "makes such folders of a detection set.)"
+                )
+
+
 def warn_of_overlap(train_set, eval_set):
     """Says so when images are both trained on and measured on."""
     trained = {example.path for example in train_set if example.path}

@@ -23,7 +23,7 @@ from yolov1.data.images import SUFFIXES
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Run directory.", required=True)
 IMAGES = flags.DEFINE_string("images", None, "File, folder or quoted pattern.", required=True)
 WHICH = flags.DEFINE_enum(
-    "which", "last", ("last", "best"), "Weights: the last ones, or those with the best mAP."
+    "which", "last", ("last", "best"), "Weights: the last ones, or the best by --monitor."
 )
 SCORE_THRESHOLD = flags.DEFINE_float(
     "score_threshold", evaluators.PICTURE_THRESHOLD, "Boxes that score less are left out.", 0.0

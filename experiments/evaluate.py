@@ -20,7 +20,7 @@ from yolov1.evaluation import plots
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Run directory.", required=True)
 WHICH = flags.DEFINE_enum(
-    "which", "last", ("last", "best"), "Weights: the last ones, or those with the best mAP."
+    "which", "last", ("last", "best"), "Weights: the last ones, or the best by --monitor."
 )
 DATASET = flags.DEFINE_string("dataset", "", "As in training; empty: the run's own.")
 EVAL_SPLIT = flags.DEFINE_string("eval_split", "", "Split; empty: the run's own.")

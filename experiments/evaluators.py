@@ -43,7 +43,8 @@ class Evaluator:
 
     def __call__(self) -> dict:
         """As `evaluation.evaluate`, with ``images_per_second`` and ``seconds`` of detection,
-        ``val_loss``, the loss of an image (without what regularises weights), and
+        ``val_loss``, the loss of an image (without what regularises weights; None beyond
+        float32), and
         ``responsible_boxes``: the number of ``objects`` in the targets and the means of
         `yolov1.losses.ResponsibleBoxes`, None without objects.
         """
@@ -67,12 +68,13 @@ class Evaluator:
         means = {name: float(mean) for name, mean in self.responsible.result().items()}
         return {"objects": objects} | (means if objects else dict.fromkeys(means))
 
-    def _mean_loss(self, batches) -> float:
+    def _mean_loss(self, batches) -> float | None:
         losses = [
             self._loss(tf.constant(predictions), self._targets(self.loss_set, indices))
             for predictions, indices in batches
         ]
-        return float(tf.reduce_mean(tf.concat(losses, axis=0)))
+        mean = float(tf.reduce_mean(tf.concat(losses, axis=0)))
+        return mean if np.isfinite(mean) else None  # finite outputs, but too large to be squared
 
     def _targets(self, dataset, indices):
         """Encoded as for training, without augmentation: ``[n, S, S, C + 5]``."""

@@ -43,6 +43,8 @@ def train(config, module: str, *, open_sets=open_sets, loss_set=None, callbacks=
 
     # ------------------------------------------------------------------ data
     train_set, eval_set = open_sets(config)
+    if config.task == "classify":
+        common.require_labels(train_set, eval_set)
     common.warn_of_overlap(train_set, eval_set)
     grid = config.grid(len(train_set.classes))
     if worker == 0:

@@ -81,6 +81,15 @@ def _detector(folder):
     return run.path
 
 
+def test_images_with_several_boxes_have_no_class(run_experiment, tmp_path):
+    done = run_experiment(
+        "pretrain", "--dataset=shapes:count=8", "--debug", f"--output_dir={tmp_path / 'run'}"
+    )
+    assert done.returncode != 0
+    assert "expected one class an image, as folders:PATH has" in done.stdout + done.stderr
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
 def test_resuming_does_not_load_the_backbone_again(backbone, run_experiment, tmp_path):
     run, _ = backbone
     flags = (
