@@ -4,9 +4,9 @@
     python -m experiments.compare_runs --runs=runs/published,runs/corrected --images=4 \\
         --floors=49,104.75
 
-Writes curves.png (loss and mAP by epoch) and summary.json to `--output_dir`. The loss of a run is
-divided by its `factor` of `--semantics_options`, so that losses summed over a batch and means
-compare; `--images` multiplies it, to stand beside a log that sums so many.
+Writes curves.png (loss and mAP by epoch) and summary.json to `--output_dir`. loss and val_loss of a
+run are divided by its `factor` of `--semantics_options`, so that losses summed over a batch and
+means compare; `--images` multiplies them, to stand beside a log that sums so many.
 """
 
 import json
@@ -28,6 +28,7 @@ MEASURE = flags.DEFINE_string("measure", "map_area", "Column of metrics.csv for 
 OUTPUT_DIR = flags.DEFINE_string("output_dir", "runs/compare", "Folder for the results.")
 DEBUG = flags.DEFINE_boolean("debug", False, "No difference: it takes seconds.")
 
+LOSSES = ("loss", "val_loss")
 FIGURES = ("map_voc07", "map_area", "map_coco", "val_loss", "accuracy", "seconds", "parameters")
 
 
@@ -43,6 +44,11 @@ def main(argv):
     except ValueError:
         raise app.UsageError(f"--floors must be numbers, got {','.join(FLOORS.value)!r}.") from None
     names = LABELS.value or [Path(path).name for path in RUNS.value]
+    if len(set(names)) != len(names):
+        raise app.UsageError(
+            f"--labels must tell the runs apart, got {','.join(names)}. (By default they are the "
+            "directories' names.)"
+        )
     runs = [read(path) for path in RUNS.value]
     output = Path(OUTPUT_DIR.value)
     output.mkdir(parents=True, exist_ok=True)
@@ -65,10 +71,10 @@ def read(path):
     rows = run.read_metrics()
     if not rows:
         raise FileNotFoundError(f"{run.metrics}: no finished epoch yet.")
-    scale = IMAGES.value / config.loss_semantics().factor
+    scale = dict.fromkeys(LOSSES, IMAGES.value / config.loss_semantics().factor)
     curves = {
         name: [
-            (int(row["epoch"]), float(row[name]) * (scale if name == "loss" else 1))
+            (int(row["epoch"]), float(row[name]) * scale.get(name, 1))
             for row in rows
             if row.get(name)
         ]
@@ -77,7 +83,8 @@ def read(path):
     summary = run / "summary.json"
     found = json.loads(summary.read_text()) if summary.exists() else {}
     figures = {"epochs": len(rows), "loss": curves["loss"][-1][1]}
-    return curves, figures | {name: found[name] for name in FIGURES if name in found}
+    found = {name: found[name] for name in FIGURES if found.get(name) is not None}
+    return curves, figures | {name: v * scale.get(name, 1) for name, v in found.items()}
 
 
 def draw(runs, floors) -> Figure:

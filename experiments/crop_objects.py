@@ -48,7 +48,7 @@ def main(argv):
     config = experiment_flags.config_from_flags(debug=DEBUG)
     output = Path(config.output_dir)
     parts = list(dict.fromkeys(SPLIT.value.split("+")))
-    folders = {part: output / file_name(part) for part in parts}
+    folders = {part: output / common.file_name(part) for part in parts}
     for folder in folders.values():
         # Crops of an earlier run would be trained on together with these.
         if folder.is_dir() and any(folder.iterdir()):
@@ -79,7 +79,7 @@ def crop_all(dataset, folder, margin=0.1, min_side=32, image_side=0) -> dict:
     stems = set()
     for index, example in enumerate(dataset):
         image = example.image if len(example.labels) else None
-        stem = file_name(example.image_id)
+        stem = common.file_name(example.image_id)
         stem = f"{stem}-{index}" if stem in stems else stem
         stems.add(stem)
         for k, box in enumerate(example.boxes_cxcywh):
@@ -119,11 +119,6 @@ def shrunk(picture, side) -> Image.Image:
     if side:
         picture.thumbnail((side, side), Image.LANCZOS)
     return picture
-
-
-def file_name(text) -> str:
-    """An image id or a split as a part of a path."""
-    return "".join(c if c.isalnum() or c in "-_." else "_" for c in text)
 
 
 def class_folder(name) -> str:

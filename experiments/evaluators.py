@@ -19,15 +19,12 @@ class Evaluator:
     """Detects on a data set and measures the detections, as often as asked.
 
     The detector is traced once; a later call sees the weights that the model then has. Of the
-    `TrainConfig` it takes semantics, batch size and what becomes of colliding objects.
-
-    Args:
-        loss_set: other annotations of the same images for ``val_loss``; None: those of `dataset`.
+    `TrainConfig` it takes semantics, batch size, what becomes of colliding objects, and what
+    ``val_loss`` is measured against.
     """
 
-    def __init__(self, model, dataset, grid, config, loss_set=None):
+    def __init__(self, model, dataset, grid, config):
         self.dataset, self.grid, self.config = dataset, grid, config
-        self.loss_set = loss_set or dataset
         semantics = config.loss_semantics()
         self._loss = tf.function(
             lambda predictions, targets: (
@@ -63,20 +60,21 @@ class Evaluator:
     def _responsible_boxes(self, batches) -> dict:
         self.responsible.reset_state()
         for predictions, indices in batches:
-            self._update(self._targets(self.dataset, indices), tf.constant(predictions))
+            self._update(self._targets(indices), tf.constant(predictions))
         objects = int(self.responsible.objects)
         means = {name: float(mean) for name, mean in self.responsible.result().items()}
         return {"objects": objects} | (means if objects else dict.fromkeys(means))
 
     def _mean_loss(self, batches) -> float | None:
+        share = float(self.config.val_targets == "own")  # of empty targets every channel is 0
         losses = [
-            self._loss(tf.constant(predictions), self._targets(self.loss_set, indices))
+            self._loss(tf.constant(predictions), share * self._targets(indices))
             for predictions, indices in batches
         ]
         mean = float(tf.reduce_mean(tf.concat(losses, axis=0)))
         return mean if np.isfinite(mean) else None  # finite outputs, but too large to be squared
 
-    def _targets(self, dataset, indices):
+    def _targets(self, indices):
         """Encoded as for training, without augmentation: ``[n, S, S, C + 5]``."""
 
         def encode(example):
@@ -84,7 +82,7 @@ class Evaluator:
             boxes, labels = example.boxes_cxcywh[kept], example.labels[kept]
             return data.encode_targets(boxes, labels, self.grid, self.config.on_collision)[0]
 
-        return tf.constant(np.stack([encode(dataset[index]) for index in indices]))
+        return tf.constant(np.stack([encode(self.dataset[index]) for index in indices]))
 
     def write_pictures(self, folder, count: int = PICTURES):
         """The first images with their detections (and the truth, thin and white) as JPEG files."""
@@ -106,8 +104,7 @@ class Evaluator:
 class ClassifierEvaluator:
     """Classifies a data set of one label an image, as often as asked; used as `Evaluator` is."""
 
-    def __init__(self, model, dataset, grid, config, loss_set=None):
-        del loss_set
+    def __init__(self, model, dataset, grid, config):
         self.model, self.dataset, self.grid, self.config = model, dataset, grid, config
         self._logits = tf.function(lambda images: model(images, training=False))
         self.labels = np.array([example.labels[0] for example in dataset])

@@ -7,7 +7,7 @@ from absl import app, flags, logging
 
 from yolov1.data import BadExampleError
 from yolov1.data.download import DownloadError
-from yolov1.training import NonFiniteLoss, TrainConfig
+from yolov1.training import NonFiniteLoss, TrainConfig, WrongRun
 
 # The flags belong to the experiment that calls `define`: ``--help`` shows the main module's only.
 flags.disclaim_key_flags()
@@ -74,8 +74,11 @@ def config_from_flags(debug=None, recipe=None) -> TrainConfig:
         raise app.UsageError(str(error)) from error
 
 
-def resumed_config(run, config: TrainConfig) -> TrainConfig:
+def resumed_config(run, config: TrainConfig, given=()) -> TrainConfig:
     """The configuration to go on with: the run's own, so that no flag has to be given again.
+
+    Args:
+        given: fields that are given by another flag than their own.
 
     Raises:
         app.UsageError: a flag is given that would change what the run computes.
@@ -83,19 +86,23 @@ def resumed_config(run, config: TrainConfig) -> TrainConfig:
     own, _, _ = run.read_config()
     for field in dataclasses.fields(TrainConfig):
         name = field.name
-        if name in MAY_CHANGE or name not in flags.FLAGS or not flags.FLAGS[name].present:
+        present = name in given or (name in flags.FLAGS and flags.FLAGS[name].present)
+        if name in MAY_CHANGE or not present:
             continue
         if getattr(own, name) != getattr(config, name):
             raise app.UsageError(
                 f"--resume goes on with the run's own --{name}={getattr(own, name)}, got "
                 f"{getattr(config, name)!r}. Leave the flag out, or start a new --output_dir."
             )
-    given = {name: getattr(config, name) for name in MAY_CHANGE if flags.FLAGS[name].present}
-    return dataclasses.replace(own, **given)
+    changed = {name: getattr(config, name) for name in MAY_CHANGE if flags.FLAGS[name].present}
+    return dataclasses.replace(own, **changed)
 
 
 # Errors about what the user gave: their message says what to do, a traceback would bury it.
-USER_ERRORS = (BadExampleError, DownloadError, FileExistsError, FileNotFoundError, NonFiniteLoss)
+USER_ERRORS = (
+    *(BadExampleError, DownloadError, FileExistsError, FileNotFoundError, NonFiniteLoss),
+    WrongRun,
+)
 
 
 def run(main, *, words=False):

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from absl import app, flags
 
 from experiments import flags as experiment_flags
+from experiments import session
 from yolov1.models.posts import AS_PUBLISHED
 
 
@@ -46,8 +47,8 @@ def _common(post):
     return {
         "activate_twice": Defect(
             "A sigmoid in the last dense layer, and sigmoid and softmax again in the reshape "
-            "layer: no confidence below 0.5, so the no-object term cannot fall below 12.25 an "
-            "image. Once.",
+            "layer: no confidence below 0.5, so that the confidences of 98 boxes cost about 12.25 "
+            "an image at least. Once.",
             _network(post, "activate_twice"),
             {},
         ),
@@ -73,6 +74,12 @@ def _common(post):
             "Confidences are trained towards 1, whatever the box is worth. Towards its IoU.",
             {},
             {"semantics_options": {"confidence_target": "iou"}},
+        ),
+        "batch_sum": Defect(
+            "The loss is the sum over the batch: its gradient grows with the batch, the L2 term "
+            "does not. The mean.",
+            {"semantics_options": {"factor": "batch_size"}},
+            {},
         ),
         "no_augmentation": Defect(
             "The same pixels every epoch. The paper's scaling, shift, exposure and saturation.",
@@ -135,12 +142,6 @@ POSTS = {
                 "first, or the one nearest (smallest RMSE) where none overlaps.",
                 {},
                 {"semantics_options": {"ties": "first", "no_overlap_fallback": "rmse"}},
-            ),
-            "batch_sum": Defect(
-                "The loss is the sum over the batch: its gradient grows with the batch, the L2 "
-                "term does not. The mean.",
-                {"semantics_options": {"factor": "batch_size"}},
-                {},
             ),
         },
     ),
@@ -206,8 +207,8 @@ POSTS = {
                 "The validation images are looked up in the training annotations, and found "
                 "without objects: val_loss is lowest, and a checkpoint best, where nothing is "
                 "detected. Their own annotations.",
-                {},
-                {},
+                {"val_targets": "empty"},
+                {"val_targets": "own"},
             ),
         },
     ),
@@ -250,6 +251,8 @@ def config_from_flags(post: str, **values):
                 options[field] |= value
             else:
                 recipe[field] = value
+    if any(flags.FLAGS[name].present for name in INSTEAD_OF_THE_TABLE):
+        recipe.pop("learning_rates", None)
     config = experiment_flags.config_from_flags(debug=DEBUG, recipe=recipe)
     factor = options["semantics_options"].get("factor")
     if factor == "batch_size":
@@ -267,4 +270,18 @@ def config_from_flags(post: str, **values):
     )
 
 
+def train(post: str, config, **options):
+    """`session.train` of a post's configuration; a resumed run goes on in its own mode."""
+    mode = flags.FLAGS.as_published or flags.FLAGS.defects
+    fields = {
+        name
+        for defect in POSTS[post].defects.values()
+        for name in (*defect.published, *defect.corrected)
+    }
+    module = f"experiments.reproduce_{post}"
+    return session.train(config, module, given=fields if mode else (), **options)
+
+
 DEBUG = {"image_size": 160, "epochs": 2, "model_options": "width=0.05"}
+# Flags that say how the rate moves: one that is given takes the place of the post's table.
+INSTEAD_OF_THE_TABLE = ("learning_rate", "schedule", "warmup_epochs")

@@ -44,6 +44,8 @@ def main(argv):
     if not ROOT.value:
         raise app.UsageError("--root is needed: the folder to write to.")
     root, splits, classes = Path(ROOT.value), SPLITS.value, CLASSES.value or None
+    if not splits:
+        raise app.UsageError("--splits is empty; name at least one.")
     source = Path(FROM_EXPORT.value or ROOT.value)
     try:
         if DEBUG.value:
@@ -88,7 +90,8 @@ def download(fo, folder, classes, split, samples, seed):
     dataset = fiftyone.zoo.load_zoo_dataset(
         "open-images-v7",
         split=split,
-        label_types=["detections"],
+        # As the post asks: an image that is only classified as such has no box, and null labels.
+        label_types=["detections", "classifications"],
         classes=classes,
         max_samples=samples,
         seed=seed,
@@ -116,8 +119,18 @@ def draw_export(root, splits):
 def convert(source, root, classes, splits, bad_examples):
     """Export -> text files, all splits; returns {split: counts}."""
     counts = {}
+    whole = (source / "labels.json").is_file()
+    if whole and len(splits) > 1:
+        raise app.UsageError(
+            f"{source} is one export without splits: say with --splits=NAME which it is."
+        )
     for split in splits:
-        dataset = data.open(f"fiftyone:{source}", split, classes=classes, bad_examples=bad_examples)
+        dataset = data.open(
+            f"fiftyone:{source}",
+            None if whole else split,
+            classes=classes,
+            bad_examples=bad_examples,
+        )
         data.write_yolo(dataset, root, split)
         objects = [e.labels[~e.difficult] for e in dataset]
         counts[split] = {

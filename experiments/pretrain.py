@@ -11,20 +11,19 @@ The first 20 convolutions of the paper's network (and of both posts'; what the o
 the paper did on ImageNet at 224 px. ``summary.json`` has the accuracy on --eval_split.
 """
 
-import dataclasses
-
 from experiments import flags as experiment_flags
 from experiments import session
 
-# On one cell the class of the one box is the image's class.
 experiment_flags.define(
     names=(
+        *("task", "S", "B"),
         *("dataset", "train_split", "eval_split", "classes", "bad_examples", "augment", "cache"),
         *("model", "model_options", "image_size", "batch_size", "epochs", "optimizer"),
         *("learning_rate", "schedule", "warmup_epochs", "learning_rates", "weight_decay"),
         *("clip_norm", "ema", "precision", "strategy", "jit_compile", "seed", "output_dir"),
         *("resume", "eval_every", "monitor", "checkpoint_minutes"),
     ),
+    **{"task": "classify", "S": 1, "B": 1},  # of one cell the class is the image's class
     dataset="folders:crops",
     eval_split="val",
     image_size=224,
@@ -35,8 +34,7 @@ DEBUG = {"image_size": 64, "epochs": 2, "batch_size": 8, "eval_every": 0}
 
 def main(argv):
     del argv
-    config = experiment_flags.config_from_flags(debug=DEBUG)
-    session.train(dataclasses.replace(config, task="classify", S=1, B=1), "experiments.pretrain")
+    session.train(experiment_flags.config_from_flags(debug=DEBUG), "experiments.pretrain")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from pathlib import Path
 from absl import app, flags
 
 from experiments import flags as experiment_flags
-from experiments import posts, session
+from experiments import posts
 
 POST = "keras_voc"
 posts.define(POST, dataset="", train_split="", eval_split="")
@@ -28,18 +28,24 @@ ROOT = flags.DEFINE_string("root", "", "Folder with VOCdevkit/, or a VOC folder;
 
 def main(argv):
     del argv
-    config = posts.config_from_flags(POST, **where(Path(ROOT.value)))
-    if not config.dataset:
-        raise app.UsageError("--root or --dataset must be given: see experiments.prepare_voc.")
-    session.train(config, f"experiments.reproduce_{POST}")
+    posts.train(POST, posts.config_from_flags(POST, **where()))
 
 
-def where(root: Path) -> dict:
-    """The post's splits: train and val of 2007, where there are years, else of the folder."""
+def where() -> dict:
+    """The post's splits: train and val of 2007, where there are years, else of the folder.
+
+    Raises:
+        app.UsageError: --root and --dataset, or neither in a new run.
+    """
+    if bool(ROOT.value) == bool(flags.FLAGS.dataset) and not flags.FLAGS.resume:
+        raise app.UsageError("Give --root (see experiments.prepare_voc) or --dataset.")
+    if not ROOT.value:
+        return {"train_split": "train", "eval_split": "val"}
+    root = Path(ROOT.value)
     years = [root / "VOCdevkit", root]
     year = "VOC2007/" if any((path / "VOC2007").is_dir() for path in years) else ""
     return {
-        "dataset": f"voc:{root}" if ROOT.value else "",
+        "dataset": f"voc:{root}",
         "train_split": f"{year}train",
         "eval_split": f"{year}val",
     }

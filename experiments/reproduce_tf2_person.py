@@ -9,16 +9,14 @@ On a laptop, on the images with persons of any data set, with fewer filters and 
     python -m experiments.reproduce_tf2_person --dataset=voc:PATH --classes=person \\
         --eval_split=val --image_size=160 --epochs=60 --model_options=width=0.25
 
-Images without an object of the classes are left out, as the post's download leaves them out; more
-than one class works. Beside what every run has, checkpoints/ gets the post's files,
-``model_{epoch:02d}-{val_loss:.2f}.keras``, whenever val_loss falls. docs/reproducing-the-posts.md
-goes through the post step by step; `--defects=abs_overlap,rates` has some of its defects only.
+Images without an object of the classes are left out (of the evaluation too, where they could only
+add false positives); more than one class works. Beside what every run has, checkpoints/ gets the
+post's files, ``model_{epoch:02d}-{val_loss:.2f}.keras``, whenever val_loss falls.
+docs/reproducing-the-posts.md goes through the post step by step; `--defects=abs_overlap,rates` has
+some of its defects only.
 """
 
-import dataclasses
-
 import keras
-import numpy as np
 from absl import app, flags
 
 from experiments import flags as experiment_flags
@@ -32,20 +30,11 @@ ROOT = flags.DEFINE_string("root", "", "Folder of experiments.prepare_open_image
 
 def main(argv):
     del argv
+    if bool(ROOT.value) == bool(flags.FLAGS.dataset) and not flags.FLAGS.resume:
+        raise app.UsageError("Give --root (see experiments.prepare_open_images) or --dataset.")
     place = {"dataset": f"yolo:{ROOT.value}"} if ROOT.value else {}
     config = posts.config_from_flags(POST, **place)
-    if not config.dataset:
-        raise app.UsageError(
-            "--root or --dataset must be given: see experiments.prepare_open_images."
-        )
-    defects = posts.chosen_defects(POST)
-    session.train(
-        config,
-        f"experiments.reproduce_{POST}",
-        open_sets=images_with_objects,
-        loss_set=without_boxes if "empty_validation" in defects else None,
-        callbacks=post_checkpoints,
-    )
+    posts.train(POST, config, open_sets=images_with_objects, callbacks=post_checkpoints)
 
 
 def images_with_objects(config):
@@ -65,12 +54,6 @@ def keep_objects(dataset):
         skipped=dataset.skipped,
         notes=dataset.notes,
     )
-
-
-def without_boxes(dataset):
-    """What the post validates on: the same images, and no annotation found for any of them."""
-    nothing = {"boxes_cxcywh": np.zeros((0, 4)), "labels": [], "difficult": []}
-    return [dataclasses.replace(example, **nothing) for example in dataset]
 
 
 class WhereMeasured(keras.callbacks.ModelCheckpoint):

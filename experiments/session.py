@@ -15,15 +15,16 @@ def open_sets(config):
     return train_set, common.open_split(config, config.eval_split, classes=train_set.classes)
 
 
-def train(config, module: str, *, open_sets=open_sets, loss_set=None, callbacks=None):
+def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=()):
     """Trains, evaluates and writes the run directory.
 
     Args:
         config: `TrainConfig`.
         module: of the experiment, for the command that goes on after an interruption.
         open_sets: function of the configuration giving training set and evaluation set.
-        loss_set: function of the evaluation set giving what ``val_loss`` is measured on instead.
         callbacks: function of the run directory giving further Keras callbacks.
+        given: fields of the configuration that other flags than their own determine; a resumed
+            run must agree with them.
 
     Returns:
         (run directory, its summary); the summary is None on workers that do not write.
@@ -39,7 +40,12 @@ def train(config, module: str, *, open_sets=open_sets, loss_set=None, callbacks=
     run = training.RunDirectory.for_config(config)
     # Worker 0 alone writes; the others only look.
     if run.create(config.resume) if worker == 0 else config.resume and run.has_checkpoint:
-        config = experiment_flags.resumed_config(run, config)
+        config = experiment_flags.resumed_config(run, config, given)
+    if not config.dataset:
+        raise app.UsageError(f"--dataset is missing; see python -m {module} --help.")
+    if config.backbone:
+        backbone = training.RunDirectory(config.backbone).read_config()[0]
+        training.require_task(backbone, "classify", config.backbone)
 
     # ------------------------------------------------------------------ data
     train_set, eval_set = open_sets(config)
@@ -52,12 +58,11 @@ def train(config, module: str, *, open_sets=open_sets, loss_set=None, callbacks=
 
     # ------------------------------------------------------------------ train
     measures = {}  # one per model: tracing a network again costs seconds
-    others = loss_set(eval_set) if loss_set else None
 
     def measure(model):
         if id(model) not in measures:
             evaluator = evaluators.EVALUATORS[config.task]
-            measures[id(model)] = evaluator(model, eval_set, grid, config, others)
+            measures[id(model)] = evaluator(model, eval_set, grid, config)
         return measures[id(model)]()
 
     try:
@@ -90,7 +95,7 @@ def train(config, module: str, *, open_sets=open_sets, loss_set=None, callbacks=
         images_per_second=int(state.progress.step.numpy()) * config.batch_size / seconds,
         parameters=int(model.count_params()),
         epochs=config.epochs,
-        **state.best(config.monitor),
+        **state.best(config),
     )
     report = reporting.write_report(run.path)
 

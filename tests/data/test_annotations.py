@@ -100,6 +100,16 @@ def test_bad_rows_are_refused(changes, reason):
         data.read_annotation(row(**changes), "a", ("cat",))
 
 
+def test_ids_that_became_numbers(dataset):
+    """0001 read as 1 is another image, not one without objects."""
+    table = {"id": [1], "objClass": [0], "boxCenterX": [0.5], "boxCenterY": [0.5]}
+    table |= {"boxWidth": [0.2], "boxHeight": [0.2]}
+    with pytest.raises(ValueError, match="ids of the table are like 1, got image_id '0001'"):
+        data.read_annotation(table, "0001")
+    assert len(data.read_annotation(table, 1).labels) == 1
+    assert len(data.read_annotation(table, 2).labels) == 0  # an image without objects has no row
+
+
 def test_bad_sources_are_refused(tmp_path):
     table = row()
     del table["objClass"]

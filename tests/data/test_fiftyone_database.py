@@ -206,7 +206,10 @@ def test_prepare_open_images_with_local_images_in_place_of_the_download(fiftyone
     for line, split, seed in zip(asked, ("train", "test"), (1, 2), strict=True):
         assert "asked for open-images-v7" in line and f"('split', '{split}')" in line
         assert f"('seed', {seed})" in line and "('classes', ['person'])" in line
-        assert "('label_types', ['detections'])" in line and "('shuffle', True)" in line
+        assert (
+            "('label_types', ['detections', 'classifications'])" in line
+            and "('shuffle', True)" in line
+        )
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert {s: found["images"] for s, found in summary["splits"].items()} == {"train": 8, "test": 8}
     for split in ("train", "test"):

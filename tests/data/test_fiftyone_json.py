@@ -96,6 +96,7 @@ def test_splits_must_agree_on_classes_and_ids_stay_unique(tmp_path):
         (("cat", "dog"), [entry(2)], "object 1 has the unknown label 2; expected an index below 2"),
         (("cat", "dog"), [entry(0), entry(-1)], "object 2 has the unknown label -1"),
         (("cat", "dog"), [entry(True)], "unknown label True"),
+        (("cat", "dog"), [entry(0, attributes=["x"])], "attributes must be an object, got .'x'."),
         (("cat", "dog"), [entry(None)], "unknown label None"),
         (("cat", "dog"), [entry("cow")], "unknown label 'cow'; .* one of cat, dog"),
         (None, [entry(0)], "classes is null, so a label must be a name; got 0"),

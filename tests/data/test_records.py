@@ -389,6 +389,28 @@ def test_round_trip_of_files(tmp_path):
     assert first["image/object/class/label"].int64_list.value == [2, 1]  # from 1
 
 
+def test_a_writer_that_is_stopped_leaves_no_data_set(tmp_path, monkeypatch):
+    from yolov1.data import record_writer
+
+    dataset = data.open("shapes:count=4", image_size=32)
+    original, calls = record_writer._serialized, []
+
+    def stop(example, classes):
+        calls.append(example)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return original(example, classes)
+
+    monkeypatch.setattr(record_writer, "_serialized", stop)
+    with pytest.raises(KeyboardInterrupt):
+        data.write_records(dataset, tmp_path / "train.tfrecord", shards=2)
+    with pytest.raises(FileNotFoundError):
+        data.open(f"records:{tmp_path}")
+    monkeypatch.setattr(record_writer, "_serialized", original)
+    data.write_records(dataset, tmp_path / "train.tfrecord", shards=2)
+    assert len(data.open(f"records:{tmp_path}")) == 4
+
+
 def test_the_writer_does_not_mix(tmp_path):
     dataset = data.open("shapes:count=4,classes=2", image_size=32)
     data.write_records(dataset, tmp_path / "train.tfrecord", shards=2)

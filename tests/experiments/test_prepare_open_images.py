@@ -57,6 +57,20 @@ def test_an_export_from_disk(run_experiment, tmp_path):
     assert "Traceback" not in failed.stderr
 
 
+def test_an_export_without_splits(run_experiment, tmp_path):
+    """What one export of FiftyOne is: labels.json and data/."""
+    source = tmp_path / "export"
+    write_export(source / "labels.json", {"a": [entry("Person")], "b": None}, None)
+    arguments = ("prepare_open_images", f"--root={tmp_path / 'out'}", f"--from_export={source}")
+    done = run_experiment(*arguments, "--splits=train")
+    assert done.returncode == 0, done.stderr
+    assert len(data.open(f"yolo:{tmp_path / 'out'}", "train")) == 2
+    done = run_experiment(*arguments)
+    assert "is one export without splits: say with --splits=NAME" in done.stdout + done.stderr
+    done = run_experiment(*arguments, "--splits=")
+    assert done.returncode != 0 and "--splits is empty" in done.stdout + done.stderr
+
+
 def test_without_fiftyone_it_says_how_to_get_it(run_experiment, tmp_path):
     if importlib.util.find_spec("fiftyone"):
         pytest.skip("FiftyOne is installed")

@@ -61,6 +61,13 @@ def test_a_detector_starts_from_it(backbone, run_experiment, tmp_path):
         f"--output_dir={tmp_path / 'other'}",
     )  # fmt: skip
     assert done.returncode != 0 and "Give both the same --model" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    done = run_experiment(
+        "train", *arguments, f"--backbone={tmp_path / 'run'}", f"--output_dir={tmp_path / 'third'}"
+    )
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+    assert "is a run of the task 'detect', expected 'classify'" in done.stdout + done.stderr
+    assert not (tmp_path / "third" / "config.json").exists()
 
 
 def test_a_classifier_is_no_detector(backbone, run_experiment, tmp_path):

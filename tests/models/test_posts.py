@@ -142,6 +142,13 @@ def test_dropout_on_the_outputs():
     assert (np.asarray(corrected(images, training=True)) == 0.5).mean() < 0.01
 
 
+def test_dropped_outputs_stay_in_float32(mixed_precision):
+    mixed_precision("mixed_bfloat16")
+    model = models.build("tf2_person", **SMALL["tf2_person"] | {"dropout_outputs": True})
+    assert model.get_layer("dropout").compute_dtype == "float32"
+    assert model.get_layer("dense1").compute_dtype == "bfloat16"
+
+
 def test_batch_normalisation_instead_of_biases():
     model = models.build("tf2_person", **SMALL["tf2_person"], batch_norm=True)
     convolutions = [x for x in model.layers if isinstance(x, keras.layers.Conv2D)]

@@ -11,6 +11,21 @@ def test_round_trip_and_unknown_names_are_ignored():
     assert TrainConfig.from_dict(config.to_dict() | {"dropped_later": 1}) == config
 
 
+def test_what_is_best_is_something_of_the_task():
+    with pytest.raises(ValueError, match="--monitor must be one of map_voc07, .*got 'accuracy'"):
+        TrainConfig(monitor="accuracy")
+    with pytest.raises(ValueError, match="one of accuracy, val_loss with --task=classify"):
+        TrainConfig(task="classify", S=1)
+    with pytest.raises(ValueError, match="--S must be 1 with --task=classify, got 7"):
+        TrainConfig(task="classify", monitor="accuracy")
+
+
+@pytest.mark.parametrize("text", ["0.01", "1:0.1", "0:0.1,0:0.2", "0:0.1,5:-1", "0:1,5", "0:nan"])
+def test_learning_rates_that_are_no_table(text):
+    with pytest.raises(ValueError, match="--learning_rates must be EPOCH:RATE"):
+        TrainConfig(learning_rates=text)
+
+
 def test_every_field_has_help():
     assert all(field.metadata["help"] for field in dataclasses.fields(TrainConfig))
 

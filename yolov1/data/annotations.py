@@ -41,7 +41,8 @@ def read_annotation(source, image_id=None, classes=None) -> Boxes:
     Args:
         source: a text file with lines ``label cx cy w h``; a ``labels.json`` of FiftyOne; or a
             table: a data frame or a dict with the columns of `to_table`.
-        image_id: which image of a ``labels.json`` or a table. Not needed where there is one.
+        image_id: which image of a ``labels.json`` or a table. Not needed where there is one. An
+            image of which a table has no row is one without objects.
         classes: names by label. None: the names that a ``labels.json`` gives; elsewhere the labels
             themselves ("0", "1", ...).
 
@@ -124,6 +125,12 @@ def _from_table(table, image_id, classes):
     ids, labels, *box = (np.asarray(table[name]) for name in COLUMNS)
     if image_id is None:
         image_id = _the_one(dict.fromkeys(ids.tolist()), "the table")
+    if isinstance(image_id, str) != any(isinstance(i, str) for i in ids.tolist()) and len(ids):
+        raise ValueError(
+            f"read_annotation: the ids of the table are like {ids.tolist()[0]!r}, got image_id "
+            f"{image_id!r}: one is text, the other not. (pandas reads names such as 0001 as "
+            "numbers; dtype={'id': str} keeps them.)"
+        )
     rows = ids == image_id
     names = classes or _numbers(labels)
     cx, cy, w, h = (np.asarray(column, np.float64)[rows] for column in box)

@@ -95,6 +95,8 @@ def parse_entries(entries, listed) -> Annotation:
             )
         corners.append((left, top, left + width, top + height))
         attributes = entry.get("attributes") or {}
+        if not isinstance(attributes, dict):
+            raise BadExampleError(f"{what}: attributes must be an object, got {attributes!r}")
         difficult.append(any(attributes.get(name) in YES for name in DIFFICULT))
     boxes = np.array(corners, np.float64).reshape(-1, 4)
     return Annotation(boxes, names, difficult, (1, 1))

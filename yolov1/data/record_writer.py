@@ -1,6 +1,7 @@
 """A data set -> TFRecord files of ``tf.train.Example``, as `yolov1.data.records` reads them."""
 
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -51,11 +52,15 @@ def write_records(dataset, path, shards=1) -> list[Path]:
     if shards > 1:
         names = [f"{path.stem}-{k:05d}-of-{shards:05d}{path.suffix}" for k in range(shards)]
         files = [path.with_name(name) for name in names]
-    for k, file in enumerate(files):
+    # They get their names once all are whole: a writer that was stopped leaves no data set.
+    partial = [file.with_name(f".{file.name}.partial") for file in files]
+    for k, file in enumerate(partial):
         first, last = (len(dataset) * j // shards for j in (k, k + 1))
         with tf.io.TFRecordWriter(str(file)) as writer:
             for index in range(first, last):
                 writer.write(_serialized(dataset[index], dataset.classes))
+    for written, file in zip(partial, files, strict=True):
+        os.replace(written, file)
     return files
 
 

@@ -141,7 +141,10 @@ def build_tf2_person(
     common = {"width": width, "batch_norm": batch_norm, "kernels": kernels, "l2": l2}
     units = [scaled(count, width) for count in TF2_PERSON_DENSE]
     head = _head(grid, activations, activate_twice, default_init)
-    head.insert(1 if dropout_outputs else 0, keras.layers.Dropout(dropout, name="dropout"))
+    drop = keras.layers.Dropout(
+        dropout, dtype="float32" if dropout_outputs else None, name="dropout"
+    )
+    head.insert(1 if dropout_outputs else 0, drop)
     return keras.Sequential(
         [
             *_convolutions(grid, TF2_PERSON, **common),

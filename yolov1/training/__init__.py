@@ -1,6 +1,6 @@
 """Model, data and loss to a run directory."""
 
-from yolov1.training.checkpoints import LoadedRun, load_run
+from yolov1.training.checkpoints import LoadedRun, WrongRun, load_run, require_task
 from yolov1.training.config import TrainConfig
 from yolov1.training.loop import NonFiniteLoss, State, train
 from yolov1.training.run_directory import RunDirectory, write_json
@@ -12,8 +12,10 @@ __all__ = [
     "RunDirectory",
     "State",
     "TrainConfig",
+    "WrongRun",
     "cluster_task",
     "load_run",
+    "require_task",
     "train",
     "write_json",
 ]

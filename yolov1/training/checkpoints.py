@@ -88,6 +88,18 @@ class Checkpoints:
         self._last.checkpoint.restore(paths[step]).assert_consumed()
 
 
+class WrongRun(ValueError):
+    """A run that does not hold what it is asked for."""
+
+
+def require_task(config: TrainConfig, task: str, path):
+    """Raises `WrongRun` where the run at `path` with this configuration is of another task."""
+    if config.task != task:
+        raise WrongRun(
+            f"{path} is a run of the task {config.task!r}, expected {task!r}. {WRONG_TASK[task]}"
+        )
+
+
 WRONG_TASK = {
     "detect": "A pretrained classifier finds no boxes; start a detector from it with --backbone.",
     "classify": "Pretrain one with experiments.pretrain.",
@@ -122,17 +134,14 @@ def load_run(path, which: str = "last", *, task: str = "detect"):
 
     Raises:
         FileNotFoundError: no run, or no such checkpoint in it yet.
-        ValueError: another `which` or task, or a checkpoint that does not fit the configuration.
+        WrongRun: a run of another task.
+        ValueError: another `which`, or a checkpoint that does not fit the configuration.
     """
     if which not in ("best", "last"):
         raise ValueError(f"load_run: which must be 'best' or 'last', got {which!r}.")
     directory = RunDirectory(path)
     config, grid, classes = directory.read_config()
-    if config.task != task:
-        raise ValueError(
-            f"{directory.path} is a run of the task {config.task!r}, expected {task!r}. "
-            + WRONG_TASK[task]
-        )
+    require_task(config, task, directory.path)
     found = tf.train.latest_checkpoint(str(directory / "checkpoints" / which))
     if found is None:
         raise FileNotFoundError(

@@ -5,6 +5,12 @@ import dataclasses
 from yolov1.grid import GridSpec
 from yolov1.semantics import CHOICES, PRESETS, LossSemantics
 
+# What is measured of each task, and whether more (1) or less (-1) of it is better.
+MONITORS = {
+    "detect": {"map_voc07": 1, "map_area": 1, "map_coco": 1, "val_loss": -1},
+    "classify": {"accuracy": 1, "val_loss": -1},
+}
+
 
 def _field(default, help, **metadata):  # noqa: A002 (the flag's word)
     return dataclasses.field(default=default, metadata={"help": help, **metadata})
@@ -46,6 +52,12 @@ class TrainConfig:
         "first",
         "Which object a cell keeps when several have their centre in it.",
         choices=("first", "last", "largest"),
+    )
+    val_targets: str = _field(
+        "own",
+        "What val_loss is measured against: the images' own boxes, or empty: as if they had none "
+        "(a defect of tf2_person).",
+        choices=("own", "empty"),
     )
     cache: bool = _field(True, "Keep decoded images in memory where they fit.")
 
@@ -122,7 +134,6 @@ class TrainConfig:
     monitor: str = _field(
         "map_voc07",
         "What the best weights have: the highest mean AP or accuracy, or the lowest val_loss.",
-        choices=("map_voc07", "map_area", "map_coco", "val_loss", "accuracy"),
     )
     checkpoint_minutes: float = _field(
         2.0, "Minutes between checkpoints; there is one at the end and after Ctrl-C, too."
@@ -146,6 +157,11 @@ class TrainConfig:
             ("eval_every", self.eval_every >= 0, "at least 0"),
             ("checkpoint_minutes", self.checkpoint_minutes >= 0, "at least 0"),
             ("S", self.task == "detect" or self.S == 1, "1 with --task=classify"),
+            (
+                "monitor",
+                self.monitor in MONITORS[self.task],
+                f"one of {', '.join(MONITORS[self.task])} with --task={self.task}",
+            ),
             ("output_dir", self.output_dir or not self.resume, "given with --resume"),
         ):
             if not valid:

@@ -15,13 +15,10 @@ import tensorflow as tf
 from yolov1 import data, models
 from yolov1.training import strategies
 from yolov1.training.callbacks import MetricsFile, ProgressLine, TensorBoardScalars
-from yolov1.training.checkpoints import Checkpoints, Progress, build_model, load_run
-from yolov1.training.config import TrainConfig
+from yolov1.training.checkpoints import Checkpoints, Progress, WrongRun, build_model, load_run
+from yolov1.training.config import MONITORS, TrainConfig
 from yolov1.training.optimizers import MovingAverage, build_optimizer, gradient_decay, reduced
 from yolov1.training.tasks import TASKS
-
-# What is best: the largest of a figure times its sign.
-SIGN = {"map_voc07": 1, "map_area": 1, "map_coco": 1, "accuracy": 1, "val_loss": -1}
 
 
 class NonFiniteLoss(FloatingPointError):
@@ -44,10 +41,10 @@ class State:
         """Whether this process is the one that writes the results."""
         return strategies.worker(self.strategy)[0] == 0
 
-    def best(self, monitor: str) -> dict:
+    def best(self, config: TrainConfig) -> dict:
         """``{"best_map_voc07": figure}`` or the like; None where nothing was evaluated."""
-        figure = float(self.progress.best.numpy()) * SIGN[monitor]
-        return {f"best_{monitor}": figure if np.isfinite(figure) else None}
+        figure = float(self.progress.best.numpy()) * MONITORS[config.task][config.monitor]
+        return {f"best_{config.monitor}": figure if np.isfinite(figure) else None}
 
     @contextlib.contextmanager
     def averaged_weights(self):
@@ -72,13 +69,14 @@ def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=(
         evaluate: function of the model giving ``{name: value}``, called every
             ``config.eval_every`` epochs with the averaged weights; its ``config.monitor`` decides
             which weights are the best.
-        callbacks: further Keras callbacks.
+        callbacks: further Keras callbacks; at the end of an epoch they see the averaged weights.
 
     Returns:
         The final state.
 
     Raises:
         NonFiniteLoss: names step, term and image; the last checkpoint is from before it.
+        WrongRun: ``config.backbone`` is no classifier, or one of another network.
         ValueError: the batch does not divide by the replicas.
     """
     # 1. Devices, before anything else touches TensorFlow.
@@ -96,13 +94,17 @@ def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=(
     # 3. Model, optimizer and checkpoint.
     grid = config.grid(len(dataset.classes))
     epoch_ends = epoch_end_steps(len(dataset), config.batch_size, config.epochs)
-    state = build_state(config, grid, directory, strategy, epoch_ends[-1] / config.epochs)
+    steps_per_epoch = max(1.0, len(dataset) / config.batch_size)
+    state = build_state(config, grid, directory, strategy, steps_per_epoch)
+    step = 0
     if config.resume:
         # A kill may have come between two workers' saves: all go on from what all have.
         kept = state.checkpoints.steps()
         step = strategies.smallest(strategy, kept[-1] if kept else 0)
-        if step:
-            state.checkpoints.restore_last(step)
+    if step:
+        state.checkpoints.restore_last(step)
+    elif config.backbone:
+        start_from_backbone(config, state)
     # 4. Data, from where the checkpoint stands.
     start = int(state.progress.step.numpy())
     batches = data.training_batches(
@@ -143,8 +145,6 @@ def epoch_end_steps(examples: int, batch_size: int, epochs: int) -> list[int]:
 def build_state(config: TrainConfig, grid, directory, strategy, steps_per_epoch: float) -> State:
     with strategy.scope():
         model = build_model(config, grid)
-        if config.backbone and not (config.resume and directory.has_checkpoint):
-            models.copy_backbone(load_run(config.backbone, task="classify")[0], model)
         optimizer = build_optimizer(config, steps_per_epoch, strategy.num_replicas_in_sync)
         optimizer.build(model.trainable_variables)
         average = MovingAverage(model, config.ema) if config.ema else None
@@ -154,6 +154,18 @@ def build_state(config: TrainConfig, grid, directory, strategy, steps_per_epoch:
     folder = directory / ("checkpoints" if worker == 0 else f"checkpoints/worker{worker}")
     checkpoints = Checkpoints(folder, model, optimizer, progress, average)
     return State(strategy, model, optimizer, average, progress, checkpoints)
+
+
+def start_from_backbone(config: TrainConfig, state: State):
+    """Copies the pretrained layers of ``config.backbone`` into the model and its averages."""
+    with state.strategy.scope():
+        classifier, _ = load_run(config.backbone, task="classify")
+        try:
+            models.copy_backbone(classifier, state.model)
+        except ValueError as error:
+            raise WrongRun(f"--backbone={config.backbone}: {error}") from error
+        if state.average is not None:
+            state.average.reset()
 
 
 def make_step(config: TrainConfig, grid, state: State):
@@ -222,9 +234,11 @@ def _run_epochs(config, state, dataset, grid, batches, epoch_ends, evaluate, cal
             last = epoch + 1 == config.epochs or model.stop_training
             logs = _epoch_logs(config, state)
             logs |= _regularization(model)
-            if evaluate and (last or (config.eval_every and (epoch + 1) % config.eval_every == 0)):
-                logs |= _evaluate(state, evaluate, config.monitor)
-            hooks.on_epoch_end(epoch, logs)
+            due = last or (config.eval_every and (epoch + 1) % config.eval_every == 0)
+            with state.averaged_weights():  # so that what a callback saves is what was measured
+                if evaluate and due:
+                    logs |= _evaluate(config, state, evaluate)
+                hooks.on_epoch_end(epoch, logs)
             progress.end_epoch()
             clock.save_if_due(always=last or model.stop_training or not alone)
             if model.stop_training:
@@ -247,14 +261,14 @@ class CheckpointClock:
             self.saved = time.monotonic()
 
 
-def _evaluate(state, evaluate, monitor) -> dict:
-    """Measures the averaged weights, and keeps them where they are the best so far."""
-    with state.averaged_weights() as model:
-        measured = evaluate(model)
-        figure = measured.get(monitor, float("nan")) * SIGN[monitor]
-        if figure > state.progress.best.numpy():
-            state.progress.best.assign(figure)
-            state.checkpoints.save_best()
+def _evaluate(config, state, evaluate) -> dict:
+    """Measures the weights, and keeps them where they are the best so far."""
+    measured = evaluate(state.model)
+    sign = MONITORS[config.task][config.monitor]
+    figure = measured.get(config.monitor, float("nan")) * sign
+    if figure > state.progress.best.numpy():
+        state.progress.best.assign(figure)
+        state.checkpoints.save_best()
     return measured
 
 

@@ -94,6 +94,11 @@ class MovingAverage:
             for w in self.weights
         ]
 
+    def reset(self):
+        """Makes the averages the weights as they are."""
+        for average, weight in zip(self.averages, self.weights, strict=True):
+            average.assign(weight)
+
     def update(self, step):
         """Moves the averages; to be called inside the step's graph."""
         step = tf.cast(step, tf.float32)
