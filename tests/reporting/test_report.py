@@ -181,3 +181,12 @@ def test_the_same_run_gives_the_same_page(run_dir):
     first = write_report(run_dir).read_bytes()
     assert write_report(run_dir).read_bytes() == first
     assert not list(run_dir.glob("*.partial"))
+
+
+def test_a_classifiers_run(tmp_path):
+    (tmp_path / "metrics.csv").write_text("epoch,loss,val_loss,accuracy\n1,2,2.5,\n2,1,1.5,0.25\n")
+    (tmp_path / "summary.json").write_text('{"accuracy": 0.25, "val_loss": 1.5}')
+    page = read(tmp_path)
+    assert "25.0" in page.text and "accuracy" in page.text
+    labels = [value for _, name, value in page.attributes if name == "aria-label"]
+    assert "Accuracy on the evaluation split" in labels and "Its terms" not in labels

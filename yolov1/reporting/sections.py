@@ -26,6 +26,7 @@ def headline(run) -> Html:
     """The figures that one looks for first."""
     summary = run.evaluation | run.summary
     tiles = [
+        ("accuracy", "accuracy", percent),
         ("mAP@0.5, VOC 2007", "map_voc07", percent),
         ("mAP@0.5, area", "map_area", percent),
         ("COCO AP .50:.95", "map_coco", percent),
@@ -50,8 +51,9 @@ def learning_curves(run) -> Html:
 
     maps = [name for name in run.metrics if name.startswith("map_")]
     return _pair(
-        chart(["loss"], "Loss of an image", log=True),
+        chart(["loss", "val_loss"], "Loss of an image", log=True),
         chart(TERMS, "Its terms", log=True),
+        chart(["accuracy"], "Accuracy on the evaluation split", limits=(0, 1)),
         chart(maps, "mAP on the evaluation split", limits=(0, 1)),
         chart(["responsible_iou"], "IoU of the boxes held responsible there", limits=(0, 1)),
         chart(["learning_rate"], "Learning rate"),
