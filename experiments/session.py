@@ -43,7 +43,7 @@ def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=())
         config = experiment_flags.resumed_config(run, config, given)
     if not config.dataset:
         raise app.UsageError(f"--dataset is missing; see python -m {module} --help.")
-    if config.backbone:
+    if config.backbone and not (config.resume and run.has_checkpoint):
         backbone = training.RunDirectory(config.backbone).read_config()[0]
         training.require_task(backbone, "classify", config.backbone)
 

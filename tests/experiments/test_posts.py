@@ -110,8 +110,8 @@ def test_flags_that_are_given_win(config_of):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--defects=abs"], "--defects: no 'abs'; there are activate_twice"),
-        (["--as_published", "--defects=rates"], "give it or --defects, not both"),
+        (["--root=x", "--defects=abs"], "--defects: no 'abs'; there are activate_twice"),
+        (["--root=x", "--as_published", "--defects=rates"], "give it or --defects, not both"),
         ([], "Give --root (see experiments.prepare_voc) or --dataset"),
         (["--root=x", "--dataset=voc:y"], "Give --root"),
     ],

@@ -17,13 +17,14 @@ def backbone(run_experiment, tmp_path_factory):
     folder = tmp_path_factory.mktemp("pretrain")
     for split in ("train", "val"):
         done = run_experiment(
-            "crop_objects", "--dataset=shapes:count=60", f"--split={split}", "--image_size=112",
+            "crop_objects", "--dataset=shapes:count=120", f"--split={split}", "--image_size=112",
             "--min_side=16", f"--output_dir={folder / 'crops'}",
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
     done = run_experiment(
         "pretrain", f"--dataset=folders:{folder / 'crops'}", OPTIONS, "--image_size=32",
-        "--epochs=12", "--batch_size=16", "--eval_every=6", f"--output_dir={folder / 'run'}",
+        "--epochs=30", "--batch_size=16", "--eval_every=10", "--augment=none",
+        "--learning_rate=4e-3", f"--output_dir={folder / 'run'}",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return folder / "run", done.stdout
