@@ -106,7 +106,7 @@ def draw(runs, floors) -> Figure:
     measure.set(xlabel="epoch", ylabel=MEASURE.value, ylim=(0, None))
     for axes in (loss, measure):
         axes.grid(alpha=0.3)
-        axes.legend(frameon=False, fontsize="small")
+        axes.legend(fontsize="small")
     return figure
 
 
