@@ -59,8 +59,8 @@ def _common(post):
         ),
         "default_init": Defect(
             "Keras' default initial values: Glorot's kernels, under which the signal loses half of "
-            "its variance in every one of the 24 leaky convolutions, and no biases. He's kernels, "
-            "and outputs that start at a prior.",
+            "its variance in every one of the 24 leaky convolutions, and zero biases. He's "
+            "kernels, and outputs that start at a prior.",
             _network(post, "default_init"),
             {},
         ),

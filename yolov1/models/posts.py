@@ -85,7 +85,7 @@ def build_keras_voc(
         batch_norm: batch normalisation instead of the convolutions' biases, as in Darknet's later
             files: 24 plain layers hardly learn from scratch. (Neither post has it.)
         default_init: as published: Keras' defaults, Glorot's kernels (under which the signal loses
-            half of its variance in every leaky convolution) and no biases. Else He's kernels, and
+            half of its variance in every leaky convolution) and zero biases. Else He's kernels, and
             outputs that start at a prior: class 1 / (C + 1), confidence 0.05, centre 0.5, size 0.4.
         l2: as published 5e-4: ``l2 * sum(kernel^2)`` of the convolutions in the model's losses.
 
