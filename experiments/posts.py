@@ -16,6 +16,10 @@ from experiments import session
 from yolov1.models.posts import AS_PUBLISHED
 
 
+# The flags belong to the post's experiment: ``--help`` shows the main module's only.
+flags.disclaim_key_flags()
+
+
 class Defect(NamedTuple):
     """One thing that a post does.
 

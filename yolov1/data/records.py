@@ -118,7 +118,9 @@ def _files(pattern, split):
     """(files of the split, files of every split)."""
     path = Path(pattern)
     if path.is_dir():
-        every = [f for f in sorted(path.iterdir()) if f.is_file() and RECORD_FILE.search(f.name)]
+        # Not those that `write_records` has not finished, which begin with a dot.
+        named = (f for f in sorted(path.iterdir()) if RECORD_FILE.search(f.name))
+        every = [f for f in named if f.is_file() and not f.name.startswith(".")]
     else:
         every = sorted(f for f in map(Path, glob.glob(str(pattern))) if f.is_file())
         every = [path] if path.is_file() else every
