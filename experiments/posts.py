@@ -15,7 +15,6 @@ from experiments import flags as experiment_flags
 from experiments import session
 from yolov1.models.posts import AS_PUBLISHED
 
-
 # The flags belong to the post's experiment: ``--help`` shows the main module's only.
 flags.disclaim_key_flags()
 
