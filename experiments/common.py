@@ -54,6 +54,23 @@ def require_labels(*datasets):
                 )
 
 
+def with_objects(dataset) -> data.Dataset:
+    """The images that have a box to learn: one that is not difficult.
+
+    Raises:
+        app.UsageError: there is none.
+    """
+    kept = [example for example in dataset if not example.difficult.all()]
+    if not kept:
+        raise app.UsageError(
+            f"{dataset.name} has no image with a box that is not difficult: nothing to learn. "
+            "Look at it with experiments.inspect_dataset."
+        )
+    return data.Dataset(
+        kept, dataset.classes, name=dataset.name, skipped=dataset.skipped, notes=dataset.notes
+    )
+
+
 def warn_of_overlap(train_set, eval_set):
     """Says so when images are both trained on and measured on."""
     trained = {example.path for example in train_set if example.path}

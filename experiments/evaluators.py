@@ -40,9 +40,8 @@ class Evaluator:
 
     def __call__(self) -> dict:
         """As `evaluation.evaluate`, with ``images_per_second`` and ``seconds`` of detection,
-        ``val_loss``, the loss of an image (without what regularises weights; None beyond
-        float32), and
-        ``responsible_boxes``: the number of ``objects`` in the targets and the means of
+        ``val_loss``, the loss of an image (without what regularises weights; None beyond float32),
+        and ``responsible_boxes``: the number of ``objects`` in the targets and the means of
         `yolov1.losses.ResponsibleBoxes`, None without objects.
         """
         seen = []  # held against the targets later, so that detection alone is timed
@@ -50,27 +49,25 @@ class Evaluator:
         batches = data.evaluation_batches(self.dataset, self.grid, self.config.batch_size)
         self.detections = self.detector.detect(batches, watch=lambda *batch: seen.append(batch))
         seconds = time.perf_counter() - start
+        batches = [(tf.constant(p), self._targets(indices)) for p, indices in seen]
         return evaluation.evaluate(self.detections, self.dataset) | {
-            "val_loss": self._mean_loss(seen),
-            "responsible_boxes": self._responsible_boxes(seen),
+            "val_loss": self._mean_loss(batches),
+            "responsible_boxes": self._responsible_boxes(batches),
             "images_per_second": len(self.dataset) / seconds,
             "seconds": seconds,
         }
 
     def _responsible_boxes(self, batches) -> dict:
         self.responsible.reset_state()
-        for predictions, indices in batches:
-            self._update(self._targets(indices), tf.constant(predictions))
+        for predictions, targets in batches:
+            self._update(targets, predictions)
         objects = int(self.responsible.objects)
         means = {name: float(mean) for name, mean in self.responsible.result().items()}
         return {"objects": objects} | (means if objects else dict.fromkeys(means))
 
     def _mean_loss(self, batches) -> float | None:
         share = float(self.config.val_targets == "own")  # of empty targets every channel is 0
-        losses = [
-            self._loss(tf.constant(predictions), share * self._targets(indices))
-            for predictions, indices in batches
-        ]
+        losses = [self._loss(predictions, share * targets) for predictions, targets in batches]
         mean = float(tf.reduce_mean(tf.concat(losses, axis=0)))
         return mean if np.isfinite(mean) else None  # finite outputs, but too large to be squared
 

@@ -8,7 +8,7 @@ zero, and are the boxes found? Where not, it prints the usual suspects with thei
 
 import dataclasses
 
-from absl import app, flags
+from absl import flags
 
 from experiments import common, evaluators
 from experiments import flags as experiment_flags
@@ -87,12 +87,7 @@ def main(argv):
 
 def first_images(dataset, count: int) -> data.Dataset:
     """The first images of a data set that have a box to learn: one that is not difficult."""
-    kept = [example for example in dataset if not example.difficult.all()][:count]
-    if not kept:
-        raise app.UsageError(
-            f"{dataset.name} has no image with a box that is not difficult: nothing to learn. "
-            "Look at it with experiments.inspect_dataset."
-        )
+    kept = common.with_objects(dataset).examples[:count]
     return data.Dataset(kept, dataset.classes, name=f"{dataset.name}, first {len(kept)}")
 
 

@@ -34,8 +34,10 @@ class Defect(NamedTuple):
 
 
 class Post(NamedTuple):
-    """A post: fields of `TrainConfig` that both modes share, and the defects by name."""
+    """A post: the experiment that prepares its data, fields of `TrainConfig` that both modes share,
+    and the defects by name."""
 
+    prepared_by: str
     shared: dict
     defects: dict[str, Defect]
 
@@ -114,6 +116,7 @@ def _common(post):
 
 POSTS = {
     "keras_voc": Post(
+        "prepare_voc",
         {
             "model": "keras_voc",
             "semantics": "keras_voc",
@@ -149,6 +152,7 @@ POSTS = {
         },
     ),
     "tf2_person": Post(
+        "prepare_open_images",
         {
             "model": "tf2_person",
             "semantics": "tf2_person",
@@ -220,9 +224,26 @@ POSTS = {
 
 def define(post: str, **defaults):
     """Defines the flags of a post's experiment: those of `TrainConfig`, the root and the modes."""
-    experiment_flags.define(**POSTS[post].shared | defaults)
+    experiment_flags.define(**POSTS[post].shared | {"dataset": ""} | defaults)
+    flags.DEFINE_string(
+        "root", "", f"Folder of experiments.{POSTS[post].prepared_by}; or --dataset."
+    )
     flags.DEFINE_boolean("as_published", False, "With every defect of the post.")
     flags.DEFINE_list("defects", [], f"With these only: {', '.join(POSTS[post].defects)}.")
+
+
+def root(post: str) -> str:
+    """What --root says; empty where --dataset says what to train on, or the run that is resumed.
+
+    Raises:
+        app.UsageError: both flags, or neither in a new run.
+    """
+    given = flags.FLAGS
+    if bool(given.root) == bool(given.dataset) and not given.resume:
+        raise app.UsageError(
+            f"Give --root (see experiments.{POSTS[post].prepared_by}) or --dataset."
+        )
+    return given.root
 
 
 def chosen_defects(post: str) -> tuple[str, ...]:
@@ -260,17 +281,11 @@ def config_from_flags(post: str, **values):
     factor = options["semantics_options"].get("factor")
     if factor == "batch_size":
         options["semantics_options"]["factor"] = config.batch_size
-    return dataclasses.replace(
-        config,
-        **{
-            # The flag's own options come last, and so win.
-            field: ",".join(
-                [*(f"{key}={value}" for key, value in values.items())]
-                + [text for text in [getattr(config, field)] if text]
-            )
-            for field, values in options.items()
-        },
-    )
+    texts = {}
+    for field, values in options.items():
+        parts = [*(f"{key}={value}" for key, value in values.items()), getattr(config, field)]
+        texts[field] = ",".join(filter(None, parts))  # the flag's own come last, and so win
+    return dataclasses.replace(config, **texts)
 
 
 def train(post: str, config, **options):

@@ -16,14 +16,11 @@ has some of its defects only; every flag of experiments.train works too.
 
 from pathlib import Path
 
-from absl import app, flags
-
 from experiments import flags as experiment_flags
 from experiments import posts
 
 POST = "keras_voc"
-posts.define(POST, dataset="", train_split="", eval_split="")
-ROOT = flags.DEFINE_string("root", "", "Folder with VOCdevkit/, or a VOC folder; or --dataset.")
+posts.define(POST, train_split="", eval_split="")
 
 
 def main(argv):
@@ -32,16 +29,11 @@ def main(argv):
 
 
 def where() -> dict:
-    """The post's splits: train and val of 2007, where there are years, else of the folder.
-
-    Raises:
-        app.UsageError: --root and --dataset, or neither in a new run.
-    """
-    if bool(ROOT.value) == bool(flags.FLAGS.dataset) and not flags.FLAGS.resume:
-        raise app.UsageError("Give --root (see experiments.prepare_voc) or --dataset.")
-    if not ROOT.value:
+    """The post's splits: train and val of 2007, where there are years, else of the folder."""
+    root = posts.root(POST)
+    if not root:
         return {"train_split": "train", "eval_split": "val"}
-    root = Path(ROOT.value)
+    root = Path(root)
     years = [root / "VOCdevkit", root]
     year = "VOC2007/" if any((path / "VOC2007").is_dir() for path in years) else ""
     return {

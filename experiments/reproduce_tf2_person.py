@@ -17,43 +17,29 @@ some of its defects only.
 """
 
 import keras
-from absl import app, flags
 
+from experiments import common, posts, session
 from experiments import flags as experiment_flags
-from experiments import posts, session
-from yolov1 import data
 
 POST = "tf2_person"
-posts.define(POST, dataset="", train_split="train", eval_split="test")
-ROOT = flags.DEFINE_string("root", "", "Folder of experiments.prepare_open_images; or --dataset.")
+posts.define(POST, train_split="train", eval_split="test")
 
 
 def main(argv):
     del argv
-    if bool(ROOT.value) == bool(flags.FLAGS.dataset) and not flags.FLAGS.resume:
-        raise app.UsageError("Give --root (see experiments.prepare_open_images) or --dataset.")
-    place = {"dataset": f"yolo:{ROOT.value}"} if ROOT.value else {}
+    root = posts.root(POST)
+    place = {"dataset": f"yolo:{root}"} if root else {}
     config = posts.config_from_flags(POST, **place)
     posts.train(POST, config, open_sets=images_with_objects, callbacks=post_checkpoints)
 
 
 def images_with_objects(config):
     """Both sets, without the images that hold nothing to be found."""
-    return [keep_objects(dataset) for dataset in session.open_sets(config)]
-
-
-def keep_objects(dataset):
-    kept = [example for example in dataset if not example.difficult.all()]
-    if not kept:
-        raise app.UsageError(f"{dataset.name} has no image with {', '.join(dataset.classes)}.")
-    print(f"{dataset.name}: {len(kept)} of {len(dataset)} images have an object")
-    return data.Dataset(
-        kept,
-        dataset.classes,
-        name=dataset.name,
-        skipped=dataset.skipped,
-        notes=dataset.notes,
-    )
+    sets = session.open_sets(config)
+    kept = [common.with_objects(dataset) for dataset in sets]
+    for few, all_of_them in zip(kept, sets, strict=True):
+        print(f"{few.name}: {len(few)} of {len(all_of_them)} images have an object")
+    return kept
 
 
 class WhereMeasured(keras.callbacks.ModelCheckpoint):

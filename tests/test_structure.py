@@ -10,8 +10,8 @@ from tests.shared import ROOT
 
 # Each may import those before it.
 LAYERS = [
-    *("grid", "boxes", "revision", "semantics", "kernels", "data", "models", "ops", "responsible"),
-    *("losses", "training", "inference", "evaluation", "reporting", "doctor"),
+    *("files", "grid", "boxes", "revision", "semantics", "kernels", "data", "models", "ops"),
+    *("responsible", "losses", "training", "inference", "evaluation", "reporting", "doctor"),
 ]
 
 

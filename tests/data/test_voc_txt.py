@@ -1,3 +1,4 @@
+import os
 import re
 import tarfile
 
@@ -7,7 +8,6 @@ import pytest
 from tests.data.folders import voc_xml, write_image, write_voc
 from tests.shared import shared
 from yolov1 import data
-from yolov1.data import voc_txt
 from yolov1.data.voc import VOC_CLASSES
 from yolov1.data.voc_txt import parse_line, write_voc_txt
 
@@ -97,7 +97,7 @@ def test_no_half_file(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(voc_txt.os, "replace", stopped)
+        patch.setattr(os, "replace", stopped)
         write_voc_txt(devkit(tmp_path, {"c": []}), 2007, "train")
     assert [f.name for f in root.glob("2007*")] == ["2007_train.txt"]
     assert (root / "2007_train.txt").read_text() == "as it was\n"

@@ -1,11 +1,11 @@
 """Tar archives of data sets: refused whole where a member is not plainly a file or a folder."""
 
 import json
-import os
 import tarfile
 from pathlib import Path, PureWindowsPath
 
 from yolov1.data.download import DISK_FULL, DownloadError, require_space
+from yolov1.files import replacing
 
 
 def extract(archive, root, *, sha256) -> dict[str, int]:
@@ -39,10 +39,8 @@ def extract(archive, root, *, sha256) -> dict[str, int]:
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             error = f"the disk of {root} is full. Make room and call again"
         raise DownloadError(f"{archive} cannot be unpacked: {error}.") from None
-    listed = _list_path(archive.name, root)
-    partial = listed.with_name(listed.name + ".partial")
-    partial.write_text(json.dumps({"sha256": sha256, "files": files}))
-    os.replace(partial, listed)
+    with replacing(_list_path(archive.name, root)) as file:
+        json.dump({"sha256": sha256, "files": files}, file)
     return files
 
 

@@ -3,6 +3,7 @@
 import re
 
 from yolov1.data.example import BadExampleError
+from yolov1.files import read_names
 
 LABEL_MAP = "label_map.pbtxt"
 TOKEN = re.compile(r"""#.*|(item)\s*\{|(\w+)\s*:\s*(-?\d+|"(?:\\.|[^"])*"|'(?:\\.|[^'])*')""")
@@ -58,15 +59,13 @@ class ClassNames:
         self.file = next((file for file in tries if file.is_file()), None)
         if self.file is None:
             return
-        text = self.file.read_text(encoding="utf-8")
         if self.file.suffix == ".pbtxt":
             try:
-                names = parse_label_map(text)
+                names = parse_label_map(self.file.read_text(encoding="utf-8"))
             except ValueError as error:
                 raise ValueError(f"records:{self.file}: {error}") from None
         else:
-            lines = [line.strip() for line in text.splitlines() if line.strip()]
-            names = {k: (line,) for k, line in enumerate(lines, start=1)}
+            names = {k: (line,) for k, line in enumerate(read_names(self.file), start=1)}
         if not names:
             raise ValueError(f"records:{self.file} names no class.")
         self.by_label = {label: shown[0] for label, shown in names.items()}

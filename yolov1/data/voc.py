@@ -12,6 +12,7 @@ from defusedxml import DefusedXmlException, ElementTree
 
 from yolov1.data.example import Annotation, BadExampleError, collect, make_example
 from yolov1.data.images import SUFFIXES
+from yolov1.files import read_names
 
 VOC_CLASSES = tuple(
     "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike "
@@ -121,7 +122,7 @@ def _own_classes(path, roots, annotations):
     """classes.txt, else the 20 of VOC where they suffice, else every name found, sorted."""
     for file in [path / "classes.txt"] + [root / "classes.txt" for root in roots]:
         if file.is_file():
-            return tuple(line.strip() for line in file.read_text().splitlines() if line.strip())
+            return read_names(file)
     found = {name for a in annotations if isinstance(a, tuple) for name in a[0].names}
     if found <= set(VOC_CLASSES):
         return VOC_CLASSES

@@ -10,7 +10,6 @@ alphabetical order. `write_voc_txt` writes such files, ``voc_txt:PATH`` reads th
 """
 
 import functools
-import os
 import re
 from pathlib import Path, PurePosixPath
 
@@ -18,6 +17,7 @@ import numpy as np
 
 from yolov1.data.example import Annotation, BadExampleError, collect, make_example
 from yolov1.data.voc import VOC_CLASSES, parse_annotation
+from yolov1.files import read_names, replacing
 
 _BOX = re.compile(r"-?[0-9]{1,9}(,-?[0-9]{1,9}){4}")
 _NO_PART_OF_IDS = ("VOCdevkit", "JPEGImages")
@@ -64,12 +64,8 @@ def write_voc_txt(devkit, year, split, path=None, classes=VOC_CLASSES) -> Path:
         words += _box_words(root / "Annotations" / f"{image_id}.xml", index_of)
         lines.append(" ".join(words) + "\n")
     path = devkit / f"{year}_{split}.txt" if path is None else Path(path)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text("".join(lines), newline="\n")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as file:
+        file.writelines(lines)
     return path
 
 
@@ -145,7 +141,7 @@ def _files(path, split):
 def _own_classes(folder):
     for file in (folder / "classes.txt", folder.parent / "classes.txt"):
         if file.is_file():
-            return tuple(line.strip() for line in file.read_text().splitlines() if line.strip())
+            return read_names(file)
     return VOC_CLASSES
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from yolov1.data.images import SUFFIXES
+from yolov1.files import replacing
 
 
 def write_fiftyone(dataset, folder, *, link=True):
@@ -40,7 +41,8 @@ def write_fiftyone(dataset, folder, *, link=True):
             entries.append(entry | ({"attributes": {"difficult": True}} if difficult else {}))
     folder.mkdir(parents=True, exist_ok=True)
     content = {"classes": list(dataset.classes), "labels": labels}
-    _write_text(folder / "labels.json", json.dumps(content))
+    with replacing(folder / "labels.json") as file:
+        json.dump(content, file)
 
 
 def write_yolo(dataset, folder, split, *, difficult=False, link=True):
@@ -88,8 +90,10 @@ def write_yolo(dataset, folder, split, *, difficult=False, link=True):
             if difficult or not hard
         ]
         _place_image(example, folder / "images" / split / name, link)
-        _write_text(labels / f"{Path(name).stem}.txt", "".join(lines))
-    _write_text(classes, own)
+        with replacing(labels / f"{Path(name).stem}.txt") as file:
+            file.writelines(lines)
+    with replacing(classes) as file:
+        file.write(own)
 
 
 def _names(dataset, op):
@@ -126,9 +130,3 @@ def _linked(source, target):
     except OSError:  # another file system, or one without links
         return False
     return True
-
-
-def _write_text(path, text):
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

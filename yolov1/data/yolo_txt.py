@@ -19,6 +19,7 @@ import numpy as np
 
 from yolov1.data.example import Annotation, BadExampleError, collect, make_example
 from yolov1.data.images import SUFFIXES
+from yolov1.files import read_names
 
 ALIASES = {"val": ("val", "valid", "validation"), "valid": ("valid", "val")}
 
@@ -125,7 +126,7 @@ def _own_classes(base, settings):
         files += [folder / "classes.txt", *sorted(folder.glob("*.names"))]
     for file in files:
         if file.is_file():
-            return tuple(line.strip() for line in file.read_text().splitlines() if line.strip())
+            return read_names(file)
     raise FileNotFoundError(
         f"yolo:{base}: no class names. Write one name per line into {base / 'classes.txt'}."
     )

@@ -1,8 +1,8 @@
 """The page as a whole."""
 
-import os
 from pathlib import Path
 
+from yolov1.files import replacing
 from yolov1.reporting.html import escape, join, tag
 from yolov1.reporting.run_files import RunFiles, read_run
 from yolov1.reporting.sections import SECTIONS, headline, subtitle
@@ -28,9 +28,8 @@ def write_report(run_dir) -> Path:
     """
     run = read_run(run_dir)
     path = run.path / NAME
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(render(run), encoding="utf-8", errors="replace")  # file names may be bytes
-    os.replace(partial, path)
+    with replacing(path, errors="replace") as file:  # file names may be bytes
+        file.write(render(run))
     return path
 
 

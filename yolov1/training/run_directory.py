@@ -1,6 +1,5 @@
 """The files of a run: what each is called, and how none is ever half written."""
 
-import contextlib
 import csv
 import datetime
 import json
@@ -9,6 +8,7 @@ import platform
 import time
 from pathlib import Path
 
+from yolov1.files import replacing
 from yolov1.grid import GridSpec
 from yolov1.revision import git_revision
 from yolov1.training.config import TrainConfig
@@ -103,27 +103,15 @@ class RunDirectory:
     def write_metrics(self, rows: list[dict]):
         """All rows, in one replacement: a reader, or a resumed run, never sees half a file."""
         columns = list(dict.fromkeys(name for row in rows for name in row))
-        with _replacing(self.metrics) as file:
+        with replacing(self.metrics) as file:
             writer = csv.DictWriter(file, columns, restval="")
             writer.writeheader()
             writer.writerows(rows)
 
 
-@contextlib.contextmanager
-def _replacing(path: Path):
-    """A text file that takes its place only once it is whole."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("w", newline="") as file:
-            yield file
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def write_json(path, value):
     """Writes JSON in one replacement. Not-a-number is refused: it is not JSON."""
-    with _replacing(Path(path)) as file:
+    with replacing(path) as file:
         json.dump(value, file, indent=1, allow_nan=False)
         file.write("\n")
 
