@@ -67,7 +67,8 @@ def gradient_decay(config: TrainConfig, model: keras.Model):
     if config.optimizer == "adamw" or not config.weight_decay:
         return lambda: 0.0
     return lambda: (
-        config.weight_decay * tf.add_n([tf.nn.l2_loss(tf.cast(k, tf.float32)) for k in kernels])
+        config.weight_decay
+        * tf.reduce_sum([tf.nn.l2_loss(tf.cast(kernel, tf.float32)) for kernel in kernels])
     )
 
 

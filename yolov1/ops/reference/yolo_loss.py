@@ -73,7 +73,9 @@ def yolo_loss(predictions, targets, grid, semantics, layout):
         semantics.weight_class,
     )
     scaled = [semantics.factor * weight * term for weight, term in zip(weights, sums, strict=True)]
-    return tf.add_n(scaled), tf.stack(scaled, axis=-1)
+    # Not add_n, which may begin with any of its arguments: a graph would not repeat its last bit.
+    terms = tf.stack(scaled, axis=-1)
+    return tf.reduce_sum(terms, axis=-1), terms
 
 
 def read_cells(predictions, targets, grid, semantics, layout) -> Cells:
