@@ -39,12 +39,17 @@ def usage_errors():
 
 
 def require_labels(*datasets):
-    """A classifier needs images of one class each.
+    """A classifier needs images of one class each, and classes to tell apart.
 
     Raises:
-        app.UsageError: an image has no box, or several.
+        app.UsageError: an image has no box, or several; or there is one class.
     """
     for dataset in datasets:
+        if len(dataset.classes) < 2:
+            raise app.UsageError(
+                f"{dataset.name} has one class, {dataset.classes[0]!r}, expected at least two: of "
+                "one, a network learns nothing."
+            )
         for example in dataset:
             if len(example.labels) != 1:
                 raise app.UsageError(

@@ -74,16 +74,17 @@ def config_from_flags(debug=None, recipe=None) -> TrainConfig:
         raise app.UsageError(str(error)) from error
 
 
-def resumed_config(run, config: TrainConfig, given=()) -> TrainConfig:
+def resumed_config(run, config: TrainConfig, given=None) -> TrainConfig:
     """The configuration to go on with: the run's own, so that no flag has to be given again.
 
     Args:
-        given: fields that are given by another flag than their own.
+        given: field -> the flag that gave it, where that is not its own.
 
     Raises:
         app.UsageError: a flag is given that would change what the run computes.
     """
     own, _, _ = run.read_config()
+    given = given or {}
     for field in dataclasses.fields(TrainConfig):
         name = field.name
         present = name in given or (name in flags.FLAGS and flags.FLAGS[name].present)
@@ -92,7 +93,8 @@ def resumed_config(run, config: TrainConfig, given=()) -> TrainConfig:
         if getattr(own, name) != getattr(config, name):
             raise app.UsageError(
                 f"--resume goes on with the run's own --{name}={getattr(own, name)}, got "
-                f"{getattr(config, name)!r}. Leave the flag out, or start a new --output_dir."
+                f"{getattr(config, name)!r}. Leave --{given.get(name, name)} out, or start a new "
+                "--output_dir."
             )
     changed = {name: getattr(config, name) for name in MAY_CHANGE if flags.FLAGS[name].present}
     return dataclasses.replace(own, **changed)

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from absl import app, flags
 
+from experiments import common, session
 from experiments import flags as experiment_flags
-from experiments import session
+from yolov1 import models
 from yolov1.models.posts import AS_PUBLISHED
 
 # The flags belong to the post's experiment: ``--help`` shows the main module's only.
@@ -239,7 +240,7 @@ def root(post: str) -> str:
         app.UsageError: both flags, or neither in a new run.
     """
     given = flags.FLAGS
-    if bool(given.root) == bool(given.dataset) and not given.resume:
+    if given.root and given.dataset or not (given.root or given.dataset or given.resume):
         raise app.UsageError(
             f"Give --root (see experiments.{POSTS[post].prepared_by}) or --dataset."
         )
@@ -268,6 +269,8 @@ def config_from_flags(post: str, **values):
         values: further fields of the recipe, such as where the data is.
     """
     recipe, options = dict(values), {"model_options": {}, "semantics_options": {}}
+    if flags.FLAGS.debug:
+        options["model_options"]["width"] = 0.05
     present = chosen_defects(post)
     for name, defect in POSTS[post].defects.items():
         for field, value in (defect.published if name in present else defect.corrected).items():
@@ -278,6 +281,7 @@ def config_from_flags(post: str, **values):
     if any(flags.FLAGS[name].present for name in INSTEAD_OF_THE_TABLE):
         recipe.pop("learning_rates", None)
     config = experiment_flags.config_from_flags(debug=DEBUG, recipe=recipe)
+    options["model_options"] = _of_network(post, config.model, options["model_options"], present)
     factor = options["semantics_options"].get("factor")
     if factor == "batch_size":
         options["semantics_options"]["factor"] = config.batch_size
@@ -288,18 +292,34 @@ def config_from_flags(post: str, **values):
     return dataclasses.replace(config, **texts)
 
 
+def _of_network(post, name, options, present) -> dict:
+    """Those of a recipe's options that the network has: another than the post's may not need them.
+
+    Raises:
+        app.UsageError: an unknown network, or one that cannot have a defect that is present.
+    """
+    with common.usage_errors():
+        known = models.options_of(name)
+    for defect in present:
+        published = POSTS[post].defects[defect].published.get("model_options", {})
+        if not set(published) <= set(known):
+            raise app.UsageError(
+                f"The defect {defect!r} is of the network {POSTS[post].shared['model']}, got "
+                f"--model={name}. Leave --model out, or name other defects in --defects."
+            )
+    return {option: value for option, value in options.items() if option in known}
+
+
 def train(post: str, config, **options):
     """`session.train` of a post's configuration; a resumed run goes on in its own mode."""
-    mode = flags.FLAGS.as_published or flags.FLAGS.defects
-    fields = {
-        name
-        for defect in POSTS[post].defects.values()
-        for name in (*defect.published, *defect.corrected)
-    }
-    module = f"experiments.reproduce_{post}"
-    return session.train(config, module, given=fields if mode else (), **options)
+    given = {"dataset": "root"} if flags.FLAGS.root else {}
+    mode = "as_published" if flags.FLAGS.as_published else "defects"
+    if flags.FLAGS[mode].value:
+        for defect in POSTS[post].defects.values():
+            given |= dict.fromkeys((*defect.published, *defect.corrected), mode)
+    return session.train(config, f"experiments.reproduce_{post}", given=given, **options)
 
 
-DEBUG = {"image_size": 160, "epochs": 2, "model_options": "width=0.05"}
+DEBUG = {"image_size": 160, "epochs": 2}
 # Flags that say how the rate moves: one that is given takes the place of the post's table.
 INSTEAD_OF_THE_TABLE = ("learning_rate", "schedule", "warmup_epochs")

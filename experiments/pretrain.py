@@ -24,7 +24,7 @@ experiment_flags.define(
         *("resume", "eval_every", "monitor", "checkpoint_minutes"),
     ),
     **{"task": "classify", "S": 1, "B": 1},  # of one cell the class is the image's class
-    dataset="folders:crops",
+    dataset="",
     eval_split="val",
     image_size=224,
     monitor="accuracy",

@@ -15,7 +15,7 @@ def open_sets(config):
     return train_set, common.open_split(config, config.eval_split, classes=train_set.classes)
 
 
-def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=()):
+def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=None):
     """Trains, evaluates and writes the run directory.
 
     Args:
@@ -23,8 +23,8 @@ def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=())
         module: of the experiment, for the command that goes on after an interruption.
         open_sets: function of the configuration giving training set and evaluation set.
         callbacks: function of the run directory giving further Keras callbacks.
-        given: fields of the configuration that other flags than their own determine; a resumed
-            run must agree with them.
+        given: field of the configuration -> the flag that determines it, where that is not its
+            own; a resumed run must agree.
 
     Returns:
         (run directory, its summary); the summary is None on workers that do not write.
@@ -34,7 +34,8 @@ def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=())
     """
     with common.usage_errors():
         worker, workers = training.cluster_task(config.strategy)
-        models.options_of(config.model)  # a wrong name is refused before anything is written
+        # A wrong name or option is refused before anything is written.
+        models.check_options(config.model, training.parse_options(config.model_options))
     if workers > 1 and not config.output_dir:
         raise app.UsageError("--output_dir must be given when several workers train together.")
     run = training.RunDirectory.for_config(config)
@@ -44,8 +45,7 @@ def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=())
     if not config.dataset:
         raise app.UsageError(f"--dataset is missing; see python -m {module} --help.")
     if config.backbone and not (config.resume and run.has_checkpoint):
-        backbone = training.RunDirectory(config.backbone).read_config()[0]
-        training.require_task(backbone, "classify", config.backbone)
+        training.require_backbone(config)
 
     # ------------------------------------------------------------------ data
     train_set, eval_set = open_sets(config)

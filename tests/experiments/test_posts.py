@@ -12,7 +12,7 @@ from absl import flags
 from experiments import flags as experiment_flags
 from experiments import posts
 from tests.shared import ROOT, shared
-from yolov1 import models
+from yolov1 import models, training
 from yolov1.models.posts import AS_PUBLISHED
 from yolov1.training import load_run
 from yolov1.training.config import TrainConfig, parse_options
@@ -114,11 +114,33 @@ def test_flags_that_are_given_win(config_of):
         (["--root=x", "--as_published", "--defects=rates"], "give it or --defects, not both"),
         ([], "Give --root (see experiments.prepare_voc) or --dataset"),
         (["--root=x", "--dataset=voc:y"], "Give --root"),
+        (["--root=x", "--dataset=voc:y", "--resume"], "Give --root"),
+        (
+            ["--root=x", "--model=laptop", "--as_published"],
+            "The defect 'activate_twice' is of the network keras_voc, got --model=laptop",
+        ),
+        (["--root=x", "--model_options=widht=2"], "'keras_voc' has no option 'widht'"),
+        (["--root=x", "--model_options=width=x"], "width of 'keras_voc' must be a number"),
+        (["--dataset=shapes:count=4", "--image_size=64"], "image_size must be at least 144, got"),
     ],
 )
-def test_flags_that_do_not_go_together(run_experiment, arguments, message):
-    done = run_experiment("reproduce_keras_voc", "--debug", *arguments)
+def test_flags_that_do_not_go_together(run_experiment, tmp_path, arguments, message):
+    done = run_experiment("reproduce_keras_voc", "--debug", f"--output_dir={tmp_path}", *arguments)
     assert done.returncode != 0 and message in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_another_network_does_not_have_is_not_asked_of_it(config_of):
+    config = config_of("tf2_person", "--model=laptop", "--defects=abs_overlap")
+    assert config.model_options == "" and config.loss_semantics().iou_overlap == "abs"
+
+
+def test_the_size_of_debug_is_beside_the_options_that_are_given(config_of):
+    config = config_of("tf2_person", "--debug", "--model_options=dropout=0")
+    options = parse_options(config.model_options)
+    assert options == {"width": 0.05, "batch_norm": True, "dropout": 0}
+    config = config_of("tf2_person", "--debug", "--model_options=width=0.1")
+    assert parse_options(config.model_options)["width"] == 0.1
 
 
 def metrics(run):
@@ -210,6 +232,25 @@ def test_a_run_goes_on_in_its_own_mode(run_experiment, tmp_path, name, places):
     assert other.returncode != 0 and "--resume goes on with the run's own" in (
         other.stdout + other.stderr
     )
+    assert "Leave --defects out" in other.stdout + other.stderr
+    other = run_experiment(name, f"--output_dir={run}", "--resume", "--root=elsewhere")
+    assert other.returncode != 0
+    assert "own --dataset=shapes:count=16" in other.stdout + other.stderr
+    assert "Leave --root out" in other.stdout + other.stderr
+
+
+def test_files_of_a_start_that_cannot_be_resumed_are_none_of_the_runs(run_experiment, tmp_path):
+    """Their val_loss, of another mode perhaps, must not keep the run's own from being written."""
+    run = training.RunDirectory(tmp_path / "run")
+    run.create(resume=False)
+    run.write_metrics([{"epoch": 1, "val_loss": 0.01}])
+    stale = run / "checkpoints" / "model_01-0.01.keras"
+    stale.parent.mkdir()
+    stale.touch()
+    done = run_experiment("reproduce_tf2_person", *SMALL, "--epochs=1", f"--output_dir={run.path}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (kept,) = (path.name for path in stale.parent.glob("model_*.keras"))
+    assert kept == f"model_01-{float(metrics(run.path)[0]['val_loss']):.2f}.keras" != stale.name
 
 
 def test_compare_runs(voc_runs, run_experiment, tmp_path):

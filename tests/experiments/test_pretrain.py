@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from yolov1 import data
 from yolov1.training import load_run
@@ -61,8 +62,16 @@ def test_a_detector_starts_from_it(backbone, run_experiment, tmp_path):
         "train", *arguments, f"--backbone={run}", "--model_options=width=1",
         f"--output_dir={tmp_path / 'other'}",
     )  # fmt: skip
-    assert done.returncode != 0 and "Give both the same --model" in done.stdout + done.stderr
+    said = done.stdout + done.stderr
+    assert done.returncode != 0 and "Give both the same --model" in said
+    assert "The backbone has --model_options=width=0.34, this run width=1." in said
     assert "Traceback" not in done.stderr
+    done = run_experiment(
+        "train", "--dataset=shapes:count=16", "--model=fast", f"--backbone={run}",
+        f"--output_dir={tmp_path / 'fast'}",
+    )  # fmt: skip
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+    assert "was pretrained for --model=laptop, expected fast" in done.stdout + done.stderr
     done = run_experiment(
         "train", *arguments, f"--backbone={tmp_path / 'run'}", f"--output_dir={tmp_path / 'third'}"
     )
@@ -96,6 +105,17 @@ def test_images_with_several_boxes_have_no_class(run_experiment, tmp_path):
     assert done.returncode != 0
     assert "expected one class an image, as folders:PATH has" in done.stdout + done.stderr
     assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_one_class_teaches_nothing(run_experiment, tmp_path):
+    for split in ("train", "val"):
+        (tmp_path / split / "cat").mkdir(parents=True)
+        Image.new("RGB", (32, 32)).save(tmp_path / split / "cat" / "1.png")
+    done = run_experiment("pretrain", f"--dataset=folders:{tmp_path}", "--debug")
+    assert done.returncode != 0
+    assert "has one class, 'cat', expected at least two" in done.stdout + done.stderr
+    done = run_experiment("pretrain", "--debug")
+    assert done.returncode != 0 and "--dataset is missing" in done.stdout + done.stderr
 
 
 def test_resuming_does_not_load_the_backbone_again(backbone, run_experiment, tmp_path):

@@ -1,12 +1,17 @@
 """`models.build`: names, options, files, precision."""
 
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.shared import ROOT
 from yolov1 import models
 from yolov1.grid import GridSpec
+from yolov1.models.posts import AS_PUBLISHED
 
 GRID = GridSpec(S=3, B=2, C=4, image_size=64)
 IMAGES = np.random.default_rng(0).uniform(size=(2, 64, 64, 3)).astype(np.float32)
@@ -30,6 +35,13 @@ def test_an_unknown_option_is_named():
     with pytest.raises(ValueError, match="has no option 'application'"):
         models.build("applications:MobileNetV2", grid=GRID, application="VGG16")
     assert models.options_of("paper")["dropout"] == 0.5
+    for options, kind in (
+        ({"width": "x"}, "a number, got 'x'"),
+        ({"width": True}, "a number, got True"),
+        ({"batch_norm": 1}, "true or false, got 1"),
+    ):
+        with pytest.raises(ValueError, match=f"{next(iter(options))} of 'paper' must be {kind}"):
+            models.build("paper", grid=GRID, **options)
     assert "weights" in models.options_of("applications:MobileNetV2")
 
 
@@ -54,6 +66,29 @@ def test_round_trip_through_a_file(name, policy, mixed_precision, tmp_path):
     np.testing.assert_array_equal(loaded(IMAGES), predictions)
     assert {v.dtype for v in loaded.trainable_variables} == {"float32"}
     assert models.grid_of(loaded) == models.grid_of(model) == GRID
+
+
+def test_a_new_process_reads_every_network_after_one_import(tmp_path):
+    """Each uses layers and activations of its own, and Keras reads what has been imported."""
+    for name in (*models.NAMES[:-1], "applications:MobileNetV2"):
+        options = SMALL.get(name, {"width": 1 / 64, "batch_norm": True})
+        grid = GridSpec(S=3, B=2, C=4, image_size=144)
+        models.build(name, grid=grid, **options if ":" not in name else {}).save(
+            tmp_path / f"{name.replace(':', '-')}.keras"
+        )
+    for name, options in AS_PUBLISHED.items():
+        model = models.build(name, grid=GridSpec(image_size=144), width=1 / 64, **options)
+        model.save(tmp_path / f"{name}-published.keras")
+    code = (
+        "import keras, pathlib, sys, yolov1.models; "
+        "files = sorted(pathlib.Path(sys.argv[1]).glob('*.keras')); "
+        "print(len([keras.saving.load_model(file) for file in files]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "8"
 
 
 @every_network

@@ -11,12 +11,17 @@ def test_create_refuses_to_overwrite_and_resumes_only_what_is_there(tmp_path):
     run = RunDirectory(tmp_path / "a" / "run")
     assert run.create(resume=True) is False
     run.write_config(TrainConfig(), GridSpec(C=2), ("a", "b"))
-    assert run.create(resume=False) is False  # stopped before it had trained: nothing to lose
+    run.write_metrics([{"epoch": 1, "loss": 2.5}])
+    (run / "tensorboard").mkdir()
+    # Stopped before its first checkpoint: nothing can go on from it, and its figures are not ours.
+    assert run.create(resume=False) is False
+    assert run.read_metrics() == [] and not (run / "tensorboard").exists()
+    run.write_metrics([{"epoch": 1, "loss": 2.5}])
     (run / "checkpoints" / "last").mkdir(parents=True)
     (run / "checkpoints" / "last" / "checkpoint").touch()
     with pytest.raises(FileExistsError, match="already holds a run. Give --resume"):
         run.create(resume=False)
-    assert run.create(resume=True) is True
+    assert run.create(resume=True) is True and len(run.read_metrics()) == 1
 
 
 def test_a_resume_adds_its_environment_and_keeps_the_first(tmp_path):

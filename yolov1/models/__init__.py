@@ -5,14 +5,17 @@
 Predictions have the canonical channel order (classes, confidences, boxes) and are float32 under
 every mixed precision policy. Kernels carry no regulariser (decay belongs to the trainer), but for
 the posts' networks as published.
+
+``import yolov1.models`` is all that ``keras.models.load_model`` needs to read a saved network.
 """
 
-import importlib
 import inspect
+import numbers
 
 import keras
 
 from yolov1.grid import GridSpec
+from yolov1.models.applications import build_application
 from yolov1.models.classifier import copy_backbone, on_top_of
 from yolov1.models.heads import (
     ACTIVATIONS,
@@ -21,6 +24,9 @@ from yolov1.models.heads import (
     cells_to_planes,
     planes_to_cells,
 )
+from yolov1.models.laptop import build_laptop
+from yolov1.models.paper import build_fast, build_paper
+from yolov1.models.posts import build_keras_voc, build_tf2_person
 
 __all__ = [
     "ACTIVATIONS",
@@ -29,6 +35,7 @@ __all__ = [
     "YoloReshape",
     "build",
     "build_classifier",
+    "check_options",
     "cells_to_planes",
     "copy_backbone",
     "grid_of",
@@ -36,13 +43,18 @@ __all__ = [
     "planes_to_cells",
 ]
 
-# name -> (module, function); a module is imported when one of its networks is asked for.
 _BUILDERS = {
-    "paper": ("yolov1.models.paper", "build_paper"),
-    "fast": ("yolov1.models.paper", "build_fast"),
-    "laptop": ("yolov1.models.laptop", "build_laptop"),
-    "keras_voc": ("yolov1.models.posts", "build_keras_voc"),
-    "tf2_person": ("yolov1.models.posts", "build_tf2_person"),
+    "paper": build_paper,
+    "fast": build_fast,
+    "laptop": build_laptop,
+    "keras_voc": build_keras_voc,
+    "tf2_person": build_tf2_person,
+}
+# of an option's default -> the types that a value may have, in words
+_KINDS = {
+    bool: (bool, "true or false"),
+    int: (numbers.Integral, "a whole number"),
+    float: (numbers.Real, "a number"),
 }
 _APPLICATIONS = "applications:"
 NAMES = (*_BUILDERS, _APPLICATIONS + "NAME")
@@ -59,13 +71,7 @@ def build(name: str, *, grid: GridSpec, **options) -> keras.Model:
     Raises:
         ValueError: an unknown name, an unknown option, or a value that the network refuses.
     """
-    known = options_of(name)
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        raise ValueError(
-            f"models.build: {name!r} has no option {', '.join(map(repr, unknown))}; "
-            f"its options are {', '.join(known)}."
-        )
+    check_options(name, options)
     if name.startswith(_APPLICATIONS):
         options["application"] = name[len(_APPLICATIONS) :]
     return _builder(name)(grid=grid, **options)
@@ -102,6 +108,27 @@ def options_of(name: str) -> dict:
     }
 
 
+def check_options(name: str, options: dict):
+    """Refuses what `build` would refuse without a look at the grid.
+
+    Raises:
+        ValueError: an unknown name, an unknown option, or a value that is not of the kind of the
+            option's default.
+    """
+    known = options_of(name)
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise ValueError(
+            f"models.build: {name!r} has no option {', '.join(map(repr, unknown))}; "
+            f"its options are {', '.join(known)}."
+        )
+    for option, value in options.items():
+        default = type(known[option])
+        types, kind = _KINDS.get(default, (object, ""))
+        if not isinstance(value, types) or (isinstance(value, bool) and default in (int, float)):
+            raise ValueError(f"models.build: {option} of {name!r} must be {kind}, got {value!r}.")
+
+
 def grid_of(model: keras.Model) -> GridSpec:
     """The geometry that a network was built for, also after saving and loading it.
 
@@ -119,9 +146,7 @@ def grid_of(model: keras.Model) -> GridSpec:
 
 def _builder(name: str):
     if name.startswith(_APPLICATIONS):
-        module, function = "yolov1.models.applications", "build_application"
-    elif name in _BUILDERS:
-        module, function = _BUILDERS[name]
-    else:
+        return build_application
+    if name not in _BUILDERS:
         raise ValueError(f"models.build: no network {name!r}; there are {', '.join(NAMES)}.")
-    return getattr(importlib.import_module(module), function)
+    return _BUILDERS[name]

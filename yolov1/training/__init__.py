@@ -1,7 +1,7 @@
 """Model, data and loss to a run directory."""
 
-from yolov1.training.checkpoints import LoadedRun, WrongRun, load_run, require_task
-from yolov1.training.config import TrainConfig
+from yolov1.training.checkpoints import LoadedRun, WrongRun, load_run, require_backbone
+from yolov1.training.config import TrainConfig, parse_options
 from yolov1.training.loop import NonFiniteLoss, State, train
 from yolov1.training.run_directory import RunDirectory, write_json
 from yolov1.training.strategies import cluster_task
@@ -15,7 +15,8 @@ __all__ = [
     "WrongRun",
     "cluster_task",
     "load_run",
-    "require_task",
+    "parse_options",
+    "require_backbone",
     "train",
     "write_json",
 ]

@@ -89,7 +89,7 @@ class Checkpoints:
 
 
 class WrongRun(ValueError):
-    """A run that does not hold what it is asked for."""
+    """A run that does not hold, or cannot become, what it is asked for."""
 
 
 def require_task(config: TrainConfig, task: str, path):
@@ -97,6 +97,19 @@ def require_task(config: TrainConfig, task: str, path):
     if config.task != task:
         raise WrongRun(
             f"{path} is a run of the task {config.task!r}, expected {task!r}. {WRONG_TASK[task]}"
+        )
+
+
+def require_backbone(config: TrainConfig):
+    """Raises `WrongRun` where ``config.backbone`` is no classifier of the network to be trained."""
+    backbone, _, _ = RunDirectory(config.backbone).read_config()
+    require_task(backbone, "classify", config.backbone)
+    if backbone.model != config.model:
+        raise WrongRun(
+            f"--backbone={config.backbone} was pretrained for --model={backbone.model}, expected "
+            f"{config.model}: networks differ in strides and padding even where the shapes of "
+            f"their weights agree. Pretrain --model={config.model}, or train "
+            f"--model={backbone.model}."
         )
 
 
@@ -111,11 +124,17 @@ def build_model(config: TrainConfig, grid, *, restored: bool = False) -> keras.M
 
     Args:
         restored: its weights will be restored, so pretrained ones need not be fetched.
+
+    Raises:
+        WrongRun: the network refuses its options or the grid.
     """
     options = {"activations": config.activations} | parse_options(config.model_options)
     if restored and "weights" in options:
         options["weights"] = None
-    return TASKS[config.task].build(config.model, grid=grid, **options)
+    try:
+        return TASKS[config.task].build(config.model, grid=grid, **options)
+    except ValueError as error:
+        raise WrongRun(f"--model={config.model}: {error}") from error
 
 
 def load_run(path, which: str = "last", *, task: str = "detect"):

@@ -15,7 +15,14 @@ import tensorflow as tf
 from yolov1 import data, models
 from yolov1.training import strategies
 from yolov1.training.callbacks import MetricsFile, ProgressLine, TensorBoardScalars
-from yolov1.training.checkpoints import Checkpoints, Progress, WrongRun, build_model, load_run
+from yolov1.training.checkpoints import (
+    Checkpoints,
+    Progress,
+    WrongRun,
+    build_model,
+    load_run,
+    require_backbone,
+)
 from yolov1.training.config import MONITORS, TrainConfig
 from yolov1.training.optimizers import MovingAverage, build_optimizer, gradient_decay, reduced
 from yolov1.training.tasks import TASKS
@@ -158,12 +165,17 @@ def build_state(config: TrainConfig, grid, directory, strategy, steps_per_epoch:
 
 def start_from_backbone(config: TrainConfig, state: State):
     """Copies the pretrained layers of ``config.backbone`` into the model and its averages."""
+    require_backbone(config)
     with state.strategy.scope():
-        classifier, _ = load_run(config.backbone, task="classify")
+        classifier, run = load_run(config.backbone, task="classify")
         try:
             models.copy_backbone(classifier, state.model)
         except ValueError as error:
-            raise WrongRun(f"--backbone={config.backbone}: {error}") from error
+            raise WrongRun(
+                f"--backbone={config.backbone}: {error} The backbone has --model_options="
+                f"{run.config.model_options or '(none)'}, this run "
+                f"{config.model_options or '(none)'}."
+            ) from error
         if state.average is not None:
             state.average.reset()
 

@@ -5,6 +5,7 @@ import datetime
 import json
 import os
 import platform
+import shutil
 import time
 from pathlib import Path
 
@@ -41,7 +42,7 @@ class RunDirectory:
         return (self / "checkpoints" / "last" / "checkpoint").exists()
 
     def create(self, resume: bool) -> bool:
-        """Makes the directory.
+        """Makes the directory, without figures of a start that ended before its first checkpoint.
 
         Returns:
             Whether there is a run in it to resume. (`resume` without one starts it, so that a
@@ -57,6 +58,9 @@ class RunDirectory:
                 "--output_dir."
             )
         self.path.mkdir(parents=True, exist_ok=True)
+        if not self.has_checkpoint and self.metrics.exists():
+            self.metrics.unlink()
+            shutil.rmtree(self / "tensorboard", ignore_errors=True)
         return self.has_checkpoint
 
     def write_config(self, config: TrainConfig, grid: GridSpec, classes, **extra):
