@@ -7,13 +7,15 @@ The first steps of the TensorFlow 2 post, with its choices as defaults: 1000 ima
 Person for training (seed 1) and as many for testing (seed 2) come through FiftyOne (an extra:
 ``pip install 'yolov1[fiftyone]'``) and are exported to ``PATH/<split>`` (``data/`` and
 ``labels.json``); then every split is converted to ``images/<split>`` and ``labels/<split>`` with a
-text file ``label cx cy w h`` for each image, and ``classes.txt``. ``--from_export=DIR`` converts an
-export that is on disk, which needs neither FiftyOne nor a network. Images without objects get an
-empty text file; grey images and images with transparency stay, and are read as RGB.
-``summary.json`` counts.
+text file ``label cx cy w h`` for each image, and ``classes.txt``. An export that ``PATH/<split>``
+holds already is never replaced but taken as it is. ``--from_export=DIR`` converts an export that is
+on disk, which needs neither FiftyOne nor a network. Images without objects get an empty text file;
+grey images and images with transparency stay, and are read as RGB. ``summary.json`` counts.
 """
 
+import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from absl import app, flags
 from experiments import flags as experiment_flags
 from yolov1 import data
 from yolov1.data.fiftyone_dataset import start_fiftyone
+from yolov1.data.writers import require_own_split
 from yolov1.training import write_json
 
 ROOT = flags.DEFINE_string("root", "", "Folder to write to.")
@@ -49,7 +52,7 @@ def main(argv):
     source = Path(FROM_EXPORT.value or ROOT.value)
     try:
         if DEBUG.value:
-            source, classes = draw_export(root, splits), None
+            source, classes = draw_export(root, absent(root, splits)), None
         elif not FROM_EXPORT.value:
             acquire(root, classes, splits, SAMPLES.value, SEED.value)
         counts = convert(source, root, classes, splits, BAD_EXAMPLES.value)
@@ -68,6 +71,23 @@ def main(argv):
     print(f"train on it: --dataset=yolo:{root}")
 
 
+def absent(root, splits):
+    """The splits without an export in ``root/<split>``; one that is there may be the only copy."""
+    new = []
+    for split in dict.fromkeys(splits):
+        folder = root / split
+        if (folder / "labels.json").is_file():
+            print(f"{split}: {folder} is an export already and is taken as it is")
+        elif folder.exists():
+            raise app.UsageError(
+                f"{folder} exists and is no export (no labels.json). Take another --root, or move "
+                "the folder away."
+            )
+        else:
+            new.append(split)
+    return new
+
+
 def acquire(root, classes, splits, samples, seed):
     """Downloads the images of each split and exports them to ``root/<split>``."""
     wrong = [split for split in splits if split not in OPEN_IMAGES_SPLITS]
@@ -75,10 +95,13 @@ def acquire(root, classes, splits, samples, seed):
         raise app.UsageError(
             f"--splits must be among {', '.join(OPEN_IMAGES_SPLITS)}, got {','.join(wrong)}."
         )
+    new = absent(root, splits)
+    if not new:
+        return
     try:
         fo = start_fiftyone()
-        for k, split in enumerate(splits):
-            download(fo, root / split, classes, split, samples, seed + k)
+        for split in new:
+            download(fo, root / split, classes, split, samples, seed + splits.index(split))
     except (ImportError, RuntimeError, OSError) as error:  # without FiftyOne, database or network
         sys.exit(f"error: {error}\nOr convert an export that is on disk: --from_export=DIR")
 
@@ -99,14 +122,17 @@ def download(fo, folder, classes, split, samples, seed):
         dataset_name=f"yolov1-open-images-{split}",
         drop_existing_dataset=True,
     )
-    # The classes given make labels indices and leave out the boxes of all other classes.
-    dataset.export(
-        export_dir=str(folder),
-        dataset_type=fo.types.FiftyOneImageDetectionDataset,
-        classes=classes,
-        include_confidence=False,
-        overwrite=True,
-    )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # FiftyOne would merge with what is in the folder, or delete all of it: it gets a new one.
+    with tempfile.TemporaryDirectory(prefix=f"{split}.partial-", dir=folder.parent) as partial:
+        # The classes given make labels indices and leave out the boxes of all other classes.
+        dataset.export(
+            export_dir=f"{partial}/export",
+            dataset_type=fo.types.FiftyOneImageDetectionDataset,
+            classes=classes,
+            include_confidence=False,
+        )
+        os.rename(f"{partial}/export", folder)
 
 
 def draw_export(root, splits):
@@ -124,13 +150,11 @@ def convert(source, root, classes, splits, bad_examples):
         raise app.UsageError(
             f"{source} is one export without splits: say with --splits=NAME which it is."
         )
-    for split in splits:
-        dataset = data.open(
-            f"fiftyone:{source}",
-            None if whole else split,
-            classes=classes,
-            bad_examples=bad_examples,
-        )
+    options = {"classes": classes, "bad_examples": bad_examples}
+    datasets = {s: data.open(f"fiftyone:{source}", None if whole else s, **options) for s in splits}
+    for split, dataset in datasets.items():
+        require_own_split(dataset, root, split)
+    for split, dataset in datasets.items():
         data.write_yolo(dataset, root, split)
         objects = [e.labels[~e.difficult] for e in dataset]
         counts[split] = {

@@ -19,7 +19,7 @@ from absl import app, flags
 
 from experiments import flags as experiment_flags
 from yolov1.data.archives import extract, extracted
-from yolov1.data.download import fetch, require_space, verify
+from yolov1.data.download import DownloadError, fetch, require_space, verify
 from yolov1.data.voc_txt import write_voc_txt
 from yolov1.training import write_json
 
@@ -71,6 +71,8 @@ def main(argv):
     start = time.perf_counter()
     root = Path(ROOT.value)
     archives = choose(VOC_ARCHIVES, YEARS.value, SPLITS.value)
+    if TAR_DIR.value and not Path(TAR_DIR.value).is_dir():
+        raise app.UsageError(f"--tar_dir must be a folder that exists, got {TAR_DIR.value!r}.")
     if flags.FLAGS.debug:
         print("\n".join(plan(root, archives)))
         return
@@ -162,8 +164,13 @@ def obtain(root, archive):
         if path.parent == root:
             options = {"sha256": archive.sha256, "size": archive.size}
             fetched = fetch(url_of(archive), path, **options)
-        else:
-            verify(path, archive.sha256)  # in a folder of the user's nothing is moved aside
+        else:  # in a folder of the user's nothing is moved aside
+            try:
+                verify(path, archive.sha256)
+            except DownloadError as error:
+                raise DownloadError(
+                    f"{error} Replace it, or take it out of --tar_dir: then it is fetched."
+                ) from None
         print(f"{archive.name}: verified, unpacking", flush=True)
         files = extract(path, root, sha256=archive.sha256)
     return {

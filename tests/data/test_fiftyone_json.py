@@ -104,6 +104,9 @@ def test_splits_must_agree_on_classes_and_ids_stay_unique(tmp_path):
         (("cat",), [{"label": 0}], "bounding_box must be 4 numbers"),
         (("cat",), [entry(0, [0.1, 0.1, 0.2])], "bounding_box must be 4 numbers"),
         (("cat",), [entry(0, [0.1, "x", 0.2, 0.2])], "bounding_box must be 4 numbers"),
+        (("cat",), [entry(0, "0011")], "bounding_box must be 4 numbers, got '0011'"),
+        (("cat",), [entry(0, ["0", "0", "1", "1"])], "bounding_box must be 4 numbers"),
+        (("cat",), [entry(0, [False, False, True, True])], "bounding_box must be 4 numbers"),
         (("cat",), [entry(0, [0.1, float("nan"), 0.2, 0.2])], "must be finite"),
         (("cat",), [entry(0, [10, 10, 20, 20])], "fractions of the image, not pixels"),
         (("cat",), [entry(0, [0.5, 0.5, -0.2, 0.2])], "is inverted"),
@@ -134,6 +137,20 @@ def test_missing_damaged_and_unlisted_images(tmp_path):
     assert file.endswith("labels.json") and "1 image(s) in" in note and "d.jpg" in note
 
 
+def test_a_second_image_of_one_id_is_noted(tmp_path):
+    root = write_export(tmp_path / "labels.json", {"a": [entry(0)], "b": None})
+    write_image(root / "data" / "a.png")
+    dataset = data.open(f"fiftyone:{root}")
+    assert [e.path.name for e in dataset] == ["a.jpg", "b.jpg"]
+    ((file, note),) = dataset.notes
+    assert file.endswith("labels.json")
+    assert note.endswith("data of an id that has another, left out (a.png)")
+    # Whole paths say which is which: both are listed.
+    labels = {str(root / "data" / name): [] for name in ("a.jpg", "a.png", "b.jpg")}
+    (root / "labels.json").write_text(json.dumps({"classes": ["cat"], "labels": labels}))
+    assert data.open(f"fiftyone:{root}").notes == []
+
+
 def test_whole_paths_and_attributes(tmp_path):
     """FiftyOne writes whole paths with abs_paths=True."""
     image = tmp_path / "elsewhere" / "x.png"
@@ -149,11 +166,22 @@ def test_whole_paths_and_attributes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ["{", "[]", "{}", '{"classes": 3, "labels": {}}', '{"classes": [], "labels": [1]}']
+    "content, reason",
+    [
+        ("{", "JSONDecodeError"),
+        ("[]", "TypeError"),
+        ("{}", "KeyError 'classes'"),
+        ('{"classes": 3, "labels": {}}', "classes must be a list of names or null, got 3"),
+        ('{"classes": "Person", "labels": {}}', "a list of names or null, got 'Person'"),
+        ('{"classes": {"0": "Person"}, "labels": {}}', "a list of names or null, got {"),
+        ('{"classes": [null], "labels": {}}', r"a list of names or null, got \[None\]"),
+        ('{"classes": [], "labels": [1]}', r"labels must be an object, got \[1\]"),
+    ],
 )
-def test_not_a_labels_file(tmp_path, content):
+def test_not_a_labels_file(tmp_path, content, reason):
     (tmp_path / "labels.json").write_text(content)
-    with pytest.raises(ValueError, match="not the labels file of a FiftyOneImageDetectionDataset"):
+    what = "not the labels file of a FiftyOneImageDetectionDataset"
+    with pytest.raises(ValueError, match=f"{what} .*: .*{reason}"):
         data.open(f"fiftyone:{tmp_path}")
 
 

@@ -3,12 +3,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from yolov1 import data
 from yolov1.data.targets import (
     COLLISION_RULES,
     LAYOUTS,
     encode_targets,
     encode_targets_in_graph,
-    from_layout,
 )
 from yolov1.grid import GridSpec
 
@@ -56,8 +56,27 @@ def test_a_layout_and_back(layout):
     cells, dropped = encode_targets(boxes, labels, GRID)
     other, dropped_too = encode_targets(boxes, labels, GRID, layout=layout)
     assert dropped_too == dropped
-    np.testing.assert_array_equal(from_layout(other, GRID, layout), cells)
-    np.testing.assert_array_equal(from_layout(other[None], GRID, layout), cells[None])
+    np.testing.assert_array_equal(data.from_layout(other, GRID, layout), cells)
+    np.testing.assert_array_equal(data.from_layout(other[None], GRID, layout), cells[None])
+    np.testing.assert_array_equal(data.to_layout(cells[None], GRID, layout), other[None])
+
+
+@pytest.mark.parametrize(
+    "convert, layout, shape, expected",
+    [
+        (data.from_layout, "keras_voc", (7, 7, 8), "7, 7, 13"),
+        (data.from_layout, "keras_voc", (13,), "7, 7, 13"),
+        (data.from_layout, "tf2_person", (2, 7, 7, 13), "7, 7, 8"),
+        (data.from_layout, "cells", (8, 7, 8), "7, 7, 8"),
+        (data.to_layout, "keras_voc", (7, 7, 13), "7, 7, 8"),
+        (data.to_layout, "tf2_person", (7, 6, 8), "7, 7, 8"),
+        (data.to_layout, "cells", (7, 8), "7, 7, 8"),
+    ],
+)
+def test_targets_of_another_shape(convert, layout, shape, expected):
+    got = ", ".join(map(str, shape))
+    with pytest.raises(ValueError, match=rf"expected .*{expected}\].*'{layout}', got .*\[{got}\]"):
+        convert(np.zeros(shape), GRID, layout)
 
 
 def test_an_unknown_layout():

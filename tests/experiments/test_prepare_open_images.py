@@ -1,10 +1,15 @@
 import importlib.util
 import json
+import os
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from tests.data.test_fiftyone_json import entry, write_export
+from tests.shared import ROOT
 from yolov1 import data
 
 
@@ -69,6 +74,106 @@ def test_an_export_without_splits(run_experiment, tmp_path):
     assert "is one export without splits: say with --splits=NAME" in done.stdout + done.stderr
     done = run_experiment(*arguments, "--splits=")
     assert done.returncode != 0 and "--splits is empty" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("reason", ["not listed", "unknown label"])
+def test_an_export_in_its_own_folder(run_experiment, tmp_path, reason):
+    """The post's layout: images without a text file would make the folder unreadable."""
+    root = tmp_path / "post"
+    for split in ("train", "test"):
+        write_export(root / "labels" / split / "labels.json", {"a": [entry(0)], "b": None},
+                     ("Person",), images=root / "images" / split)  # fmt: skip
+    bad = root / "labels" / "test" / "labels.json"
+    labels = {"a": [entry(0)]} | ({"b": [entry(7)]} if reason == "unknown label" else {})
+    bad.write_text(json.dumps({"classes": ["Person"], "labels": labels}))
+    before = sorted(root.rglob("*"))
+    arguments = ("prepare_open_images", f"--from_export={root}")
+    done = run_experiment(*arguments, f"--root={root}")
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+    assert (
+        f"{root / 'images' / 'test'} has 1 image(s) besides those to write (b.jpg)" in done.stderr
+    )
+    assert "Take another folder (--root)." in done.stderr
+    assert sorted(root.rglob("*")) == before
+    done = run_experiment(*arguments, f"--root={tmp_path / 'other'}")
+    assert done.returncode == 0 and reason in done.stdout, done.stderr
+    assert len(data.open(f"yolo:{tmp_path / 'other'}", "train+test")) == 3
+    done = run_experiment(*arguments, f"--root={root}", "--splits=train")  # all of it is usable
+    assert done.returncode == 0, done.stderr
+    assert len(data.open(f"yolo:{root}", "train")) == 2
+
+
+# The command with stand-ins for FiftyOne, which do what its `export` does: with `overwrite` it
+# deletes the folder.
+ACQUIRE = """
+import shutil, sys, types
+from experiments import prepare_open_images
+from yolov1 import data
+
+class Samples:
+    def __init__(self, seed, max_samples, **options):
+        print("asked for seed", seed)
+        self.drawn = data.open(f"shapes:count={max_samples}", seed=seed, image_size=64)
+
+    def export(self, export_dir, classes, overwrite=False, **options):
+        if overwrite:
+            shutil.rmtree(export_dir, ignore_errors=True)
+        data.write_fiftyone(self.drawn, export_dir)
+
+zoo = types.ModuleType("fiftyone.zoo")
+zoo.load_zoo_dataset = lambda name, **options: Samples(**options)
+fo = types.ModuleType("fiftyone")
+fo.zoo, fo.types = zoo, types.SimpleNamespace(FiftyOneImageDetectionDataset=None)
+sys.modules |= {"fiftyone": fo, "fiftyone.zoo": zoo}
+prepare_open_images.start_fiftyone = lambda: fo
+prepare_open_images.experiment_flags.run(prepare_open_images.main)
+"""
+
+
+def acquire(*arguments):
+    settings = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+    return subprocess.run(
+        [sys.executable, "-c", ACQUIRE, "--classes=", "--samples=4", *arguments],
+        cwd=ROOT, capture_output=True, text=True, timeout=300, env=os.environ | settings,
+    )  # fmt: skip
+
+
+def test_a_second_call_takes_what_is_there(tmp_path):
+    done = acquire(f"--root={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    assert "asked for seed 1\nasked for seed 2\n" in done.stdout
+    names = {"train", "test", "images", "labels", "classes.txt", "summary.json"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    (tmp_path / "train" / "mine.txt").write_text("kept")
+    shutil.rmtree(tmp_path / "test")
+    done = acquire(f"--root={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    assert f"train: {tmp_path / 'train'} is an export already and is taken as it is" in done.stdout
+    assert "asked for seed 1" not in done.stdout and "asked for seed 2" in done.stdout
+    assert (tmp_path / "train" / "mine.txt").read_text() == "kept"
+    assert len(data.open(f"yolo:{tmp_path}", "train+test")) == 8
+
+
+@pytest.mark.parametrize("debug", [(), ("--debug",)])
+def test_a_folder_of_the_users_is_left_alone(tmp_path, debug):
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "mine.txt").write_text("kept")
+    done = acquire(f"--root={tmp_path}", *debug)
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+    said = done.stdout + done.stderr
+    assert f"{tmp_path / 'test'} exists and is no export (no labels.json)" in said
+    assert "Take another --root" in said and "asked for" not in said
+    assert [path.name for path in tmp_path.rglob("*")] == ["test", "mine.txt"]
+
+
+def test_a_label_file_of_the_users_is_left_alone(tmp_path):
+    write_export(tmp_path / "train" / "labels.json", {"a": [entry("x")]}, None)
+    before = (tmp_path / "train" / "labels.json").read_bytes()
+    for debug in ((), ("--debug",)):
+        done = acquire(f"--root={tmp_path}", "--splits=train", *debug)
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "train" / "labels.json").read_bytes() == before
+        assert [e.image_id for e in data.open(f"yolo:{tmp_path}", "train")] == ["a"]
 
 
 def test_without_fiftyone_it_says_how_to_get_it(run_experiment, tmp_path):

@@ -142,12 +142,23 @@ def test_tars_on_disk(tars, server, tmp_path):
     assert done.returncode != 0 and "Traceback" not in done.stderr
     assert "error: " in done.stderr and "folder/test7.tar of" in done.stderr
     assert "has the wrong checksum: SHA-256 expected" in done.stderr
+    assert "Replace it, or take it out of --tar_dir: then it is fetched." in done.stderr
     assert (folder / "test7.tar").exists() and not (root / "summary.json").exists()
     (folder / "test7.tar").write_bytes(tars["test7.tar"])
     done = run(tars, *command)
     assert done.returncode == 0, done.stderr
     assert not server.log and not (root / "test7.tar").exists()
     assert len(data.open(f"voc:{root}", "train+val+test")) == 4
+
+
+def test_a_folder_of_tars_that_does_not_exist(tars, server, tmp_path):
+    """A misspelt one must not fetch what is on the disk."""
+    command = (f"--root={tmp_path / 'root'}", f"--base_url={server.url}", "--tar_dir=/nope")
+    for debug in ((), ("--debug",)):
+        done = run(tars, *command, *debug)
+        assert done.returncode != 0 and "Traceback" not in done.stderr
+        assert "--tar_dir must be a folder that exists, got '/nope'" in done.stderr + done.stdout
+    assert not server.log and not (tmp_path / "root").exists()
 
 
 def test_a_malicious_tar_and_a_wrong_one(tars, server, tmp_path):

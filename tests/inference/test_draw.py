@@ -163,6 +163,26 @@ def test_the_image_file_says_which_image_it_is(tmp_path):
         draw_annotation(by_file, source, "y")
 
 
+def test_grey_images_and_what_is_none(tmp_path):
+    source, image_id = annotation("text file", tmp_path)
+    expected = draw_annotation(np.full((280, 140, 3), 9, np.uint8), source)
+    for shape in ((280, 140), (280, 140, 1)):
+        image = draw_annotation(np.full(shape, 9, np.uint8), source)
+        np.testing.assert_array_equal(image, expected)
+    for shape in ((2, 280, 140, 3), (280, 140, 2), (280,), (0, 140, 3)):
+        got = ", ".join(map(str, shape))
+        with pytest.raises(ValueError, match=rf"expected an image \[H, W, 3\].*got .*\[{got}\]"):
+            draw_annotation(np.zeros(shape, np.uint8), source)
+    with pytest.raises(ValueError, match=r"expected an image .*got the shape \[\]"):
+        draw_annotation(None, source)
+
+
+@pytest.mark.parametrize("source", [None, 3, [0.5, 0.5, 0.1, 0.1]])
+def test_what_is_no_annotation_is_refused(source):
+    with pytest.raises(ValueError, match=r"source must be a \.txt file, .*; got "):
+        draw_annotation(GREY, source)
+
+
 def test_several_images_and_no_id_is_refused(tmp_path):
     source, _ = annotation("columns", tmp_path)
     with pytest.raises(ValueError, match="say which with image_id"):

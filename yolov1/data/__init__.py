@@ -11,7 +11,7 @@ from yolov1.data.images import decode as read_image
 from yolov1.data.record_writer import write_records
 from yolov1.data.sources import open_dataset as open  # noqa: A004 (data.open is the public name)
 from yolov1.data.statistics import statistics
-from yolov1.data.targets import encode_targets
+from yolov1.data.targets import encode_targets, from_layout, to_layout
 from yolov1.data.writers import write_fiftyone, write_yolo
 
 __all__ = [
@@ -21,10 +21,12 @@ __all__ = [
     "Example",
     "encode_targets",
     "evaluation_batches",
+    "from_layout",
     "open",
     "read_annotation",
     "read_image",
     "statistics",
+    "to_layout",
     "to_table",
     "training_batches",
     "write_records",

@@ -1,5 +1,6 @@
 """The annotation of one image from any of its forms, and all of a data set as one table."""
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,13 +53,14 @@ def read_annotation(source, image_id=None, classes=None) -> Boxes:
         KeyError: a table without one of the columns, or no image of this id in a ``labels.json``.
         ValueError: there are several images and no `image_id`, or not a source.
     """
+    suffix = Path(source).suffix if isinstance(source, (str, os.PathLike)) else None
     if hasattr(source, "keys"):  # a data frame has them too
         annotation, classes = _from_table(source, image_id, classes)
         what = f"image {image_id}"
-    elif Path(source).suffix == ".json":
+    elif suffix == ".json":
         annotation, classes = _from_json(source, image_id, classes)
         what = f"{source}: image {image_id}"
-    elif Path(source).suffix == ".txt":
+    elif suffix == ".txt":
         text = Path(source).read_text(encoding="utf-8")
         names = classes or _numbers(line.split()[0] for line in text.splitlines() if line.strip())
         annotation, classes = _guarded(source, parse_labels, text, names), names

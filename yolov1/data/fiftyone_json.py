@@ -45,16 +45,23 @@ def read_labels(file):
     """
     try:
         content = json.loads(Path(file).read_text(encoding="utf-8"))
-        listed, labels = content["classes"], dict(content["labels"])
-        listed = None if listed is None else tuple(map(str, listed))
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        listed, labels = content["classes"], content["labels"]
+        if not (listed is None or _is_list_of(listed, str)):
+            raise TypeError(f"classes must be a list of names or null, got {listed!r}")
+        if not isinstance(labels, dict):
+            raise TypeError(f"labels must be an object, got {labels!r}")
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"fiftyone:{file} is not the labels file of a FiftyOneImageDetectionDataset "
             f"(classes and labels): {type(error).__name__} {error}"
         ) from None
     if listed is not None and len(set(listed)) != len(listed):
         raise ValueError(f"fiftyone:{file}: two classes have one name: {', '.join(listed)}")
-    return listed, labels
+    return None if listed is None else tuple(listed), labels
+
+
+def _is_list_of(value, *types):
+    return isinstance(value, list) and all(type(v) in types for v in value)  # True is no number
 
 
 def names_in(labels) -> set[str]:
@@ -83,16 +90,15 @@ def parse_entries(entries, listed) -> Annotation:
             raise BadExampleError(f"{what} must have a label and a bounding_box, got {entry!r}")
         names.append(_name(entry.get("label"), listed, what))
         box = entry.get("bounding_box")
-        try:
-            left, top, width, height = (float(v) for v in box)
-        except (TypeError, ValueError):
-            raise BadExampleError(f"{what}: bounding_box must be 4 numbers, got {box!r}") from None
-        if not all(map(math.isfinite, (left, top, width, height))):
+        if not _is_list_of(box, int, float) or len(box) != 4:
+            raise BadExampleError(f"{what}: bounding_box must be 4 numbers, got {box!r}")
+        if not all(abs(v) < math.inf for v in box):
             raise BadExampleError(f"{what}: bounding_box must be finite, got {box}")
-        if max(map(abs, (left, top, width, height))) > 2:
+        if max(map(abs, box)) > 2:
             raise BadExampleError(
                 f"{what}: bounding_box must be fractions of the image, not pixels; got {box}"
             )
+        left, top, width, height = box
         corners.append((left, top, left + width, top + height))
         attributes = entry.get("attributes") or {}
         if not isinstance(attributes, dict):
@@ -182,7 +188,8 @@ def _own_classes(path, parsed):
 def open_fiftyone(path, split, choose_classes, bad_examples, verify=True):
     """Opens an export; see `yolov1.data.open`.
 
-    An image that the labels file does not list is left out, with a note: it may hold objects.
+    An image that the labels file does not list is left out, with a note: it may hold objects. So is
+    the second image of one id.
     """
     path = Path(path)
     parsed = [(file, *read_labels(file)) for file in _label_files(path, split)]
@@ -201,20 +208,23 @@ def open_fiftyone(path, split, choose_classes, bad_examples, verify=True):
     candidates, notes = [], []
     for file, listed, labels in parsed:
         folder = _image_folder(file)
-        there = {}
+        there, seconds = {}, []
         for image in images_in(folder):
-            there.setdefault(image.relative_to(folder).with_suffix("").as_posix(), image)
+            key = image.relative_to(folder).with_suffix("").as_posix()
+            if there.setdefault(key, image) is not image:
+                seconds.append(image)
         for key, entries in labels.items():
             # FiftyOne writes whole paths where it was told to.
             image = Path(key) if Path(key).is_absolute() else there.pop(key, None)
             arguments = (file, folder, image, key, listed, entries)
             candidates.append((f"{file}: {key}", functools.partial(build, *arguments)))
-        unlisted = [image for image in there.values() if str(image.resolve()) not in labels]
-        if unlisted:
-            names = ", ".join(image.name for image in unlisted[:3])
-            names += ", ..." if len(unlisted) > 3 else ""
-            reason = f"{len(unlisted)} image(s) in {folder} not listed, left out ({names})"
-            notes.append((str(file), reason))
+        for images, why in ((there.values(), "not listed"), (seconds, "of an id that has another")):
+            images = [image for image in images if str(image.resolve()) not in labels]
+            if images:
+                names = ", ".join(image.name for image in images[:3])
+                names += ", ..." if len(images) > 3 else ""
+                reason = f"{len(images)} image(s) in {folder} {why}, left out ({names})"
+                notes.append((str(file), reason))
     name = f"fiftyone:{path}" + (f" ({split})" if split else "")
     dataset = collect(name, candidates, classes, bad_examples)
     dataset.notes += notes

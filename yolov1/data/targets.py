@@ -65,9 +65,10 @@ def to_layout(targets, grid, layout):
             ``"tf2_person"``: ``[..., S, S, C + 5]`` with the axes exchanged: x first, then y.
 
     Raises:
-        ValueError: an unknown layout.
+        ValueError: an unknown layout, or another shape.
     """
     _check_layout(layout)
+    _check_shape("to_layout", targets, grid.target_shape, layout)
     if layout == "keras_voc":
         classes, flag, box = np.split(targets, [grid.C, grid.C + 1], axis=-1)
         unused = np.zeros((*targets.shape[:-1], UNUSED), targets.dtype)
@@ -78,6 +79,8 @@ def to_layout(targets, grid, layout):
 def from_layout(targets, grid, layout):
     """A post's targets as the loss takes them, ``[..., S, S, C + 5]``; see `to_layout`."""
     _check_layout(layout)
+    unused = UNUSED if layout == "keras_voc" else 0
+    _check_shape("from_layout", targets, (grid.S, grid.S, grid.target_channels + unused), layout)
     if layout == "keras_voc":
         classes, box, flag, _ = np.split(targets, [grid.C, grid.C + 4, grid.C + 5], axis=-1)
         return np.concatenate([classes, flag, box], axis=-1)
@@ -133,6 +136,14 @@ def _check_layout(layout):
         raise ValueError(
             f"encode_targets: layout must be one of {', '.join(map(repr, LAYOUTS))}, "
             f"got {layout!r}."
+        )
+
+
+def _check_shape(op, targets, expected, layout):
+    if np.shape(targets)[-3:] != tuple(expected):
+        raise ValueError(
+            f"{op}: expected targets [..., {', '.join(map(str, expected))}] with the layout "
+            f"{layout!r}, got the shape {list(np.shape(targets))}. Check S and C of the grid."
         )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from yolov1.data.images import SUFFIXES
+from yolov1.data.yolo_txt import images_in
 from yolov1.files import replacing
 
 
@@ -61,26 +62,12 @@ def write_yolo(dataset, folder, split, *, difficult=False, link=True):
 
     Raises:
         ValueError: two images have one id, or the folder's ``classes.txt`` has other classes.
-        FileExistsError: the split has label files of other images.
+        FileExistsError: the split has other images, or label files of others.
     """
     folder = Path(folder)
-    names = _names(dataset, "write_yolo")
-    classes = folder / "classes.txt"
-    own = "".join(f"{name}\n" for name in dataset.classes)
-    if classes.is_file() and classes.read_text(encoding="utf-8") != own:
-        raise ValueError(
-            f"write_yolo: {classes} has other classes than {', '.join(dataset.classes)}; all "
-            "splits of a folder share one list. Open them together, or take another folder."
-        )
+    names = require_own_split(dataset, folder, split)
     labels = folder / "labels" / split
     labels.mkdir(parents=True, exist_ok=True)
-    others = {file.stem for file in labels.glob("*.txt")} - {Path(name).stem for name in names}
-    if others:
-        raise FileExistsError(
-            f"write_yolo: {labels} has {len(others)} label files of other images "
-            f"({min(others)}.txt). Remove {labels} and {folder / 'images' / split}, or take "
-            "another folder."
-        )
     for name, example in zip(names, dataset, strict=True):
         lines = [
             f"{label} {cx:.9g} {cy:.9g} {w:.9g} {h:.9g}\n"  # nine digits give float32 back
@@ -92,8 +79,38 @@ def write_yolo(dataset, folder, split, *, difficult=False, link=True):
         _place_image(example, folder / "images" / split / name, link)
         with replacing(labels / f"{Path(name).stem}.txt") as file:
             file.writelines(lines)
-    with replacing(classes) as file:
-        file.write(own)
+    with replacing(folder / "classes.txt") as file:
+        file.write(_class_lines(dataset))
+
+
+def require_own_split(dataset, folder, split):
+    """The file names of the images, or the errors of `write_yolo`, before anything is written."""
+    folder = Path(folder)
+    names = _names(dataset, "write_yolo")
+    classes = folder / "classes.txt"
+    if classes.is_file() and classes.read_text(encoding="utf-8") != _class_lines(dataset):
+        raise ValueError(
+            f"write_yolo: {classes} has other classes than {', '.join(dataset.classes)}; all "
+            "splits of a folder share one list. Open them together, or take another folder."
+        )
+    labels, images = folder / "labels" / split, folder / "images" / split
+    others = {file.stem for file in labels.glob("*.txt")} - {Path(name).stem for name in names}
+    if others:
+        raise FileExistsError(
+            f"write_yolo: {labels} has {len(others)} label files of other images "
+            f"({min(others)}.txt). Remove {labels} and {images}, or take another folder."
+        )
+    others = {str(file.relative_to(images)) for file in images_in(images)} - set(names)
+    if others:  # as where an export is converted in its own folder, and not all of it is usable
+        raise FileExistsError(
+            f"write_yolo: {images} has {len(others)} image(s) besides those to write "
+            f"({min(others)}), which would have no label file. Take another folder (--root)."
+        )
+    return names
+
+
+def _class_lines(dataset):
+    return "".join(f"{name}\n" for name in dataset.classes)
 
 
 def _names(dataset, op):

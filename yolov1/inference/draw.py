@@ -25,7 +25,7 @@ def draw(image, boxes, classes, *, score_threshold=0.0, min_side=0, truth=None):
     """The image with boxes in class colours, labelled with class and score.
 
     Args:
-        image: ``[H, W, 3]`` uint8, or floating point in [0, 1].
+        image: ``[H, W, 3]`` uint8, or floating point in [0, 1]; grey: ``[H, W, 1]``, ``[H, W]``.
         boxes: `Detections`, an `Example`, or anything with ``boxes_xyxy`` or ``boxes_cxcywh``
             (fractions of the image), ``labels`` and, optionally, ``scores``.
         classes: names by label.
@@ -36,6 +36,9 @@ def draw(image, boxes, classes, *, score_threshold=0.0, min_side=0, truth=None):
 
     Returns:
         uint8 ``[H', W', 3]``; a copy, also where nothing is drawn.
+
+    Raises:
+        ValueError: an image of another shape.
     """
     picture = _picture(image, min_side)
     canvas = ImageDraw.Draw(picture)
@@ -77,7 +80,7 @@ def draw_annotation(image, source, image_id=None, classes=None, *, S=7, min_side
     """The image with the grid and the boxes that an annotation says, in class colours.
 
     Args:
-        image: a path, or ``[H, W, 3]`` uint8, or floating point in [0, 1].
+        image: a path, or an array as `draw` takes.
         source: a text file ``label cx cy w h``, a ``labels.json`` of FiftyOne, or a table (data
             frame or dict of columns); see `yolov1.data.read_annotation`.
         image_id: which image of a ``labels.json`` or a table; None: the name of the image file
@@ -90,7 +93,7 @@ def draw_annotation(image, source, image_id=None, classes=None, *, S=7, min_side
         uint8 ``[H', W', 3]``.
 
     Raises:
-        As `yolov1.data.read_annotation` does.
+        ValueError: an array of another shape; and as `yolov1.data.read_annotation` does.
     """
     if isinstance(image, (str, os.PathLike)):
         image_id = Path(image).stem if image_id is None else image_id
@@ -101,6 +104,12 @@ def draw_annotation(image, source, image_id=None, classes=None, *, S=7, min_side
 
 def _picture(image, min_side):
     image = np.asarray(image)
+    if image.ndim < 2 or image.shape[2:] not in ((), (1,), (3,), (4,)) or not image.size:
+        raise ValueError(
+            "draw: expected an image [H, W, 3] (RGB), or [H, W, 1] or [H, W] (grey), got the shape "
+            f"{list(image.shape)}. Draw a batch one by one."
+        )
+    image = image[..., 0] if image.shape[2:] == (1,) else image
     if image.dtype != np.uint8:
         image = np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
     picture = Image.fromarray(image).convert("RGB")
