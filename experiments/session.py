@@ -102,7 +102,10 @@ def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=Non
     common.print_skipped(train_set, eval_set)
     evaluators.print_evaluation(summary)
     print(f"training took {seconds:.0f} s, {summary['images_per_second']:.1f} images/s")
-    print(f"results:  {run / 'summary.json'}\npictures: {run / 'pictures'}\nreport:   {report}")
+    print(f"results:  {run / 'summary.json'}")
+    if (run / "pictures").exists():  # a classifier draws none
+        print(f"pictures: {run / 'pictures'}")
+    print(f"report:   {report}")
     return run, summary
 
 
