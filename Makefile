@@ -68,8 +68,9 @@ train: install  ## Train on the embedded shapes, evaluate, write runs/shapes (do
 	  $(BIN)/python -m experiments.train --dataset=shapes --output_dir=$(RUN_DIR); \
 	fi
 
+# Two processes on any machine: each holds TensorFlow, and on a GPU they share its memory.
 test: install lint sanitize  ## Lint, sanitizers, then the whole test suite but the slow tests
-	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+	TF_FORCE_GPU_ALLOW_GROWTH=true $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile $(PYTEST_FLAGS)
 
 slow-tests: install  ## The tests that take minutes (wheel builds, several processes)
 	$(BIN)/python -m pytest -m slow $(PYTEST_FLAGS)
