@@ -51,13 +51,7 @@ class WhereMeasured(keras.callbacks.ModelCheckpoint):
 
 
 def post_checkpoints(run):
-    """The post's checkpoint callback; a resumed run goes on from the best of its rows.
-
-    Files of a start in the same directory that ended before it could be resumed are removed.
-    """
-    if not run.has_checkpoint:
-        for path in (run / "checkpoints").glob("model_*-*.keras"):
-            path.unlink()
+    """The post's checkpoint callback; a resumed run goes on from the best of its rows."""
     before = [float(row["val_loss"]) for row in run.read_metrics() if row.get("val_loss")]
     return [
         WhereMeasured(

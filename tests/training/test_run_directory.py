@@ -13,9 +13,11 @@ def test_create_refuses_to_overwrite_and_resumes_only_what_is_there(tmp_path):
     run.write_config(TrainConfig(), GridSpec(C=2), ("a", "b"))
     run.write_metrics([{"epoch": 1, "loss": 2.5}])
     (run / "tensorboard").mkdir()
+    (run / "checkpoints" / "best").mkdir(parents=True)
     # Stopped before its first checkpoint: nothing can go on from it, and its figures are not ours.
     assert run.create(resume=False) is False
     assert run.read_metrics() == [] and not (run / "tensorboard").exists()
+    assert not (run / "checkpoints").exists()
     run.write_metrics([{"epoch": 1, "loss": 2.5}])
     (run / "checkpoints" / "last").mkdir(parents=True)
     (run / "checkpoints" / "last" / "checkpoint").touch()

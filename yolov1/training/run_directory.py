@@ -42,7 +42,8 @@ class RunDirectory:
         return (self / "checkpoints" / "last" / "checkpoint").exists()
 
     def create(self, resume: bool) -> bool:
-        """Makes the directory, without figures of a start that ended before its first checkpoint.
+        """Makes the directory, without what a start left that ended before its first checkpoint:
+        its figures, and the weights that were its best, are of another run.
 
         Returns:
             Whether there is a run in it to resume. (`resume` without one starts it, so that a
@@ -60,7 +61,8 @@ class RunDirectory:
         self.path.mkdir(parents=True, exist_ok=True)
         if not self.has_checkpoint and self.metrics.exists():
             self.metrics.unlink()
-            shutil.rmtree(self / "tensorboard", ignore_errors=True)
+            for folder in ("checkpoints", "tensorboard"):
+                shutil.rmtree(self / folder, ignore_errors=True)
         return self.has_checkpoint
 
     def write_config(self, config: TrainConfig, grid: GridSpec, classes, **extra):
