@@ -17,7 +17,7 @@ from absl import app, flags
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
-from experiments import flags as experiment_flags
+from experiments.lib import flags as experiment_flags
 from yolov1.training import RunDirectory, write_json
 
 RUNS = flags.DEFINE_list("runs", None, "Run directories.", required=True)

@@ -16,8 +16,8 @@ import numpy as np
 from absl import flags
 from PIL import Image
 
-from experiments import common
-from experiments import flags as experiment_flags
+from experiments.lib import common
+from experiments.lib import flags as experiment_flags
 from yolov1.training import write_json
 
 experiment_flags.define(

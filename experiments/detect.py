@@ -15,8 +15,8 @@ import numpy as np
 from absl import app, flags
 from PIL import Image
 
-from experiments import evaluators
-from experiments import flags as experiment_flags
+from experiments.lib import evaluators
+from experiments.lib import flags as experiment_flags
 from yolov1 import data, inference, training
 from yolov1.data.images import SUFFIXES
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import common, evaluators
-from experiments import flags as experiment_flags
+from experiments.lib import common, evaluators
+from experiments.lib import flags as experiment_flags
 from yolov1 import training
 from yolov1.evaluation import plots
 

@@ -14,7 +14,7 @@ import numpy as np
 from absl import app, flags
 from PIL import Image
 
-from experiments import flags as experiment_flags
+from experiments.lib import flags as experiment_flags
 from yolov1 import data, inference
 from yolov1.training import write_json
 

@@ -10,8 +10,8 @@ import dataclasses
 
 from absl import flags
 
-from experiments import common, evaluators
-from experiments import flags as experiment_flags
+from experiments.lib import common, evaluators
+from experiments.lib import flags as experiment_flags
 from yolov1 import data, training
 from yolov1.semantics import TERMS
 

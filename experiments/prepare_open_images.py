@@ -21,7 +21,7 @@ from pathlib import Path
 
 from absl import app, flags
 
-from experiments import flags as experiment_flags
+from experiments.lib import flags as experiment_flags
 from yolov1 import data
 from yolov1.data.fiftyone_dataset import start_fiftyone
 from yolov1.data.writers import require_own_split

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from absl import app, flags
 
-from experiments import flags as experiment_flags
+from experiments.lib import flags as experiment_flags
 from yolov1.data.archives import extract, extracted
 from yolov1.data.download import DownloadError, fetch, require_space, verify
 from yolov1.data.voc_txt import write_voc_txt

@@ -41,7 +41,7 @@ def test_flags_of_commands_exist(page):
     for name, command in re.findall(r"python -m experiments\.(\w+)((?:[^`\n]*\\\n)*[^`\n]*)", text):
         source = (ROOT / "experiments" / f"{name}.py").read_text()
         if "posts.define" in source:
-            source += (ROOT / "experiments" / "posts.py").read_text() + "define()"
+            source += (ROOT / "experiments" / "lib" / "posts.py").read_text() + "define()"
         own = set(re.findall(r'DEFINE_\w+\(\s*"(\w+)"', source)) | {"debug", "help"}
         taken = fields if "define()" in source else {f for f in fields if f'"{f}"' in source}
         for flag in re.findall(r"--(\w+)", command):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from absl import flags
 
-from experiments import flags as experiment_flags
-from experiments import posts
+from experiments.lib import flags as experiment_flags
+from experiments.lib import posts
 from tests.shared import ROOT, shared
 from yolov1 import models, training
 from yolov1.models.posts import AS_PUBLISHED

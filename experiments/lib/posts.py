@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from absl import app, flags
 
-from experiments import common, session
-from experiments import flags as experiment_flags
+from experiments.lib import common, session
+from experiments.lib import flags as experiment_flags
 from yolov1 import models
 from yolov1.models.posts import AS_PUBLISHED
 

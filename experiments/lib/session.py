@@ -4,8 +4,8 @@ import json
 
 from absl import app
 
-from experiments import common, evaluators
-from experiments import flags as experiment_flags
+from experiments.lib import common, evaluators
+from experiments.lib import flags as experiment_flags
 from yolov1 import data, models, reporting, training
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from experiments.common import file_name
+from experiments.lib.common import file_name
 from yolov1 import data, evaluation, inference, ops
 from yolov1.losses import ResponsibleBoxes, YoloLoss
 from yolov1.training import write_json
