@@ -8,7 +8,12 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import gpu, gpu_checks, gpu_device, gpu_formulas, gpu_measure, gpu_timing, harness
+from benchmarks import gpu, harness
+from benchmarks.gpu import checks as gpu_checks
+from benchmarks.gpu import device as gpu_device
+from benchmarks.gpu import formulas as gpu_formulas
+from benchmarks.gpu import measurements as gpu_measure
+from benchmarks.gpu import timing as gpu_timing
 from tests.ops import iou_twin, numpy_twin
 from yolov1.grid import GridSpec
 from yolov1.semantics import PRESETS
@@ -71,7 +76,7 @@ def test_the_rehearsal_notices_damage(build, name):
 
 def test_nothing_imports_tensorflow():
     code = (
-        "import sys; from benchmarks import gpu, gpu_checks, gpu_measure; "
+        "import sys; from benchmarks.gpu import checks, measurements; "
         "sys.exit('tensorflow' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=harness.ROOT).returncode == 0

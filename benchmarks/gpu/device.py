@@ -8,7 +8,7 @@ POISON = 0xA5  # each byte of what nothing has written yet
 
 
 class Device:
-    """Arrays on a device: what `gpu_checks` sees of it."""
+    """Arrays on a device: what `checks` sees of it."""
 
     graphs = False
 
@@ -118,7 +118,7 @@ class Host(Device):
     """NumPy's memory, for a build whose CUDA kernels run on the host."""
 
     def __init__(self):
-        from benchmarks.host_device import HostDevice
+        from benchmarks.gpu.host_device import HostDevice
 
         self._wrap = HostDevice().wrap
 

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import gpu_checks, gpu_timing, harness, targets
+from benchmarks import harness, targets
+from benchmarks.gpu import checks as gpu_checks
+from benchmarks.gpu import timing as gpu_timing
 from yolov1 import kernels
 from yolov1.grid import GridSpec
 

@@ -19,7 +19,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
 from benchmarks import harness
 from yolov1.revision import git_revision
@@ -122,7 +122,9 @@ def query_gpu(what: str) -> str:
 
 def check(config) -> int:
     """Runs the checks; how many failed."""
-    from benchmarks import gpu_checks, gpu_device, gpu_formulas
+    from benchmarks.gpu import checks as gpu_checks
+    from benchmarks.gpu import device as gpu_device
+    from benchmarks.gpu import formulas as gpu_formulas
 
     seed = secrets.randbits(31) if config.seed is None else config.seed
     checks = gpu_checks.run(gpu_device.make(config.cuda), seed, small=config.small)
@@ -203,7 +205,9 @@ def profile(config, folder):
 
 def hot():
     """The loss of 1024 images and the IoU of 1024 x 1024 boxes, once each, for the tools."""
-    from benchmarks import gpu_checks, gpu_device, gpu_measure
+    from benchmarks.gpu import checks as gpu_checks
+    from benchmarks.gpu import device as gpu_device
+    from benchmarks.gpu import measurements as gpu_measure
 
     device = gpu_device.make(flags.FLAGS.cuda)
     images = 1024 if device.graphs else 8
@@ -217,7 +221,10 @@ def hot():
 
 def measure(config):
     """Rows into the CSV, and the table."""
-    from benchmarks import gpu_device, gpu_formulas, gpu_measure, gpu_timing
+    from benchmarks.gpu import device as gpu_device
+    from benchmarks.gpu import formulas as gpu_formulas
+    from benchmarks.gpu import measurements as gpu_measure
+    from benchmarks.gpu import timing as gpu_timing
 
     device = gpu_device.make(config.cuda)
     where = environment(config.revision)
@@ -232,7 +239,7 @@ def measure(config):
 
 def report(rows):
     """Prints how the rows stand to what is aimed at."""
-    from benchmarks import gpu_measure
+    from benchmarks.gpu import measurements as gpu_measure
 
     print()
     for case, target, measured, verdict in gpu_measure.table(rows):
@@ -257,8 +264,3 @@ def main(_):
     if config.measure and config.cuda == "ON" and not config.only:
         measure(config)
     return 1 if failed else 0
-
-
-if __name__ == "__main__":
-    define_flags()
-    app.run(main)

@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 
-from benchmarks import gpu_formulas
+from benchmarks.gpu import formulas as gpu_formulas
 
 SETS = 4, 256  # of buffers in a batch, at least and at most
 CHAINED = 8  # at most in one XLA program, which takes a second or so each to compile

@@ -10,9 +10,9 @@ import itertools
 import ml_dtypes
 import numpy as np
 
-from benchmarks import gpu_formulas
-from benchmarks.gpu_device import handed
-from benchmarks.gpu_verdicts import Checks
+from benchmarks.gpu import formulas as gpu_formulas
+from benchmarks.gpu.device import handed
+from benchmarks.gpu.verdicts import Checks
 from tests.ops import iou_twin, numpy_twin
 from tests.ops.matrix import GRIDS, VARIANTS
 from yolov1 import kernels
