@@ -23,8 +23,8 @@ from absl import app, flags
 
 from experiments.lib import flags as experiment_flags
 from yolov1 import data
-from yolov1.data.fiftyone_dataset import start_fiftyone
-from yolov1.data.writers import require_own_split
+from yolov1.data.acquire.fiftyone_zoo import start_fiftyone
+from yolov1.data.formats.yolo import require_own_split
 from yolov1.training import write_json
 
 ROOT = flags.DEFINE_string("root", "", "Folder to write to.")

@@ -18,9 +18,9 @@ from typing import NamedTuple
 from absl import app, flags
 
 from experiments.lib import flags as experiment_flags
-from yolov1.data.archives import extract, extracted
-from yolov1.data.download import DownloadError, fetch, require_space, verify
-from yolov1.data.voc_txt import write_voc_txt
+from yolov1.data.acquire.archives import extract, extracted
+from yolov1.data.acquire.download import DownloadError, fetch, require_space, verify
+from yolov1.data.formats.voc_txt import write_voc_txt
 from yolov1.training import write_json
 
 experiment_flags.define(names=())

@@ -6,7 +6,7 @@ import sys
 from absl import app, flags, logging
 
 from yolov1.data import BadExampleError
-from yolov1.data.download import DownloadError
+from yolov1.data.acquire.download import DownloadError
 from yolov1.training import NonFiniteLoss, TrainConfig, WrongRun
 
 # The flags belong to the experiment that calls `define`: ``--help`` shows the main module's only.

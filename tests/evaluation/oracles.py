@@ -6,7 +6,7 @@ import tarfile
 
 import numpy as np
 
-from yolov1.data.voc import VOC_CLASSES, parse_annotation
+from yolov1.data.formats.voc import VOC_CLASSES, parse_annotation
 from yolov1.evaluation import GroundTruth
 from yolov1.inference import Detections
 

@@ -87,7 +87,7 @@ def test_nothing_found():
 
 
 def test_the_groups_of_voc():
-    from yolov1.data.voc import VOC_CLASSES
+    from yolov1.data.formats.voc import VOC_CLASSES
 
     assert {name for group in VOC_SIMILAR for name in group} <= set(VOC_CLASSES)
     assert KINDS[0] == "correct" and len(np.unique(KINDS)) == 5

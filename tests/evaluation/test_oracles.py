@@ -9,7 +9,7 @@ import pytest
 from tests.evaluation import oracles
 from tests.shared import shared
 from yolov1 import evaluation
-from yolov1.data.voc import VOC_CLASSES, parse_annotation
+from yolov1.data.formats.voc import VOC_CLASSES, parse_annotation
 from yolov1.evaluation import GroundTruth, average_precision, coco_summary
 from yolov1.inference import Detections
 

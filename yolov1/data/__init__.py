@@ -7,12 +7,13 @@
 from yolov1.data.annotations import read_annotation, to_table
 from yolov1.data.augmentation import Augmentation
 from yolov1.data.example import BadExampleError, Dataset, Example
+from yolov1.data.formats.fiftyone import write_fiftyone
+from yolov1.data.formats.records import write_records
+from yolov1.data.formats.yolo import write_yolo
 from yolov1.data.images import decode as read_image
-from yolov1.data.record_writer import write_records
 from yolov1.data.sources import open_dataset as open  # noqa: A004 (data.open is the public name)
 from yolov1.data.statistics import statistics
 from yolov1.data.targets import encode_targets, from_layout, to_layout
-from yolov1.data.writers import write_fiftyone, write_yolo
 
 __all__ = [
     "Augmentation",

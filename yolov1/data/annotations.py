@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from yolov1.data.example import Annotation, BadExampleError, usable_boxes
-from yolov1.data.fiftyone_json import names_in, parse_entries, read_labels
-from yolov1.data.yolo_txt import parse_labels
+from yolov1.data.formats.fiftyone import names_in, parse_entries, read_labels
+from yolov1.data.formats.yolo import parse_labels
 
 COLUMNS = ("id", "objClass", "boxCenterX", "boxCenterY", "boxWidth", "boxHeight")
 

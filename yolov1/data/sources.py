@@ -1,13 +1,13 @@
 """``data.open("voc:PATH", split="train")``: one way to open every kind of data set."""
 
-from yolov1.data.coco import open_coco
-from yolov1.data.fiftyone_json import open_fiftyone
-from yolov1.data.folders import open_folders
-from yolov1.data.records import open_records
+from yolov1.data.formats.coco import open_coco
+from yolov1.data.formats.fiftyone import open_fiftyone
+from yolov1.data.formats.folders import open_folders
+from yolov1.data.formats.records import open_records
+from yolov1.data.formats.voc import open_voc
+from yolov1.data.formats.voc_txt import open_voc_txt
+from yolov1.data.formats.yolo import open_yolo
 from yolov1.data.shapes import open_shapes
-from yolov1.data.voc import open_voc
-from yolov1.data.voc_txt import open_voc_txt
-from yolov1.data.yolo_txt import open_yolo
 
 READERS = {
     "voc": open_voc,

@@ -4,7 +4,7 @@ import json
 import tarfile
 from pathlib import Path, PureWindowsPath
 
-from yolov1.data.download import DISK_FULL, DownloadError, require_space
+from yolov1.data.acquire.download import DISK_FULL, DownloadError, require_space
 from yolov1.files import replacing
 
 

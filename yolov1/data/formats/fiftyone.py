@@ -20,7 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from yolov1.data.example import Annotation, BadExampleError, collect, make_example
-from yolov1.data.yolo_txt import ALIASES, images_in
+from yolov1.data.formats.image_files import file_names, place_image
+from yolov1.data.formats.yolo import ALIASES, images_in
+from yolov1.files import replacing
 
 PLACES = (
     "{split}/labels.json",
@@ -229,3 +231,32 @@ def open_fiftyone(path, split, choose_classes, bad_examples, verify=True):
     dataset = collect(name, candidates, classes, bad_examples)
     dataset.notes += notes
     return dataset
+
+
+def write_fiftyone(dataset, folder, *, link=True):
+    """Writes ``data/`` and ``labels.json`` with classes and class indices; see `fiftyone_json`.
+
+    A difficult box has the attribute ``difficult``. A ``/`` in an image id becomes ``_``.
+
+    Args:
+        dataset: `Dataset`.
+        folder: made where it does not exist; files of the same names are replaced.
+        link: hard links instead of copies, where that is possible.
+
+    Raises:
+        ValueError: two images have one id.
+    """
+    folder = Path(folder)
+    labels = {}
+    for name, example in zip(file_names(dataset, "write_fiftyone"), dataset, strict=True):
+        place_image(example, folder / "data" / name, link)
+        labels[Path(name).stem] = entries = []
+        rows = zip(example.boxes_cxcywh, example.labels, example.difficult, strict=True)
+        for box, label, difficult in rows:
+            cx, cy, w, h = box.tolist()
+            entry = {"label": int(label), "bounding_box": [cx - w / 2, cy - h / 2, w, h]}
+            entries.append(entry | ({"attributes": {"difficult": True}} if difficult else {}))
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {"classes": list(dataset.classes), "labels": labels}
+    with replacing(folder / "labels.json") as file:
+        json.dump(content, file)

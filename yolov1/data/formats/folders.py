@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from yolov1.data.example import Annotation, collect, make_example
+from yolov1.data.formats.yolo import ALIASES
 from yolov1.data.images import SUFFIXES
-from yolov1.data.yolo_txt import ALIASES
 
 SPLITS = ("train", "val", "valid", "validation", "trainval", "test")
 

@@ -7,7 +7,7 @@ from tests.data.folders import voc_xml, write_voc
 from tests.shared import shared
 from yolov1 import data
 from yolov1.data.example import usable_boxes
-from yolov1.data.voc import VOC_CLASSES, parse_annotation
+from yolov1.data.formats.voc import VOC_CLASSES, parse_annotation
 
 CAT = ("cat", (6, 4, 30, 24), False)
 

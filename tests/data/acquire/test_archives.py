@@ -5,9 +5,9 @@ import tarfile
 
 import pytest
 
-from yolov1.data import archives
-from yolov1.data.archives import extract, extracted
-from yolov1.data.download import DownloadError
+from yolov1.data.acquire import archives
+from yolov1.data.acquire.archives import extract, extracted
+from yolov1.data.acquire.download import DownloadError
 
 FILES = {"VOCdevkit/VOC2007/a.xml": b"<annotation>", "VOCdevkit/VOC2007/b.jpg": b"\xff" * 5000}
 KINDS = {"folder": tarfile.DIRTYPE, "symbolic": tarfile.SYMTYPE, "hard": tarfile.LNKTYPE,

@@ -14,7 +14,7 @@ import pytest
 
 from tests.shared import ROOT, shared
 from yolov1 import data
-from yolov1.data import fiftyone_dataset
+from yolov1.data.acquire import fiftyone_zoo
 
 pytestmark = pytest.mark.slow
 COUNT = 16
@@ -30,7 +30,7 @@ def fiftyone(tmp_path_factory):
         patch.setenv("FIFTYONE_DATABASE_VALIDATION", "false")
         patch.setenv("FIFTYONE_SHOW_PROGRESS_BARS", "false")
         try:
-            yield fiftyone_dataset.start_fiftyone()
+            yield fiftyone_zoo.start_fiftyone()
         except (ImportError, RuntimeError) as error:
             pytest.skip(str(error))
 
@@ -67,7 +67,7 @@ def assert_same(read, dataset, *, difficult=True):
 
 @pytest.mark.parametrize("classes", [None, ["dog", "person"]])
 def test_we_read_what_fiftyone_exports(fiftyone, voc, tmp_path, classes):
-    samples = fiftyone_dataset.to_fiftyone(voc)
+    samples = fiftyone_zoo.to_fiftyone(voc)
     folder = export(fiftyone, samples, tmp_path / "train", classes=classes)
     content = json.loads((folder / "labels.json").read_text())
     labels = {entry["label"] for found in content["labels"].values() for entry in found}
@@ -83,7 +83,7 @@ def test_we_read_what_fiftyone_exports(fiftyone, voc, tmp_path, classes):
 
 
 def test_an_image_that_nobody_labelled_is_null(fiftyone, voc, tmp_path):
-    samples = fiftyone_dataset.to_fiftyone(voc)
+    samples = fiftyone_zoo.to_fiftyone(voc)
     unlabelled, empty = voc[0].image_id, voc[-1].image_id
     sample = samples.match(fiftyone.ViewField("image_id") == unlabelled).first()
     sample["ground_truth"] = None
@@ -133,7 +133,7 @@ def test_predictions_go_back(fiftyone, voc, tmp_path):
     """Database, export, conversion, an epoch of training, predictions, database."""
     from yolov1 import inference, training
 
-    samples = fiftyone_dataset.to_fiftyone(voc, field="truth")
+    samples = fiftyone_zoo.to_fiftyone(voc, field="truth")
     samples.export(
         export_dir=str(tmp_path / "train"),
         dataset_type=fiftyone.types.FiftyOneImageDetectionDataset,
@@ -151,7 +151,7 @@ def test_predictions_go_back(fiftyone, voc, tmp_path):
         state.model, list(dataset), grid=grid, score_threshold=0.0, max_detections=5
     )
     assert sum(map(len, found)) > COUNT
-    fiftyone_dataset.add_predictions(samples, dataset, found)
+    fiftyone_zoo.add_predictions(samples, dataset, found)
     by_name = {os.path.basename(sample.filepath): sample for sample in samples}
     for example, detections in zip(dataset, found, strict=True):
         stored = by_name[example.path.name].predictions.detections
@@ -164,27 +164,27 @@ def test_predictions_go_back(fiftyone, voc, tmp_path):
     results = samples.evaluate_detections("predictions", gt_field="truth", method="open-images")
     assert 0 <= results.mAP() <= 1
     with pytest.raises(ValueError, match="16 images need as many Detections, got 1"):
-        fiftyone_dataset.add_predictions(samples, dataset, found[:1])
+        fiftyone_zoo.add_predictions(samples, dataset, found[:1])
     with pytest.raises(ValueError, match="needs one sample with a file of the name .* found 0"):
-        fiftyone_dataset.add_predictions(samples[:3], dataset, found)
+        fiftyone_zoo.add_predictions(samples[:3], dataset, found)
 
 
 def test_drawn_images_need_a_file(fiftyone):
     with pytest.raises(ValueError, match="was drawn and has no file; write_fiftyone makes one"):
-        fiftyone_dataset.to_fiftyone(data.open("shapes:count=1"))
+        fiftyone_zoo.to_fiftyone(data.open("shapes:count=1"))
 
 
 ACQUIRE = """
 import runpy, sys
 import fiftyone.zoo
 from yolov1 import data
-from yolov1.data import fiftyone_dataset
+from yolov1.data.acquire import fiftyone_zoo
 
 def local(name, **options):
     print("asked for", name, sorted(options.items()))
     dataset = data.open("voc:{root}", "train", classes="person,dog")
     first = 10 * options["seed"]
-    samples = fiftyone_dataset.to_fiftyone(dataset[first : first + options["max_samples"]])
+    samples = fiftyone_zoo.to_fiftyone(dataset[first : first + options["max_samples"]])
     sample = samples.first()
     sample["ground_truth"] = None
     sample.save()

@@ -3,7 +3,7 @@ import pytest
 
 from tests.data.folders import write_image
 from yolov1 import data
-from yolov1.data.yolo_txt import parse_settings
+from yolov1.data.formats.yolo import parse_settings
 
 LABELS = "0 0.5 0.25 0.5 0.25\n1 0.5 0.5 1 1\n"
 PLACES = {

@@ -8,8 +8,8 @@ import pytest
 from tests.data.folders import voc_xml, write_image, write_voc
 from tests.shared import shared
 from yolov1 import data
-from yolov1.data.voc import VOC_CLASSES
-from yolov1.data.voc_txt import parse_line, write_voc_txt
+from yolov1.data.formats.voc import VOC_CLASSES
+from yolov1.data.formats.voc_txt import parse_line, write_voc_txt
 
 CAT, DOG = ("cat", (6, 4, 30, 24), False), ("dog", (1, 1, 60, 40), False)
 HARD = ("person", (2, 2, 9, 9), True)

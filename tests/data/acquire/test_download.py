@@ -8,9 +8,9 @@ import socket
 import numpy as np
 import pytest
 
-from tests.data.server import FileServer
-from yolov1.data import download
-from yolov1.data.download import DownloadError, Progress
+from tests.data.acquire.server import FileServer
+from yolov1.data.acquire import download
+from yolov1.data.acquire.download import DownloadError, Progress
 
 BODY = np.random.default_rng(0).bytes(1_000_000)
 OTHER = np.random.default_rng(1).bytes(900_000)

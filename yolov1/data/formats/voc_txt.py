@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from yolov1.data.example import Annotation, BadExampleError, collect, make_example
-from yolov1.data.voc import VOC_CLASSES, parse_annotation
+from yolov1.data.formats.voc import VOC_CLASSES, parse_annotation
 from yolov1.files import read_names, replacing
 
 _BOX = re.compile(r"-?[0-9]{1,9}(,-?[0-9]{1,9}){4}")

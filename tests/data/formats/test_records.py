@@ -9,8 +9,8 @@ from PIL import Image
 
 from tests.data.folders import write_image, write_voc
 from yolov1 import data
-from yolov1.data import tfrecord
-from yolov1.data.label_map import label_map_text, parse_label_map
+from yolov1.data.formats import tfrecord
+from yolov1.data.formats.label_map import label_map_text, parse_label_map
 from yolov1.grid import GridSpec
 
 BOXES = {"xmin": [0.1, 0.0], "ymin": [0.1, 0.0], "xmax": [0.5, 1.0], "ymax": [0.6, 1.0]}
@@ -390,10 +390,10 @@ def test_round_trip_of_files(tmp_path):
 
 
 def test_a_writer_that_is_stopped_leaves_no_data_set(tmp_path, monkeypatch):
-    from yolov1.data import record_writer
+    from yolov1.data.formats import records
 
     dataset = data.open("shapes:count=4", image_size=32)
-    original, calls = record_writer._serialized, []
+    original, calls = records._serialized, []
 
     def stop(example, classes):
         calls.append(example)
@@ -401,12 +401,12 @@ def test_a_writer_that_is_stopped_leaves_no_data_set(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return original(example, classes)
 
-    monkeypatch.setattr(record_writer, "_serialized", stop)
+    monkeypatch.setattr(records, "_serialized", stop)
     with pytest.raises(KeyboardInterrupt):
         data.write_records(dataset, tmp_path / "train.tfrecord", shards=2)
     with pytest.raises(FileNotFoundError):
         data.open(f"records:{tmp_path}")
-    monkeypatch.setattr(record_writer, "_serialized", original)
+    monkeypatch.setattr(records, "_serialized", original)
     data.write_records(dataset, tmp_path / "train.tfrecord", shards=2)
     assert len(data.open(f"records:{tmp_path}")) == 4
 

@@ -1,0 +1,1 @@
+"""Where data sets come from: downloads, archives, the zoo of FiftyOne."""

@@ -1,0 +1,1 @@
+"""One file a format, reading and writing it, and what they share."""
