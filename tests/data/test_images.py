@@ -11,9 +11,9 @@ from yolov1.data import images
 def test_content_decides_and_not_the_name(tmp_path):
     write_image(tmp_path / "a.png")
     (tmp_path / "a.png").rename(tmp_path / "a.jpg")
-    assert images.read_header(tmp_path / "a.jpg") == ((40, 60), False)
+    assert images.read_header(tmp_path / "a.jpg")[:2] == ((40, 60), False)
     write_image(tmp_path / "b.jpg", progressive=True)
-    assert images.read_header(tmp_path / "b.jpg") == ((40, 60), True)
+    assert images.read_header(tmp_path / "b.jpg")[:2] == ((40, 60), True)
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "CMYK", "1", "I;16"])

@@ -51,7 +51,7 @@ class ImageTable:
         self._any_jpeg = any(e.jpeg for e in examples)
         self._all_jpeg = all(e.jpeg for e in examples)
         with tf.device("CPU:0"):
-            self._paths = tf.constant([str(e.path or "") for e in examples])
+            self._paths = tf.constant([os.fsencode(e.path or "") for e in examples])
             self._jpeg = tf.constant([e.jpeg for e in examples])
             self._ratios = tf.constant(ratios)
             self._halvings = tf.constant(np.log2(ratios).astype(np.int32))

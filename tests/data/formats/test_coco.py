@@ -89,8 +89,9 @@ def test_missing_image_and_wrong_size(tmp_path):
 @pytest.mark.parametrize(
     "content",
     [
-        [], {"images": []}, instances(annotations=[{"image_id": 5}]),
-        instances(categories=[{"name": "x"}]),
+        [], {"images": []}, instances(annotations=[{"id": 5}]), instances(images=[3]),
+        instances(categories=[{"name": "x"}]), instances(images={"id": 1}),
+        instances(categories=[{"id": 1, "name": "a"}, {"id": "1", "name": "b"}]),
     ],
 )  # fmt: skip
 def test_not_an_instances_file(tmp_path, content):
@@ -102,11 +103,12 @@ def test_not_an_instances_file(tmp_path, content):
         data.open(f"coco:{root}", "train")
 
 
-def test_union_of_files_needs_the_same_classes(tmp_path):
+def test_classes_are_those_of_all_splits(tmp_path):
     write_coco(tmp_path, instances())
     write_coco(tmp_path, instances(), "annotations/instances_val2017.json", "val2017")
     assert len(data.open(f"coco:{tmp_path}", "train+val")) == 4
     other = instances(categories=[{"id": 90, "name": "dog"}, {"id": 18, "name": "cow"}])
     write_coco(tmp_path, other, "annotations/instances_val2017.json", "val2017")
-    with pytest.raises(ValueError, match="must agree"):
-        data.open(f"coco:{tmp_path}", "train+val")
+    for split in ("train", "val", "train+val"):
+        dataset = data.open(f"coco:{tmp_path}", split, bad_examples="skip")
+        assert dataset.classes == ("cat", "cow", "dog")

@@ -51,10 +51,16 @@ def test_devkit_with_two_years(tmp_path):
 
 
 def test_classes_without_a_file(tmp_path):
+    """Those of the whole folder; VOC's twenty only in a folder that is of VOC."""
     root = write_voc(tmp_path, {"a": [CAT]}, classes=None)
-    assert data.open(f"voc:{root}").classes == VOC_CLASSES
+    assert data.open(f"voc:{root}").classes == ("cat",)
     write_voc(tmp_path, {"b": [("zebra", (1, 1, 9, 9), False)]}, classes=None, split="val")
-    assert data.open(f"voc:{root}", "val").classes == ("cat", "zebra")
+    for split in ("train", "val", None):
+        assert data.open(f"voc:{root}", split).classes == ("cat", "zebra")
+    xml = voc_xml([CAT]).replace("<size>", "<folder>VOC2012</folder><size>")
+    root = write_voc(tmp_path / "own", {"a": xml}, classes=None)
+    dataset = data.open(f"voc:{root}", "train")
+    assert dataset.classes == VOC_CLASSES and "twenty classes" in dataset.notes[0][1]
 
 
 def test_some_classes_only(tmp_path):

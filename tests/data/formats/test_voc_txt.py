@@ -216,7 +216,7 @@ def test_files_that_are_none(tmp_path):
     with pytest.raises(data.BadExampleError, match="no usable image"):
         data.open(f"voc_txt:{root}", "2007_train")
     (root / "2007_train.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(data.BadExampleError, match="2007_train.txt is not text"):
+    with pytest.raises(ValueError, match="2007_train.txt is not text in UTF-8: line 1 has"):
         data.open(f"voc_txt:{root}", "2007_train")
 
 

@@ -3,7 +3,7 @@ import pytest
 
 from tests.data.folders import write_image
 from yolov1 import data
-from yolov1.data.formats.yolo import parse_settings
+from yolov1.data.formats.yolo_settings import read_settings
 
 LABELS = "0 0.5 0.25 0.5 0.25\n1 0.5 0.5 1 1\n"
 PLACES = {
@@ -67,10 +67,11 @@ def test_data_yaml(tmp_path, names):
     assert dataset.classes == ("cat", "dog") and len(dataset) == 1
 
 
-def test_settings_text():
-    assert parse_settings("a = 1\nb: x=y\nlist:\n - p\nempty:\n\nnonsense") == {
-        "a": "1", "b": "x=y", "list": ["p"], "empty": [],
-    }  # fmt: skip
+def test_settings_are_texts_as_they_stand(tmp_path):
+    """YAML's own rules would make a boolean, a number and a date of these names."""
+    file = tmp_path / "data.yaml"
+    file.write_text("\ufeffnames: [no, 007, 1.0, 2001-01-01]\nempty:\ntest: ~\n", "utf-8")
+    assert read_settings(file) == {"names": ["no", "007", "1.0", "2001-01-01"]}
 
 
 @pytest.mark.parametrize(
