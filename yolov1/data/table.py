@@ -4,6 +4,7 @@ An image that is larger than the network's input by a factor of 2, 4 or 8 is dec
 to that fraction first: faster, and free of the aliasing of a plain bilinear resize.
 """
 
+import contextlib
 import os
 
 import numpy as np
@@ -19,6 +20,28 @@ GREY = 127  # what a window shows outside the image
 def shrink_ratio(size, image_size):
     """The largest of 1, 2, 4, 8 by which an image can shrink and still fill the network's input."""
     return max(r for r in (1, 2, 4, 8) if r == 1 or min(size) // r >= image_size)
+
+
+@contextlib.contextmanager
+def naming_damaged(dataset):
+    """Inside, an image that cannot be decoded is named; TensorFlow does not say which file it was.
+
+    Raises:
+        BadExampleError: in the place of TensorFlow's error.
+    """
+    errors = (tf.errors.InvalidArgumentError, tf.errors.NotFoundError, tf.errors.UnknownError)
+    try:
+        yield
+    except errors as error:
+        for example in dataset:
+            try:
+                image_files.verify(example.path) if example.path else example.image
+            except (OSError, ValueError) as reason:
+                raise BadExampleError(
+                    f"{example.image_id}: {reason}. Was it changed after the data set was opened? "
+                    "Open it with verify=True and bad_examples='skip' to leave such files out."
+                ) from error
+        raise
 
 
 class ImageTable:
@@ -71,17 +94,9 @@ class ImageTable:
         decoded = tf.data.Dataset.range(len(shrunk)).map(
             self._whole, num_parallel_calls=os.cpu_count(), deterministic=True
         )
-        k = 0
-        try:
-            for image in decoded.prefetch(4):
+        with naming_damaged(self.dataset):
+            for k, image in enumerate(decoded.prefetch(4)):
                 pixels[offsets[k] : offsets[k + 1]] = image.numpy().reshape(-1)
-                k += 1
-        except tf.errors.InvalidArgumentError as error:  # TensorFlow does not say which file
-            name = self.dataset[k].path or self.dataset[k].image_id
-            raise BadExampleError(
-                f"{name} cannot be decoded. Open the data set with verify=True "
-                "and bad_examples='skip' to leave such files out."
-            ) from error
         self._offsets, self._cache = tf.constant(offsets), tf.constant(pixels)
 
     def boxes(self, indices):

@@ -29,7 +29,7 @@ from yolov1.data import images
 from yolov1.data.example import Annotation, BadExampleError, collect, make_example
 from yolov1.data.formats import tfrecord
 from yolov1.data.formats.label_map import LABEL_MAP, ClassNames, label_map_text
-from yolov1.data.formats.paths import numbered
+from yolov1.data.formats.paths import locate, numbered
 from yolov1.data.formats.walk import files_in, is_image
 from yolov1.data.formats.yolo import ALIASES
 from yolov1.files import read_text
@@ -177,8 +177,9 @@ def _image(frame, content, start):
         place = (frame.file, start, len(content.encoded))
         return content.encoded, functools.partial(_draw, *place)
     folder = frame.file.parent
-    for path in (folder / content.filename, folder / "images" / content.filename):
-        if content.filename and path.is_file():
+    if content.filename:
+        (path,) = locate([content.filename], (folder, folder / "images"))
+        if path is not None and path.is_file():
             return path, None
     raise BadExampleError(
         f"image/encoded is missing or empty, and the image {content.filename!r} lies neither in "

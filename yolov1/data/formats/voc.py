@@ -161,7 +161,7 @@ class Folder:
         above = os.path.dirname(image_id)
         by_id = self.stems.get(image_id, [])
         for text in map(str, spellings(filename)) if filename else ():
-            for name in dict.fromkeys((text, f"{above}/{text}", os.path.basename(text))):
+            for name in (os.path.join(above, text), text, os.path.basename(text)):
                 stems = self.stems.get(name, [])  # labelImg leaves the suffix out
                 found = self.images.get(name.lstrip("/")), self.lower.get(name.lower(), []), stems
                 found = [found[0]] if found[0] else found[1] or found[2]

@@ -39,7 +39,8 @@ def read_settings(file) -> dict:
             # Darknet's options have no sections.
             parser = configparser.RawConfigParser(delimiters=("=",), allow_no_value=True)
             parser.optionxform = str
-            parser.read_string(f"[data]\n{text}", str(file))
+            lines = (line.strip() for line in text.splitlines())  # indents mean nothing to it
+            parser.read_string("\n".join(["[data]", *lines]), str(file))
             found = {key: value or "" for key, value in parser.items("data")}
         else:
             found = yaml.load(text, _Texts)
@@ -107,7 +108,9 @@ class Settings:
         return list(dict.fromkeys(found[text] for text in texts[split]))
 
     def _direct(self, text):
-        tries = [anchor / path for path in spellings(text) for anchor in self.anchors]
+        # Darknet runs above the folder of its settings; a YAML's paths are relative to the YAML.
+        anchors = self.anchors if self.file.suffix == ".data" else self.anchors[:1]
+        tries = [anchor / path for path in spellings(text) for anchor in anchors]
         return list(dict.fromkeys(tries))  # one, where the path is absolute
 
     def _texts(self, split):
