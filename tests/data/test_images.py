@@ -215,7 +215,8 @@ def test_what_passed_the_check_never_stops_a_training(tmp_path):
         damaged = bytearray(whole)
         for place in rng.integers(2, len(whole), rng.integers(1, 4)):
             damaged[place] = rng.integers(256)
-        content = bytes(damaged[: rng.integers(len(whole) // 2, len(whole) + 1)])
+        cut = rng.integers(len(whole) // 2, len(whole)) if rng.random() < 0.2 else None
+        content = bytes(damaged[:cut])
         try:
             header = images.read_header(content)
             images.verify(content)
@@ -228,7 +229,7 @@ def test_what_passed_the_check_never_stops_a_training(tmp_path):
         height, width = header.size
         for window in ([0, 0, height, width], [height // 3, width // 3, 8, 8]):
             tf.image.decode_and_crop_jpeg(content, window, channels=3)
-    assert taken > 10
+    assert 30 < taken < 140
 
 
 @pytest.mark.parametrize("suffix", [".jfif", ".jpe", ".ppm", ".pgm", ".dib", ".jp2", ".avif"])

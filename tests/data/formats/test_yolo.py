@@ -148,7 +148,8 @@ def test_several_folders_and_lists_of_a_split(tmp_path):
     root = write_pairs(tmp_path, a__x=0, b__y=0, c__z=0)
     (root / "more.txt").write_text("./images/c/z.jpg\n")
     (root / "data.yaml").write_text(
-        "train:\n  - images/a\n  - images/b\nval: [more.txt, images/b/y.jpg]\nnames: [ 'ant',\n 'bee' ]\n"
+        "train:\n  - images/a\n  - images/b\nval: [more.txt, images/b/y.jpg]\n"
+        "names: [ 'ant',\n 'bee' ]\n"
     )
     assert ids(root, "train") == ["x", "y"] and ids(root, "val") == ["z", "y"]
     assert ids(root) == ids(root, "train+val") == ["x", "y", "z"]
