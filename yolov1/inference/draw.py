@@ -1,6 +1,7 @@
 """Pictures: boxes with class and score, and the grid."""
 
 import colorsys
+import functools
 import os
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from yolov1 import boxes as box_formats
-from yolov1 import data
+from yolov1 import data, fonts
+from yolov1.inference import pixels
 
 _GOLDEN_RATIO = 0.618033988749895
 
@@ -24,6 +26,9 @@ def class_colour(label: int) -> tuple[int, int, int]:
 def draw(image, boxes, classes, *, score_threshold=0.0, min_side=0, truth=None):
     """The image with boxes in class colours, labelled with class and score.
 
+    A class is called by its number, with a warning, where no font has the glyphs of its name: see
+    `yolov1.fonts`.
+
     Args:
         image: ``[H, W, 3]`` uint8, or floating point in [0, 1]; grey: ``[H, W, 1]``, ``[H, W]``.
         boxes: `Detections`, an `Example`, or anything with ``boxes_xyxy`` or ``boxes_cxcywh``
@@ -38,13 +43,14 @@ def draw(image, boxes, classes, *, score_threshold=0.0, min_side=0, truth=None):
         uint8 ``[H', W', 3]``; a copy, also where nothing is drawn.
 
     Raises:
-        ValueError: an image of another shape.
+        ValueError: an image of another shape or dtype, or floating point beyond [0, 1].
     """
     picture = _picture(image, min_side)
     canvas = ImageDraw.Draw(picture)
     side = min(picture.size)
     thickness = max(1, round(side / 160))
-    font = ImageFont.load_default(size=max(12, round(side / 26)))
+    font_size = max(12, round(side / 26))
+    classes = fonts.readable(tuple(classes))
     if truth is not None:
         for corners in _corners_px(truth, picture.size):
             canvas.rectangle(corners, outline=(255, 255, 255), width=max(1, thickness // 2))
@@ -60,6 +66,7 @@ def draw(image, boxes, classes, *, score_threshold=0.0, min_side=0, truth=None):
         corners, label = rows[i]
         name = classes[label] if label < len(classes) else f"class {label}"
         text = name if scores is None else f"{name} {scores[i]:.2f}"
+        font = _font(fonts.covering(text), font_size)
         taken.append(_label(canvas, picture.size, corners, text, class_colour(label), font, taken))
     return np.asarray(picture)
 
@@ -93,7 +100,7 @@ def draw_annotation(image, source, image_id=None, classes=None, *, S=7, min_side
         uint8 ``[H', W', 3]``.
 
     Raises:
-        ValueError: an array of another shape; and as `yolov1.data.read_annotation` does.
+        ValueError: an array that `draw` refuses; and as `yolov1.data.read_annotation` does.
     """
     if isinstance(image, (str, os.PathLike)):
         image_id = Path(image).stem if image_id is None else image_id
@@ -109,6 +116,7 @@ def _picture(image, min_side):
             "draw: expected an image [H, W, 3] (RGB), or [H, W, 1] or [H, W] (grey), got the shape "
             f"{list(image.shape)}. Draw a batch one by one."
         )
+    pixels.check(image, "draw")
     image = image[..., 0] if image.shape[2:] == (1,) else image
     if image.dtype != np.uint8:
         image = np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
@@ -117,6 +125,11 @@ def _picture(image, min_side):
     if scale > 1:
         picture = picture.resize([round(side * scale) for side in picture.size], Image.BICUBIC)
     return picture
+
+
+@functools.cache
+def _font(path, size):
+    return ImageFont.truetype(path, size)
 
 
 def _corners_px(boxes, size):
