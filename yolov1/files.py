@@ -22,6 +22,27 @@ def replacing(path, errors="strict"):
         partial.unlink(missing_ok=True)
 
 
+def user_path(path) -> Path:
+    """The path that a person wrote, ``~`` being the home folder."""
+    return Path(os.path.expanduser(path))
+
+
+def make_folder(path) -> Path:
+    """Makes a folder, and those above it.
+
+    Raises:
+        FileExistsError: a file has its name, or that of a folder above it.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise FileExistsError(
+            f"{path} cannot be a folder: it, or what should be a folder above it, is a file. Give "
+            "another --output_dir."
+        ) from None
+    return path
+
+
 def read_names(path) -> tuple[str, ...]:
     """The lines of a file, stripped, without empty ones."""
     lines = (line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines())
