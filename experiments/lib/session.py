@@ -1,6 +1,7 @@
 """A training from its configuration to its report: what every experiment that trains does."""
 
 import json
+import shlex
 
 from absl import app
 
@@ -74,7 +75,8 @@ def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=Non
             callbacks=callbacks(run) if callbacks else (),
         )
     except KeyboardInterrupt:
-        print(f"\nInterrupted. Go on with: python -m {module} --output_dir={run.path} --resume")
+        where = shlex.quote(f"--output_dir={run.path}")
+        print(f"\nInterrupted. Go on with: python -m {module} {where} --resume")
         raise SystemExit(130) from None
     if not state.is_chief:
         return run, None

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from yolov1 import data
+from yolov1 import data, fonts
 from yolov1.inference import Detections, class_colour, draw, draw_annotation, draw_grid
 
 GREY = np.full((120, 160, 3), 128, np.uint8)
@@ -87,6 +87,34 @@ def test_examples_can_be_drawn_and_truth_lies_below():
 def test_nothing_to_draw_and_floating_images():
     np.testing.assert_array_equal(draw(GREY, Detections.empty(), ()), GREY)
     np.testing.assert_array_equal(draw(GREY / 255, Detections.empty(), ()), GREY)
+
+
+@pytest.mark.parametrize(
+    "image, message",
+    [
+        (GREY.astype(np.float32), r"got up to 128; divide by 255 or give uint8"),
+        (GREY / 127 - 1.1, r"got down to -0\.0"),
+        (GREY * np.nan, "got NaN"),
+        (GREY.astype(np.int32), r"got int32\. .*astype\(np\.uint8\)"),
+    ],
+)
+def test_values_that_are_no_colours_are_refused(image, message):
+    with pytest.raises(ValueError, match=message):
+        draw(image, Detections.empty(), ())
+
+
+def test_names_in_other_scripts_are_drawn_with_their_glyphs(monkeypatch):
+    """Each is another picture; without a font for it, it is that of the number."""
+    monkeypatch.setattr(fonts, "_paths", lambda: [fonts.default()])
+    fonts.readable.cache_clear()
+    box = one([0.1, 0.4, 0.9, 0.9], label=1)
+    images = {name: draw(GREY, box, ("a", name)) for name in ("cat", "собака", "тапочки", "né")}
+    assert len({image.tobytes() for image in images.values()}) == 4
+    with pytest.warns(UserWarning, match="class names 猫"):
+        unknown = draw(GREY, box, ("a", "猫"))
+    fonts.readable.cache_clear()
+    np.testing.assert_array_equal(unknown, draw(GREY, box, ("a", "class 1")))
+    np.testing.assert_array_equal(unknown, draw(GREY, box, ("a",)))  # no name at all
 
 
 def test_a_label_without_a_name_is_still_drawn():

@@ -1,6 +1,7 @@
 """A network with decoding and non-maximum suppression around it: images in, boxes out."""
 
 import functools
+import warnings
 
 import numpy as np
 import tensorflow as tf
@@ -180,7 +181,16 @@ def export(detector, path):
 
     The function is the default signature; ``images`` is its argument. Suppression is TensorFlow's
     own: of boxes with equal scores it may find them in another order.
+
+    TensorFlow reads the path as a pattern when it loads: a warning says so where the path has
+    ``[ ] * ?``. What is written is right, and loads from a folder of another name.
     """
+    if set(str(path)) & set("[]*?"):
+        warnings.warn(
+            f"export: TensorFlow cannot load a SavedModel from {path}, because it reads [ ] * ? in "
+            "a path as a pattern. Rename the folder before you load it.",
+            stacklevel=2,
+        )
     portable = detector.with_other(impl="reference")
     tf.saved_model.save(portable, str(path), signatures={"serving_default": portable.run})
     return path
