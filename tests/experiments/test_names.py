@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.data.folders import write_image
 from tests.shared import ROOT
-from yolov1.training import RunDirectory, load_run
+from yolov1.training import RunDirectory, WrongRun, load_run
 
 CLASSES = ("a$_$b", "mean", "猫", "a/b")
 LONG = "x" * 251  # with .jpg as long as a file's name may be
@@ -107,18 +107,15 @@ def test_a_resume_goes_on_before_a_damaged_checkpoint(odd, run_experiment):
 
 
 def test_a_run_without_a_whole_checkpoint_is_named(odd, run_experiment, tmp_path):
-    """After the others of this module: it takes the run's checkpoints."""
+    """After the others of this module: it damages the run."""
     _, run, _ = odd
-    (run / "checkpoints").rename(tmp_path / "checkpoints")
-    os.symlink(tmp_path / "checkpoints", run / "checkpoints")
-    for file in (tmp_path / "checkpoints/last").glob("*.index"):
+    for file in (run / "checkpoints/last").glob("*.index"):
         file.write_bytes(b"")
+    with pytest.raises(WrongRun, match=r"no checkpoint that is whole: .*ckpt-3\.index is dam"):
+        load_run(run)
     done = run_experiment("train", f"--output_dir={run}", "--resume")
     assert done.returncode != 0 and "Traceback" not in done.stderr
     assert "holds no checkpoint that is whole" in done.stderr and "ckpt-3.index" in done.stderr
-    done = run_experiment("detect", f"--checkpoint={run}", f"--images={run}/pictures")
-    assert done.returncode != 0 and "Traceback" not in done.stderr
-    assert "ckpt-3.index is damaged" in done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -150,13 +147,3 @@ def test_detect_takes_photos_of_any_name_upright(known_run, photos, run_experime
     assert corners[:, 3].max() == pytest.approx(52.5, abs=1e-2)
     assert Image.open(tmp_path / "a[b]" / row["picture"]).size == (240, 360)
     assert all("orientation" not in other for other in rows if other is not row)
-
-
-def test_a_file_in_the_place_of_a_folder_is_named(known_run, photos, run_experiment, tmp_path):
-    (tmp_path / "file").touch()
-    done = run_experiment(
-        *("detect", f"--checkpoint={known_run}", f"--images={photos}"),
-        f"--output_dir={tmp_path / 'file' / 'more'}",
-    )
-    assert done.returncode != 0 and "file/more cannot be a folder" in done.stderr
-    assert "Traceback" not in done.stderr

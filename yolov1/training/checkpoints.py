@@ -8,7 +8,7 @@ import tensorflow as tf
 from yolov1.training.checkpoint_files import CheckpointFiles
 from yolov1.training.config import TrainConfig, parse_options
 from yolov1.training.optimizers import MovingAverage
-from yolov1.training.run_directory import RunDirectory
+from yolov1.training.run_directory import RunDirectory, WrongRun
 from yolov1.training.tasks import TASKS
 
 
@@ -95,19 +95,15 @@ class Checkpoints:
                 f"newest that all could have, this worker has {self._last.steps()}). Copy one "
                 "worker's checkpoints/ over the others', or start anew."
             )
-        with self._last.restoring(self._state, step) as status:
-            try:
+        try:
+            with self._last.restoring(self._state, step) as status:
                 status.assert_consumed()
-            except AssertionError as error:
-                raise WrongRun(
-                    f"--resume: the checkpoint of step {step} in {self._last.folder} does not fit "
-                    "the run's configuration. Was config.json changed, or is it of another version "
-                    "of this program?"
-                ) from error
-
-
-class WrongRun(ValueError):
-    """A run that does not hold, or cannot become, what it is asked for."""
+        except (AssertionError, ValueError) as error:
+            raise WrongRun(
+                f"--resume: the checkpoint of step {step} in {self._last.folder} does not fit the "
+                "run's configuration. Was config.json changed, or is it of another version of this "
+                "program?"
+            ) from error
 
 
 def require_task(config: TrainConfig, task: str, path):

@@ -19,13 +19,13 @@ from yolov1.training.callbacks import MetricsFile, ProgressLine, TensorBoardScal
 from yolov1.training.checkpoints import (
     Checkpoints,
     Progress,
-    WrongRun,
     build_model,
     load_run,
     require_backbone,
 )
 from yolov1.training.config import MONITORS, TrainConfig
 from yolov1.training.optimizers import MovingAverage, build_optimizer, gradient_decay, reduced
+from yolov1.training.run_directory import WrongRun
 from yolov1.training.tasks import TASKS
 
 

@@ -15,6 +15,10 @@ from yolov1.revision import git_revision
 from yolov1.training.config import TrainConfig
 
 
+class WrongRun(ValueError):
+    """A run that does not hold, or cannot become, what it is asked for."""
+
+
 class RunDirectory:
     """One directory per run (see `docs/runs.md` for what each file holds)."""
 
@@ -89,16 +93,23 @@ class RunDirectory:
 
         Raises:
             FileNotFoundError: the directory holds no run.
+            WrongRun: its configuration is damaged, or not of this program.
         """
         path = self / "config.json"
         if not path.exists():
             raise FileNotFoundError(f"{self.path} holds no run: {path.name} is missing.")
-        values = json.loads(path.read_text())
-        return (
-            TrainConfig.from_dict(values["config"]),
-            GridSpec(**values["grid"]),
-            tuple(values["classes"]),
-        )
+        try:
+            values = json.loads(path.read_text())
+            return (
+                TrainConfig.from_dict(values["config"]),
+                GridSpec(**values["grid"]),
+                tuple(values["classes"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise WrongRun(
+                f"{path} cannot be used: {type(error).__name__}: {error}. Was it cut or changed? "
+                "The run can go on with a copy of the file as it was."
+            ) from error
 
     # metrics.csv, a row an epoch
 
