@@ -15,16 +15,25 @@ def default() -> str:
     return str(_folder(_PACKAGES[0]) / DEFAULT)
 
 
-def covering(text: str) -> str | None:
-    """The path of the first font with a glyph for every character of a text, and for digits.
+def runs(text: str) -> list[tuple[str, str]] | None:
+    """A text in parts, each with the path of a font that has all its glyphs.
 
-    Looked for in Matplotlib's own, the packages of the extra ``fonts`` and the system; None where
-    there is no such font.
+    Looked for in Matplotlib's own font, the packages of the extra ``fonts`` and the system; None
+    where a character is in no font.
     """
     if text.isascii() and text.isprintable():
-        return default()
-    needed = set(map(ord, text + " .0123456789"))  # a score may stand beside it
-    return next((path for path in _paths() if needed <= _glyphs(path)), None)
+        return [(text, default())]
+    parts = []
+    for character in text:
+        part, path = parts[-1] if parts else ("", None)
+        if path is not None and ord(character) in _glyphs(path):
+            parts[-1] = (part + character, path)
+            continue
+        path = _covering(character)
+        if path is None:
+            return None
+        parts.append((character, path))
+    return parts
 
 
 @functools.cache
@@ -32,7 +41,7 @@ def readable(names: tuple[str, ...]) -> tuple[str, ...]:
     """Names of classes, by label, as they can be drawn here: on one line, and where no font has the
     glyphs of one, its number (``class 3``), with one warning that says so."""
     names = tuple(" ".join(name.split()) for name in names)
-    hidden = [name for name in names if covering(name) is None]
+    hidden = [name for name in names if runs(name) is None]
     if hidden:
         some = ", ".join(ascii(name) if _is_broken(name) else name for name in hidden[:5])
         warnings.warn(
@@ -48,11 +57,16 @@ def readable(names: tuple[str, ...]) -> tuple[str, ...]:
 def families(texts) -> list[str]:
     """Names of fonts for Matplotlib's ``font.family``, the default first, that together have the
     glyphs of the texts."""
-    paths = dict.fromkeys([default(), *filter(None, map(covering, texts))])
-    return [_family(path) for path in paths]
+    paths = [path for text in texts for _, path in runs(text) or ()]
+    return [_family(path) for path in dict.fromkeys([default(), *paths])]
 
 
 # ------------------------------------------------------------------ details
+
+
+@functools.cache
+def _covering(character) -> str | None:
+    return next((path for path in _paths() if ord(character) in _glyphs(path)), None)
 
 
 def _folder(package) -> Path:

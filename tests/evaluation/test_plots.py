@@ -89,14 +89,6 @@ def drawn(texts):
     return [text._preprocess_math(text.get_text()) for text in texts]
 
 
-@pytest.fixture
-def no_other_font(monkeypatch):
-    monkeypatch.setattr(fonts, "_paths", lambda: [fonts.default()])
-    fonts.readable.cache_clear()
-    yield
-    fonts.readable.cache_clear()
-
-
 @pytest.mark.filterwarnings("error")
 def test_names_are_shown_as_they_are(odd, no_other_font, tmp_path):
     with pytest.warns(UserWarning, match="class names 猫"):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from yolov1 import data, fonts
+from yolov1 import data
 from yolov1.inference import Detections, class_colour, draw, draw_annotation, draw_grid
 
 GREY = np.full((120, 160, 3), 128, np.uint8)
@@ -103,16 +103,13 @@ def test_values_that_are_no_colours_are_refused(image, message):
         draw(image, Detections.empty(), ())
 
 
-def test_names_in_other_scripts_are_drawn_with_their_glyphs(monkeypatch):
+def test_names_in_other_scripts_are_drawn_with_their_glyphs(no_other_font):
     """Each is another picture; without a font for it, it is that of the number."""
-    monkeypatch.setattr(fonts, "_paths", lambda: [fonts.default()])
-    fonts.readable.cache_clear()
     box = one([0.1, 0.4, 0.9, 0.9], label=1)
     images = {name: draw(GREY, box, ("a", name)) for name in ("cat", "собака", "тапочки", "né")}
     assert len({image.tobytes() for image in images.values()}) == 4
     with pytest.warns(UserWarning, match="class names 猫"):
         unknown = draw(GREY, box, ("a", "猫"))
-    fonts.readable.cache_clear()
     np.testing.assert_array_equal(unknown, draw(GREY, box, ("a", "class 1")))
     np.testing.assert_array_equal(unknown, draw(GREY, box, ("a",)))  # no name at all
 

@@ -2,6 +2,7 @@
 
 import colorsys
 import functools
+import itertools
 import os
 from pathlib import Path
 
@@ -66,8 +67,8 @@ def draw(image, boxes, classes, *, score_threshold=0.0, min_side=0, truth=None):
         corners, label = rows[i]
         name = classes[label] if label < len(classes) else f"class {label}"
         text = name if scores is None else f"{name} {scores[i]:.2f}"
-        font = _font(fonts.covering(text), font_size)
-        taken.append(_label(canvas, picture.size, corners, text, class_colour(label), font, taken))
+        parts = [(part, _font(path, font_size)) for part, path in fonts.runs(text)]
+        taken.append(_label(canvas, picture.size, corners, parts, class_colour(label), taken))
     return np.asarray(picture)
 
 
@@ -144,10 +145,19 @@ def _corners_px(boxes, size):
     return [tuple(row) for row in corners.round().tolist()]
 
 
-def _label(canvas, size, corners, text, colour, font, taken):
-    """Writes on a filled rectangle, which it returns: above the box, or else below or inside it,
-    where it hides the least of the labels before it."""
-    left, top, right, bottom = canvas.textbbox((0, 0), text, font=font)
+def _label(canvas, size, corners, parts, colour, taken):
+    """Writes the parts of a text, each with its font, on a filled rectangle, which it returns:
+    above the box, or else below or inside it, where it hides the least of the labels before it."""
+    lengths = [font.getlength(part) for part, font in parts]
+    starts = list(itertools.accumulate(lengths[:-1], initial=0.0))  # on one base line
+    covered = np.array(
+        [
+            canvas.textbbox((start, 0), part, font=font, anchor="ls")
+            for start, (part, font) in zip(starts, parts, strict=True)
+        ]
+    )
+    left, top = covered[:, :2].min(axis=0).tolist()
+    right, bottom = covered[:, 2:].max(axis=0).tolist()
     width, height = right - left + 4, bottom - top + 4
     x0, y0, x1, y1 = corners
     places = [(x0, y0 - height), (x0, y1), (x0, y0), (x1 - width, y1 - height)]
@@ -160,7 +170,9 @@ def _label(canvas, size, corners, text, colour, font, taken):
     canvas.rectangle((*best[:2], best[2] - 1, best[3] - 1), fill=colour)
     light = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 140
     ink = (0, 0, 0) if light else (255, 255, 255)
-    canvas.text((best[0] + 2 - left, best[1] + 2 - top), text, fill=ink, font=font)
+    for start, (part, font) in zip(starts, parts, strict=True):
+        at = (best[0] + 2 - left + start, best[1] + 2 - top)
+        canvas.text(at, part, fill=ink, font=font, anchor="ls")
     return best
 
 
