@@ -1,6 +1,7 @@
 """What several experiments do with a data set; each step is the package's own."""
 
 import contextlib
+import sys
 
 from absl import app
 
@@ -97,6 +98,18 @@ def print_skipped(*datasets):
                 print(f"  {name}: {reason}")
 
 
-def file_name(text: str) -> str:
-    """An image's id as a part of a file's name."""
-    return "".join(c if c.isalnum() or c in "-_." else "_" for c in text)
+@contextlib.contextmanager
+def drawing(path):
+    """Inside, a picture or a page is drawn of results that are written already: what goes wrong
+    there is a warning that names it."""
+    try:
+        yield
+    except Exception as error:
+        print(f"warning: {path} could not be drawn: {type(error).__name__}: {error}")
+
+
+def print_anything():
+    """Lets names of files through that the terminal's encoding has no characters for, escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # not where something else stands in for it
+            stream.reconfigure(errors="backslashreplace")

@@ -5,6 +5,7 @@ import sys
 
 from absl import app, flags, logging
 
+from experiments.lib import common
 from yolov1.data import BadExampleError
 from yolov1.data.acquire.download import DownloadError
 from yolov1.training import NonFiniteLoss, TrainConfig, WrongRun
@@ -123,5 +124,6 @@ def run(main, *, words=False):
         except USER_ERRORS as error:
             sys.exit(f"error: {error}")
 
+    common.print_anything()
     logging.set_verbosity(logging.WARNING)
     app.run(guarded)

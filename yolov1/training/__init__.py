@@ -1,9 +1,9 @@
 """Model, data and loss to a run directory."""
 
-from yolov1.training.checkpoints import LoadedRun, WrongRun, load_run, require_backbone
+from yolov1.training.checkpoints import LoadedRun, load_run, require_backbone
 from yolov1.training.config import TrainConfig, parse_options
 from yolov1.training.loop import NonFiniteLoss, State, train
-from yolov1.training.run_directory import RunDirectory, write_json
+from yolov1.training.run_directory import RunDirectory, WrongRun, write_json
 from yolov1.training.strategies import cluster_task
 
 __all__ = [

@@ -13,18 +13,19 @@ import numpy as np
 import tensorflow as tf
 
 from yolov1 import data, models
+from yolov1.files import make_folder
 from yolov1.training import strategies
 from yolov1.training.callbacks import MetricsFile, ProgressLine, TensorBoardScalars
 from yolov1.training.checkpoints import (
     Checkpoints,
     Progress,
-    WrongRun,
     build_model,
     load_run,
     require_backbone,
 )
 from yolov1.training.config import MONITORS, TrainConfig
 from yolov1.training.optimizers import MovingAverage, build_optimizer, gradient_decay, reduced
+from yolov1.training.run_directory import WrongRun
 from yolov1.training.tasks import TASKS
 
 
@@ -89,7 +90,7 @@ def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=(
     # 1. Devices, before anything else touches TensorFlow.
     strategy = strategies.resolve_strategy(config.strategy)
     worker, workers = strategies.worker(strategy)
-    directory.path.mkdir(parents=True, exist_ok=True)
+    make_folder(directory.path)
     if config.batch_size % strategy.num_replicas_in_sync:
         raise ValueError(
             f"--batch_size must be a multiple of the {strategy.num_replicas_in_sync} replicas, "
@@ -106,8 +107,7 @@ def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=(
     step = 0
     if config.resume:
         # A kill may have come between two workers' saves: all go on from what all have.
-        kept = state.checkpoints.steps()
-        step = strategies.smallest(strategy, kept[-1] if kept else 0)
+        step = strategies.smallest(strategy, state.checkpoints.newest())
     if step:
         state.checkpoints.restore_last(step)
     elif config.backbone:

@@ -9,17 +9,21 @@ import shutil
 import time
 from pathlib import Path
 
-from yolov1.files import replacing
+from yolov1.files import make_folder, replacing, safe_name, user_path
 from yolov1.grid import GridSpec
 from yolov1.revision import git_revision
 from yolov1.training.config import TrainConfig
+
+
+class WrongRun(ValueError):
+    """A run that does not hold, or cannot become, what it is asked for."""
 
 
 class RunDirectory:
     """One directory per run (see `docs/runs.md` for what each file holds)."""
 
     def __init__(self, path):
-        self.path = Path(path)
+        self.path = user_path(path)
 
     @classmethod
     def for_config(cls, config: TrainConfig) -> "RunDirectory":
@@ -28,7 +32,7 @@ class RunDirectory:
             return cls(config.output_dir)
         name = Path(config.dataset.split(":", 1)[-1]).name.split(",")[0] or "run"
         model = config.model.replace(":", "-")
-        return cls(Path("runs") / f"{name}-{model}-{time.strftime('%Y%m%d-%H%M%S')}")
+        return cls(Path("runs") / f"{safe_name(name)}-{model}-{time.strftime('%Y%m%d-%H%M%S')}")
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
@@ -39,7 +43,9 @@ class RunDirectory:
 
     @property
     def has_checkpoint(self) -> bool:
-        return (self / "checkpoints" / "last" / "checkpoint").exists()
+        last = self / "checkpoints" / "last"
+        # Either is enough: what is left of a damaged run must not pass for a start without one.
+        return (last / "checkpoint").exists() or any(last.glob("ckpt-*.index"))
 
     def create(self, resume: bool) -> bool:
         """Makes the directory, without what a start left that ended before its first checkpoint:
@@ -51,14 +57,14 @@ class RunDirectory:
 
         Raises:
             FileExistsError: it holds a run that has got as far as a checkpoint, and `resume` is
-                not set. Nothing is touched.
+                not set; or it is a file. Nothing is touched.
         """
         if self.has_checkpoint and not resume:
             raise FileExistsError(
                 f"{self.path} already holds a run. Give --resume to go on with it, or another "
                 "--output_dir."
             )
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path)
         if not self.has_checkpoint and self.metrics.exists():
             self.metrics.unlink()
             for folder in ("checkpoints", "tensorboard"):
@@ -87,16 +93,23 @@ class RunDirectory:
 
         Raises:
             FileNotFoundError: the directory holds no run.
+            WrongRun: its configuration is damaged, or not of this program.
         """
         path = self / "config.json"
         if not path.exists():
             raise FileNotFoundError(f"{self.path} holds no run: {path.name} is missing.")
-        values = json.loads(path.read_text())
-        return (
-            TrainConfig.from_dict(values["config"]),
-            GridSpec(**values["grid"]),
-            tuple(values["classes"]),
-        )
+        try:
+            values = json.loads(path.read_text())
+            return (
+                TrainConfig.from_dict(values["config"]),
+                GridSpec(**values["grid"]),
+                tuple(values["classes"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise WrongRun(
+                f"{path} cannot be used: {type(error).__name__}: {error}. Was it cut or changed? "
+                "The run can go on with a copy of the file as it was."
+            ) from error
 
     # metrics.csv, a row an epoch
 
