@@ -9,7 +9,6 @@ run are divided by its `factor` of `--semantics_options`, so that losses summed 
 means compare; `--images` multiplies them, to stand beside a log that sums so many.
 """
 
-import json
 import time
 from pathlib import Path
 
@@ -53,6 +52,15 @@ def main(argv):
             "directories' names.)"
         )
     runs = [read(path) for path in RUNS.value]
+    if not any(curves[MEASURE.value] for curves, _ in runs):
+        rows = [row for path in RUNS.value for row in RunDirectory(path).read_metrics()]
+        remark = (
+            f"--measure={MEASURE.value}: no run has a figure of that name in its metrics.csv; "
+            f"there are {', '.join(dict.fromkeys(name for row in rows for name in row))}."
+        )
+        if flags.FLAGS["measure"].present:
+            raise app.UsageError(remark)
+        print(f"remark: {remark}")
     output = make_folder(user_path(OUTPUT_DIR.value))
     rows = {name: figures for name, (_, figures) in zip(names, runs, strict=True)}
     print_table(rows)
@@ -68,6 +76,7 @@ def read(path):
 
     Raises:
         FileNotFoundError: no run there, or one without a finished epoch.
+        WrongRun: one of its files is damaged.
     """
     run = RunDirectory(path)
     config, _, _ = run.read_config()
@@ -83,8 +92,7 @@ def read(path):
         ]
         for name in ("loss", MEASURE.value)
     }
-    summary = run / "summary.json"
-    found = json.loads(summary.read_text()) if summary.exists() else {}
+    found = run.read_json("summary.json")
     figures = {"epochs": len(rows), "loss": curves["loss"][-1][1]}
     found = {name: found[name] for name in FIGURES if found.get(name) is not None}
     return curves, figures | {name: v * scale.get(name, 1) for name, v in found.items()}

@@ -12,7 +12,7 @@ import glob
 import time
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 from PIL import Image
 
 from experiments.lib import common, evaluators
@@ -133,7 +133,7 @@ def find_images(patterns):
     """The files that paths, folders and patterns stand for, each once, sorted.
 
     Raises:
-        app.UsageError: nothing matches a pattern.
+        UserError: nothing matches a pattern.
     """
     paths = set()
     for pattern in patterns:
@@ -149,7 +149,7 @@ def find_images(patterns):
             found = [folder / p for p in glob.glob(rest, root_dir=folder, recursive=True)]
         found = [p for p in found if p.is_file()]
         if not found:
-            raise app.UsageError(
+            raise experiment_flags.UserError(
                 f"--images={pattern}: no such file, no folder with pictures, and a pattern that "
                 "nothing matches."
             )

@@ -1,7 +1,12 @@
-"""A run directory with a network of known answers, for the experiments that read one."""
+"""A run directory with a network of known answers, and two ways to run an experiment."""
+
+import os
+import subprocess
+import sys
 
 import pytest
 
+from tests import programs
 from tests.shared import ROOT
 
 
@@ -42,10 +47,7 @@ def known_run(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def run_experiment():
-    """Runs ``python -m experiments.NAME ARGUMENTS`` to its end."""
-    import os
-    import subprocess
-    import sys
+    """Runs ``python -m experiments.NAME ARGUMENTS`` to its end, as a process of its own."""
 
     def run(name, *arguments):
         return subprocess.run(
@@ -58,3 +60,9 @@ def run_experiment():
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def call_experiment():
+    """As `run_experiment`, in this process, see `tests.programs.call`."""
+    return lambda name, *arguments: programs.call(f"experiments.{name}", *arguments)

@@ -140,14 +140,14 @@ def build_model(config: TrainConfig, grid, *, restored: bool = False) -> keras.M
         restored: its weights will be restored, so pretrained ones need not be fetched.
 
     Raises:
-        WrongRun: the network refuses its options or the grid.
+        WrongRun: the network refuses its options or the grid, or has no weights to start from.
     """
     options = {"activations": config.activations} | parse_options(config.model_options)
     if restored and "weights" in options:
         options["weights"] = None
     try:
         return TASKS[config.task].build(config.model, grid=grid, **options)
-    except ValueError as error:
+    except (ValueError, RuntimeError) as error:
         raise WrongRun(f"--model={config.model}: {error}") from error
 
 
