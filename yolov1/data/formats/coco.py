@@ -145,9 +145,9 @@ def _annotation(entries, categories, extent):
 
 
 def _files(path, split):
-    """(files of the split, files of every split)."""
+    """(files of the split, files of every split, every JSON file)."""
     if path.is_file():
-        return [path], [path]
+        return [path], [path], [path]
     folder = path / "annotations" if (path / "annotations").is_dir() else path
     there = sorted(p for p in folder.iterdir() if p.suffix.lower() == ".json")
     there += [f / ROBOFLOW for f in folders_in(path) if (f / ROBOFLOW).is_file()]
@@ -168,7 +168,7 @@ def _files(path, split):
                 f"{', '.join(_shown(f, folder) for f in there) or 'none'}."
             )
         files.append(found[0])
-    return list(dict.fromkeys(files or every)), list(dict.fromkeys([*every, *files]))
+    return list(dict.fromkeys(files or every)), list(dict.fromkeys([*every, *files])), there
 
 
 FORMS = ("{}", "instances_{}", "instances_{}2017", "instances_{}2014")
@@ -221,8 +221,10 @@ def open_coco(path, split, choose_classes, bad_examples, verify=True):
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"coco:{path} does not exist.")
-    files, every = _files(path, split)
-    parsed, remarks = {file: parse_instances(file) for file in files}, []
+    files, every, there = _files(path, split)
+    parsed = {file: parse_instances(file) for file in files}
+    why = "not read: there are files called instances beside it"
+    remarks = [(str(file), why) for file in there if file not in every and split is None]
     others = []
     for file in every:  # a split may lack a class that another has
         try:

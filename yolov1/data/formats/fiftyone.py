@@ -146,11 +146,11 @@ def _label_files(path, split):
     if split is None:
         if whole.is_file():
             return [whole]
-        files = [file for place in PLACES for file in sorted(path.glob(place.format(split="*")))]
+        files = _split_files(path)
         if not files:
             looked = ", ".join([str(whole), *(str(path / p.format(split="*")) for p in PLACES)])
             raise FileNotFoundError(f"fiftyone:{path}: no labels file; looked for {looked}.")
-        return list(dict.fromkeys(files))
+        return files
     files = []
     for part in split.split("+"):
         names = ALIASES.get(part, (part,))
@@ -163,6 +163,11 @@ def _label_files(path, split):
                 + has_whole
             )
         files.append(found)
+    return list(dict.fromkeys(files))
+
+
+def _split_files(path):
+    files = [file for place in PLACES for file in sorted(path.glob(place.format(split="*")))]
     return list(dict.fromkeys(files))
 
 
@@ -214,6 +219,11 @@ def open_fiftyone(path, split, choose_classes, bad_examples, verify=True):
     path = Path(path)
     parsed = [(file, *read_labels(file)) for file in _label_files(path, split)]
     own, notes = _own_classes(path, parsed)
+    if split is None and path.is_dir():
+        why = f"not read: {parsed[0][0].name} above it is the whole data set"
+        notes += [
+            (str(file), why) for file in _split_files(path) if file not in [p[0] for p in parsed]
+        ]
     classes = choose_classes(own)
     uses = collections.Counter(key for _, _, labels in parsed for key in labels)
 

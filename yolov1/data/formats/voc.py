@@ -17,7 +17,7 @@ from yolov1.data.example import Annotation, BadExampleError, collect, make_examp
 from yolov1.data.formats import values
 from yolov1.data.formats.names import read_names
 from yolov1.data.formats.paths import numbered, spellings
-from yolov1.data.formats.walk import files_in, is_image, left_out
+from yolov1.data.formats.walk import files_in, folders_in, is_image, left_out
 from yolov1.files import read_lines
 
 VOC_CLASSES = tuple(
@@ -71,14 +71,17 @@ def _parse(xml) -> Parsed:
         bndbox = node.find("bndbox")
         if bndbox is None:
             raise BadExampleError(f"{what} ({name}) has no <bndbox>")
-        boxes.append([_number(bndbox, corner, f"{what} ({name})") for corner in CORNERS])
+        corners = [(corner, bndbox.findtext(corner)) for corner in CORNERS]
+        boxes.append([values.number(t, f"{what} ({name}): <{corner}>") for corner, t in corners])
         names.append(name)
         difficult.append(values.flag(node.findtext("difficult"), f"{what} ({name}): <difficult>"))
     extent = None
     if root.find("size") is not None:
-        sides = [(root.find("size").findtext(side) or "").strip() for side in ("height", "width")]
-        if all(sides):  # tools write <size/>, or its parts without a number
-            extent = tuple(_number(root.find("size"), s, "size") for s in ("height", "width"))
+        sides = {
+            side: (root.findtext(f"size/{side}") or "").strip() for side in ("height", "width")
+        }
+        if all(sides.values()):  # tools write <size/>, or its parts without a number
+            extent = tuple(values.number(text, f"size: <{s}>") for s, text in sides.items())
     boxes = np.array(boxes, np.float64).reshape(-1, 4)
     filename = (root.findtext("filename") or "").strip() or None
     says = (root.findtext("folder"), root.findtext("source/database"))
@@ -86,22 +89,20 @@ def _parse(xml) -> Parsed:
     return Parsed(Annotation(boxes, names, difficult, extent), filename, of_voc)
 
 
-def _number(node, tag, what):
-    text = node.findtext(tag)
-    try:
-        return float(text)  # one that is not finite is refused with the others of its box
-    except (TypeError, ValueError):
-        raise BadExampleError(f"{what}: <{tag}> must be a number, got {text!r}") from None
-
-
 def _roots(path):
-    """The VOC folders under `path`: itself, or the years of a VOCdevkit."""
+    """(the VOC folders under `path`: itself, or the years of a VOCdevkit; remarks on others)."""
     for folder in (path, path / "VOCdevkit"):
         if (folder / "Annotations").is_dir():
-            return [folder]
-        years = sorted(p.parent for p in folder.glob("VOC*/Annotations"))
+            return [folder], []
+        every = (
+            [p for p in folders_in(folder) if (p / "Annotations").is_dir()]
+            if folder.is_dir()
+            else []
+        )
+        years = [p for p in every if p.name.startswith("VOC")]
         if years:
-            return years
+            why = "its name does not begin with VOC, as those beside it; it is left out"
+            return years, [(str(p), why) for p in every if p not in years]
     raise FileNotFoundError(
         f"voc:{path}: expected a folder with Annotations/ and JPEGImages/, or a VOCdevkit with "
         "VOC2007/ and the like in it; found neither."
@@ -259,7 +260,8 @@ def _parse_or_error(file):
 def open_voc(path, split, choose_classes, bad_examples, verify=True):
     """Opens a VOC folder; see `yolov1.data.open`."""
     path = Path(path)
-    folders = [Folder(root) for root in _roots(path)]
+    roots, others = _roots(path)
+    folders = [Folder(root) for root in roots]
     ids, remarks = _ids(folders, split, path)
     files = [f.annotations.get(one, f.root / "Annotations" / f"{one}.xml") for f, one in ids]
     parsed_of = {file: _parse_or_error(file) for file in dict.fromkeys(files)}
@@ -267,7 +269,7 @@ def open_voc(path, split, choose_classes, bad_examples, verify=True):
     remarks += more
     classes = choose_classes(own)
     if split is None:
-        remarks += [remark for folder in folders for remark in folder.remarks]
+        remarks += [*others, *(remark for folder in folders for remark in folder.remarks)]
     images, users = {}, {}
     for file, (folder, one) in zip(files, ids, strict=True):
         parsed = parsed_of[file]
