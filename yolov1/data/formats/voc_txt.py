@@ -74,8 +74,6 @@ def write_voc_txt(devkit, year, split, path=None, classes=VOC_CLASSES) -> Path:
 def _box_words(xml, index_of):
     try:
         annotation, _ = parse_annotation(xml)
-        if not np.isfinite(annotation.boxes_xyxy).all():
-            raise BadExampleError("a coordinate is not a finite number")
     except BadExampleError as error:
         raise BadExampleError(f"{xml}: {error}") from None
     objects = zip(annotation.boxes_xyxy, annotation.names, annotation.difficult, strict=True)
