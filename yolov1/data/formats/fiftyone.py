@@ -221,9 +221,8 @@ def open_fiftyone(path, split, choose_classes, bad_examples, verify=True):
     own, notes = _own_classes(path, parsed)
     if split is None and path.is_dir():
         why = f"not read: {parsed[0][0].name} above it is the whole data set"
-        notes += [
-            (str(file), why) for file in _split_files(path) if file not in [p[0] for p in parsed]
-        ]
+        opened = [file for file, _, _ in parsed]
+        notes += [(str(file), why) for file in _split_files(path) if file not in opened]
     classes = choose_classes(own)
     uses = collections.Counter(key for _, _, labels in parsed for key in labels)
 

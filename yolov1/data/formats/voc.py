@@ -76,12 +76,9 @@ def _parse(xml) -> Parsed:
         names.append(name)
         difficult.append(values.flag(node.findtext("difficult"), f"{what} ({name}): <difficult>"))
     extent = None
-    if root.find("size") is not None:
-        sides = {
-            side: (root.findtext(f"size/{side}") or "").strip() for side in ("height", "width")
-        }
-        if all(sides.values()):  # tools write <size/>, or its parts without a number
-            extent = tuple(values.number(text, f"size: <{s}>") for s, text in sides.items())
+    sides = {side: root.findtext(f"size/{side}") for side in ("height", "width")}
+    if all(text and text.strip() for text in sides.values()):  # tools write <size/> and <width/>
+        extent = tuple(values.number(text, f"size: <{side}>") for side, text in sides.items())
     boxes = np.array(boxes, np.float64).reshape(-1, 4)
     filename = (root.findtext("filename") or "").strip() or None
     says = (root.findtext("folder"), root.findtext("source/database"))
@@ -94,11 +91,8 @@ def _roots(path):
     for folder in (path, path / "VOCdevkit"):
         if (folder / "Annotations").is_dir():
             return [folder], []
-        every = (
-            [p for p in folders_in(folder) if (p / "Annotations").is_dir()]
-            if folder.is_dir()
-            else []
-        )
+        every = folders_in(folder) if folder.is_dir() else []
+        every = [p for p in every if (p / "Annotations").is_dir()]
         years = [p for p in every if p.name.startswith("VOC")]
         if years:
             why = "its name does not begin with VOC, as those beside it; it is left out"
