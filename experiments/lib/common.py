@@ -96,6 +96,11 @@ def print_skipped(*datasets):
                 print(f"  {name}: {reason}")
 
 
-def file_name(text: str) -> str:
-    """An image's id as a part of a file's name."""
-    return "".join(c if c.isalnum() or c in "-_." else "_" for c in text)
+@contextlib.contextmanager
+def drawing(path):
+    """Inside, a picture or a page is drawn of results that are written already: what goes wrong
+    there is a warning that names it."""
+    try:
+        yield
+    except Exception as error:
+        print(f"warning: {path} could not be drawn: {type(error).__name__}: {error}")

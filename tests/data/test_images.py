@@ -50,6 +50,27 @@ def test_exif_orientation_is_ignored(tmp_path):
     assert images.decode(tmp_path / "a.jpg").shape == (40, 60, 3)
 
 
+def test_a_photo_is_turned_upright_where_asked(tmp_path):
+    upright = np.zeros((20, 30, 3), np.uint8)
+    upright[:8, :11, 0] = 255
+    upright[12:, 20:, 1] = 255
+    turns = [
+        *(lambda a: a, lambda a: a[:, ::-1], lambda a: a[::-1, ::-1], lambda a: a[::-1]),
+        *(lambda a: a.swapaxes(0, 1), lambda a: np.rot90(a, 1)),
+        *(lambda a: a[::-1, ::-1].swapaxes(0, 1), lambda a: np.rot90(a, -1)),
+    ]
+    for orientation, turn in enumerate(turns, 1):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        path = tmp_path / f"{orientation}.png"
+        Image.fromarray(np.ascontiguousarray(turn(upright))).save(path, exif=exif)
+        assert images.orientation(path) == orientation
+        np.testing.assert_array_equal(images.decode(path, upright=True), upright)
+        np.testing.assert_array_equal(images.decode(path), turn(upright))
+    Image.fromarray(upright).save(tmp_path / "none.png")
+    assert images.orientation(tmp_path / "none.png") == 1
+
+
 def damage(path, how):
     content = path.read_bytes()
     path.write_bytes(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 # Suffixes looked for where an annotation does not name its image; the content decides the format.
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
@@ -72,8 +72,17 @@ def _load(image, source):
         raise ValueError(f"{_name(source)} is damaged: {error}") from None
 
 
-def decode(source) -> np.ndarray:
-    """The pixels of a file, uint8 ``[H, W, 3]`` RGB, as stored (EXIF orientation ignored).
+def orientation(source) -> int:
+    """The EXIF orientation of a file: 1 for upright, or where it has none that is valid."""
+    with _open(source) as image, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = image.getexif().get(0x0112, 1)
+        return found if found in range(1, 9) else 1
+
+
+def decode(source, upright=False) -> np.ndarray:
+    """The pixels of a file, uint8 ``[H, W, 3]`` RGB, as stored; `upright`: turned as its EXIF
+    orientation says.
 
     Transparent parts are shown on white, as the person who drew the boxes saw them.
 
@@ -83,6 +92,8 @@ def decode(source) -> np.ndarray:
     with _open(source) as image, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _load(image, source)
+        if upright:
+            ImageOps.exif_transpose(image, in_place=True)
         if image.mode.startswith("I"):  # 16-bit grey
             grey = np.asarray(image, np.int64) >> 8
             return np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, axis=-1)

@@ -2,7 +2,7 @@
 
 from yolov1.training.checkpoints import LoadedRun, load_run, require_backbone
 from yolov1.training.config import TrainConfig, parse_options
-from yolov1.training.content import difference, fingerprint
+from yolov1.training.content import difference, fingerprint, reading
 from yolov1.training.loop import NonFiniteLoss, State, epoch_end_steps, train
 from yolov1.training.run_directory import RunDirectory, WrongRun, write_json
 from yolov1.training.strategies import cluster_task
@@ -20,6 +20,7 @@ __all__ = [
     "fingerprint",
     "load_run",
     "parse_options",
+    "reading",
     "require_backbone",
     "train",
     "write_json",

@@ -1,9 +1,13 @@
 """What a run learns from, by content: data that was moved is known again, other data is refused."""
 
+import contextlib
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import tensorflow as tf
+
+from yolov1.data import BadExampleError
 
 DIGITS = 16  # of a SHA-256 in hexadecimal: 64 bits tell a file that was changed by accident
 
@@ -66,3 +70,24 @@ def difference(before: dict, now: dict) -> str:
             more = f", and {len(other) - 1} more have" if len(other) > 1 else ""
             return f"image {other[0]!r} has other {what}{more}"
     return ""
+
+
+@contextlib.contextmanager
+def reading(dataset):
+    """Inside, TensorFlow reads the images of a data set, which could be read when it was opened.
+
+    Raises:
+        BadExampleError: it failed, since an image cannot be read any more; the first is named.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        for example in dataset:
+            try:
+                _ = example.image
+            except (OSError, ValueError) as reason:
+                raise BadExampleError(
+                    f"image {example.image_id!r} could be read when the data set was opened, and "
+                    f"cannot be any more: {reason}"
+                ) from error
+        raise
