@@ -15,7 +15,7 @@ from absl import flags
 
 from experiments.lib import common, evaluators
 from experiments.lib import flags as experiment_flags
-from yolov1 import training
+from yolov1 import data, training
 from yolov1.evaluation import plots
 from yolov1.files import make_folder, user_path
 
@@ -52,7 +52,8 @@ def main(argv):
     output = make_folder(user_path(OUTPUT_DIR.value or f"{CHECKPOINT.value}/evaluate"))
 
     evaluator = evaluators.Evaluator(model, dataset, run.grid, config)
-    measured = evaluator()
+    with data.reading(dataset):
+        measured = evaluator()
     summary = evaluators.write_evaluation(
         output,
         measured,

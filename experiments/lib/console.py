@@ -34,7 +34,8 @@ def hold():
         return  # no shell, no folder for the file, no standard error: nothing is held back
     os.dup2(file, 2)
     os.close(file)
-    sys.stderr = open(console, "w", buffering=1, encoding=sys.stderr.encoding, errors="replace")
+    text = {"encoding": sys.stderr.encoding, "errors": "backslashreplace"}
+    sys.stderr = open(console, "w", buffering=1, **text)
     _held = console, name, watch
 
 

@@ -69,7 +69,8 @@ def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=Non
         if id(model) not in measures:
             evaluator = evaluators.EVALUATORS[config.task]
             measures[id(model)] = evaluator(model, eval_set, grid, config)
-        return measures[id(model)]()
+        with data.reading(eval_set):
+            return measures[id(model)]()
 
     try:
         state = training.train(

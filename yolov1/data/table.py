@@ -23,23 +23,23 @@ def shrink_ratio(size, image_size):
 
 
 @contextlib.contextmanager
-def naming_damaged(dataset):
-    """Inside, an image that cannot be decoded is named; TensorFlow does not say which file it was.
+def reading(dataset):
+    """Inside, TensorFlow reads the images of a data set, and does not say which one it cannot.
 
     Raises:
-        BadExampleError: in the place of TensorFlow's error.
+        BadExampleError: in the place of TensorFlow's error; names the first image that fails.
     """
-    errors = (tf.errors.InvalidArgumentError, tf.errors.NotFoundError, tf.errors.UnknownError)
     try:
         yield
-    except errors as error:
+    except tf.errors.OpError as error:
         for example in dataset:
             try:
                 image_files.verify(example.path) if example.path else example.image
             except (OSError, ValueError) as reason:
                 raise BadExampleError(
-                    f"{example.image_id}: {reason}. Was it changed after the data set was opened? "
-                    "Open it with verify=True and bad_examples='skip' to leave such files out."
+                    f"image {example.image_id!r} cannot be read: {reason}. Was it changed after "
+                    "the data set was opened? Open it with verify=True and bad_examples='skip' to "
+                    "leave such files out."
                 ) from error
         raise
 
@@ -94,7 +94,7 @@ class ImageTable:
         decoded = tf.data.Dataset.range(len(shrunk)).map(
             self._whole, num_parallel_calls=os.cpu_count(), deterministic=True
         )
-        with naming_damaged(self.dataset):
+        with reading(self.dataset):
             for k, image in enumerate(decoded.prefetch(4)):
                 pixels[offsets[k] : offsets[k + 1]] = image.numpy().reshape(-1)
         self._offsets, self._cache = tf.constant(offsets), tf.constant(pixels)

@@ -40,12 +40,21 @@ class CheckpointFiles:
 
     def save(self, checkpoint: tf.train.Checkpoint, step: int):
         """Writes a checkpoint and removes those that are too old, and those of later steps: they
-        belong to a training that was gone back from."""
+        belong to a training that was gone back from.
+
+        Raises:
+            OSError: the disk is full, or the like.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         self._whole.discard(step)
         checkpoint.save_counter.assign_add(1)  # `Checkpoint.restore` expects one
         with _plain(self.folder) as folder:
-            checkpoint.write(str(folder / f"ckpt-{step}"))
+            try:
+                checkpoint.write(str(folder / f"ckpt-{step}"))
+            except tf.errors.OpError as error:
+                raise OSError(
+                    f"{self.folder / f'ckpt-{step}'} cannot be written: {error.message}"
+                ) from error
         kept = [k for k in self.steps() if k <= step][-self.keep :]
         with replacing(self.folder / "checkpoint") as file:  # for `tf.train.latest_checkpoint`
             file.write(f'model_checkpoint_path: "ckpt-{step}"\n')

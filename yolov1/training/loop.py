@@ -83,6 +83,7 @@ def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=(
         The final state.
 
     Raises:
+        BadExampleError: an image cannot be read any more.
         NonFiniteLoss: names step, term and image; the last checkpoint is from before it.
         WrongRun: ``config.backbone`` is no classifier, or one of another network; the batch does
             not divide by the replicas.
@@ -287,7 +288,8 @@ def _evaluate(config, state, evaluate) -> dict:
 def _one_step(config, state, dataset, step, batches, number) -> dict:
     """Fetches a batch, takes a step, checks its loss; returns what the callbacks are told."""
     started = time.perf_counter()
-    images, targets, indices = next(batches)
+    with data.reading(dataset):
+        images, targets, indices = next(batches)
     fetched = time.perf_counter()
     replica_terms, mean, rate = step(*strategies.to_replicas(state.strategy, (images, targets)))
     local = state.strategy.experimental_local_results(replica_terms)

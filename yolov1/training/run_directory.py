@@ -64,8 +64,8 @@ class RunDirectory:
             return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         except ValueError as error:  # not JSON, or not UTF-8
             raise WrongRun(
-                f"{path} cannot be read: {error}. A full disk cuts files; where there is no copy "
-                "of it, start a new run."
+                f"{path} cannot be used: {error}. Was it cut or changed? The run can go on with a "
+                "copy of the file as it was."
             ) from error
 
     def create(self, resume: bool) -> bool:
@@ -135,8 +135,8 @@ class RunDirectory:
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise WrongRun(
-                f"{path} is not the description of a run: {type(error).__name__}: {error}. Was it "
-                "cut or changed? The run can go on with a copy of the file as it was."
+                f"{path} cannot be used: {type(error).__name__}: {error}. Was it cut or changed? "
+                "The run can go on with a copy of the file as it was."
             ) from error
 
     # metrics.csv, a row an epoch
