@@ -18,7 +18,7 @@ from PIL import Image
 from experiments.lib import common, evaluators
 from experiments.lib import flags as experiment_flags
 from yolov1 import data, inference, training
-from yolov1.data.images import SUFFIXES
+from yolov1.data.formats.walk import images_in
 from yolov1.files import make_folder, safe_name, user_path
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Run directory.", required=True)
@@ -139,7 +139,9 @@ def find_images(patterns):
     for pattern in patterns:
         path = user_path(pattern)
         if path.is_dir():
-            found = [p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES]
+            found, left_out = images_in(path)
+            for file, reason in left_out:
+                print(f"{file}: {reason}")
         elif path.exists():
             found = [path]
         else:
