@@ -129,9 +129,12 @@ def photos(tmp_path_factory):
     return folder
 
 
-def test_detect_takes_photos_of_any_name_upright(known_run, photos, run_experiment, tmp_path):
+def test_detect_takes_photos_of_any_name_upright(
+    known_run, photos, run_experiment, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HOME", str(photos.parent))
     done = run_experiment(
-        *("detect", f"--checkpoint={known_run}", f"--images={photos}/*g"),
+        *("detect", f"--checkpoint={known_run}", f"--images=~/{photos.name}/*g"),
         f"--output_dir={tmp_path / 'a[b]'}",
     )
     assert done.returncode == 0, done.stdout + done.stderr

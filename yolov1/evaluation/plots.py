@@ -124,5 +124,5 @@ def legend(axes, **options):
     made = axes.legend(lines, ["line"] * len(lines), **options)
     for text, line in zip(made.get_texts(), lines, strict=True):
         text.set_parse_math(False)
-        text.set_text(line.get_label())
+        text.set_text(line.get_label().encode("utf-8", "replace").decode())  # bytes of file names
     return made
