@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.data.test_fiftyone_json import entry, write_export
+from tests.data.formats.test_fiftyone import entry, write_export
 from tests.shared import ROOT
 from yolov1 import data
 

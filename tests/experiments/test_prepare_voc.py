@@ -9,8 +9,8 @@ import tarfile
 import pytest
 
 from tests.data.acquire.server import FileServer
+from tests.data.acquire.test_archives import write_tar
 from tests.data.folders import write_voc
-from tests.data.test_archives import write_tar
 from tests.shared import ROOT
 from yolov1 import data
 
