@@ -10,13 +10,14 @@ is a Keras Sequence that reads, resizes and divides by 255 in Python, without au
 ``results/input_pipeline.csv``.
 """
 
+import importlib.util
+import sys
 import tempfile
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import cv2
 import numpy as np
 from absl import app, flags
 from PIL import Image
@@ -88,6 +89,8 @@ def posts_way(dataset, batch_size, read):
 
 
 def read_cv2(path):
+    import cv2  # an optional package; after the first call this takes a microsecond
+
     image = cv2.cvtColor(cv2.imread(path), cv2.COLOR_BGR2RGB)
     return cv2.resize(image, (GRID.image_size, GRID.image_size))
 
@@ -193,6 +196,8 @@ def measure(folder, files, passes, rounds, batch_size):
 
 def main(argv):
     del argv
+    if importlib.util.find_spec("cv2") is None:
+        sys.exit("error: the posts read images with OpenCV; run: pip install 'yolov1[bench]'")
     f = flags.FLAGS
     with tempfile.TemporaryDirectory() as folder:
         rows = measure(Path(folder), f.files, f.passes, f.rounds, f.batch_size)

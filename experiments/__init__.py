@@ -1,6 +1,10 @@
 """One program per question: ``python -m experiments.NAME --help``."""
 
-import os
+import sys
 
-# Before TensorFlow is imported, which would begin with lines about its own CPU features.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+from experiments.lib import console
+
+# While Python looks for the program of ``python -m experiments.NAME``, this is its name. No later
+# place would do: the program's imports bring TensorFlow, and its lines with it.
+if sys.argv[:1] == ["-m"]:
+    console.hold()

@@ -9,7 +9,6 @@ run are divided by its `factor` of `--semantics_options`, so that losses summed 
 means compare; `--images` multiplies them, to stand beside a log that sums so many.
 """
 
-import json
 import time
 from pathlib import Path
 
@@ -50,6 +49,15 @@ def main(argv):
             "directories' names.)"
         )
     runs = [read(path) for path in RUNS.value]
+    if not any(curves[MEASURE.value] for curves, _ in runs):
+        rows = [row for path in RUNS.value for row in RunDirectory(path).read_metrics()]
+        remark = (
+            f"--measure={MEASURE.value}: no run has a figure of that name in its metrics.csv; "
+            f"there are {', '.join(dict.fromkeys(name for row in rows for name in row))}."
+        )
+        if flags.FLAGS["measure"].present:
+            raise app.UsageError(remark)
+        print(f"remark: {remark}")
     output = Path(OUTPUT_DIR.value)
     output.mkdir(parents=True, exist_ok=True)
     draw(dict(zip(names, runs, strict=True)), floors).savefig(output / "curves.png", dpi=130)
@@ -65,6 +73,7 @@ def read(path):
 
     Raises:
         FileNotFoundError: no run there, or one without a finished epoch.
+        WrongRun: one of its files is damaged.
     """
     run = RunDirectory(path)
     config, _, _ = run.read_config()
@@ -80,8 +89,7 @@ def read(path):
         ]
         for name in ("loss", MEASURE.value)
     }
-    summary = run / "summary.json"
-    found = json.loads(summary.read_text()) if summary.exists() else {}
+    found = run.read_json("summary.json")
     figures = {"epochs": len(rows), "loss": curves["loss"][-1][1]}
     found = {name: found[name] for name in FIGURES if found.get(name) is not None}
     return curves, figures | {name: v * scale.get(name, 1) for name, v in found.items()}

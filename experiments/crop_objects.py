@@ -8,7 +8,6 @@ as a classification set (for pretraining). Objects marked difficult and objects 
 splits that were cut before as well.
 """
 
-import json
 import time
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from PIL import Image
 
 from experiments.lib import common
 from experiments.lib import flags as experiment_flags
-from yolov1.training import write_json
+from yolov1.training import RunDirectory, write_json
 
 experiment_flags.define(
     names=("dataset", "classes", "bad_examples", "image_size", "seed", "output_dir"),
@@ -53,18 +52,31 @@ def main(argv):
         # Crops of an earlier run would be trained on together with these.
         if folder.is_dir() and any(folder.iterdir()):
             raise FileExistsError(f"{folder} is not empty; remove it or give another --output_dir.")
+    splits = splits_of(output)
     datasets = {part: common.open_split(config, part) for part in parts}
     settings = {"margin": MARGIN.value, "min_side": MIN_SIDE.value, "image_side": IMAGE_SIDE.value}
     counts = {part: crop_all(datasets[part], folders[part], **settings) for part in parts}
     for part in parts:
         print("\n".join(lines(part, counts[part])))
     common.print_skipped(*datasets.values())
-    file = output / "summary.json"
-    splits = json.loads(file.read_text())["splits"] if file.exists() else {}
     for part in parts:
         splits[part] = {"dataset": config.dataset, **settings, "classes": counts[part]}
-    write_json(file, {"splits": splits, "seconds": time.perf_counter() - start})
+    write_json(output / "summary.json", {"splits": splits, "seconds": time.perf_counter() - start})
     print(f"crops and summary: {output}")
+
+
+def splits_of(output) -> dict:
+    """What the ``summary.json`` of earlier crops in the folder holds, by split.
+
+    Raises:
+        UserError: it is of something else, and would be lost.
+    """
+    summary = RunDirectory(output).read_json("summary.json")
+    if summary and "splits" not in summary:
+        raise experiment_flags.UserError(
+            f"{output / 'summary.json'} is not of crops; give another --output_dir."
+        )
+    return summary.get("splits", {})
 
 
 def crop_all(dataset, folder, margin=0.1, min_side=32, image_side=0) -> dict:

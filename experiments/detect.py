@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 from PIL import Image
 
 from experiments.lib import evaluators
@@ -108,7 +108,7 @@ def find_images(patterns):
     """The files that paths, folders and patterns stand for, each once, sorted.
 
     Raises:
-        app.UsageError: nothing matches a pattern.
+        UserError: nothing matches a pattern.
     """
     paths = set()
     for pattern in patterns:
@@ -120,7 +120,7 @@ def find_images(patterns):
             found = [Path(match) for match in matches]
         found = [p for p in found if p.is_file()]
         if not found:
-            raise app.UsageError(
+            raise experiment_flags.UserError(
                 f"--images={pattern}: no such file, no folder with pictures, and a pattern that "
                 "nothing matches."
             )

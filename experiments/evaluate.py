@@ -7,6 +7,7 @@ Without `--dataset` and `--eval_split` it measures what the run itself was measu
 summary.json, evaluation.json, plots/ and pictures/ to `--output_dir`.
 """
 
+import contextlib
 import dataclasses
 import time
 from pathlib import Path
@@ -43,7 +44,9 @@ def main(argv):
         bad_examples=values.bad_examples,
         batch_size=values.batch_size,
     )
-    dataset = common.open_split(config, config.eval_split, classes=run.classes)
+    moved = contextlib.nullcontext() if DATASET.value else common.of_a_run(CHECKPOINT.value)
+    with moved:
+        dataset = common.open_split(config, config.eval_split, classes=run.classes)
     if values.debug:
         dataset = dataset[:DEBUG_IMAGES]
     output = Path(OUTPUT_DIR.value or Path(CHECKPOINT.value) / "evaluate")

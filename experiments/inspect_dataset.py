@@ -14,6 +14,7 @@ import numpy as np
 from absl import app, flags
 from PIL import Image
 
+from experiments.lib import common
 from experiments.lib import flags as experiment_flags
 from yolov1 import data, inference
 from yolov1.training import write_json
@@ -38,14 +39,7 @@ def main(argv):
     if not all(side.isdigit() and int(side) for side in SIDES.value):
         raise app.UsageError(f"--sides must be positive integers, got {','.join(SIDES.value)!r}.")
     sides = [int(side) for side in SIDES.value]
-    dataset = data.open(
-        config.dataset,
-        SPLIT.value or None,
-        classes=config.classes or None,
-        image_size=config.image_size,
-        seed=config.seed,
-        bad_examples=config.bad_examples,
-    )
+    dataset = common.open_split(config, SPLIT.value)
     found = data.statistics(dataset, sides=sides, image_size=config.image_size)
     output = Path(config.output_dir)
     output.mkdir(parents=True, exist_ok=True)

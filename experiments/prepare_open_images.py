@@ -14,7 +14,6 @@ grey images and images with transparency stay, and are read as RGB. ``summary.js
 """
 
 import os
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -50,14 +49,12 @@ def main(argv):
     if not splits:
         raise app.UsageError("--splits is empty; name at least one.")
     source = Path(FROM_EXPORT.value or ROOT.value)
-    try:
+    with experiment_flags.user_errors():  # such as classes that the export does not have
         if DEBUG.value:
             source, classes = draw_export(root, absent(root, splits)), None
         elif not FROM_EXPORT.value:
             acquire(root, classes, splits, SAMPLES.value, SEED.value)
         counts = convert(source, root, classes, splits, BAD_EXAMPLES.value)
-    except ValueError as error:  # classes that the export does not have, unusable images
-        sys.exit(f"error: {error}")
     seconds = time.perf_counter() - start
     write_json(root / "summary.json", {"source": str(source), "splits": counts, "seconds": seconds})
     for split, found in counts.items():
@@ -103,7 +100,9 @@ def acquire(root, classes, splits, samples, seed):
         for split in new:
             download(fo, root / split, classes, split, samples, seed + splits.index(split))
     except (ImportError, RuntimeError, OSError) as error:  # without FiftyOne, database or network
-        sys.exit(f"error: {error}\nOr convert an export that is on disk: --from_export=DIR")
+        raise experiment_flags.UserError(
+            f"{error}\nOr convert an export that is on disk: --from_export=DIR"
+        ) from error
 
 
 def download(fo, folder, classes, split, samples, seed):

@@ -77,7 +77,8 @@ def main(argv):
         print("\n".join(plan(root, archives)))
         return
     try:
-        summary = prepare(root, archives)
+        with experiment_flags.user_errors():
+            summary = prepare(root, archives)
     except KeyboardInterrupt:
         sys.exit("stopped; the same command goes on from here")
     summary["seconds"] = time.perf_counter() - start

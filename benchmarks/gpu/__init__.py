@@ -24,6 +24,8 @@ from absl import flags
 from benchmarks import harness
 from yolov1.revision import git_revision
 
+flags.disclaim_key_flags()  # --help shows what is defined here as the program's own
+
 ORDERS = ("forward", "backward", "shuffled")  # of threads, where they run on the host
 TIMEOUT = 420  # seconds of one tool
 

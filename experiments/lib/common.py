@@ -2,19 +2,17 @@
 
 import contextlib
 
-from absl import app
-
+from experiments.lib.flags import UserError, user_errors
 from yolov1 import data
-from yolov1.data import BadExampleError
 
 
 def open_split(config, split: str, classes=None):
     """A split of the configuration's data set.
 
     Raises:
-        app.UsageError: the flags name what does not exist.
+        UserError: the flags name what does not exist.
     """
-    with usage_errors():
+    with user_errors(config.dataset):
         dataset = data.open(
             config.dataset,
             split=split or None,
@@ -28,31 +26,32 @@ def open_split(config, split: str, classes=None):
 
 
 @contextlib.contextmanager
-def usage_errors():
-    """Inside, a `ValueError` is about a flag: it is shown without a traceback."""
+def of_a_run(name):
+    """Inside, a data set is opened where a run had it: it may have moved since."""
     try:
         yield
-    except BadExampleError:
-        raise
-    except ValueError as error:
-        raise app.UsageError(str(error)) from error
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{error} It is what the run {name} was trained on. Where the data has moved, say so "
+            "with --dataset=KIND:NEW_PATH."
+        ) from error
 
 
 def require_labels(*datasets):
     """A classifier needs images of one class each, and classes to tell apart.
 
     Raises:
-        app.UsageError: an image has no box, or several; or there is one class.
+        UserError: an image has no box, or several; or there is one class.
     """
     for dataset in datasets:
         if len(dataset.classes) < 2:
-            raise app.UsageError(
+            raise UserError(
                 f"{dataset.name} has one class, {dataset.classes[0]!r}, expected at least two: of "
                 "one, a network learns nothing."
             )
         for example in dataset:
             if len(example.labels) != 1:
-                raise app.UsageError(
+                raise UserError(
                     f"{dataset.name}: image {example.image_id!r} has {len(example.labels)} boxes, "
                     "expected one class an image, as folders:PATH has. (experiments.crop_objects "
                     "makes such folders of a detection set.)"
@@ -63,11 +62,11 @@ def with_objects(dataset) -> data.Dataset:
     """The images that have a box to learn: one that is not difficult.
 
     Raises:
-        app.UsageError: there is none.
+        UserError: there is none.
     """
     kept = [example for example in dataset if not example.difficult.all()]
     if not kept:
-        raise app.UsageError(
+        raise UserError(
             f"{dataset.name} has no image with a box that is not difficult: nothing to learn. "
             "Look at it with experiments.inspect_dataset."
         )

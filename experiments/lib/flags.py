@@ -1,12 +1,18 @@
 """The flags of the experiments, generated from `TrainConfig` once: a field is a flag."""
 
+import contextlib
 import dataclasses
-import sys
+import errno
+import logging
+import os
 
-from absl import app, flags, logging
+from absl import app, flags
+from absl import logging as absl_logging
 
+from experiments.lib import console
 from yolov1.data import BadExampleError
 from yolov1.data.acquire.download import DownloadError
+from yolov1.ops import LibraryUnavailable
 from yolov1.training import NonFiniteLoss, TrainConfig, WrongRun
 
 # The flags belong to the experiment that calls `define`: ``--help`` shows the main module's only.
@@ -48,8 +54,14 @@ def define(names=None, **defaults):
     flags.DEFINE_boolean("debug", False, "A size that ends within a minute on two cores.")
 
 
-# What a resumed run may change: nothing that its numbers depend on.
-MAY_CHANGE = ("output_dir", "resume", "cache", "eval_every", "checkpoint_minutes", "strategy")
+# What a resumed run may change. Its numbers depend on none of the first; of the data on its content
+# only, which `session` compares; and on the number of epochs as docs/runs.md says.
+DATA = ("dataset", "train_split", "eval_split", "classes", "bad_examples")
+MAY_CHANGE = (
+    *("output_dir", "resume", "cache", "eval_every", "checkpoint_minutes", "strategy"),
+    *DATA,
+    "epochs",
+)
 
 
 def config_from_flags(debug=None, recipe=None) -> TrainConfig:
@@ -71,7 +83,7 @@ def config_from_flags(debug=None, recipe=None) -> TrainConfig:
     try:
         return TrainConfig(**values)
     except ValueError as error:
-        raise app.UsageError(str(error)) from error
+        raise app.UsageError(str(error)) from error  # with the flags' help, as absl does it
 
 
 def resumed_config(run, config: TrainConfig, given=None) -> TrainConfig:
@@ -81,34 +93,60 @@ def resumed_config(run, config: TrainConfig, given=None) -> TrainConfig:
         given: field -> the flag that gave it, where that is not its own.
 
     Raises:
-        app.UsageError: a flag is given that would change what the run computes.
+        UserError: a flag is given that would change what the run computes.
     """
     own, _, _ = run.read_config()
-    given = given or {}
+    given, changed = given or {}, {}
     for field in dataclasses.fields(TrainConfig):
         name = field.name
         present = name in given or (name in flags.FLAGS and flags.FLAGS[name].present)
-        if name in MAY_CHANGE or not present:
+        before, now = getattr(own, name), getattr(config, name)
+        if not present or before == now:
             continue
-        if getattr(own, name) != getattr(config, name):
-            raise app.UsageError(
-                f"--resume goes on with the run's own --{name}={getattr(own, name)}, got "
-                f"{getattr(config, name)!r}. Leave --{given.get(name, name)} out, or start a new "
-                "--output_dir."
+        if name not in MAY_CHANGE:
+            raise UserError(
+                f"--resume goes on with the run's own --{name}={before}, got {now!r}. Leave "
+                f"--{given.get(name, name)} out, or start a new --output_dir."
             )
-    changed = {name: getattr(config, name) for name in MAY_CHANGE if flags.FLAGS[name].present}
+        changed[name] = now
+        if name in (*DATA, "epochs"):
+            effect = ""
+            if name == "epochs" and own.schedule != "constant" and not own.learning_rates:
+                effect = f": from here on the schedule {own.schedule!r} goes over {now} epochs"
+            print(f"--resume: {name} {before!r} -> {now!r}{effect}")
     return dataclasses.replace(own, **changed)
 
 
-# Errors about what the user gave: their message says what to do, a traceback would bury it.
+class UserError(Exception):
+    """What the user gave cannot be used; the message says what to do."""
+
+
+@contextlib.contextmanager
+def user_errors(about=""):
+    """Inside, a `ValueError` is about what the user gave: about this, where it does not say."""
+    try:
+        yield
+    except (*USER_ERRORS, app.UsageError):
+        raise
+    except ValueError as error:
+        text = str(error)
+        raise UserError(text if about in text else f"{about}: {text}") from error
+
+
+# What went wrong outside the program: the message says what to do, a traceback would bury it. Any
+# other exception is a fault of the program's own, and shows where.
 USER_ERRORS = (
-    *(BadExampleError, DownloadError, FileExistsError, FileNotFoundError, NonFiniteLoss),
-    WrongRun,
+    *(BadExampleError, DownloadError, NonFiniteLoss, OSError, UserError, WrongRun),
+    LibraryUnavailable,
 )
+INTERRUPTED = 130  # what a shell calls a program that Ctrl-C ended
 
 
 def run(main, *, words=False):
     """`app.run` without absl's informational messages, and with `USER_ERRORS` in a line.
+
+    What `console` holds back is shown before anything else where ``--verbosity`` is 1 or more, and
+    before the error where the experiment fails.
 
     Args:
         words: whether the experiment takes words that are no flags. Elsewhere they are refused:
@@ -116,12 +154,39 @@ def run(main, *, words=False):
     """
 
     def guarded(argv):
+        if absl_logging.get_verbosity() >= absl_logging.DEBUG:
+            console.release(show=True)
+            logging.getLogger("matplotlib").setLevel("WARNING")  # a line for every font it sees
         if len(argv) > 1 and not words:
             raise app.UsageError(f"unknown argument {argv[1]!r}; a flag is --NAME=VALUE.")
         try:
-            return main(argv)
+            code = main(argv)
         except USER_ERRORS as error:
-            sys.exit(f"error: {error}")
+            code = f"error: {_sentence(error)}"
+        except KeyboardInterrupt:
+            print("\nInterrupted.")
+            code = INTERRUPTED
+        except SystemExit as end:
+            code = end.code
+        except app.UsageError:
+            raise
+        except BaseException:
+            console.release(show=True)
+            raise
+        console.release(show=code not in (None, 0, INTERRUPTED))
+        return code
 
-    logging.set_verbosity(logging.WARNING)
-    app.run(guarded)
+    absl_logging.set_verbosity(absl_logging.WARNING)
+    try:
+        app.run(guarded)
+    finally:
+        console.release()
+
+
+def _sentence(error) -> str:
+    """An error's words; those of the system begin with the file."""
+    if not isinstance(error, OSError) or error.filename is None or not error.strerror:
+        return str(error)
+    folder = error.errno in (errno.EEXIST, errno.ENOTDIR)
+    hint = " Expected a folder there, or nothing yet." if folder else ""
+    return f"{os.fsdecode(error.filename)}: {error.strerror}.{hint}"

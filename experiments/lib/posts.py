@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from absl import app, flags
 
-from experiments.lib import common, session
 from experiments.lib import flags as experiment_flags
+from experiments.lib import session
 from yolov1 import models
 from yolov1.models.posts import AS_PUBLISHED
 
@@ -298,7 +298,7 @@ def _of_network(post, name, options, present) -> dict:
     Raises:
         app.UsageError: an unknown network, or one that cannot have a defect that is present.
     """
-    with common.usage_errors():
+    with experiment_flags.user_errors():
         known = models.options_of(name)
     for defect in present:
         published = POSTS[post].defects[defect].published.get("model_options", {})

@@ -1,6 +1,6 @@
 """A training from its configuration to its report: what every experiment that trains does."""
 
-import json
+import contextlib
 
 from absl import app
 
@@ -30,9 +30,10 @@ def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=Non
         (run directory, its summary); the summary is None on workers that do not write.
 
     Raises:
-        app.UsageError: flags that do not go together, or with the data.
+        app.UsageError: flags that do not go together.
+        UserError: data that they do not go with; a resumed run that would become another.
     """
-    with common.usage_errors():
+    with experiment_flags.user_errors():
         worker, workers = training.cluster_task(config.strategy)
         # A wrong name or option is refused before anything is written.
         models.check_options(config.model, training.parse_options(config.model_options))
@@ -40,19 +41,23 @@ def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=Non
         raise app.UsageError("--output_dir must be given when several workers train together.")
     run = training.RunDirectory.for_config(config)
     # Worker 0 alone writes; the others only look.
-    if run.create(config.resume) if worker == 0 else config.resume and run.has_checkpoint:
+    resumed = run.create(config.resume) if worker == 0 else config.resume and run.has_checkpoint
+    if resumed:
         config = experiment_flags.resumed_config(run, config, given)
     if not config.dataset:
         raise app.UsageError(f"--dataset is missing; see python -m {module} --help.")
-    if config.backbone and not (config.resume and run.has_checkpoint):
+    if config.backbone and not resumed:
         training.require_backbone(config)
 
     # ------------------------------------------------------------------ data
-    train_set, eval_set = open_sets(config)
+    with common.of_a_run(run.path) if resumed else contextlib.nullcontext():
+        train_set, eval_set = open_sets(config)
     if config.task == "classify":
         common.require_labels(train_set, eval_set)
     common.warn_of_overlap(train_set, eval_set)
     grid = config.grid(len(train_set.classes))
+    if resumed:
+        require_epochs(run, config, len(train_set))
     if worker == 0:
         write_description(run, config, grid, train_set, eval_set)
 
@@ -109,26 +114,66 @@ def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=Non
     return run, summary
 
 
+def require_epochs(run, config, images: int):
+    """Raises `UserError` where a run has got further than its configuration says it shall."""
+    ends = training.epoch_end_steps(images, config.batch_size, config.epochs)
+    if run.steps > ends[-1]:
+        raise experiment_flags.UserError(
+            f"--resume: {run.path} has done {run.steps} steps, and --epochs={config.epochs} would "
+            f"be {ends[-1]}. Give more --epochs; what is done is not undone."
+        )
+
+
 def write_description(run, config, grid, train_set, eval_set):
-    """What goes into the run: config.json and dataset.json.
+    """What goes into the run: config.json, dataset.json, and content.json to know the data by.
 
     Raises:
-        app.UsageError: a resumed run would see other data than it started with.
+        UserError: a resumed run would see other data than it started with.
     """
     sides = sorted({7, 9, 11, 14, grid.S})
+    sets = {"train": train_set, "eval": eval_set}
     found = {
         name: data.statistics(dataset, sides=sides, image_size=grid.image_size)
-        for name, dataset in (("train", train_set), ("eval", eval_set))
+        for name, dataset in sets.items()
     }
-    path = run / "dataset.json"
-    if config.resume and path.exists():
-        before = json.loads(path.read_text())["train"]
-        for what in ("images", "boxes", "classes"):
-            if before[what] != found["train"][what]:
-                raise app.UsageError(
-                    f"--resume: the training data has changed since the run started ({what} were "
-                    f"{before[what]}, are {found['train'][what]}). Start a new --output_dir."
-                )
+    # Shapes are drawn from these, by the floating point of the machine.
+    drawn = f"{config.seed} {config.image_size}" if config.dataset.startswith("shapes") else ""
+    content = {name: training.fingerprint(dataset, drawn) for name, dataset in sets.items()}
+    if config.resume and run.has_checkpoint:
+        require_same_data(run, content, found)
     skipped = list(dict.fromkeys(map(tuple, (*train_set.skipped, *eval_set.skipped))))
     run.write_config(config, grid, train_set.classes, skipped=skipped)
-    training.write_json(path, found)
+    training.write_json(run / "dataset.json", found)
+    training.write_json(run / "content.json", content)
+
+
+def require_same_data(run, content, found):
+    """Raises `UserError` where a run's data is not what it started with, and says how it differs.
+
+    Args:
+        content: the fingerprints of both sets by name.
+        found: their statistics, for runs of earlier versions, which have no fingerprints.
+    """
+    before = run.read_json("content.json")
+    if before:
+        changes = {name: training.difference(before[name], content[name]) for name in content}
+    else:
+        print(
+            f"remark: {run.path} holds no content.json, so that only the counts of its data are "
+            "compared with those it started with."
+        )
+        before = run.read_json("dataset.json")
+        changes = {
+            name: "; ".join(
+                f"{what} were {old[what]}, are {found[name][what]}"
+                for what in ("images", "boxes", "classes")
+                if old[what] != found[name][what]
+            )
+            for name, old in before.items()
+        }
+    for name, change in changes.items():
+        if change:
+            raise experiment_flags.UserError(
+                f"--resume: the {name} data is not what the run started with: {change}. Give the "
+                "same data, or start a new --output_dir."
+            )

@@ -1,18 +1,12 @@
 """A run directory with a network of known answers, and two ways to run an experiment."""
 
-import contextlib
-import io
-import runpy
+import os
 import subprocess
 import sys
-import traceback
-import warnings
-from unittest import mock
 
 import pytest
-from absl import app, flags, logging
-from absl.testing import flagsaver
 
+from tests import programs
 from tests.shared import ROOT
 
 
@@ -54,7 +48,6 @@ def known_run(tmp_path_factory):
 @pytest.fixture(scope="session")
 def run_experiment():
     """Runs ``python -m experiments.NAME ARGUMENTS`` to its end, as a process of its own."""
-    import os
 
     def run(name, *arguments):
         return subprocess.run(
@@ -71,85 +64,5 @@ def run_experiment():
 
 @pytest.fixture(scope="session")
 def call_experiment():
-    """As `run_experiment`, in this process, which has paid for its imports and devices already.
-
-    Returns what `subprocess.run` would: returncode, stdout and stderr (those of Python; what
-    TensorFlow writes itself stays with pytest).
-    """
-
-    def call(name, *arguments):
-        command = [f"experiments/{name}.py", *map(str, arguments)]
-        out, err = io.StringIO(), io.StringIO()
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(contextlib.chdir(ROOT))
-            stack.enter_context(mock.patch.object(sys, "argv", command))
-            stack.enter_context(_flags_of_no_experiment())
-            stack.enter_context(_keras_as_new())
-            stack.enter_context(warnings.catch_warnings())
-            warnings.filterwarnings("ignore", ".* found in sys.modules", RuntimeWarning, "runpy")
-            stack.enter_context(contextlib.redirect_stdout(out))
-            stack.enter_context(contextlib.redirect_stderr(err))
-            handler = logging.get_absl_handler().python_handler
-            stack.enter_context(mock.patch.object(handler, "stream", err))
-            code = _exit_code(f"experiments.{name}")
-        return subprocess.CompletedProcess(command, code, out.getvalue(), err.getvalue())
-
-    return call
-
-
-def _exit_code(module) -> int:
-    """Runs a module as a program, and ends as the interpreter would."""
-    try:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
-    except SystemExit as end:
-        if isinstance(end.code, str):
-            print(end.code, file=sys.stderr)
-            return 1
-        return int(end.code or 0)
-    except BaseException:
-        traceback.print_exc()
-        return 1
-    return 0
-
-
-@contextlib.contextmanager
-def _flags_of_no_experiment():
-    """Inside, absl knows the flags that packages define; afterwards all that it knew before."""
-    app.define_help_flags()  # which `app.run` does once in a process
-    registry = flags.FLAGS.__dict__
-    saved = {
-        key: {name: list(v) if isinstance(v, list) else v for name, v in value.items()}
-        for key, value in registry.items()
-        if isinstance(value, dict)
-    }
-    ours = [
-        flag.name
-        for module, defined in flags.FLAGS.flags_by_module_dict().items()
-        if module.split(".")[0] in ("experiments", "__main__")
-        for flag in defined
-    ]
-    for name in ours:
-        delattr(flags.FLAGS, name)
-    try:
-        with flagsaver.flagsaver():
-            yield
-    finally:
-        for key, value in saved.items():
-            registry[key].clear()
-            registry[key].update(value)
-
-
-@contextlib.contextmanager
-def _keras_as_new():
-    """Inside, Keras counts its layers from one; afterwards its precision is what it was."""
-    if "keras" not in sys.modules:
-        yield
-        return
-    import keras
-
-    policy = keras.config.dtype_policy()
-    keras.backend.clear_session()
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(policy)
+    """As `run_experiment`, in this process, see `tests.programs.call`."""
+    return lambda name, *arguments: programs.call(f"experiments.{name}", *arguments)

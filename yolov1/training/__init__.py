@@ -1,9 +1,10 @@
 """Model, data and loss to a run directory."""
 
-from yolov1.training.checkpoints import LoadedRun, WrongRun, load_run, require_backbone
+from yolov1.training.checkpoints import LoadedRun, load_run, require_backbone
 from yolov1.training.config import TrainConfig, parse_options
-from yolov1.training.loop import NonFiniteLoss, State, train
-from yolov1.training.run_directory import RunDirectory, write_json
+from yolov1.training.content import difference, fingerprint
+from yolov1.training.loop import NonFiniteLoss, State, epoch_end_steps, train
+from yolov1.training.run_directory import RunDirectory, WrongRun, write_json
 from yolov1.training.strategies import cluster_task
 
 __all__ = [
@@ -14,6 +15,9 @@ __all__ = [
     "TrainConfig",
     "WrongRun",
     "cluster_task",
+    "difference",
+    "epoch_end_steps",
+    "fingerprint",
     "load_run",
     "parse_options",
     "require_backbone",

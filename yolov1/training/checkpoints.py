@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from yolov1.training.config import TrainConfig, parse_options
 from yolov1.training.optimizers import MovingAverage
-from yolov1.training.run_directory import RunDirectory
+from yolov1.training.run_directory import RunDirectory, WrongRun
 from yolov1.training.tasks import TASKS
 
 
@@ -88,10 +88,6 @@ class Checkpoints:
         self._last.checkpoint.restore(paths[step]).assert_consumed()
 
 
-class WrongRun(ValueError):
-    """A run that does not hold, or cannot become, what it is asked for."""
-
-
 def require_task(config: TrainConfig, task: str, path):
     """Raises `WrongRun` where the run at `path` with this configuration is of another task."""
     if config.task != task:
@@ -126,14 +122,14 @@ def build_model(config: TrainConfig, grid, *, restored: bool = False) -> keras.M
         restored: its weights will be restored, so pretrained ones need not be fetched.
 
     Raises:
-        WrongRun: the network refuses its options or the grid.
+        WrongRun: the network refuses its options or the grid, or has no weights to start from.
     """
     options = {"activations": config.activations} | parse_options(config.model_options)
     if restored and "weights" in options:
         options["weights"] = None
     try:
         return TASKS[config.task].build(config.model, grid=grid, **options)
-    except ValueError as error:
+    except (ValueError, RuntimeError) as error:
         raise WrongRun(f"--model={config.model}: {error}") from error
 
 

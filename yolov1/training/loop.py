@@ -83,15 +83,15 @@ def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=(
 
     Raises:
         NonFiniteLoss: names step, term and image; the last checkpoint is from before it.
-        WrongRun: ``config.backbone`` is no classifier, or one of another network.
-        ValueError: the batch does not divide by the replicas.
+        WrongRun: ``config.backbone`` is no classifier, or one of another network; the batch does
+            not divide by the replicas.
     """
     # 1. Devices, before anything else touches TensorFlow.
     strategy = strategies.resolve_strategy(config.strategy)
     worker, workers = strategies.worker(strategy)
     directory.path.mkdir(parents=True, exist_ok=True)
     if config.batch_size % strategy.num_replicas_in_sync:
-        raise ValueError(
+        raise WrongRun(
             f"--batch_size must be a multiple of the {strategy.num_replicas_in_sync} replicas, "
             f"got {config.batch_size}."
         )

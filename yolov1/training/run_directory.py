@@ -5,6 +5,7 @@ import datetime
 import json
 import os
 import platform
+import re
 import shutil
 import time
 from pathlib import Path
@@ -13,6 +14,10 @@ from yolov1.files import replacing
 from yolov1.grid import GridSpec
 from yolov1.revision import git_revision
 from yolov1.training.config import TrainConfig
+
+
+class WrongRun(ValueError):
+    """A run that does not hold, or cannot become, what it is asked for."""
 
 
 class RunDirectory:
@@ -41,6 +46,29 @@ class RunDirectory:
     def has_checkpoint(self) -> bool:
         return (self / "checkpoints" / "last" / "checkpoint").exists()
 
+    @property
+    def steps(self) -> int:
+        """The steps of the newest checkpoint; 0 without one."""
+        index = self / "checkpoints" / "last" / "checkpoint"
+        text = index.read_text(encoding="utf-8") if index.exists() else ""
+        newest = re.search(r'^model_checkpoint_path: ".*-(\d+)"$', text, re.MULTILINE)
+        return int(newest[1]) if newest else 0
+
+    def read_json(self, name: str) -> dict:
+        """A JSON file of the run; empty where there is none.
+
+        Raises:
+            WrongRun: it cannot be read.
+        """
+        path = self / name
+        try:
+            return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        except ValueError as error:  # not JSON, or not UTF-8
+            raise WrongRun(
+                f"{path} cannot be read: {error}. A full disk cuts files; where there is no copy "
+                "of it, start a new run."
+            ) from error
+
     def create(self, resume: bool) -> bool:
         """Makes the directory, without what a start left that ended before its first checkpoint:
         its figures, and the weights that were its best, are of another run.
@@ -67,16 +95,23 @@ class RunDirectory:
 
     def write_config(self, config: TrainConfig, grid: GridSpec, classes, **extra):
         """``config.json``. What a run started in stays; each resume adds its environment."""
-        path = self / "config.json"
-        before = json.loads(path.read_text()) if config.resume and path.exists() else None
-        resumed = [*before["resumed"], environment()] if before else []
+        before = self.read_json("config.json") if config.resume else {}
+        resumed = before.get("resumed", [])
+        if before:
+            now = config.to_dict()
+            changed = {
+                name: [old, now[name]]
+                for name, old in before["config"].items()
+                if name in now and name != "resume" and old != now[name]
+            }
+            resumed.append(environment() | {"changed": changed})
         write_json(
-            path,
+            self / "config.json",
             {
                 "config": config.to_dict(),
                 "grid": {"S": grid.S, "B": grid.B, "C": grid.C, "image_size": grid.image_size},
                 "classes": list(classes),
-                "environment": before["environment"] if before else environment(),
+                "environment": before.get("environment") or environment(),
                 "resumed": resumed,
                 **extra,
             },
@@ -87,24 +122,43 @@ class RunDirectory:
 
         Raises:
             FileNotFoundError: the directory holds no run.
+            WrongRun: its ``config.json`` is damaged.
         """
         path = self / "config.json"
         if not path.exists():
             raise FileNotFoundError(f"{self.path} holds no run: {path.name} is missing.")
-        values = json.loads(path.read_text())
-        return (
-            TrainConfig.from_dict(values["config"]),
-            GridSpec(**values["grid"]),
-            tuple(values["classes"]),
-        )
+        values = self.read_json(path.name)
+        try:
+            return (
+                TrainConfig.from_dict(values["config"]),
+                GridSpec(**values["grid"]),
+                tuple(values["classes"]),
+            )
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise WrongRun(
+                f"{path} is not the description of a run: {type(error).__name__}: {error}"
+            ) from error
 
     # metrics.csv, a row an epoch
 
     def read_metrics(self) -> list[dict]:
+        """The rows, column -> text: a number, or nothing where it was not measured.
+
+        Raises:
+            WrongRun: they are not.
+        """
         if not self.metrics.exists():
             return []
-        with self.metrics.open(newline="") as file:
-            return list(csv.DictReader(file))
+        try:
+            with self.metrics.open(newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+            for row in rows:
+                int(row["epoch"]), [float(text) for text in row.values() if text != ""]
+        except (KeyError, TypeError, ValueError, csv.Error) as error:
+            raise WrongRun(
+                f"{self.metrics} is damaged: expected a row of numbers for each epoch ({error!r})."
+            ) from error
+        return rows
 
     def write_metrics(self, rows: list[dict]):
         """All rows, in one replacement: a reader, or a resumed run, never sees half a file."""

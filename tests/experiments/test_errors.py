@@ -1,0 +1,224 @@
+"""Whatever is wrong with what the user gave: a sentence that names it, and no traceback."""
+
+import json
+
+import pytest
+
+from tests.data.folders import write_voc
+from tests.shared import ROOT
+from yolov1.data.sources import READERS
+
+EXPERIMENTS = sorted(path.stem for path in (ROOT / "experiments").glob("[a-z]*.py"))
+TRAIN = ("train", "pretrain", "reproduce_keras_voc", "reproduce_tf2_person", "overfit_one_batch")
+OPEN = (*TRAIN, "inspect_dataset", "crop_objects", "evaluate")
+READ_RUNS = ("compare_runs", "detect", "evaluate")
+
+
+@pytest.fixture(scope="module")
+def refused(call_experiment, tmp_path_factory):
+    """Runs an experiment, which must refuse its arguments and name what is wrong with them."""
+
+    def call(name, *arguments, names):
+        place = tmp_path_factory.mktemp("out") / "out"
+        folder = "root" if name.startswith("prepare") else "output_dir"
+        given = any(str(a).startswith(f"--{folder}=") for a in arguments)
+        done = call_experiment(name, *arguments, *(() if given else (f"--{folder}={place}",)))
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr, done.stderr
+        for word in [names] if isinstance(names, str) else names:
+            assert word in done.stderr
+        return done
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def complete(known_run):
+    """The arguments with which an experiment would work, but for what it is about."""
+
+    def arguments(name):
+        return {
+            "compare_runs": (f"--runs={known_run}",),
+            "detect": (f"--checkpoint={known_run}", f"--images={ROOT / 'README.md'}"),
+            "evaluate": (f"--checkpoint={known_run}",),
+            "prepare_open_images": ("--debug",),
+            "prepare_voc": ("--debug",),
+            "pretrain": ("--dataset=folders:x", "--debug"),
+        }.get(name, ("--dataset=shapes:count=8", "--debug"))
+
+    return arguments
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    """Places where there is no data set, by what is wrong with them: KIND:PATH."""
+    root = tmp_path_factory.mktemp("places")
+    (root / "empty").mkdir()
+    (root / "file").write_text("no data set")
+    found = {}
+    for kind in READERS:
+        found |= {f"{kind} {what}": f"{kind}:{root / what}" for what in ("empty", "file", "absent")}
+    bad_xml = write_voc(root / "bad_xml", {"a": "<annotation>"})
+    (root / "bad.json").write_text('{"images": [')
+    (root / "list.json").write_text("[1, 2]")
+    (root / "bad_yaml").mkdir()
+    (root / "bad_yaml" / "data.yaml").write_text("names: [cat, dog\ntrain: [")
+    latin = write_voc(root / "latin", {"a": []})
+    (latin / "classes.txt").write_bytes("kühe\nhund".encode("latin-1"))
+    return found | {
+        "broken XML": f"voc:{bad_xml}",
+        "broken JSON": f"coco:{root / 'bad.json'}",
+        "no COCO": f"coco:{root / 'list.json'}",
+        "broken YAML": f"yolo:{root / 'bad_yaml'}",
+        "not UTF-8": f"voc:{latin}",
+    }
+
+
+PLACES = [f"{kind} {what}" for kind in READERS for what in ("empty", "file", "absent")]
+PLACES += ["broken XML", "broken JSON", "no COCO", "broken YAML", "not UTF-8"]
+
+
+def test_every_experiment_is_here():
+    assert set(OPEN) | set(READ_RUNS) | {"prepare_voc", "prepare_open_images"} == set(EXPERIMENTS)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_flags(refused, complete, tmp_path, name):
+    given = complete(name)
+    refused(name, *given, "--nosuch=1", names="nosuch")
+    refused(name, *given, "--debug=perhaps", names="perhaps")
+    if name != "detect":  # its words are images
+        refused(name, *given, "word", names="unknown argument 'word'")
+    folder = "root" if name.startswith("prepare") else "output_dir"
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        if name == "prepare_voc":  # --debug writes nothing
+            given = ("--years=2007", "--splits=test", "--base_url=http://127.0.0.1:9")
+        if name == "pretrain":
+            given = (f"--dataset=folders:{classes_of(tmp_path)}", "--eval_split=train", "--debug")
+        if name == "compare_runs":
+            continue  # without a finished epoch it gets no further
+        refused(name, *given, f"--{folder}={path}", names=str(tmp_path / "file"))
+
+
+def classes_of(folder):
+    from tests.data.folders import write_image
+
+    for name in ("cat", "dog"):
+        for k in range(2):
+            write_image(folder / "classes" / "train" / name / f"{k}.jpg", size=(64, 64))
+    return folder / "classes"
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_no_data_set(refused, known_run, places, place):
+    """Every reader is the same one to every experiment: one asks all, the others are asked once."""
+    spec = places[place]
+    # A reader may name the folder of a file.
+    names = spec.partition(":")[2].removesuffix("/file")
+    refused("inspect_dataset", f"--dataset={spec}", names=names)
+    if place not in ("voc absent", "broken JSON", "not UTF-8"):
+        return
+    for name in OPEN:
+        run = (f"--checkpoint={known_run}",) if name == "evaluate" else ()
+        refused(name, f"--dataset={spec}", *run, names=spec.partition(":")[2])
+
+
+@pytest.mark.parametrize("name", OPEN)
+def test_the_data_set_that_is_asked_for(refused, known_run, name):
+    run = (f"--checkpoint={known_run}",) if name == "evaluate" else ()
+    refused(name, *run, "--dataset=kitti:x", names=["'kitti:x'", "voc:PATH"])
+    refused(name, *run, "--dataset=shapes:size=3", names="size=3")
+    if name != "evaluate":
+        refused(name, *run, "--dataset=shapes:count=2", "--classes=cow", names="cow")
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "names"),
+    [
+        ("train", ["--strategy=multi_worker"], "TF_CONFIG"),
+        ("train", ["--batch_size=0"], "--batch_size"),
+        ("train", ["--semantics=mine"], "mine"),
+        ("train", ["--model=resnet"], "resnet"),
+        ("train", ["--backbone={tmp}"], "{tmp} holds no run"),
+        ("train", ["--resume", "--output_dir="], "--output_dir"),
+        ("pretrain", [], "--dataset is missing"),
+        ("pretrain", ["--dataset=shapes:count=2"], "boxes"),
+        ("reproduce_keras_voc", [], "--root"),
+        ("reproduce_tf2_person", ["--root=x", "--defects=none"], "'none'"),
+        ("reproduce_keras_voc", ["--root={tmp}/x"], "{tmp}/x"),
+        ("overfit_one_batch", ["--images=0"], "images"),
+        ("inspect_dataset", ["--sides=7,x"], "7,x"),
+        ("crop_objects", ["--margin=-1"], "margin"),
+        ("detect", ["--checkpoint={run}", "--images={tmp}/none*"], "{tmp}/none*"),
+        ("detect", ["--checkpoint={run}", "--images={tmp}", "--which=first"], "first"),
+        ("evaluate", ["--checkpoint={run}", "--which=best"], "'best'"),
+        ("evaluate", ["--checkpoint={run}", "--eval_split=a", "--dataset=voc:{tmp}"], "{tmp}"),
+        ("compare_runs", ["--runs={run}"], "no finished epoch"),
+        ("compare_runs", ["--runs={run}", "--floors=x"], "'x'"),
+        ("prepare_voc", ["--years=2010"], "2010"),
+        ("prepare_voc", ["--tar_dir={tmp}/none"], "{tmp}/none"),
+        ("prepare_open_images", ["--root="], "--root"),
+        ("prepare_open_images", ["--from_export={tmp}/none"], "{tmp}/none"),
+    ],
+)
+def test_what_an_experiment_needs(refused, known_run, tmp_path, name, arguments, names):
+    words = {"tmp": tmp_path, "run": known_run}
+    refused(name, *(a.format(**words) for a in arguments), names=names.format(**words))
+
+
+@pytest.mark.parametrize("name", READ_RUNS)
+@pytest.mark.parametrize(
+    ("config", "names"),
+    [
+        (None, "holds no run"),
+        ('{"config": {"data', "config.json cannot be read"),
+        ("[]", "config.json is not the description of a run"),
+        ('{"config": {}, "grid": {"S": 7}}', "'classes'"),
+        ('{"config": {"S": "seven"}, "grid": {}, "classes": []}', "config.json"),
+    ],
+)
+def test_a_run_that_is_none(refused, complete, tmp_path, name, config, names):
+    if config is not None:
+        (tmp_path / "config.json").write_text(config)
+    (tmp_path / "a.jpg").touch()
+    arguments = {
+        "compare_runs": (f"--runs={tmp_path}",),
+        "detect": (f"--checkpoint={tmp_path}", f"--images={tmp_path}/a.jpg"),
+        "evaluate": (f"--checkpoint={tmp_path}",),
+    }[name]
+    refused(name, *arguments, names=[str(tmp_path), names])
+    if config is not None and name == "detect":  # to go on with it is no better
+        checkpoint = tmp_path / "checkpoints" / "last" / "checkpoint"
+        checkpoint.parent.mkdir(parents=True)
+        checkpoint.touch()
+        refused("train", f"--output_dir={tmp_path}", "--resume", names=[str(tmp_path), names])
+
+
+def test_figures_that_are_cut(refused, known_run, tmp_path):
+    (tmp_path / "config.json").write_text((known_run / "config.json").read_text())
+    (tmp_path / "metrics.csv").write_text("epoch,step,loss\n1,8,0.5\n2,1")
+    refused("compare_runs", f"--runs={tmp_path}", names="metrics.csv is damaged")
+    (tmp_path / "metrics.csv").write_text("epoch,step,loss\n1,8,0.5\n")
+    refused("compare_runs", f"--runs={tmp_path}", "--measure=x", names="epoch, step, loss")
+    (tmp_path / "summary.json").write_text("{")
+    refused("compare_runs", f"--runs={tmp_path}", names="summary.json cannot be read")
+
+
+def test_crops_replace_no_other_summary(refused, tmp_path):
+    (tmp_path / "summary.json").write_text(json.dumps({"map_voc07": 0.5}))
+    refused(
+        *("crop_objects", "--debug", "--split=train", f"--output_dir={tmp_path}"),
+        names=f"{tmp_path / 'summary.json'} is not of crops",
+    )
+
+
+def test_a_fault_of_our_own_shows_where(call_experiment, tmp_path, monkeypatch):
+    from yolov1 import data
+
+    def fault(*arguments, **options):
+        raise ValueError("a fault")
+
+    monkeypatch.setattr(data, "statistics", fault)
+    done = call_experiment("inspect_dataset", "--debug", f"--output_dir={tmp_path}")
+    assert done.returncode == 1 and "Traceback" in done.stderr and "a fault" in done.stderr
