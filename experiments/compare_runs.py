@@ -16,7 +16,10 @@ from absl import app, flags
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
+from experiments.lib import common
 from experiments.lib import flags as experiment_flags
+from yolov1.evaluation import plots
+from yolov1.files import make_folder, user_path
 from yolov1.training import RunDirectory, write_json
 
 RUNS = flags.DEFINE_list("runs", None, "Run directories.", required=True)
@@ -58,13 +61,13 @@ def main(argv):
         if flags.FLAGS["measure"].present:
             raise app.UsageError(remark)
         print(f"remark: {remark}")
-    output = Path(OUTPUT_DIR.value)
-    output.mkdir(parents=True, exist_ok=True)
-    draw(dict(zip(names, runs, strict=True)), floors).savefig(output / "curves.png", dpi=130)
+    output = make_folder(user_path(OUTPUT_DIR.value))
     rows = {name: figures for name, (_, figures) in zip(names, runs, strict=True)}
     print_table(rows)
     seconds = time.perf_counter() - start
     write_json(output / "summary.json", {"runs": rows, "seconds": seconds})
+    with common.drawing(output / "curves.png"), plots.names_as_they_are(names):
+        draw(dict(zip(names, runs, strict=True)), floors).savefig(output / "curves.png", dpi=130)
     print(f"curves and summary: {output}")
 
 
@@ -105,16 +108,17 @@ def draw(runs, floors) -> Figure:
             if curves[column]:
                 marker = "." if len(curves[column]) < 40 else None
                 axes.plot(*zip(*curves[column], strict=True), label=name, marker=marker)
-    for floor in floors:
-        loss.axhline(floor, color="black", linewidth=0.8, linestyle="--")
-        loss.annotate(f"{floor:g}", (1, floor), xycoords=("axes fraction", "data"), fontsize=8)
     loss.set(xlabel="epoch", ylabel=of, yscale="log")
     for axis_format in (loss.yaxis.set_major_formatter, loss.yaxis.set_minor_formatter):
         axis_format(StrMethodFormatter("{x:g}"))
     measure.set(xlabel="epoch", ylabel=MEASURE.value, ylim=(0, None))
     for axes in (loss, measure):
         axes.grid(alpha=0.3)
-        axes.legend(fontsize="small")
+        if axes.lines:
+            plots.legend(axes, fontsize="small")
+    for floor in floors:  # after the legend, which names the lines of the runs
+        loss.axhline(floor, color="black", linewidth=0.8, linestyle="--")
+        loss.annotate(f"{floor:g}", (1, floor), xycoords=("axes fraction", "data"), fontsize=8)
     return figure
 
 

@@ -5,11 +5,10 @@
 Writes each object as ``crops/<split>/<class>/<image>-<k>.jpg``, a tree that ``folders:crops`` opens
 as a classification set (for pretraining). Objects marked difficult and objects with a side below
 --min_side pixels are left out. ``summary.json`` holds the counts of each split and class, those of
-splits that were cut before as well.
+splits that were cut before as well, and the class of each folder: a folder cannot have every name.
 """
 
 import time
-from pathlib import Path
 
 import numpy as np
 from absl import flags
@@ -17,6 +16,7 @@ from PIL import Image
 
 from experiments.lib import common
 from experiments.lib import flags as experiment_flags
+from yolov1.files import make_folder, safe_name, safe_names, user_path
 from yolov1.training import RunDirectory, write_json
 
 experiment_flags.define(
@@ -45,9 +45,9 @@ def main(argv):
     del argv
     start = time.perf_counter()
     config = experiment_flags.config_from_flags(debug=DEBUG)
-    output = Path(config.output_dir)
+    output = user_path(config.output_dir)
     parts = list(dict.fromkeys(SPLIT.value.split("+")))
-    folders = {part: output / common.file_name(part) for part in parts}
+    folders = {part: output / (safe_name(part) if part else "") for part in parts}
     for folder in folders.values():
         # Crops of an earlier run would be trained on together with these.
         if folder.is_dir() and any(folder.iterdir()):
@@ -60,7 +60,10 @@ def main(argv):
         print("\n".join(lines(part, counts[part])))
     common.print_skipped(*datasets.values())
     for part in parts:
-        splits[part] = {"dataset": config.dataset, **settings, "classes": counts[part]}
+        splits[part] = {
+            **{"dataset": config.dataset, **settings, "classes": counts[part]},
+            "folders": {f: name for name, f in class_folders(datasets[part].classes).items()},
+        }
     write_json(output / "summary.json", {"splits": splits, "seconds": time.perf_counter() - start})
     print(f"crops and summary: {output}")
 
@@ -86,19 +89,17 @@ def crop_all(dataset, folder, margin=0.1, min_side=32, image_side=0) -> dict:
         {class: {"written": how many, "difficult": left out, "small": left out}}.
     """
     counts = {name: dict.fromkeys((KEPT, DIFFICULT, SMALL), 0) for name in dataset.classes}
-    for name in dataset.classes:  # one without objects too, so that splits have the same classes
-        (folder / class_folder(name)).mkdir(parents=True, exist_ok=True)
-    stems = set()
-    for index, example in enumerate(dataset):
+    folder_of = class_folders(dataset.classes)
+    for name in folder_of.values():  # one without objects too: splits have the same classes then
+        make_folder(folder / name)
+    stems = safe_names([example.image_id for example in dataset])
+    for example, stem in zip(dataset, stems, strict=True):
         image = example.image if len(example.labels) else None
-        stem = common.file_name(example.image_id)
-        stem = f"{stem}-{index}" if stem in stems else stem
-        stems.add(stem)
         for k, box in enumerate(example.boxes_cxcywh):
             name = dataset.classes[example.labels[k]]
             what = fate(box[2:] * example.size[::-1], example.difficult[k], min_side)
             if what == KEPT:
-                path = folder / class_folder(name) / f"{stem}-{k}.jpg"
+                path = folder / folder_of[name] / f"{stem}-{k}.jpg"
                 shrunk(crop(image, box, margin), image_side).save(path, quality=95)
             counts[name][what] += 1
     return counts
@@ -133,9 +134,10 @@ def shrunk(picture, side) -> Image.Image:
     return picture
 
 
-def class_folder(name) -> str:
-    """A class name as a folder: it is the name that `folders:` will read."""
-    return "".join("_" if c in '/\\:*?"<>|' else c for c in name)
+def class_folders(classes) -> dict:
+    """Class -> its folder, which is the name that `folders:` will read: the class's own, where a
+    folder can have it and no other class's differs by case alone."""
+    return dict(zip(classes, safe_names(classes), strict=True))
 
 
 def lines(part, counts):

@@ -3,22 +3,23 @@
     python -m experiments.detect --checkpoint=runs/shapes --images='photos/*.jpg'
     python -m experiments.detect --checkpoint=runs/shapes --images=photos   # a folder, or one file
 
-Writes pictures/, detections.json (boxes in pixels of the original picture) and summary.json to
-`--output_dir`. A file that cannot be read is named and left out.
+Writes detections.json (boxes in pixels of the original picture), summary.json and pictures/ to
+`--output_dir`. A photo that its EXIF orientation turns is taken upright, as people see it. A file
+that cannot be read is named and left out.
 """
 
 import glob
 import time
-from pathlib import Path
 
 import numpy as np
 from absl import flags
 from PIL import Image
 
-from experiments.lib import evaluators
+from experiments.lib import common, evaluators
 from experiments.lib import flags as experiment_flags
 from yolov1 import data, inference, training
-from yolov1.data.images import SUFFIXES
+from yolov1.data.formats.walk import images_in
+from yolov1.files import make_folder, safe_name, user_path
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Run directory.", required=True)
 IMAGES = flags.DEFINE_string("images", None, "File, folder or quoted pattern.", required=True)
@@ -42,8 +43,7 @@ def main(argv):
     # A pattern that was not quoted arrives here file by file.
     paths = find_images([IMAGES.value, *argv[1:]])
     paths = paths[:DEBUG_IMAGES] if DEBUG.value else paths
-    output = Path(OUTPUT_DIR.value or Path(CHECKPOINT.value) / "detect")
-    (output / "pictures").mkdir(parents=True, exist_ok=True)
+    output = make_folder(user_path(OUTPUT_DIR.value or f"{CHECKPOINT.value}/detect"))
 
     model, run = training.load_run(CHECKPOINT.value, WHICH.value)
     detector = inference.Detector(
@@ -54,36 +54,30 @@ def main(argv):
         iou_threshold=IOU_THRESHOLD.value,
     )
     start = time.perf_counter()
-    rows, unreadable = [], []
+    rows, everything, unreadable = [], [], []
     for begin in range(0, len(paths), BATCH_SIZE.value):
         readable, images = read_images(paths[begin : begin + BATCH_SIZE.value], unreadable)
         found = detector.detect(images, BATCH_SIZE.value)
         for path, image, detections in zip(readable, images, found, strict=True):
-            picture = inference.draw(image, detections, run.classes, min_side=240)
             # Numbered, because two folders may hold files of one name.
-            name = f"{len(rows):04d}-{path.stem}.jpg"
-            Image.fromarray(picture).save(output / "pictures" / name, quality=90)
-            rows.append(
-                {
-                    "file": str(path),
-                    "picture": f"pictures/{name}",
-                    "height": image.shape[0],
-                    "width": image.shape[1],
-                    "detections": detections.to_json(run.classes, image.shape[:2]),
-                }
-            )
+            picture = f"pictures/{len(rows):04d}-{safe_name(path.stem)}.jpg"
+            rows.append(describe(path, image.shape[:2], picture, detections, run.classes))
             print(f"{path}: {count_by_class(detections, run.classes) or 'nothing found'}")
+        everything += zip(readable, found, strict=True)
     seconds = time.perf_counter() - start
 
-    found = {
-        "checkpoint": str(CHECKPOINT.value),
-        "classes": list(run.classes),
-        "score_threshold": SCORE_THRESHOLD.value,
-        "iou_threshold": IOU_THRESHOLD.value,
-        "images": rows,
-        "unreadable": unreadable,
-    }
-    training.write_json(output / "detections.json", found)
+    def write():
+        found = {
+            "checkpoint": str(CHECKPOINT.value),
+            "classes": list(run.classes),
+            "score_threshold": SCORE_THRESHOLD.value,
+            "iou_threshold": IOU_THRESHOLD.value,
+            "images": rows,
+            "unreadable": unreadable,
+        }
+        training.write_json(output / "detections.json", found)
+
+    write()
     summary = {
         "images": len(rows),
         "detections": sum(len(row["detections"]) for row in rows),
@@ -92,10 +86,41 @@ def main(argv):
         "images_per_second": len(rows) / seconds,
     }
     training.write_json(output / "summary.json", summary)
+    for row, (path, detections) in zip(rows, everything, strict=True):
+        if not draw(path, detections, run.classes, output / row["picture"]):
+            row["picture"] = None
+    if not all(row["picture"] for row in rows):
+        write()
     for entry in unreadable:
         print(f"cannot be read: {entry['file']}: {entry['reason']}")
     print(f"{len(rows)} pictures, {summary['detections']} boxes; written to {output}")
     return 0 if rows else 1
+
+
+def describe(path, size, picture, detections, classes) -> dict:
+    """What ``detections.json`` says of one picture; `size` and boxes are those of it upright."""
+    turned = data.images.read_header(path).orientation
+    return {
+        "file": str(path),
+        "picture": picture,
+        "height": size[0],
+        "width": size[1],
+        **({"orientation": turned} if turned != 1 else {}),
+        "detections": detections.to_json(classes, size),
+    }
+
+
+def draw(path, detections, classes, target) -> bool:
+    """Writes the picture with its boxes; says so in a warning where that fails.
+
+    It is read once more, because the detections of all pictures are written before any is drawn.
+    """
+    with common.drawing(target):
+        picture = inference.draw(read(path), detections, classes, min_side=240)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(target, quality=90)
+        return True
+    return False
 
 
 def count_by_class(detections, classes) -> str:
@@ -112,12 +137,18 @@ def find_images(patterns):
     """
     paths = set()
     for pattern in patterns:
-        path = Path(pattern)
+        path = user_path(pattern)
         if path.is_dir():
-            found = [p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES]
+            found, left_out = images_in(path)
+            for file, reason in left_out:
+                print(f"{file}: {reason}")
+        elif path.exists():
+            found = [path]
         else:
-            matches = [path] if path.exists() else glob.glob(pattern, recursive=True)
-            found = [Path(match) for match in matches]
+            # What is there is meant as it is written, whatever stands in its name.
+            folder = next(above for above in path.parents if above.exists())
+            rest = str(path.relative_to(folder))
+            found = [folder / p for p in glob.glob(rest, root_dir=folder, recursive=True)]
         found = [p for p in found if p.is_file()]
         if not found:
             raise experiment_flags.UserError(
@@ -128,15 +159,23 @@ def find_images(patterns):
     return sorted(paths)
 
 
+def read(path):
+    """The pixels of a picture as a person sees it, uint8 ``[H, W, 3]``."""
+    return data.images.decode(path, upright=True)
+
+
 def read_images(paths, unreadable):
     """(paths, pixels) of those that can be read; the others are appended to `unreadable`."""
     readable, images = [], []
     for path in paths:
         try:
-            images.append(data.read_image(path))
+            images.append(read(path))
             readable.append(path)
-        except (OSError, ValueError) as error:
-            unreadable.append({"file": str(path), "reason": str(error)})
+        except MemoryError:
+            raise
+        except Exception as error:  # a decoder may raise anything
+            reason = str(error) or type(error).__name__
+            unreadable.append({"file": str(path), "reason": reason})
     return readable, images
 
 

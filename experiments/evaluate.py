@@ -10,14 +10,14 @@ summary.json, evaluation.json, plots/ and pictures/ to `--output_dir`.
 import contextlib
 import dataclasses
 import time
-from pathlib import Path
 
 from absl import flags
 
 from experiments.lib import common, evaluators
 from experiments.lib import flags as experiment_flags
-from yolov1 import training
+from yolov1 import data, training
 from yolov1.evaluation import plots
+from yolov1.files import make_folder, user_path
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Run directory.", required=True)
 WHICH = flags.DEFINE_enum(
@@ -49,13 +49,11 @@ def main(argv):
         dataset = common.open_split(config, config.eval_split, classes=run.classes)
     if values.debug:
         dataset = dataset[:DEBUG_IMAGES]
-    output = Path(OUTPUT_DIR.value or Path(CHECKPOINT.value) / "evaluate")
-    output.mkdir(parents=True, exist_ok=True)
+    output = make_folder(user_path(OUTPUT_DIR.value or f"{CHECKPOINT.value}/evaluate"))
 
     evaluator = evaluators.Evaluator(model, dataset, run.grid, config)
-    measured = evaluator()
-    evaluator.write_pictures(output / "pictures", PICTURES.value)
-    plots.write(measured, output / "plots")
+    with data.reading(dataset):
+        measured = evaluator()
     summary = evaluators.write_evaluation(
         output,
         measured,
@@ -67,6 +65,9 @@ def main(argv):
         split=config.eval_split,
         skipped=dataset.skipped,
     )
+    evaluator.write_pictures(output / "pictures", PICTURES.value)
+    with common.drawing(output / "plots"):
+        plots.write(measured, output / "plots")
     common.print_skipped(dataset)
     evaluators.print_evaluation(summary)
     print(f"{summary['images_per_second']:.1f} images/s; written to {output}")

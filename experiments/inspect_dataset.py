@@ -8,7 +8,6 @@ cannot be used is listed, not fatal. ``summary.json`` holds `yolov1.data.statist
 """
 
 import time
-from pathlib import Path
 
 import numpy as np
 from absl import app, flags
@@ -17,6 +16,7 @@ from PIL import Image
 from experiments.lib import common
 from experiments.lib import flags as experiment_flags
 from yolov1 import data, inference
+from yolov1.files import make_folder, safe_name, user_path
 from yolov1.training import write_json
 
 experiment_flags.define(
@@ -41,28 +41,34 @@ def main(argv):
     sides = [int(side) for side in SIDES.value]
     dataset = common.open_split(config, SPLIT.value)
     found = data.statistics(dataset, sides=sides, image_size=config.image_size)
-    output = Path(config.output_dir)
-    output.mkdir(parents=True, exist_ok=True)
-    pictures = write_pictures(dataset, output / "pictures", PICTURES.value, sides)
-    seconds = time.perf_counter() - start
-    write_json(output / "summary.json", {**found, "pictures": pictures, "seconds": seconds})
+    output = make_folder(user_path(config.output_dir))
+    summary = {**found, "pictures": [], "seconds": time.perf_counter() - start}
+    write_json(output / "summary.json", summary)
+    summary["pictures"] = write_pictures(dataset, output / "pictures", PICTURES.value, sides)
+    summary["seconds"] = time.perf_counter() - start
+    write_json(output / "summary.json", summary)
     print("\n".join(lines(found, config.image_size)))
     print(f"summary and pictures: {output}")
 
 
 def write_pictures(dataset, folder, count, sides):
-    """Images from the whole range of the data set, with their boxes and the grids in turn."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Images from the whole range of the data set, with their boxes and the grids in turn.
+
+    Returns:
+        The names of the files; a picture that fails is named in a warning.
+    """
     chosen = np.unique(np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int))
     names = []
     for k, index in enumerate(chosen):
         example = dataset[int(index)]
         side = sides[k % len(sides)]
-        picture = inference.draw_grid(example.image, side, min_side=PICTURE_SIDE)
-        picture = inference.draw(picture, example, dataset.classes)
-        name = "".join(c if c.isalnum() or c in "-_." else "_" for c in example.image_id)
-        names.append(f"{k:02d}-{name}-S{side}.jpg")
-        Image.fromarray(picture).save(folder / names[-1], quality=90)
+        name = f"{k:02d}-{safe_name(example.image_id)}-S{side}.jpg"
+        with common.drawing(folder / name):
+            picture = inference.draw_grid(example.image, side, min_side=PICTURE_SIDE)
+            picture = inference.draw(picture, example, dataset.classes)
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(folder / name, quality=90)
+            names.append(name)
     return names
 
 

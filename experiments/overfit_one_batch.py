@@ -57,7 +57,6 @@ def main(argv):
     rows = run.read_metrics()
     evaluator = evaluators.Evaluator(state.model, dataset, grid, config)
     measured = evaluator()
-    evaluator.write_pictures(run / "pictures")
 
     first, last = float(rows[0]["loss"]), float(rows[-1]["loss"])
     learned, found = last <= LOSS_SHARE * first, measured["map_area"] >= FOUND
@@ -72,6 +71,7 @@ def main(argv):
         verdict="learned" if learned and found else "not learned",
         suspects=suspects,
     )
+    evaluator.write_pictures(run / "pictures")
     print(
         f"loss {first:.4g} -> {last:.4g} ({last / first:.2%} of the first; wanted {LOSS_SHARE:.0%})"
     )

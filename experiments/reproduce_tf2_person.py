@@ -53,9 +53,10 @@ class WhereMeasured(keras.callbacks.ModelCheckpoint):
 def post_checkpoints(run):
     """The post's checkpoint callback; a resumed run goes on from the best of its rows."""
     before = [float(row["val_loss"]) for row in run.read_metrics() if row.get("val_loss")]
+    folder = str(run / "checkpoints").replace("{", "{{").replace("}", "}}")  # Keras formats it
     return [
         WhereMeasured(
-            str(run / "checkpoints" / "model_{epoch:02d}-{val_loss:.2f}.keras"),
+            folder + "/model_{epoch:02d}-{val_loss:.2f}.keras",
             monitor="val_loss",
             mode="min",
             save_best_only=True,

@@ -10,8 +10,9 @@ from tests.shared import ROOT
 
 # Each may import those before it.
 LAYERS = [
-    *("files", "grid", "boxes", "revision", "semantics", "kernels", "data", "models", "ops"),
-    *("responsible", "losses", "training", "inference", "evaluation", "reporting", "doctor"),
+    *("files", "fonts", "grid", "boxes", "revision", "semantics", "kernels", "data", "models"),
+    *("ops", "responsible", "losses", "training", "inference", "evaluation", "reporting"),
+    "doctor",
 ]
 
 

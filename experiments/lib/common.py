@@ -5,6 +5,8 @@ import contextlib
 from experiments.lib.flags import UserError, user_errors
 from yolov1 import data
 
+PRINTED = 50  # remarks on a data set, of as many as there are
+
 
 def open_split(config, split: str, classes=None):
     """A split of the configuration's data set.
@@ -89,13 +91,20 @@ def warn_of_overlap(train_set, eval_set):
 def print_skipped(*datasets):
     """At the end of an experiment: what had to be left out, and why."""
     for dataset in datasets:
-        for what, entries in (("images", dataset.skipped), ("boxes", dataset.notes)):
+        for what, entries in (("images left out", dataset.skipped), ("remarks", dataset.notes)):
             if entries:
-                print(f"{dataset.name}: remarks on {len(entries)} {what}:")
-            for name, reason in entries:
+                print(f"{dataset.name}: {len(entries)} {what}:")
+            for name, reason in entries[:PRINTED]:
                 print(f"  {name}: {reason}")
+            if len(entries) > PRINTED:
+                print(f"  ... and {len(entries) - PRINTED} more (all: experiments.inspect_dataset)")
 
 
-def file_name(text: str) -> str:
-    """An image's id as a part of a file's name."""
-    return "".join(c if c.isalnum() or c in "-_." else "_" for c in text)
+@contextlib.contextmanager
+def drawing(path):
+    """Inside, a picture or a page is drawn of results that are written already: what goes wrong
+    there is a warning that names it."""
+    try:
+        yield
+    except Exception as error:
+        print(f"warning: {path} could not be drawn: {type(error).__name__}: {error}")

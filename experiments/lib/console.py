@@ -34,7 +34,8 @@ def hold():
         return  # no shell, no folder for the file, no standard error: nothing is held back
     os.dup2(file, 2)
     os.close(file)
-    sys.stderr = open(console, "w", buffering=1, encoding=sys.stderr.encoding, errors="replace")
+    text = {"encoding": sys.stderr.encoding, "errors": "backslashreplace"}
+    sys.stderr = open(console, "w", buffering=1, **text)
     _held = console, name, watch
 
 
@@ -55,3 +56,10 @@ def release(show=False):
             sys.stderr.flush()
     os.dup2(console, 2)
     watch.communicate(b"done\n")
+
+
+def print_anything():
+    """Lets names of files through that the terminal's encoding has no characters for, escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # not where something else stands in for it
+            stream.reconfigure(errors="backslashreplace")

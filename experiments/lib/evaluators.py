@@ -6,8 +6,9 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from experiments.lib.common import file_name
+from experiments.lib import common
 from yolov1 import data, evaluation, inference, ops
+from yolov1.files import safe_name
 from yolov1.losses import ResponsibleBoxes, YoloLoss
 from yolov1.training import write_json
 
@@ -85,20 +86,23 @@ class Evaluator:
         return tf.constant(np.stack([encode(self.dataset[index]) for index in indices]))
 
     def write_pictures(self, folder, count: int = PICTURES):
-        """The first images with their detections (and the truth, thin and white) as JPEG files."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """The first images with their detections (and the truth, thin and white) as JPEG files.
+
+        To be called when the results are written; a picture that fails is named in a warning."""
         for k in range(min(count, len(self.dataset))):
             example = self.dataset[k]
-            picture = inference.draw(
-                example.image,
-                self.detections[k],
-                self.dataset.classes,
-                score_threshold=PICTURE_THRESHOLD,
-                min_side=240,
-                truth=example,
-            )
-            name = f"{k:02d}-{file_name(example.image_id)}.jpg"
-            Image.fromarray(picture).save(folder / name, quality=90)
+            path = folder / f"{k:02d}-{safe_name(example.image_id)}.jpg"
+            with common.drawing(path):
+                picture = inference.draw(
+                    example.image,
+                    self.detections[k],
+                    self.dataset.classes,
+                    score_threshold=PICTURE_THRESHOLD,
+                    min_side=240,
+                    truth=example,
+                )
+                folder.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(picture).save(path, quality=90)
 
 
 class ClassifierEvaluator:

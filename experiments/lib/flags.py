@@ -176,6 +176,7 @@ def run(main, *, words=False):
         console.release(show=code not in (None, 0, INTERRUPTED))
         return code
 
+    console.print_anything()
     absl_logging.set_verbosity(absl_logging.WARNING)
     try:
         app.run(guarded)

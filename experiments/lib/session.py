@@ -1,6 +1,7 @@
 """A training from its configuration to its report: what every experiment that trains does."""
 
 import contextlib
+import shlex
 
 from absl import app
 
@@ -68,7 +69,8 @@ def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=Non
         if id(model) not in measures:
             evaluator = evaluators.EVALUATORS[config.task]
             measures[id(model)] = evaluator(model, eval_set, grid, config)
-        return measures[id(model)]()
+        with data.reading(eval_set):
+            return measures[id(model)]()
 
     try:
         state = training.train(
@@ -79,7 +81,8 @@ def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=Non
             callbacks=callbacks(run) if callbacks else (),
         )
     except KeyboardInterrupt:
-        print(f"\nInterrupted. Go on with: python -m {module} --output_dir={run.path} --resume")
+        where = shlex.quote(f"--output_dir={run.path}")
+        print(f"\nInterrupted. Go on with: python -m {module} {where} --resume")
         raise SystemExit(130) from None
     if not state.is_chief:
         return run, None
@@ -87,7 +90,6 @@ def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=Non
     # ------------------------------------------------------------------ evaluate
     with state.averaged_weights() as model:
         measured = measure(model)
-        measures[id(model)].write_pictures(run / "pictures")
         model.save(run / "model.keras")
     seconds = float(state.progress.seconds.numpy())
     summary = evaluators.write_evaluation(
@@ -102,7 +104,11 @@ def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=Non
         epochs=config.epochs,
         **state.best(config),
     )
-    report = reporting.write_report(run.path)
+    # Last, so that nothing that draws can lose what was measured.
+    measures[id(model)].write_pictures(run / "pictures")
+    report = run / "report.html"
+    with common.drawing(report):
+        reporting.write_report(run.path)
 
     common.print_skipped(train_set, eval_set)
     evaluators.print_evaluation(summary)
@@ -110,7 +116,8 @@ def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=Non
     print(f"results:  {run / 'summary.json'}")
     if (run / "pictures").exists():  # a classifier draws none
         print(f"pictures: {run / 'pictures'}")
-    print(f"report:   {report}")
+    if report.exists():
+        print(f"report:   {report}")
     return run, summary
 
 

@@ -3,6 +3,7 @@ import pytest
 
 from tests.evaluation.test_average_precision import random_images
 from tests.evaluation.test_matching import truth
+from yolov1 import fonts
 from yolov1.evaluation import evaluate, plots
 from yolov1.inference import Detections
 
@@ -68,3 +69,45 @@ def test_files_are_written(which, request, tmp_path):
         "errors.png",
     ]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
+
+
+ODD = ("US$ and CA$", "$$", "a$_$b", "_hidden", "mean", "a/b:c.d", r"\$\frac{$", "猫")
+
+
+@pytest.fixture(scope="module")
+def odd():
+    """What a few images give, each class with figures of its own."""
+    found, truths = random_images(np.random.default_rng(0), images=30)
+    result = evaluate(found, truths, classes=CLASSES)
+    figures = [result["classes"][name] for name in ("cat", "dog", "car")]
+    classes = {name: figures[k % 3] | {"truth": 50 - k} for k, name in enumerate(ODD)}
+    return result | {"classes": classes}
+
+
+def drawn(texts):
+    """What is drawn of texts, mathematics and escapes resolved."""
+    return [text._preprocess_math(text.get_text()) for text in texts]
+
+
+@pytest.mark.filterwarnings("error")
+def test_names_are_shown_as_they_are(odd, no_other_font, tmp_path):
+    with pytest.warns(UserWarning, match="class names 猫"):
+        names = fonts.readable(ODD)
+    assert names == (*ODD[:-1], "class 7")
+    (axes,) = plots.precision_recall(odd).axes
+    legend = drawn(axes.get_legend().get_texts())
+    areas = [f"{odd['classes'][name]['ap_area']:.3f}" for name in ODD]
+    assert legend == [(f"{n} {a}", False) for n, a in zip(names, areas, strict=True)]
+    (axes,) = plots.average_precision_bars(odd).axes
+    assert sorted(drawn(axes.get_yticklabels())) == sorted((name, False) for name in names)
+    figure = plots.error_bars(odd)
+    (axes,) = figure.axes
+    expected = [*names[::-1], "mean of the classes"]
+    assert drawn(axes.get_yticklabels()) == [(name, False) for name in expected]
+    for container, kind in zip(axes.containers, odd["errors"], strict=True):
+        shares = [odd["classes"][name]["errors"][kind] for name in ODD[::-1]]
+        widths = [bar.get_width() for bar in container]
+        assert widths == pytest.approx([*shares, odd["errors"][kind]])
+    assert len(plots.write(odd, tmp_path)) == 3
+    figure.savefig(tmp_path / "again.png")  # outside of what made it
+    assert drawn(axes.get_yticklabels()) == [(name, False) for name in expected]

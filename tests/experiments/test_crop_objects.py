@@ -62,6 +62,7 @@ def test_what_is_cut_and_where_it_goes(call_experiment, voc, tmp_path):
         "cat": {"written": 0, "difficult": 1, "small": 1},
         "dog": {"written": 2, "difficult": 0, "small": 0},
     }
+    assert train["folders"] == {"cat": "cat", "dog": "dog"}
     assert train["margin"] == 0.1 and train["min_side"] == 32 and "val" in summary["splits"]
     # 40 x 32 with a tenth around it, in whole pixels and cut off below: 48 x 36; then 40 at most.
     assert Image.open(tmp_path / "train/dog/a-0.jpg").size == (40, 30)
@@ -98,7 +99,27 @@ def test_two_images_of_one_name(tmp_path):
     dataset = data.Dataset(examples, ["and/or"])
     counts = crop_objects.crop_all(dataset, tmp_path)
     assert counts == {"and/or": {"written": 3, "difficult": 0, "small": 0}}
-    files = sorted(tmp_path.rglob("*.jpg"))
-    assert [f.name for f in files] == ["a_b-0.jpg", "a_b-1-0.jpg", "a_b-2-0.jpg"]
-    assert [int(np.asarray(Image.open(f)).mean()) for f in files] == [0, 50, 100]
-    assert {f.parent.name for f in files} == {"and_or"}
+    (folder,) = tmp_path.iterdir()
+    assert folder.name.startswith("and_or-")
+    grey = {f.name: int(np.asarray(Image.open(f)).mean()) for f in folder.iterdir()}
+    (first,) = grey.keys() - {"a b-0.jpg", "a_b-0.jpg"}
+    assert grey == {first: 0, "a_b-0.jpg": 50, "a b-0.jpg": 100} and first.startswith("a_b-")
+
+
+def test_classes_whose_names_no_folder_can_have_stay_apart(tmp_path):
+    classes = ["a/b", "a:b", "a_b", "Cat", "cat", ".x", "猫" * 60]
+    examples = [
+        data.Example(
+            "x" * 250 + str(k), [[0.5, 0.5, 1, 1]], [k], [False], (40, 40),
+            draw=lambda k=k: np.full((40, 40, 3), 20 * k, np.uint8),
+        )
+        for k in range(len(classes))
+    ]  # fmt: skip
+    crop_objects.crop_all(data.Dataset(examples, classes), tmp_path)
+    folders = crop_objects.class_folders(classes)
+    assert len({name.casefold() for name in folders.values()}) == len(classes)
+    assert folders["a_b"] == "a_b"
+    for k, name in enumerate(classes):
+        (file,) = (tmp_path / folders[name]).iterdir()
+        assert int(np.asarray(Image.open(file)).mean()) == 20 * k
+    assert set(data.open(f"folders:{tmp_path}").classes) == set(folders.values())

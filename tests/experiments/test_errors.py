@@ -172,8 +172,8 @@ def test_what_an_experiment_needs(refused, known_run, tmp_path, name, arguments,
     ("config", "names"),
     [
         (None, "holds no run"),
-        ('{"config": {"data', "config.json cannot be read"),
-        ("[]", "config.json is not the description of a run"),
+        ('{"config": {"data', "config.json cannot be used"),
+        ("[]", "config.json cannot be used"),
         ('{"config": {}, "grid": {"S": 7}}', "'classes'"),
         ('{"config": {"S": "seven"}, "grid": {}, "classes": []}', "config.json"),
     ],
@@ -202,7 +202,7 @@ def test_figures_that_are_cut(refused, known_run, tmp_path):
     (tmp_path / "metrics.csv").write_text("epoch,step,loss\n1,8,0.5\n")
     refused("compare_runs", f"--runs={tmp_path}", "--measure=x", names="epoch, step, loss")
     (tmp_path / "summary.json").write_text("{")
-    refused("compare_runs", f"--runs={tmp_path}", names="summary.json cannot be read")
+    refused("compare_runs", f"--runs={tmp_path}", names="summary.json cannot be used")
 
 
 def test_crops_replace_no_other_summary(refused, tmp_path):

@@ -143,12 +143,27 @@ def test_a_broken_network_is_reported_by_image():
         (np.zeros((4, 4), np.uint8), r"must be \[H, W, 3\], got \[4, 4\]"),
         (np.zeros((4, 4, 4), np.uint8), r"got \[4, 4, 4\]"),
         (np.zeros((0, 4, 3), np.uint8), r"got \[0, 4, 3\]"),
-        (np.zeros((4, 4, 3), np.int64), "must be uint8, or floating point .*got int64"),
+        (np.zeros((4, 4, 3), np.int64), r"must be uint8, or floating point .*got int64.*astype"),
+        (
+            np.full((4, 4, 3), 255.0),
+            r"must be in \[0, 1\], got up to 255; divide by 255 or give uint8",
+        ),
+        (np.full((4, 4, 3), -1, np.float32), r"must be in \[0, 1\], got down to -1;"),
+        (np.full((4, 4, 3), np.nan), r"must be in \[0, 1\], got NaN"),
     ],
 )
 def test_what_is_no_image_is_refused(detector, image, message):
     with pytest.raises(ValueError, match=message):
         inference.detect(detector, [image])
+
+
+def test_a_batch_of_0_to_255_is_refused_and_a_rounding_beyond_1_is_not(detector):
+    images = np.full((1, 64, 64, 3), 1.0 + 1e-6, np.float32)
+    assert len(inference.detect(detector, images)) == 1
+    for values in (images, tf.data.Dataset.from_tensors(images)):
+        inference.detect(detector, values)
+    with pytest.raises(ValueError, match="got up to 255"):
+        inference.detect(detector, tf.data.Dataset.from_tensors(255 * images))
 
 
 def test_a_detector_takes_no_options_twice(detector):
@@ -200,8 +215,10 @@ def test_a_detector_runs_the_fused_op_and_exports_none(tmp_path):
     graph = ours.run.get_concrete_function().graph.as_graph_def()
     assert "Yolov1>NonMaxSuppression" in set(op_types(graph))
 
-    inference.export(ours, tmp_path)
-    saved = saved_model_pb2.SavedModel.FromString((tmp_path / "saved_model.pb").read_bytes())
+    with pytest.warns(UserWarning, match="cannot load a SavedModel from .*lr.*Rename"):
+        inference.export(ours, tmp_path / "lr[0.1]")
+    content = (tmp_path / "lr[0.1]" / "saved_model.pb").read_bytes()
+    saved = saved_model_pb2.SavedModel.FromString(content)
     types = {op for meta in saved.meta_graphs for op in op_types(meta.graph_def)}
     assert "CombinedNonMaxSuppression" in types
     assert not [op for op in types if op.startswith("Yolov1")]

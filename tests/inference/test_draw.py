@@ -89,6 +89,31 @@ def test_nothing_to_draw_and_floating_images():
     np.testing.assert_array_equal(draw(GREY / 255, Detections.empty(), ()), GREY)
 
 
+@pytest.mark.parametrize(
+    "image, message",
+    [
+        (GREY.astype(np.float32), r"got up to 128; divide by 255 or give uint8"),
+        (GREY / 127 - 1.1, r"got down to -0\.0"),
+        (GREY * np.nan, "got NaN"),
+        (GREY.astype(np.int32), r"got int32\. .*astype\(np\.uint8\)"),
+    ],
+)
+def test_values_that_are_no_colours_are_refused(image, message):
+    with pytest.raises(ValueError, match=message):
+        draw(image, Detections.empty(), ())
+
+
+def test_names_in_other_scripts_are_drawn_with_their_glyphs(no_other_font):
+    """Each is another picture; without a font for it, it is that of the number."""
+    box = one([0.1, 0.4, 0.9, 0.9], label=1)
+    images = {name: draw(GREY, box, ("a", name)) for name in ("cat", "собака", "тапочки", "né")}
+    assert len({image.tobytes() for image in images.values()}) == 4
+    with pytest.warns(UserWarning, match="class names 猫"):
+        unknown = draw(GREY, box, ("a", "猫"))
+    np.testing.assert_array_equal(unknown, draw(GREY, box, ("a", "class 1")))
+    np.testing.assert_array_equal(unknown, draw(GREY, box, ("a",)))  # no name at all
+
+
 def test_a_label_without_a_name_is_still_drawn():
     assert painted(draw(GREY, one([0.2, 0.5, 0.8, 0.9], label=3), ("a",)), class_colour(3)).any()
 

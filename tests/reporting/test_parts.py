@@ -69,6 +69,14 @@ def test_other_figures_take_the_same_look(names):
         assert svg.count(f"{name}</text>") == 1
 
 
+def test_names_that_are_no_utf8_are_drawn_as_far_as_they_are():
+    figure = Figure()
+    axes = figure.add_subplot()
+    for name in ("caf\udce9", "b"):
+        axes.plot([0, 1], [1, 0], label=name)
+    assert to_svg(figure, "lines").count("caf?</text>") == 1
+
+
 def test_reporting_needs_no_tensorflow():
     code = "import sys, yolov1.reporting; assert 'tensorflow' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -89,3 +89,16 @@ def test_no_byte_order_or_layout_is_in_it():
     before = fingerprint(data.Dataset([example], ["a"] * 6))
     example.boxes_cxcywh = np.asfortranarray(example.boxes_cxcywh)
     assert fingerprint(data.Dataset([example], ["a"] * 6)) == before
+
+
+def test_an_image_that_is_lost_while_it_is_trained_on(root):
+    import tensorflow as tf
+
+    dataset = data.open(f"voc:{root}", split="train")
+    (root / "JPEGImages" / "b.jpg").write_bytes(b"")
+    with pytest.raises(data.BadExampleError, match="image 'b' cannot be read: .*b.jpg"):
+        with data.reading(dataset):
+            tf.io.decode_jpeg(b"")
+    with pytest.raises(tf.errors.OpError):  # a fault that no image explains
+        with data.reading(dataset[:1]):
+            tf.io.decode_jpeg(b"")

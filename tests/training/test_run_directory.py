@@ -4,7 +4,7 @@ import math
 import pytest
 
 from yolov1.grid import GridSpec
-from yolov1.training import RunDirectory, TrainConfig, write_json
+from yolov1.training import RunDirectory, TrainConfig, WrongRun, write_json
 
 
 def test_create_refuses_to_overwrite_and_resumes_only_what_is_there(tmp_path):
@@ -47,6 +47,32 @@ def test_config_round_trip(tmp_path):
     assert {"tensorflow", "keras", "git_revision", "ops"} <= set(written["environment"])
 
 
+@pytest.mark.parametrize("content", ["", '{"config": {"S"', "[1]", '{"config": {}}', "\0"])
+def test_a_damaged_configuration_is_named(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(WrongRun, match=r"config\.json cannot be used: .*Was it cut"):
+        RunDirectory(tmp_path).read_config()
+
+
+def test_what_is_left_of_a_run_is_not_started_over(tmp_path):
+    """Neither the record of the last checkpoint nor its own files alone pass for no run."""
+    for k, name in enumerate(("checkpoint", "ckpt-5.index")):
+        run = RunDirectory(tmp_path / str(k))
+        (run / "checkpoints" / "last").mkdir(parents=True)
+        run.write_metrics([{"epoch": 1}])
+        (run / "checkpoints" / "last" / name).touch()
+        assert run.create(resume=True) and len(run.read_metrics()) == 1
+
+
+def test_paths_of_people(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert RunDirectory("~/runs/a").path == tmp_path / "runs" / "a"
+    (tmp_path / "file").touch()
+    for path in ("file", "file/a"):
+        with pytest.raises(FileExistsError, match=f"{path} cannot be a folder: it, or .*is a file"):
+            RunDirectory(tmp_path / path).create(resume=False)
+
+
 def test_directory_without_a_run(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no run: config.json is missing"):
         RunDirectory(tmp_path).read_config()
@@ -74,3 +100,5 @@ def test_default_name_says_data_and_model():
     run = RunDirectory.for_config(TrainConfig(dataset="voc:/data/blood cells", model="fast"))
     assert run.path.parent.name == "runs"
     assert run.path.name.startswith("blood cells-fast-20")
+    run = RunDirectory.for_config(TrainConfig(dataset="voc:/data/" + "猫" * 80 + ":?"))
+    assert len(run.path.name.encode()) < 200 and run.path.name.startswith("猫猫")

@@ -1,7 +1,8 @@
 """Files on disk -> `Example` -> targets -> `tf.data` batches.
 
 `open` gives a data set, `encode_targets` the target tensor of one image, `training_batches` and
-`evaluation_batches` what a network eats. TensorFlow is loaded by the last two only.
+`evaluation_batches` what a network eats. TensorFlow is loaded by the last two only (and by `open`,
+to check a JPEG).
 """
 
 from yolov1.data.annotations import read_annotation, to_table
@@ -26,6 +27,7 @@ __all__ = [
     "open",
     "read_annotation",
     "read_image",
+    "reading",
     "statistics",
     "to_layout",
     "to_table",
@@ -41,4 +43,8 @@ def __getattr__(name):
         from yolov1.data import pipeline
 
         return getattr(pipeline, name)
+    if name == "reading":
+        from yolov1.data import table
+
+        return table.reading
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,6 +9,7 @@ import numpy as np
 from yolov1.data.example import Annotation, BadExampleError, usable_boxes
 from yolov1.data.formats.fiftyone import names_in, parse_entries, read_labels
 from yolov1.data.formats.yolo import parse_labels
+from yolov1.files import read_text
 
 COLUMNS = ("id", "objClass", "boxCenterX", "boxCenterY", "boxWidth", "boxHeight")
 
@@ -61,7 +62,7 @@ def read_annotation(source, image_id=None, classes=None) -> Boxes:
         annotation, classes = _from_json(source, image_id, classes)
         what = f"{source}: image {image_id}"
     elif suffix == ".txt":
-        text = Path(source).read_text(encoding="utf-8")
+        text = read_text(source)
         names = classes or _numbers(line.split()[0] for line in text.splitlines() if line.strip())
         annotation, classes = _guarded(source, parse_labels, text, names), names
         what = str(source)
@@ -137,7 +138,7 @@ def _from_table(table, image_id, classes):
     names = classes or _numbers(labels)
     cx, cy, w, h = (np.asarray(column, np.float64)[rows] for column in box)
     labels = labels[rows]
-    for label in labels:
+    for label in labels.tolist():
         if label not in range(len(names)):
             raise BadExampleError(
                 f"image {image_id}: unknown class {label}; expected an index below {len(names)}"

@@ -72,7 +72,8 @@ class Dataset(collections.abc.Sequence):
         name: what was opened, for reports.
         classes: tuple of names; a label is an index into it.
         skipped: list of (file, reason): images that were left out.
-        notes: list of (file, reason): single boxes that were left out or clipped; the image stays.
+        notes: list of (file, reason): what was left out or changed without losing an image (a box
+            without area, a label file without an image), and what should be looked at.
     """
 
     def __init__(self, examples, classes, *, name="dataset", skipped=(), notes=()):
@@ -126,7 +127,8 @@ def usable_boxes(annotation, extent):
 
     - a coordinate that is not a number, an inverted box, a box outside the image: refused;
     - a box that sticks out of the image is clipped (remarked on beyond 1 % of the side);
-    - a box without area (or with none left) is left out and remarked on.
+    - a box without area (or with none left) is left out and remarked on;
+    - so is a box of the same class and place as one before: one object, labelled twice.
 
     Raises:
         BadExampleError: as above.
@@ -135,7 +137,7 @@ def usable_boxes(annotation, extent):
     limits = np.array([width, height, width, height], np.float64)
     boxes = np.asarray(annotation.boxes_xyxy, np.float64).reshape(-1, 4)
     clipped = np.clip(boxes, 0, limits)
-    kept, remarks = [], []
+    kept, remarks, first = [], [], {}
     for k, (box, name) in enumerate(zip(boxes, annotation.names, strict=True)):
         what = f"box {k + 1} ({name}) [{', '.join(f'{v:g}' for v in box)}]"
         x0, y0, x1, y1 = box
@@ -148,6 +150,10 @@ def usable_boxes(annotation, extent):
         x0, y0, x1, y1 = clipped[k]
         if x0 == x1 or y0 == y1:
             remarks.append(f"{what} has no area inside the image; the box is left out")
+            continue
+        before = first.setdefault((name, *box.tolist()), k)
+        if before != k:
+            remarks.append(f"{what} repeats box {before + 1}; it is left out")
             continue
         if (np.abs(clipped[k] - box) > 0.01 * limits).any():
             remarks.append(f"{what} leaves the image of {width:g} x {height:g}; it is clipped")
@@ -172,8 +178,7 @@ def make_example(image_id, image, annotation, own_classes, classes, verify=True,
     """
     try:
         header = images.read_header(image)
-        if verify:
-            images.verify(image)
+        seen = images.verify(image) if verify else []
     except (OSError, ValueError) as error:
         raise BadExampleError(str(error)) from None
     for name in annotation.names:
@@ -187,7 +192,7 @@ def make_example(image_id, image, annotation, own_classes, classes, verify=True,
     elif tuple(extent) != (1, 1) and tuple(extent) != header.size:
         raise BadExampleError(
             f"the annotation is for an image of {extent[1]:g} x {extent[0]:g} pixels (width x "
-            f"height), the image has {header.size[1]} x {header.size[0]}"
+            f"height), the image has {header.size[1]} x {header.size[0]}{_turned(header, extent)}"
         )
     boxes, kept, remarks = usable_boxes(annotation, extent)
     wanted = [i for i, k in enumerate(kept) if annotation.names[k] in classes]
@@ -202,13 +207,36 @@ def make_example(image_id, image, annotation, own_classes, classes, verify=True,
         jpeg=header.jpeg and not draw,
         draw=draw,
     )
-    return example, remarks
+    return example, [*_header_remarks(header), *seen, *remarks]
 
 
-def collect(name, candidates, classes, bad_examples="fail"):
+def _turned(header, extent):
+    """A hint where the boxes were drawn on a picture that a viewer had turned."""
+    if header.orientation < 5 or tuple(extent) != header.size[::-1]:
+        return ""
+    return (
+        f" as stored and EXIF orientation {header.orientation}: the boxes were drawn on the turned "
+        "picture. Turn the pixels (ImageMagick: mogrify -auto-orient)"
+    )
+
+
+def _header_remarks(header):
+    if header.orientation != 1:
+        yield (
+            f"EXIF orientation {header.orientation} is ignored: boxes count on the pixels as they "
+            "are stored. Look whether they fit; if not, turn the pixels (mogrify -auto-orient)"
+        )
+    if header.frames > 1:
+        yield f"has {header.frames} frames or pages; the first is taken"
+
+
+def collect(name, candidates, classes, bad_examples="fail", notes=()):
     """Builds a `Dataset` from ``[(file, function)]``.
 
     Each function returns (Example, remarks), or None for an image that is not wanted.
+
+    Args:
+        notes: (file, remark) of what is no candidate; they come first.
 
     Raises:
         BadExampleError: a function raised it and `bad_examples` is ``"fail"``, or nothing is left.
@@ -221,25 +249,31 @@ def collect(name, candidates, classes, bad_examples="fail"):
             return candidate[1]()
         except BadExampleError as error:
             return error
+        except (OSError, ValueError) as error:  # a file that cannot be opened, or is no text
+            return BadExampleError(str(error))
 
     with ThreadPoolExecutor(max_workers=4) as pool:  # decoding releases the interpreter's lock
         results = list(pool.map(attempt, candidates))
-    dataset = Dataset([], classes, name=name)
+    dataset = Dataset([], classes, name=name, notes=notes)
     for (file, _), result in zip(candidates, results, strict=True):
         if isinstance(result, BadExampleError):
             dataset.skipped.append((str(file), str(result)))
         elif result is not None:
             dataset.examples.append(result[0])
             dataset.notes += [(str(file), remark) for remark in result[1]]
-    listed = "\n".join(f"  {file}: {reason}" for file, reason in dataset.skipped[:10])
-    more = len(dataset.skipped) - 10
-    listed += f"\n  ... and {more} more" if more > 0 else ""
     if dataset.skipped and bad_examples == "fail":
         raise BadExampleError(
             f"{name}: {len(dataset.skipped)} of {len(candidates)} images cannot be used:\n"
-            f"{listed}\n"
+            f"{_first_of(dataset.skipped)}\n"
             "Repair them, or leave them out with bad_examples='skip' (--bad_examples=skip)."
         )
     if not dataset.examples:
-        raise BadExampleError(f"{name}: no usable image.\n{listed}".rstrip())
+        said = _first_of([*dataset.skipped, *dataset.notes])
+        raise BadExampleError(f"{name}: no usable image.\n{said}".rstrip())
     return dataset
+
+
+def _first_of(entries, most=10):
+    listed = [f"  {file}: {reason}" for file, reason in entries[:most]]
+    more = len(entries) - most
+    return "\n".join([*listed, *([f"  ... and {more} more"] if more > 0 else [])])

@@ -9,10 +9,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
-# Suffixes looked for where an annotation does not name its image; the content decides the format.
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
+# Suffixes by which image files are found; the content decides the format.
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".bmp", ".dib", ".webp"),
+    *(".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".tga", ".avif"),
+)
+ORIENTATION = 274  # the EXIF tag; 1 is upright
+DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners put into 16
 
 
 class Header(NamedTuple):
@@ -20,6 +25,8 @@ class Header(NamedTuple):
 
     size: tuple[int, int]  # (height, width)
     jpeg: bool  # an RGB or grey JPEG, which TensorFlow decodes directly
+    orientation: int = 1  # of EXIF: how the stored pixels are to be turned, 1 is not at all
+    frames: int = 1  # of an animation or a file of several pages
 
 
 def _open(source):
@@ -32,7 +39,9 @@ def _open(source):
             return Image.open(io.BytesIO(source) if encoded else source)
     except Image.UnidentifiedImageError:
         raise ValueError(f"{_name(source)} is not an image that can be read") from None
-    except (Image.DecompressionBombError, OSError, SyntaxError) as error:
+    except PermissionError:
+        raise
+    except Exception as error:  # decoders of damaged files have errors of every kind
         raise ValueError(f"{_name(source)} is damaged: {error}") from None
 
 
@@ -48,49 +57,137 @@ def read_header(source) -> Header:
     """
     with _open(source) as image:
         width, height = image.size
-        return Header((height, width), image.format == "JPEG" and image.mode in ("RGB", "L"))
+        jpeg = image.format == "JPEG" and image.mode in ("RGB", "L")
+        try:
+            orientation = image.getexif().get(ORIENTATION, 1)
+            # The second picture of a phone's MPO is a copy for another use.
+            frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+        except Exception:  # of no use to a picture that can be read otherwise
+            orientation = frames = 1
+        turned = orientation if orientation in range(2, 9) else 1
+        return Header((height, width), jpeg, turned, frames)
 
 
-def verify(source):
-    """Reads the whole file as a decoder does.
+def verify(source) -> list[str]:
+    """Reads the whole file as training will: a JPEG by TensorFlow, any other by Pillow.
 
     A JPEG is decoded at an eighth of its size, which reads every coefficient at a fraction of the
-    time of a full decode.
+    time of a full decode. Decoders differ in what they forgive; the one that trains decides. (Where
+    TensorFlow is not installed, Pillow does.)
+
+    Returns:
+        Remarks on how the pixels are taken.
 
     Raises:
-        ValueError: the file is truncated or damaged.
+        ValueError: the file is truncated or damaged, or its pixels cannot be meant.
     """
-    with _open(source) as image:
-        image.draft("RGB", (max(1, image.width // 8), max(1, image.height // 8)))
-        _load(image, source)
+    if read_header(source).jpeg:
+        _verify_jpeg(source)
+        return []
+    remarks = []
+    _decode(source, False, remarks)
+    return remarks
+
+
+def _verify_jpeg(source):
+    try:
+        import tensorflow as tf
+    except ImportError:
+        with _open(source) as image:
+            image.draft("RGB", (max(1, image.width // 8), max(1, image.height // 8)))
+            _load(image, source)
+        return
+    content = source if isinstance(source, bytes) else Path(source).read_bytes()
+    try:
+        with tf.device("CPU:0"):
+            tf.io.decode_jpeg(content, channels=3, ratio=8)
+    except (tf.errors.InvalidArgumentError, tf.errors.UnknownError) as error:
+        reason = error.message.splitlines()[0].rpartition("}} ")[2]
+        raise ValueError(
+            f"{_name(source)} is damaged: TensorFlow cannot decode it ({reason})"
+        ) from None
 
 
 def _load(image, source):
     try:
         image.load()
-    except (OSError, SyntaxError, ValueError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:
         raise ValueError(f"{_name(source)} is damaged: {error}") from None
 
 
-def decode(source) -> np.ndarray:
-    """The pixels of a file, uint8 ``[H, W, 3]`` RGB, as stored (EXIF orientation ignored).
+def decode(source, upright=False) -> np.ndarray:
+    """The pixels of a file, uint8 ``[H, W, 3]`` RGB, as stored.
 
-    Transparent parts are shown on white, as the person who drew the boxes saw them.
+    - Transparent parts are shown on white, as the person who drew the boxes saw them.
+    - 16-bit grey is divided by 256; where no value of the image needs more than 8, 10, 12 or 14
+      bits, as those of cameras and scanners, by what makes that range fill 8 bits.
+    - Floating point is taken as [0, 1].
+
+    Args:
+        source: the path of a file, or its bytes.
+        upright: turn the image as its EXIF orientation says. Boxes are drawn on the stored pixels,
+            so this is for pictures to look at, and for detection.
 
     Raises:
-        FileNotFoundError, ValueError: no such file, not an image, or a damaged one.
+        FileNotFoundError, ValueError: no such file, not an image, a damaged one, or one whose
+            pixels cannot be meant: floating point beyond [0, 1], 16-bit colours of which fewer bits
+            are used.
     """
+    return _decode(source, upright, [])
+
+
+def _decode(source, upright, remarks):
     with _open(source) as image, warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        deep = ";16" in str(image.tile)  # Pillow keeps the upper half of 16-bit colours
         _load(image, source)
-        if image.mode.startswith("I"):  # 16-bit grey
-            grey = np.asarray(image, np.int64) >> 8
-            return np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, axis=-1)
-        if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-            image = image.convert("RGBA")
-            white = Image.new("RGBA", image.size, "white")
-            return np.asarray(Image.alpha_composite(white, image).convert("RGB"))
-        return np.asarray(image.convert("RGB"))
+        try:
+            image = ImageOps.exif_transpose(image) if upright else image
+            if image.mode == "F" or image.mode.startswith("I"):
+                return _from_numbers(np.asarray(image), source, remarks)
+            if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+                image = image.convert("RGBA")
+                white = Image.new("RGBA", image.size, "white")
+                image = Image.alpha_composite(white, image)
+            pixels = np.asarray(image.convert("RGB"))
+        except (OSError, ValueError, SyntaxError) as error:
+            name = str(_name(source))
+            error = str(error) if name in str(error) else f"{name} cannot be read: {error}"
+            raise ValueError(error) from None
+    if deep and pixels.max() < 1 << DEPTHS[-2] - 8:
+        raise ValueError(
+            f"{_name(source)} has colours of 16 bits of which it uses {DEPTHS[-2]} or fewer: they "
+            "would be almost black. Convert it to 8 bits."
+        )
+    return pixels
+
+
+def _from_numbers(values, source, remarks):
+    """Grey of many bits or of floating point as RGB of 8 bits."""
+    low, high = values.min(), values.max()
+    if np.issubdtype(values.dtype, np.floating):
+        if not (low >= 0 and high <= 1):
+            raise ValueError(
+                f"{_name(source)} has floating-point pixels from {low:g} to {high:g}, expected "
+                "values in [0, 1]. Convert it to 8 bits."
+            )
+        remarks.append("floating-point pixels; they are taken as [0, 1]")
+        grey = np.round(values * 255).astype(np.uint8)
+    else:
+        if low < 0 or high >= 1 << DEPTHS[-1]:
+            raise ValueError(
+                f"{_name(source)} has pixels from {low} to {high}, expected at most 16 bits (0 to "
+                "65535). Convert it to 8 bits."
+            )
+        bits = next(bits for bits in DEPTHS if high < 1 << bits)
+        if bits < DEPTHS[-1]:
+            remarks.append(
+                f"its 16-bit pixels use {bits} bits; they are divided by {1 << bits - 8}"
+            )
+        grey = (values >> bits - 8).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=-1)
 
 
 def shrink(image, ratio) -> np.ndarray:

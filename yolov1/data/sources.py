@@ -1,8 +1,11 @@
 """``data.open("voc:PATH", split="train")``: one way to open every kind of data set."""
 
+import os
+
 from yolov1.data.formats.coco import open_coco
 from yolov1.data.formats.fiftyone import open_fiftyone
 from yolov1.data.formats.folders import open_folders
+from yolov1.data.formats.names import distinct, look_alikes
 from yolov1.data.formats.records import open_records
 from yolov1.data.formats.voc import open_voc
 from yolov1.data.formats.voc_txt import open_voc_txt
@@ -51,8 +54,12 @@ def open_dataset(
     kind, _, rest = spec.partition(":")
     if isinstance(classes, str):
         classes = [name.strip() for name in classes.split(",") if name.strip()]
+    if classes is not None:
+        classes = distinct(classes, "data.open: classes") if len(classes) else None
+    remarks = []
 
     def choose_classes(own):
+        remarks.extend((spec, remark) for remark in look_alikes(own))
         unknown = [name for name in classes or () if name not in own]
         if unknown:
             raise ValueError(
@@ -67,4 +74,8 @@ def open_dataset(
         raise ValueError(
             f"data.open: spec must be 'shapes', {', '.join(kinds)} or {last}, got {spec!r}."
         )
-    return READERS[kind](rest, split, choose_classes, bad_examples, verify)
+    # The shell expands a ~ at the start of a word only.
+    place = os.path.expanduser(rest)
+    dataset = READERS[kind](place, split, choose_classes, bad_examples, verify)
+    dataset.notes[:0] = remarks
+    return dataset

@@ -4,6 +4,7 @@ An image that is larger than the network's input by a factor of 2, 4 or 8 is dec
 to that fraction first: faster, and free of the aliasing of a plain bilinear resize.
 """
 
+import contextlib
 import os
 
 import numpy as np
@@ -19,6 +20,28 @@ GREY = 127  # what a window shows outside the image
 def shrink_ratio(size, image_size):
     """The largest of 1, 2, 4, 8 by which an image can shrink and still fill the network's input."""
     return max(r for r in (1, 2, 4, 8) if r == 1 or min(size) // r >= image_size)
+
+
+@contextlib.contextmanager
+def reading(dataset):
+    """Inside, TensorFlow reads the images of a data set, and does not say which one it cannot.
+
+    Raises:
+        BadExampleError: in the place of TensorFlow's error; names the first image that fails.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        for example in dataset:
+            try:
+                image_files.verify(example.path) if example.path else example.image
+            except (OSError, ValueError) as reason:
+                raise BadExampleError(
+                    f"image {example.image_id!r} cannot be read: {reason}. Was it changed after "
+                    "the data set was opened? Open it with verify=True and bad_examples='skip' to "
+                    "leave such files out."
+                ) from error
+        raise
 
 
 class ImageTable:
@@ -51,7 +74,7 @@ class ImageTable:
         self._any_jpeg = any(e.jpeg for e in examples)
         self._all_jpeg = all(e.jpeg for e in examples)
         with tf.device("CPU:0"):
-            self._paths = tf.constant([str(e.path or "") for e in examples])
+            self._paths = tf.constant([os.fsencode(e.path or "") for e in examples])
             self._jpeg = tf.constant([e.jpeg for e in examples])
             self._ratios = tf.constant(ratios)
             self._halvings = tf.constant(np.log2(ratios).astype(np.int32))
@@ -71,17 +94,9 @@ class ImageTable:
         decoded = tf.data.Dataset.range(len(shrunk)).map(
             self._whole, num_parallel_calls=os.cpu_count(), deterministic=True
         )
-        k = 0
-        try:
-            for image in decoded.prefetch(4):
+        with reading(self.dataset):
+            for k, image in enumerate(decoded.prefetch(4)):
                 pixels[offsets[k] : offsets[k + 1]] = image.numpy().reshape(-1)
-                k += 1
-        except tf.errors.InvalidArgumentError as error:  # TensorFlow does not say which file
-            name = self.dataset[k].path or self.dataset[k].image_id
-            raise BadExampleError(
-                f"{name} cannot be decoded. Open the data set with verify=True "
-                "and bad_examples='skip' to leave such files out."
-            ) from error
         self._offsets, self._cache = tf.constant(offsets), tf.constant(pixels)
 
     def boxes(self, indices):

@@ -1,6 +1,7 @@
 """A network with decoding and non-maximum suppression around it: images in, boxes out."""
 
 import functools
+import warnings
 
 import numpy as np
 import tensorflow as tf
@@ -8,6 +9,7 @@ import tensorflow as tf
 from yolov1 import models
 from yolov1.data.images import shrink
 from yolov1.data.table import shrink_ratio
+from yolov1.inference import pixels
 from yolov1.inference.decode import decode
 from yolov1.inference.detections import Detections
 from yolov1.ops import non_max_suppression
@@ -104,6 +106,7 @@ class Detector(tf.Module):
             if indices is None:
                 indices = range(len(found), len(found) + len(images))
             indices = [int(i) for i in indices]
+            pixels.check(images.numpy(), "detect")
             found.update(zip(indices, self._detect_batch(images, indices, watch), strict=True))
         return [found[index] for index in sorted(found)]
 
@@ -133,19 +136,16 @@ def prepare(image, grid):
         float32 ``[image_size, image_size, 3]``.
 
     Raises:
-        ValueError: another shape or dtype.
+        ValueError: another shape or dtype, or floating point beyond [0, 1].
     """
     image = np.asarray(getattr(image, "image", image))
     if image.ndim != 3 or image.shape[-1] != 3 or not image.size:
         raise ValueError(f"detect: an image must be [H, W, 3], got {list(image.shape)}.")
+    pixels.check(image, "detect")
     side = grid.image_size
     if image.dtype == np.uint8:
         # As the input pipeline does: bilinear resizing alone skips pixels of a large photo.
         image = shrink(image, shrink_ratio(image.shape[:2], side)).astype(np.float32) / 255
-    elif not np.issubdtype(image.dtype, np.floating):
-        raise ValueError(
-            f"detect: an image must be uint8, or floating point in [0, 1], got {image.dtype}."
-        )
     if image.shape[:2] != (side, side):
         image = tf.image.resize(image, (side, side))
     return tf.cast(image, tf.float32)
@@ -181,7 +181,16 @@ def export(detector, path):
 
     The function is the default signature; ``images`` is its argument. Suppression is TensorFlow's
     own: of boxes with equal scores it may find them in another order.
+
+    TensorFlow reads the path as a pattern when it loads: a warning says so where the path has
+    ``[ ] * ?``. What is written is right, and loads from a folder of another name.
     """
+    if set(str(path)) & set("[]*?"):
+        warnings.warn(
+            f"export: TensorFlow cannot load a SavedModel from {path}, because it reads [ ] * ? in "
+            "a path as a pattern. Rename the folder before you load it.",
+            stacklevel=2,
+        )
     portable = detector.with_other(impl="reference")
     tf.saved_model.save(portable, str(path), signatures={"serving_default": portable.run})
     return path

@@ -1,6 +1,8 @@
 """Pictures: boxes with class and score, and the grid."""
 
 import colorsys
+import functools
+import itertools
 import os
 from pathlib import Path
 
@@ -8,7 +10,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from yolov1 import boxes as box_formats
-from yolov1 import data
+from yolov1 import data, fonts
+from yolov1.inference import pixels
 
 _GOLDEN_RATIO = 0.618033988749895
 
@@ -24,6 +27,9 @@ def class_colour(label: int) -> tuple[int, int, int]:
 def draw(image, boxes, classes, *, score_threshold=0.0, min_side=0, truth=None):
     """The image with boxes in class colours, labelled with class and score.
 
+    A class is called by its number, with a warning, where no font has the glyphs of its name: see
+    `yolov1.fonts`.
+
     Args:
         image: ``[H, W, 3]`` uint8, or floating point in [0, 1]; grey: ``[H, W, 1]``, ``[H, W]``.
         boxes: `Detections`, an `Example`, or anything with ``boxes_xyxy`` or ``boxes_cxcywh``
@@ -38,13 +44,14 @@ def draw(image, boxes, classes, *, score_threshold=0.0, min_side=0, truth=None):
         uint8 ``[H', W', 3]``; a copy, also where nothing is drawn.
 
     Raises:
-        ValueError: an image of another shape.
+        ValueError: an image of another shape or dtype, or floating point beyond [0, 1].
     """
     picture = _picture(image, min_side)
     canvas = ImageDraw.Draw(picture)
     side = min(picture.size)
     thickness = max(1, round(side / 160))
-    font = ImageFont.load_default(size=max(12, round(side / 26)))
+    font_size = max(12, round(side / 26))
+    classes = fonts.readable(tuple(classes))
     if truth is not None:
         for corners in _corners_px(truth, picture.size):
             canvas.rectangle(corners, outline=(255, 255, 255), width=max(1, thickness // 2))
@@ -60,7 +67,8 @@ def draw(image, boxes, classes, *, score_threshold=0.0, min_side=0, truth=None):
         corners, label = rows[i]
         name = classes[label] if label < len(classes) else f"class {label}"
         text = name if scores is None else f"{name} {scores[i]:.2f}"
-        taken.append(_label(canvas, picture.size, corners, text, class_colour(label), font, taken))
+        parts = [(part, _font(path, font_size)) for part, path in fonts.runs(text)]
+        taken.append(_label(canvas, picture.size, corners, parts, class_colour(label), taken))
     return np.asarray(picture)
 
 
@@ -93,7 +101,7 @@ def draw_annotation(image, source, image_id=None, classes=None, *, S=7, min_side
         uint8 ``[H', W', 3]``.
 
     Raises:
-        ValueError: an array of another shape; and as `yolov1.data.read_annotation` does.
+        ValueError: an array that `draw` refuses; and as `yolov1.data.read_annotation` does.
     """
     if isinstance(image, (str, os.PathLike)):
         image_id = Path(image).stem if image_id is None else image_id
@@ -109,6 +117,7 @@ def _picture(image, min_side):
             "draw: expected an image [H, W, 3] (RGB), or [H, W, 1] or [H, W] (grey), got the shape "
             f"{list(image.shape)}. Draw a batch one by one."
         )
+    pixels.check(image, "draw")
     image = image[..., 0] if image.shape[2:] == (1,) else image
     if image.dtype != np.uint8:
         image = np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
@@ -117,6 +126,11 @@ def _picture(image, min_side):
     if scale > 1:
         picture = picture.resize([round(side * scale) for side in picture.size], Image.BICUBIC)
     return picture
+
+
+@functools.cache
+def _font(path, size):
+    return ImageFont.truetype(path, size)
 
 
 def _corners_px(boxes, size):
@@ -131,10 +145,19 @@ def _corners_px(boxes, size):
     return [tuple(row) for row in corners.round().tolist()]
 
 
-def _label(canvas, size, corners, text, colour, font, taken):
-    """Writes on a filled rectangle, which it returns: above the box, or else below or inside it,
-    where it hides the least of the labels before it."""
-    left, top, right, bottom = canvas.textbbox((0, 0), text, font=font)
+def _label(canvas, size, corners, parts, colour, taken):
+    """Writes the parts of a text, each with its font, on a filled rectangle, which it returns:
+    above the box, or else below or inside it, where it hides the least of the labels before it."""
+    lengths = [font.getlength(part) for part, font in parts]
+    starts = list(itertools.accumulate(lengths[:-1], initial=0.0))  # on one base line
+    covered = np.array(
+        [
+            canvas.textbbox((start, 0), part, font=font, anchor="ls")
+            for start, (part, font) in zip(starts, parts, strict=True)
+        ]
+    )
+    left, top = covered[:, :2].min(axis=0).tolist()
+    right, bottom = covered[:, 2:].max(axis=0).tolist()
     width, height = right - left + 4, bottom - top + 4
     x0, y0, x1, y1 = corners
     places = [(x0, y0 - height), (x0, y1), (x0, y0), (x1 - width, y1 - height)]
@@ -147,7 +170,9 @@ def _label(canvas, size, corners, text, colour, font, taken):
     canvas.rectangle((*best[:2], best[2] - 1, best[3] - 1), fill=colour)
     light = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 140
     ink = (0, 0, 0) if light else (255, 255, 255)
-    canvas.text((best[0] + 2 - left, best[1] + 2 - top), text, fill=ink, font=font)
+    for start, (part, font) in zip(starts, parts, strict=True):
+        at = (best[0] + 2 - left + start, best[1] + 2 - top)
+        canvas.text(at, part, fill=ink, font=font, anchor="ls")
     return best
 
 

@@ -9,6 +9,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from yolov1.evaluation import plots
 from yolov1.reporting.html import Html, escape
 
 COLOURS = ("#3b82f6", "#ef4444", "#10b981", "#f59e0b", "#a855f7", "#06b6d4", "#84cc16", "#ec4899")
@@ -100,8 +101,4 @@ def _dress(figure, axes, title):
         line.set_color(COLOURS[k % len(COLOURS)])
         line.set_linewidth(1.6)
     if len(lines) > 1 or axes.get_legend():
-        # Named one by one: a legend of its own accord leaves out names with a leading underscore.
-        names = [re.sub("^_", "\u200b_", line.get_label()) for line in lines]
-        legend = axes.legend(lines, names, fontsize=8, frameon=False, labelcolor=INK, ncols=2)
-        for text in legend.get_texts():
-            text.set_parse_math(False)
+        plots.legend(axes, fontsize=8, frameon=False, labelcolor=INK, ncols=2)

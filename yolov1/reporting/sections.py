@@ -102,9 +102,10 @@ def _precision_recall(evaluation) -> list[Html]:
     """Charts of so many classes that their lines can be told apart, the best classes first."""
     classes = _by_quality(evaluation.get("classes", {}))
     names = [name for name, values in classes.items() if values.get("precision")]
+    shown = {name: name for name in names}  # text of the page, in the reader's own fonts
     return [
         charts.to_svg(
-            plots.precision_recall(evaluation, names[k : k + CLASSES_PER_CHART]),
+            plots.precision_recall(evaluation, names[k : k + CLASSES_PER_CHART], shown),
             "Precision over recall at IoU 0.5, and area",
         )
         for k in range(0, len(names), CLASSES_PER_CHART)

@@ -1,5 +1,6 @@
 """What a run shows and writes while it goes, as Keras callbacks."""
 
+import os
 import sys
 import time
 
@@ -44,7 +45,7 @@ class TensorBoardScalars(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         logs = dict(logs or {})
         if self.writer is None:
-            self.writer = tf.summary.create_file_writer(str(self.path))
+            self.writer = tf.summary.create_file_writer(os.fsencode(self.path))
         step = int(logs.pop("step", epoch))
         with self.writer.as_default():
             for name, value in logs.items():

@@ -5,6 +5,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from yolov1.training.checkpoint_files import CheckpointFiles
 from yolov1.training.config import TrainConfig, parse_options
 from yolov1.training.optimizers import MovingAverage
 from yolov1.training.run_directory import RunDirectory, WrongRun
@@ -56,36 +57,53 @@ class Checkpoints:
         if average is not None:
             state.averages = average.averages
         directory = Path(directory)
-        self._last = tf.train.CheckpointManager(state, str(directory / "last"), max_to_keep=2)
-        self._best = tf.train.CheckpointManager(
-            tf.train.Checkpoint(model=model), str(directory / "best"), max_to_keep=1
-        )
+        self._state, self._weights = state, tf.train.Checkpoint(model=model)
+        self._last = CheckpointFiles(directory / "last", keep=2)
+        self._best = CheckpointFiles(directory / "best", keep=1)
         self._progress = progress
 
     def save_last(self):
-        self._last.save(checkpoint_number=int(self._progress.step.numpy()))
+        self._last.save(self._state, int(self._progress.step.numpy()))
 
     def save_best(self):
-        self._best.save(checkpoint_number=int(self._progress.step.numpy()))
+        self._best.save(self._weights, int(self._progress.step.numpy()))
 
-    def steps(self) -> list[int]:
-        """The steps whose state is kept, in order."""
-        return sorted(int(path.rsplit("-", 1)[1]) for path in self._last.checkpoints)
+    def newest(self) -> int:
+        """The newest step whose state is whole (a warning names newer ones that are damaged); 0
+        where none was saved yet, -1 where none is whole."""
+        step = self._last.newest_whole()
+        return -self._last.has_any() if step is None else step
 
     def restore_last(self, step: int):
-        """Restores the state of a step among `steps`; it must fit the model exactly.
+        """Restores the state of a step; it must fit the model exactly.
+
+        Args:
+            step: the smallest of all workers' `newest`, where that is not 0.
 
         Raises:
-            ValueError: it is not there.
+            WrongRun: it is not there, is damaged, or does not fit.
         """
-        paths = {int(path.rsplit("-", 1)[1]): path for path in self._last.checkpoints}
-        if step not in paths:
-            raise ValueError(
-                f"--resume: the workers' checkpoints have no step in common (step {step} is the "
-                f"newest that all could have, this worker has {self.steps()}). Copy one worker's "
-                "checkpoints/ over the others', or start anew."
+        fault = self._last.damage(step) if step in self._last.steps() else None
+        if step < 0 or fault:
+            raise WrongRun(
+                f"--resume: {fault or self._last.all_damaged()}. Put a copy of the checkpoints in "
+                "their place, or start a new --output_dir."
             )
-        self._last.checkpoint.restore(paths[step]).assert_consumed()
+        if step not in self._last.steps():
+            raise WrongRun(
+                f"--resume: the workers' checkpoints have no step in common (step {step} is the "
+                f"newest that all could have, this worker has {self._last.steps()}). Copy one "
+                "worker's checkpoints/ over the others', or start anew."
+            )
+        try:
+            with self._last.restoring(self._state, step) as status:
+                status.assert_consumed()
+        except (AssertionError, ValueError) as error:
+            raise WrongRun(
+                f"--resume: the checkpoint of step {step} in {self._last.folder} does not fit the "
+                "run's configuration. Was config.json changed, or is it of another version of this "
+                "program?"
+            ) from error
 
 
 def require_task(config: TrainConfig, task: str, path):
@@ -147,18 +165,25 @@ def load_run(path, which: str = "last", *, task: str = "detect"):
         ``(model, run)``: the model, and a `LoadedRun` with ``config``, ``grid``, ``classes`` and
         ``semantics``.
 
+    A damaged checkpoint is named in a warning, and the one before it taken.
+
     Raises:
         FileNotFoundError: no run, or no such checkpoint in it yet.
-        WrongRun: a run of another task.
-        ValueError: another `which`, or a checkpoint that does not fit the configuration.
+        WrongRun: a run of another task, no checkpoint that is whole, or one that does not fit the
+            configuration.
+        ValueError: another `which`.
     """
     if which not in ("best", "last"):
         raise ValueError(f"load_run: which must be 'best' or 'last', got {which!r}.")
     directory = RunDirectory(path)
     config, grid, classes = directory.read_config()
     require_task(config, task, directory.path)
-    found = tf.train.latest_checkpoint(str(directory / "checkpoints" / which))
-    if found is None:
+    files = CheckpointFiles(directory / "checkpoints" / which, keep=1)
+    step = files.newest_whole()
+    if step is None and files.has_any():
+        other = " --which=last takes the weights of the end." if which == "best" else ""
+        raise WrongRun(f"{files.all_damaged()}.{other}")
+    if step is None:
         raise FileNotFoundError(
             f"{directory.path} holds no checkpoint {which!r} yet; it is written after the first "
             + ("--checkpoint_minutes." if which == "last" else "evaluation (--eval_every).")
@@ -169,11 +194,13 @@ def load_run(path, which: str = "last", *, task: str = "detect"):
     if average is not None:
         state.averages = average.averages
     try:
-        state.restore(found).expect_partial().assert_existing_objects_matched()
+        with files.restoring(state, step) as status:
+            status.expect_partial().assert_existing_objects_matched()
     except (AssertionError, ValueError) as error:
-        raise ValueError(
-            f"load_run: the checkpoint {found} does not fit the {config.model!r} network that "
-            f"{directory.path}/config.json describes. Was one of them changed?"
+        raise WrongRun(
+            f"load_run: the checkpoint of step {step} in {files.folder} does not fit the "
+            f"{config.model!r} network that {directory.path}/config.json describes. Was one of "
+            "them changed?"
         ) from error
     if average is not None:
         average.swap()

@@ -13,18 +13,19 @@ import numpy as np
 import tensorflow as tf
 
 from yolov1 import data, models
+from yolov1.files import make_folder
 from yolov1.training import strategies
 from yolov1.training.callbacks import MetricsFile, ProgressLine, TensorBoardScalars
 from yolov1.training.checkpoints import (
     Checkpoints,
     Progress,
-    WrongRun,
     build_model,
     load_run,
     require_backbone,
 )
 from yolov1.training.config import MONITORS, TrainConfig
 from yolov1.training.optimizers import MovingAverage, build_optimizer, gradient_decay, reduced
+from yolov1.training.run_directory import WrongRun
 from yolov1.training.tasks import TASKS
 
 
@@ -82,6 +83,7 @@ def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=(
         The final state.
 
     Raises:
+        BadExampleError: an image cannot be read any more.
         NonFiniteLoss: names step, term and image; the last checkpoint is from before it.
         WrongRun: ``config.backbone`` is no classifier, or one of another network; the batch does
             not divide by the replicas.
@@ -89,7 +91,7 @@ def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=(
     # 1. Devices, before anything else touches TensorFlow.
     strategy = strategies.resolve_strategy(config.strategy)
     worker, workers = strategies.worker(strategy)
-    directory.path.mkdir(parents=True, exist_ok=True)
+    make_folder(directory.path)
     if config.batch_size % strategy.num_replicas_in_sync:
         raise WrongRun(
             f"--batch_size must be a multiple of the {strategy.num_replicas_in_sync} replicas, "
@@ -106,8 +108,7 @@ def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=(
     step = 0
     if config.resume:
         # A kill may have come between two workers' saves: all go on from what all have.
-        kept = state.checkpoints.steps()
-        step = strategies.smallest(strategy, kept[-1] if kept else 0)
+        step = strategies.smallest(strategy, state.checkpoints.newest())
     if step:
         state.checkpoints.restore_last(step)
     elif config.backbone:
@@ -289,7 +290,8 @@ def _evaluate(config, state, evaluate) -> dict:
 def _one_step(config, state, dataset, step, batches, number) -> dict:
     """Fetches a batch, takes a step, checks its loss; returns what the callbacks are told."""
     started = time.perf_counter()
-    images, targets, indices = next(batches)
+    with data.reading(dataset):
+        images, targets, indices = next(batches)
     fetched = time.perf_counter()
     replica_terms, mean, rate = step(*strategies.to_replicas(state.strategy, (images, targets)))
     local = state.strategy.experimental_local_results(replica_terms)

@@ -5,12 +5,11 @@ import datetime
 import json
 import os
 import platform
-import re
 import shutil
 import time
 from pathlib import Path
 
-from yolov1.files import replacing
+from yolov1.files import make_folder, replacing, safe_name, user_path
 from yolov1.grid import GridSpec
 from yolov1.revision import git_revision
 from yolov1.training.config import TrainConfig
@@ -24,7 +23,7 @@ class RunDirectory:
     """One directory per run (see `docs/runs.md` for what each file holds)."""
 
     def __init__(self, path):
-        self.path = Path(path)
+        self.path = user_path(path)
 
     @classmethod
     def for_config(cls, config: TrainConfig) -> "RunDirectory":
@@ -33,7 +32,7 @@ class RunDirectory:
             return cls(config.output_dir)
         name = Path(config.dataset.split(":", 1)[-1]).name.split(",")[0] or "run"
         model = config.model.replace(":", "-")
-        return cls(Path("runs") / f"{name}-{model}-{time.strftime('%Y%m%d-%H%M%S')}")
+        return cls(Path("runs") / f"{safe_name(name)}-{model}-{time.strftime('%Y%m%d-%H%M%S')}")
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
@@ -44,15 +43,15 @@ class RunDirectory:
 
     @property
     def has_checkpoint(self) -> bool:
-        return (self / "checkpoints" / "last" / "checkpoint").exists()
+        last = self / "checkpoints" / "last"
+        # Either is enough: what is left of a damaged run must not pass for a start without one.
+        return (last / "checkpoint").exists() or any(last.glob("ckpt-*.index"))
 
     @property
     def steps(self) -> int:
         """The steps of the newest checkpoint; 0 without one."""
-        index = self / "checkpoints" / "last" / "checkpoint"
-        text = index.read_text(encoding="utf-8") if index.exists() else ""
-        newest = re.search(r'^model_checkpoint_path: ".*-(\d+)"$', text, re.MULTILINE)
-        return int(newest[1]) if newest else 0
+        files = (self / "checkpoints" / "last").glob("ckpt-*.index")
+        return max((int(file.stem.rpartition("-")[2]) for file in files), default=0)
 
     def read_json(self, name: str) -> dict:
         """A JSON file of the run; empty where there is none.
@@ -65,8 +64,8 @@ class RunDirectory:
             return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         except ValueError as error:  # not JSON, or not UTF-8
             raise WrongRun(
-                f"{path} cannot be read: {error}. A full disk cuts files; where there is no copy "
-                "of it, start a new run."
+                f"{path} cannot be used: {error}. Was it cut or changed? The run can go on with a "
+                "copy of the file as it was."
             ) from error
 
     def create(self, resume: bool) -> bool:
@@ -79,14 +78,14 @@ class RunDirectory:
 
         Raises:
             FileExistsError: it holds a run that has got as far as a checkpoint, and `resume` is
-                not set. Nothing is touched.
+                not set; or it is a file. Nothing is touched.
         """
         if self.has_checkpoint and not resume:
             raise FileExistsError(
                 f"{self.path} already holds a run. Give --resume to go on with it, or another "
                 "--output_dir."
             )
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path)
         if not self.has_checkpoint and self.metrics.exists():
             self.metrics.unlink()
             for folder in ("checkpoints", "tensorboard"):
@@ -122,7 +121,7 @@ class RunDirectory:
 
         Raises:
             FileNotFoundError: the directory holds no run.
-            WrongRun: its ``config.json`` is damaged.
+            WrongRun: its configuration is damaged, or not of this program.
         """
         path = self / "config.json"
         if not path.exists():
@@ -136,7 +135,8 @@ class RunDirectory:
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise WrongRun(
-                f"{path} is not the description of a run: {type(error).__name__}: {error}"
+                f"{path} cannot be used: {type(error).__name__}: {error}. Was it cut or changed? "
+                "The run can go on with a copy of the file as it was."
             ) from error
 
     # metrics.csv, a row an epoch

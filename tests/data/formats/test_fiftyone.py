@@ -78,16 +78,20 @@ def test_splits_unite_and_names_come_from_all_of_them(tmp_path):
     assert data.open(f"fiftyone:{tmp_path}/train/labels.json").classes == ("dog",)
 
 
-def test_splits_must_agree_on_classes_and_ids_stay_unique(tmp_path):
+def test_classes_of_all_splits_count_and_ids_stay_unique(tmp_path):
     write_export(tmp_path / "train" / "labels.json", {"a": [entry(0)]})
     write_export(tmp_path / "test" / "labels.json", {"a": [entry("dog")]}, None)
     both = data.open(f"fiftyone:{tmp_path}", "train+test")
     assert both.classes == ("cat", "dog") and [e.labels.tolist() for e in both] == [[0], [1]]
     assert len({e.image_id for e in both}) == 2
     write_export(tmp_path / "test" / "labels.json", {"a": [entry(0)]}, ("dog", "cat"))
-    assert data.open(f"fiftyone:{tmp_path}", "test").classes == ("dog", "cat")
-    with pytest.raises(ValueError, match="must agree"):
-        data.open(f"fiftyone:{tmp_path}", "train+test")
+    write_export(tmp_path / "val" / "labels.json", {"b": [entry("1")]}, ("cat", "cow"))
+    for split in ("train", "test", "val", "train+test"):
+        dataset = data.open(f"fiftyone:{tmp_path}", split)
+        assert dataset.classes == ("dog", "cat", "cow")  # whichever split is opened
+        assert "list different classes" in dataset.notes[0][1]
+    names = [dataset.classes[k] for e in data.open(f"fiftyone:{tmp_path}") for k in e.labels]
+    assert sorted(names) == ["cat", "cow", "dog"]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +109,6 @@ def test_splits_must_agree_on_classes_and_ids_stay_unique(tmp_path):
         (("cat",), [entry(0, [0.1, 0.1, 0.2])], "bounding_box must be 4 numbers"),
         (("cat",), [entry(0, [0.1, "x", 0.2, 0.2])], "bounding_box must be 4 numbers"),
         (("cat",), [entry(0, "0011")], "bounding_box must be 4 numbers, got '0011'"),
-        (("cat",), [entry(0, ["0", "0", "1", "1"])], "bounding_box must be 4 numbers"),
         (("cat",), [entry(0, [False, False, True, True])], "bounding_box must be 4 numbers"),
         (("cat",), [entry(0, [0.1, float("nan"), 0.2, 0.2])], "must be finite"),
         (("cat",), [entry(0, [10, 10, 20, 20])], "fractions of the image, not pixels"),
@@ -133,8 +136,9 @@ def test_missing_damaged_and_unlisted_images(tmp_path):
     assert [e.image_id for e in dataset] == ["c"]
     missing, damaged = (reason for _, reason in dataset.skipped)
     assert "the image a is missing; looked in" in missing and "is damaged" in damaged
-    ((file, note),) = dataset.notes
-    assert file.endswith("labels.json") and "1 image(s) in" in note and "d.jpg" in note
+    assert dataset.notes == [
+        (str(root / "data" / "d.jpg"), "labels.json does not list it; it is left out")
+    ]
 
 
 def test_a_second_image_of_one_id_is_noted(tmp_path):
@@ -143,8 +147,7 @@ def test_a_second_image_of_one_id_is_noted(tmp_path):
     dataset = data.open(f"fiftyone:{root}")
     assert [e.path.name for e in dataset] == ["a.jpg", "b.jpg"]
     ((file, note),) = dataset.notes
-    assert file.endswith("labels.json")
-    assert note.endswith("data of an id that has another, left out (a.png)")
+    assert file.endswith("a.png") and note == "left out: it has the id of another, a.jpg"
     # Whole paths say which is which: both are listed.
     labels = {str(root / "data" / name): [] for name in ("a.jpg", "a.png", "b.jpg")}
     (root / "labels.json").write_text(json.dumps({"classes": ["cat"], "labels": labels}))
@@ -156,7 +159,8 @@ def test_whole_paths_and_attributes(tmp_path):
     image = tmp_path / "elsewhere" / "x.png"
     write_image(image)
     attributes = [{"difficult": True}, {"iscrowd": 1}, {"difficult": "0"}, {"IsGroupOf": True}, {}]
-    labels = {str(image): [entry(0, attributes=a) for a in attributes], str(tmp_path / "y"): []}
+    boxes = [entry(0, [0.1 * k, 0.1, 0.2, 0.2], attributes=a) for k, a in enumerate(attributes)]
+    labels = {str(image): boxes, str(tmp_path / "y"): []}
     file = tmp_path / "labels.json"
     file.write_text(json.dumps({"classes": ["cat"], "labels": labels}))
     dataset = data.open(f"fiftyone:{file}", bad_examples="skip")
@@ -168,9 +172,10 @@ def test_whole_paths_and_attributes(tmp_path):
 @pytest.mark.parametrize(
     "content, reason",
     [
-        ("{", "JSONDecodeError"),
+        ("{", "is not JSON"),
         ("[]", "TypeError"),
         ("{}", "KeyError 'classes'"),
+        ('{"classes": ["a"], "labels": {"x": [], "x": []}}', "has the key 'x' twice"),
         ('{"classes": 3, "labels": {}}', "classes must be a list of names or null, got 3"),
         ('{"classes": "Person", "labels": {}}', "a list of names or null, got 'Person'"),
         ('{"classes": {"0": "Person"}, "labels": {}}', "a list of names or null, got {"),

@@ -350,7 +350,9 @@ def test_damage_found_in_training_names_the_record(tmp_path):
     )
     dataset = data.open(f"records:{file}", verify=False)
     grid = GridSpec(S=2, B=1, C=2, image_size=24)
-    with pytest.raises(data.BadExampleError, match="^b cannot be decoded"):
+    with pytest.raises(
+        data.BadExampleError, match="^image 'b' cannot be read: the encoded image is"
+    ):
         data.training_batches(dataset, grid, 2, seed=0, steps=1)
 
 

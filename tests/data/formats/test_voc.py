@@ -3,7 +3,7 @@ import tarfile
 import numpy as np
 import pytest
 
-from tests.data.folders import voc_xml, write_voc
+from tests.data.folders import voc_xml, write_image, write_voc
 from tests.shared import shared
 from yolov1 import data
 from yolov1.data.example import usable_boxes
@@ -51,10 +51,16 @@ def test_devkit_with_two_years(tmp_path):
 
 
 def test_classes_without_a_file(tmp_path):
+    """Those of the whole folder; VOC's twenty only in a folder that is of VOC."""
     root = write_voc(tmp_path, {"a": [CAT]}, classes=None)
-    assert data.open(f"voc:{root}").classes == VOC_CLASSES
+    assert data.open(f"voc:{root}").classes == ("cat",)
     write_voc(tmp_path, {"b": [("zebra", (1, 1, 9, 9), False)]}, classes=None, split="val")
-    assert data.open(f"voc:{root}", "val").classes == ("cat", "zebra")
+    for split in ("train", "val", None):
+        assert data.open(f"voc:{root}", split).classes == ("cat", "zebra")
+    xml = voc_xml([CAT]).replace("<size>", "<folder>VOC2012</folder><size>")
+    root = write_voc(tmp_path / "own", {"a": xml}, classes=None)
+    dataset = data.open(f"voc:{root}", "train")
+    assert dataset.classes == VOC_CLASSES and "twenty classes" in dataset.notes[0][1]
 
 
 def test_some_classes_only(tmp_path):
@@ -91,6 +97,8 @@ FILE = '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><annotation>&x;</a
         (FILE, "not a readable XML file"),
         ("<annotation>", "not a readable XML file"),
         ("", "not a readable XML file"),
+        ("<labels><object/></labels>", "expected <annotation>, got <labels>"),
+        (voc_xml([("cat", (1, 1, 9, 9), 7)]), "<difficult> must be 0 or 1 .* got '7'"),
         ("<annotation><object><name>cat</name></object></annotation>", r"\(cat\) has no <bndbox>"),
         ("<annotation><object/></annotation>", "object 1 has no <name>"),
         (voc_xml([("cow", (1, 1, 9, 9), False)]), "unknown class 'cow'; expected one of cat, dog"),
@@ -110,6 +118,16 @@ def test_bad_annotations_are_refused_or_skipped(tmp_path, xml, reason):
     assert [e.image_id for e in dataset] == ["good"]
     ((file, why),) = dataset.skipped
     assert file.endswith("bad.xml") and why
+
+
+EMPTY = ("<size/>", "<size><width>60</width></size>", "<size><width/><height></height></size>")
+
+
+@pytest.mark.parametrize("size", EMPTY)
+def test_an_empty_size_comes_from_the_image(tmp_path, size):
+    xml = voc_xml([CAT], size=None).replace("<object>", f"{size}<object>")
+    root = write_voc(tmp_path, {"a": xml})
+    assert data.open(f"voc:{root}")[0].size == (40, 60)
 
 
 @pytest.mark.parametrize("size", [None, (0, 0)])
@@ -196,3 +214,85 @@ def test_golden_conversion_of_voc_2007():
                 worst = max(worst, np.abs(np.array(ours) - golden).max())
             boxes += len(golden)
     assert boxes == 24640 and worst <= 1.2e-16
+
+
+# ------------------------------------------------------------------------------- what people bring
+
+
+def test_namespaces_and_flags(tmp_path):
+    xml = voc_xml([CAT]).replace("<annotation>", '<annotation xmlns="urn:x" xmlns:v="urn:y">')
+    xml = xml.replace("<difficult>0", "<v:difficult>true").replace("</difficult", "</v:difficult")
+    root = write_voc(tmp_path, {"a": xml, "b": voc_xml([CAT]).replace(">0<", ">Unspecified<")})
+    first, second = data.open(f"voc:{root}")
+    assert first.difficult.tolist() == [True] and second.difficult.tolist() == [False]
+
+
+def renamed(root, name, new):
+    (root / "JPEGImages" / new).parent.mkdir(parents=True, exist_ok=True)
+    (root / "JPEGImages" / name).rename(root / "JPEGImages" / new)
+
+
+@pytest.mark.parametrize(
+    "filename, image",
+    [
+        ("a.png", "a.png"), ("a", "a.JPG"), ("A.jpg", "a.JPG"), ("C:\\photos\\a.jpg", "a.JPG"),
+        ("day1/a.jpg", "day1/a.jpg"), ("day1\\a.jpg", "day1/a.jpg"), (None, "a.JPEG"),
+        ("gone.jpg", "a.webp"), ("other.jpg", "other.jpg"),
+    ],
+)  # fmt: skip
+def test_the_annotation_says_which_image(tmp_path, filename, image):
+    root = write_voc(tmp_path, {"a": voc_xml([CAT], filename=filename), "b": [CAT]})
+    renamed(root, "a.jpg", image)
+    assert data.open(f"voc:{root}")[0].path == root / "JPEGImages" / image
+
+
+def test_two_images_for_one_annotation_and_two_annotations_for_one_image(tmp_path):
+    root = write_voc(tmp_path, {"a": [CAT], "b": [CAT]})
+    write_image(root / "JPEGImages" / "a.png")
+    with pytest.raises(data.BadExampleError, match=r"no telling which .*: a.jpg or a.png"):
+        data.open(f"voc:{root}")
+    (root / "Annotations" / "a.xml").write_text(voc_xml([CAT], filename="a.png"))
+    dataset = data.open(f"voc:{root}")
+    assert dataset[0].path.name == "a.png"
+    assert dataset.notes == [
+        (str(root / "JPEGImages" / "a.jpg"), "an image without an annotation; it is left out")
+    ]
+    (root / "Annotations" / "b.xml").write_text(voc_xml([CAT], filename="a.png"))
+    with pytest.raises(data.BadExampleError, match="a.png is that of a.xml and b.xml"):
+        data.open(f"voc:{root}")
+
+
+def test_lists_as_tools_write_them(tmp_path):
+    root = write_voc(tmp_path, {"a": [CAT], "b 1": [CAT], "c.d": [CAT]})
+    lines = "\ufeffa.jpg\r\nb 1\r\n\r\nc.d\r\na\r\n"
+    (root / "ImageSets" / "Main" / "train.txt").write_text(lines, "utf-8", newline="")
+    dataset = data.open(f"voc:{root}", "train")
+    assert [e.image_id for e in dataset] == ["a", "b 1", "c.d", "a#2"]
+    assert "line 5 repeats line 1: the image counts again" in dataset.notes[0][1]
+
+
+def test_annotations_in_folders(tmp_path):
+    root = write_voc(tmp_path, {"a": [CAT]})
+    for day in ("day1", "day2"):
+        write_image(root / "JPEGImages" / day / "a.jpg")
+        (root / "Annotations" / day).mkdir()
+        (root / "Annotations" / day / "a.XML").write_text(voc_xml([CAT], filename="a.jpg"))
+    dataset = data.open(f"voc:{root}")
+    assert [e.image_id for e in dataset] == ["a", "day1/a", "day2/a"]
+    assert [e.path.parent.name for e in dataset] == ["JPEGImages", "day1", "day2"]
+
+
+def test_classes_that_differ_by_case_are_noted(tmp_path):
+    root = write_voc(tmp_path, {"a": [CAT, ("Cat", (1, 1, 9, 9), False)]}, classes=None)
+    dataset = data.open(f"voc:{root}")
+    assert dataset.classes == ("Cat", "cat") and "differ by case" in dataset.notes[0][1]
+
+
+def test_the_fault_of_the_only_annotation_is_shown(tmp_path):
+    polygon = "<annotation><object><name>cat</name><polygon/></object></annotation>"
+    root = write_voc(tmp_path, {"a": polygon}, classes=None)
+    with pytest.raises(data.BadExampleError, match=r"a\.xml: object 1 \(cat\) has no <bndbox>"):
+        data.open(f"voc:{root}")
+    (root / "Annotations" / "a.xml").write_text("<annotation/>")
+    with pytest.raises(ValueError, match="no annotation has an object, so there are no class"):
+        data.open(f"voc:{root}")

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 
 import numpy as np
 import pytest
@@ -125,14 +126,18 @@ def test_what_would_mix_two_data_sets_is_refused(voc, tmp_path):
     assert not (tmp_path / "twice").exists()
 
 
-def test_ids_cannot_lead_out_of_the_folder(voc, tmp_path):
-    voc[0].image_id, voc[1].image_id = "../x", "2007/y"
+def test_ids_become_names_of_files(voc, tmp_path):
+    voc[0].image_id, voc[1].image_id, voc[2].image_id = "../x", "2007/y", "2007_Y"
     data.write_fiftyone(voc, tmp_path / "out")
     names = sorted(p.name for p in (tmp_path / "out" / "data").iterdir())
-    assert names == [".._x.jpg", "2007_y.jpg", "c.d.jpg"]
-    assert {e.image_id for e in data.open(f"fiftyone:{tmp_path / 'out'}")} == {
-        ".._x", "2007_y", "c.d",
-    }  # fmt: skip
+    assert [re.sub("-[0-9a-f]{8}", "-HASH", name) for name in names] == [
+        "2007_Y.jpg", "2007_y-HASH.jpg", "_._x-HASH.jpg",
+    ]  # fmt: skip
+    assert len(data.open(f"fiftyone:{tmp_path / 'out'}")) == 3
+    voc[0].image_id, voc[1].image_id, voc[2].image_id = "VOC2007/1", "long" * 60, "c"
+    data.write_yolo(voc, tmp_path / "yolo", "train")
+    ids = {e.image_id for e in data.open(f"yolo:{tmp_path / 'yolo'}", "train")}
+    assert {"VOC2007_1", "c"} < ids and len(ids) == 3
 
 
 def test_odd_image_files_keep_their_bytes(tmp_path):

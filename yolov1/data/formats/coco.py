@@ -1,108 +1,219 @@
-"""COCO JSON: ``instances_<split>.json`` and a folder of images."""
+"""COCO JSON: ``instances_<split>.json`` and a folder of images; Roboflow's and Label Studio's too.
 
+Layouts that are found by themselves: ``annotations/instances_<split>.json`` with the images in
+``<split>2017/``, ``images/`` or beside; ``<split>/_annotations.coco.json`` with the images beside.
+"""
+
+import collections
 import functools
-import json
-import math
+import os
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from yolov1.data.example import Annotation, BadExampleError, collect, make_example
+from yolov1.data.formats import values
+from yolov1.data.formats.names import distinct
+from yolov1.data.formats.paths import locate, unique_ids
+from yolov1.data.formats.walk import folders_in, images_in
+from yolov1.data.formats.yolo import ALIASES
+
+ROBOFLOW = "_annotations.coco.json"
+NO_ONE = (None, "", "none")  # what a category has that is above the others
 
 
-def parse_instances(file):
+class Instances(NamedTuple):
+    """One instances file."""
+
+    file: Path
+    categories: dict  # id -> name
+    above: set  # ids of categories that others give as theirs above, and that no annotation has
+    images: list  # (file name, `Annotation` or `BadExampleError`) in the order of the file
+    remarks: list[tuple[str, str]]
+
+
+def parse_instances(file) -> Instances:
     """Reads an instances file.
 
     Category ids need not be contiguous: classes are ordered by id. A box is (left, top, width,
-    height) in pixels; ``iscrowd`` (and the older ``ignore``) make it difficult.
-
-    Returns:
-        (class names, {image file name: `Annotation` or `BadExampleError`}).
+    height) in pixels; ``iscrowd`` (and the older ``ignore``) make it difficult. Numbers may be
+    texts. A category above others that no annotation has (Roboflow's first) is no class.
 
     Raises:
-        ValueError: not a COCO instances file.
+        ValueError: not a COCO instances file, or two categories of one id.
     """
     try:
-        content = json.loads(Path(file).read_text(encoding="utf-8"))
-        categories = {c["id"]: str(c["name"]) for c in content["categories"]}
-        sizes = {
-            i["id"]: (i["file_name"], (i.get("height") or 0, i.get("width") or 0))
-            for i in content["images"]
-        }
-        boxes = {image_id: [] for image_id in sizes}
-        for annotation in content["annotations"]:
-            boxes[annotation["image_id"]].append(annotation)
+        content = values.read_json(file)
+        entries, listed = _lists(content, "images"), _lists(content, "annotations")
+        categories, above = _categories(_lists(content, "categories"))
+        boxes = {values.identifier(i["id"], "the id of an image"): [] for i in entries}
+        remarks, used = [], set()
+        for annotation in listed:
+            image_id = values.identifier(annotation["image_id"], "image_id")
+            if image_id in boxes:
+                boxes[image_id].append(annotation)
+            else:
+                what = f"annotation {annotation.get('id')} is of the image {image_id}, which is not"
+                remarks.append((str(file), f"{what} listed; it is left out"))
+            if "category_id" in annotation:
+                used.add(_category_of(annotation))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
+        said = f"no {error}" if isinstance(error, KeyError) else error
         raise ValueError(
             f"coco:{file} is not a COCO instances file (images, categories and annotations that "
-            f"refer to them): {type(error).__name__} {error}"
+            f"refer to them): {said}"
         ) from None
-    names = [categories[k] for k in sorted(categories)]
-    if len(set(names)) != len(names):
-        raise ValueError(f"coco:{file}: two categories have one name: {', '.join(sorted(names))}")
-    parsed = {}
-    for image_id, (file_name, extent) in sizes.items():
+    ids = [values.identifier(i["id"], "") for i in entries]
+    names = [i.get("file_name") for i in entries]
+    of_id = collections.defaultdict(list)
+    ids_of = collections.defaultdict(list)
+    for image_id, name in zip(ids, names, strict=True):
+        of_id[image_id].append(name)
+        ids_of[str(name)].append(image_id)
+    images = []
+    for image_id, entry in zip(ids, entries, strict=True):
+        name = entry.get("file_name")
         try:
-            parsed[file_name] = _annotation(boxes[image_id], categories, extent)
+            if len(of_id[image_id]) > 1:
+                raise BadExampleError(
+                    f"the id {image_id} is that of {' and '.join(map(str, of_id[image_id]))}: "
+                    "there is no telling whose the boxes are"
+                )
+            if not isinstance(name, str) or not name.strip():
+                raise BadExampleError(f"image {image_id}: file_name must be a text, got {name!r}")
+            if len(ids_of[name]) > 1:
+                raise BadExampleError(
+                    f"the image is listed as {' and '.join(map(str, ids_of[name]))}: each has a "
+                    "part of its boxes at best. Join them"
+                )
+            extent = tuple(
+                values.number(entry.get(side) or 0, f"image {image_id}: {side}")
+                for side in ("height", "width")
+            )
+            images.append((name, _annotation(boxes[image_id], categories, extent)))
         except BadExampleError as error:
-            parsed[file_name] = error
-    return tuple(names), parsed
+            images.append((f"{name}", error))
+    return Instances(Path(file), categories, above - used, images, remarks)
+
+
+def _lists(content, key):
+    if not isinstance(content, dict) or not isinstance(content.get(key), list):
+        raise TypeError(f"{key} must be a list")
+    if not all(isinstance(entry, dict) for entry in content[key]):
+        raise TypeError(f"{key} must be a list of objects")
+    return content[key]
+
+
+def _categories(entries):
+    """({id: name}, ids of categories that stand above others)."""
+    found, parents = {}, {}
+    for entry in entries:
+        key = values.identifier(entry["id"], "the id of a category")
+        name = str(entry["name"]).strip()
+        if found.setdefault(key, name) != name:
+            raise ValueError(f"the category {key} is called {found[key]!r} and {name!r}")
+        parents[key] = entry.get("supercategory")
+    above = {k for k in found if parents[k] in NO_ONE
+             and any(parents[j] == found[k] for j in found if j != k)}  # fmt: skip
+    return found, above
+
+
+def _category_of(entry):
+    try:
+        return values.identifier(entry.get("category_id"), "category_id")
+    except BadExampleError:
+        return None  # refused with its annotation
 
 
 def _annotation(entries, categories, extent):
     corners, names, difficult = [], [], []
     for entry in entries:
         what = f"annotation {entry.get('id')}"
-        if entry.get("category_id") not in categories:
+        category = _category_of(entry)
+        if category not in categories:
             raise BadExampleError(f"{what} has the unknown category {entry.get('category_id')!r}")
-        try:
-            x, y, w, h = (float(v) for v in entry["bbox"])
-        except (KeyError, TypeError, ValueError):
-            raise BadExampleError(
-                f"{what}: bbox must be four numbers, got {entry.get('bbox')!r}"
-            ) from None
-        if not all(map(math.isfinite, (x, y, w, h))):
-            raise BadExampleError(f"{what}: bbox must be finite, got {entry['bbox']}")
+        box = entry.get("bbox")
+        if not isinstance(box, list) or len(box) != 4:
+            raise BadExampleError(f"{what}: bbox must be four numbers, got {box!r}")
+        x, y, w, h = (values.number(v, f"{what}: bbox", "four numbers") for v in box)
         corners.append((x, y, x + w, y + h))
-        names.append(categories[entry["category_id"]])
-        difficult.append(bool(entry.get("iscrowd") or entry.get("ignore")))
+        names.append(categories[category])
+        flags = [values.flag(entry.get(key), f"{what}: {key}") for key in ("iscrowd", "ignore")]
+        difficult.append(any(flags))
     return Annotation(np.array(corners).reshape(-1, 4), names, difficult, extent)
 
 
-def _instance_files(path, split):
-    """[(JSON file, its split or None)] under `path`."""
+def _files(path, split):
+    """(files of the split, files of every split, every JSON file)."""
     if path.is_file():
-        return [(path, split)]
+        return [path], [path], [path]
     folder = path / "annotations" if (path / "annotations").is_dir() else path
-    there = sorted(folder.glob("*.json"))
-    if split is None:
-        # Other files of the COCO downloads (captions, keypoints) hold no categories of boxes.
-        instances = [f for f in there if "instances" in f.stem] or there
-        if not instances:
-            raise FileNotFoundError(f"coco:{path}: no *.json in {folder}")
-        return [(file, None) for file in instances]
+    there = sorted(p for p in folder.iterdir() if p.suffix.lower() == ".json")
+    there += [f / ROBOFLOW for f in folders_in(path) if (f / ROBOFLOW).is_file()]
+    # Other files of the COCO downloads (captions, keypoints) hold no categories of boxes.
+    every = [f for f in there if "instances" in f.stem or f.name == ROBOFLOW] or there
+    if not every:
+        raise FileNotFoundError(f"coco:{path}: no *.json in {folder}")
     files = []
-    for part in split.split("+"):
-        names = (part, f"instances_{part}", f"instances_{part}2017", f"instances_{part}2014")
-        found = [f for f in there if f.stem in names]
+    for part in split.split("+") if split else ():
+        parts = ALIASES.get(part, (part,))
+        stems = [form.format(n) for n in parts for form in FORMS]
+        found = [
+            f for f in there if f.stem in stems or f.name == ROBOFLOW and f.parent.name in parts
+        ]
         if not found:
             raise FileNotFoundError(
                 f"coco:{path}: no split {part!r} (instances_{part}.json) in {folder}; there are: "
-                f"{', '.join(f.name for f in there) or 'none'}."
+                f"{', '.join(_shown(f, folder) for f in there) or 'none'}."
             )
-        files.append((found[0], part))
-    return files
+        files.append(found[0])
+    return list(dict.fromkeys(files or every)), list(dict.fromkeys([*every, *files])), there
 
 
-def _image_path(json_file, file_name):
+FORMS = ("{}", "instances_{}", "instances_{}2017", "instances_{}2014")
+
+
+def _shown(file, folder):
+    return file.name if file.parent == folder else f"{file.parent.name}/{file.name}"
+
+
+def _own_classes(parsed):
+    """(the classes of all files by id, remarks); those that only group others are none."""
+    ids, remarks, grouping = {}, [], set()
+    for one in parsed:
+        for key, name in one.categories.items():
+            # A grouping category may have boxes in another split, and be a class of both.
+            others = (p for p in parsed if key in p.categories)
+            if all(key in p.above for p in others):
+                grouping.add((key, name))
+            else:
+                ids.setdefault(name, set()).add(key)
+    for name, keys in ids.items():
+        files = [
+            one for one in parsed if len({k for k in keys if one.categories.get(k) == name}) > 1
+        ]
+        if files:
+            raise ValueError(f"coco:{files[0].file}: two categories have one name: {name}, {name}")
+        if len(keys) > 1:
+            known = " and ".join(map(str, values.in_order(keys)))
+            remarks.append(
+                (str(parsed[0].file), f"the class {name!r} has the ids {known} in different files")
+            )
+    for _, name in values.in_order(grouping):
+        remark = f"the category {name!r} only groups others and has no box; it is no class"
+        remarks.append((str(parsed[0].file), remark))
+    first = {name: values.in_order(keys)[0] for name, keys in ids.items()}
+    names = sorted(first, key=lambda name: (isinstance(first[name], str), first[name], name))
+    return distinct(names, f"coco:{parsed[0].file}"), remarks
+
+
+def _image_paths(json_file, names):
+    """{file name: path or None}, and the folders looked in."""
     base = json_file.parent.parent if json_file.parent.name == "annotations" else json_file.parent
     tag = json_file.stem.removeprefix("instances_")
     folders = (base, base / tag, base / "images", base / "images" / tag, base / "data")
-    for folder in folders:
-        if (folder / file_name).is_file():
-            return folder / file_name
-    looked = ", ".join(map(str, folders))
-    raise BadExampleError(f"the image {file_name} is missing; looked in {looked}")
+    return dict(zip(names, locate(names, folders), strict=True)), folders
 
 
 def open_coco(path, split, choose_classes, bad_examples, verify=True):
@@ -110,27 +221,65 @@ def open_coco(path, split, choose_classes, bad_examples, verify=True):
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"coco:{path} does not exist.")
-    files = _instance_files(path, split)
-    parsed = [(file, *parse_instances(file)) for file, _ in files]
-    own = parsed[0][1]
-    for file, names, _ in parsed[1:]:
-        if names != own:
-            raise ValueError(
-                f"coco:{file} has the classes {', '.join(names)}, {parsed[0][0]} has "
-                f"{', '.join(own)}; files that are opened together must agree."
-            )
+    files, every, there = _files(path, split)
+    parsed = {file: parse_instances(file) for file in files}
+    why = "not read: there are files called instances beside it"
+    remarks = [(str(file), why) for file in there if file not in every and split is None]
+    others = []
+    for file in every:  # a split may lack a class that another has
+        try:
+            others.append(parsed.get(file) or parse_instances(file))
+        except ValueError as error:
+            remarks.append((str(file), f"not read: {error}"))
+    own, more = _own_classes(others)
+    remarks += more
     classes = choose_classes(own)
 
-    def build(json_file, file_name, annotation):
+    def build(file_name, image_id, image, annotation, folders):
         if isinstance(annotation, BadExampleError):
             raise annotation
-        image = _image_path(json_file, file_name)
-        return make_example(Path(file_name).stem, image, annotation, own, classes, verify)
+        if image is None:
+            looked = ", ".join(map(str, folders))
+            raise BadExampleError(f"the image {file_name} is missing; looked in {looked}")
+        return make_example(image_id, image, annotation, own, classes, verify)
 
+    rows, taken = [], {}
+    for one in parsed.values():
+        remarks += one.remarks
+        names = [name for name, annotation in one.images if isinstance(annotation, Annotation)]
+        places, folders = _image_paths(one.file, names)
+        for name, annotation in one.images:
+            image = places.get(name)
+            if image is not None and taken.setdefault(image, one.file) != one.file:
+                remarks.append(
+                    (str(one.file), f"{name} is in {taken[image].name} too; it counts once")
+                )
+                continue
+            rows.append((one.file, name, image, annotation, folders))
+    if split is None:
+        remarks += _not_listed(taken, "the file" if len(files) == 1 else "a file")
+    else:  # other splits may have images in the same folders
+        for file in files:
+            tag = file.stem.removeprefix("instances_")
+            mine = [image for image, of in taken.items() if of == file]
+            mine = [p for p in mine if p.parent.name == tag or p.parent / ROBOFLOW == file]
+            remarks += _not_listed(mine, file.name)
+    ids = unique_ids([os.path.abspath(row[2] or row[0].parent / row[1]) for row in rows])
     candidates = [
-        (f"{file}: {file_name}", functools.partial(build, file, file_name, annotation))
-        for file, _, annotations in parsed
-        for file_name, annotation in annotations.items()
+        (f"{file}: {name}", functools.partial(build, name, image_id, image, annotation, folders))
+        for (file, name, image, annotation, folders), image_id in zip(rows, ids, strict=True)
     ]
     name = f"coco:{path}" + (f" ({split})" if split else "")
-    return collect(name, candidates, classes, bad_examples)
+    return collect(name, candidates, classes, bad_examples, remarks)
+
+
+def _not_listed(images, whose):
+    """Remarks on what lies in the folders of these images besides them."""
+    listed = set(map(os.path.realpath, images))
+    remarks = []
+    for folder in sorted({Path(image).parent for image in images}):
+        found, more = images_in(folder)
+        why = f"{whose} does not list it; it is left out"
+        remarks += [(str(p), why) for p in found if os.path.realpath(p) not in listed]
+        remarks += more
+    return list(dict.fromkeys(remarks))

@@ -14,14 +14,17 @@ by themselves:
 import collections
 import functools
 import json
-import math
+import os
 from pathlib import Path
 
 import numpy as np
 
 from yolov1.data.example import Annotation, BadExampleError, collect, make_example
+from yolov1.data.formats import values
 from yolov1.data.formats.image_files import file_names, place_image
-from yolov1.data.formats.yolo import ALIASES, images_in
+from yolov1.data.formats.names import distinct
+from yolov1.data.formats.walk import images_in
+from yolov1.data.formats.yolo import ALIASES
 from yolov1.files import replacing
 
 PLACES = (
@@ -33,7 +36,6 @@ PLACES = (
 # Attributes with which a box is not trained on and does not count: VOC's and COCO's. Open Images'
 # IsGroupOf is none of them: the published system trains on groups.
 DIFFICULT = ("difficult", "iscrowd")
-YES = (True, 1, "1", "true", "True")
 
 
 def read_labels(file):
@@ -46,7 +48,7 @@ def read_labels(file):
         ValueError: not a labels file, or two classes of one name.
     """
     try:
-        content = json.loads(Path(file).read_text(encoding="utf-8"))
+        content = values.read_json(file)
         listed, labels = content["classes"], content["labels"]
         if not (listed is None or _is_list_of(listed, str)):
             raise TypeError(f"classes must be a list of names or null, got {listed!r}")
@@ -57,9 +59,11 @@ def read_labels(file):
             f"fiftyone:{file} is not the labels file of a FiftyOneImageDetectionDataset "
             f"(classes and labels): {type(error).__name__} {error}"
         ) from None
-    if listed is not None and len(set(listed)) != len(listed):
+    if listed is None:
+        return None, labels
+    if len(set(listed)) != len(listed):
         raise ValueError(f"fiftyone:{file}: two classes have one name: {', '.join(listed)}")
-    return None if listed is None else tuple(listed), labels
+    return distinct(listed, f"fiftyone:{file}: classes"), labels
 
 
 def _is_list_of(value, *types):
@@ -92,10 +96,9 @@ def parse_entries(entries, listed) -> Annotation:
             raise BadExampleError(f"{what} must have a label and a bounding_box, got {entry!r}")
         names.append(_name(entry.get("label"), listed, what))
         box = entry.get("bounding_box")
-        if not _is_list_of(box, int, float) or len(box) != 4:
+        if not isinstance(box, list) or len(box) != 4:
             raise BadExampleError(f"{what}: bounding_box must be 4 numbers, got {box!r}")
-        if not all(abs(v) < math.inf for v in box):
-            raise BadExampleError(f"{what}: bounding_box must be finite, got {box}")
+        box = [values.number(v, f"{what}: bounding_box", "4 numbers") for v in box]
         if max(map(abs, box)) > 2:
             raise BadExampleError(
                 f"{what}: bounding_box must be fractions of the image, not pixels; got {box}"
@@ -105,9 +108,15 @@ def parse_entries(entries, listed) -> Annotation:
         attributes = entry.get("attributes") or {}
         if not isinstance(attributes, dict):
             raise BadExampleError(f"{what}: attributes must be an object, got {attributes!r}")
-        difficult.append(any(attributes.get(name) in YES for name in DIFFICULT))
+        flags = [values.flag(_value(attributes.get(n)), f"{what}: {n}") for n in DIFFICULT]
+        difficult.append(any(flags))
     boxes = np.array(corners, np.float64).reshape(-1, 4)
     return Annotation(boxes, names, difficult, (1, 1))
+
+
+def _value(attribute):
+    """Older exports have ``{"value": ...}`` in the place of a plain value."""
+    return attribute.get("value") if isinstance(attribute, dict) else attribute
 
 
 def _name(label, listed, what):
@@ -115,8 +124,12 @@ def _name(label, listed, what):
         return label
     if listed is None:
         raise BadExampleError(f"{what}: classes is null, so a label must be a name; got {label!r}")
-    if type(label) is int and 0 <= label < len(listed):  # True is no label
-        return listed[label]
+    try:
+        index = values.whole(label, what)
+    except BadExampleError:
+        index = -1
+    if index in range(len(listed)):
+        return listed[index]
     raise BadExampleError(
         f"{what} has the unknown label {label!r}; expected an index below {len(listed)} or one of "
         f"{', '.join(listed)}"
@@ -133,11 +146,11 @@ def _label_files(path, split):
     if split is None:
         if whole.is_file():
             return [whole]
-        files = [file for place in PLACES for file in sorted(path.glob(place.format(split="*")))]
+        files = _split_files(path)
         if not files:
             looked = ", ".join([str(whole), *(str(path / p.format(split="*")) for p in PLACES)])
             raise FileNotFoundError(f"fiftyone:{path}: no labels file; looked for {looked}.")
-        return list(dict.fromkeys(files))
+        return files
     files = []
     for part in split.split("+"):
         names = ALIASES.get(part, (part,))
@@ -153,6 +166,11 @@ def _label_files(path, split):
     return list(dict.fromkeys(files))
 
 
+def _split_files(path):
+    files = [file for place in PLACES for file in sorted(path.glob(place.format(split="*")))]
+    return list(dict.fromkeys(files))
+
+
 def _image_folder(file):
     """Where the images of a labels file are: the first of the known places that exists."""
     above = file.parent.parent
@@ -165,26 +183,31 @@ def _image_folder(file):
 
 
 def _own_classes(path, parsed):
-    lists = {file: listed for file, listed, _ in parsed if listed is not None}
-    if not lists:
-        # The split may lack a class that another has: names come from the whole folder.
-        files = _label_files(path, None) if path.is_dir() else []
-        everything = [labels for _, _, labels in parsed] + [read_labels(f)[1] for f in files]
-        names = set().union(*map(names_in, everything))
-        if not names:
-            raise ValueError(
-                f"fiftyone:{path}: classes is null and no image has an object, so there are no "
-                "class names. Export with classes=[...]."
-            )
-        return tuple(sorted(names))
-    first, own = next(iter(lists.items()))
-    for file, listed in lists.items():
-        if listed != own:
-            raise ValueError(
-                f"fiftyone:{file} has the classes {', '.join(listed)}, {first} has "
-                f"{', '.join(own)}; files that are opened together must agree."
-            )
-    return own
+    """(names, remarks): those that the files list, of all splits; else those that occur, sorted."""
+    remarks = []
+    if path.is_dir():  # the split may lack a class that another has
+        for file in _label_files(path, None):
+            if file not in [one[0] for one in parsed]:
+                try:
+                    parsed = [*parsed, (file, *read_labels(file))]
+                except ValueError as error:
+                    remarks.append((str(file), f"not read: {error}"))
+    parsed = sorted(parsed, key=lambda one: one[0])  # whichever split is opened
+    listed = list(dict.fromkeys(names for _, names, _ in parsed if names is not None))
+    own = list(dict.fromkeys(name for names in listed for name in names))
+    if len(listed) > 1:
+        remarks.append(
+            (str(path), f"the files list different classes; all count: {', '.join(own)}")
+        )
+    if len(listed) == 0 or any(names is None for _, names, _ in parsed):
+        found = set().union(*(names_in(labels) for _, names, labels in parsed if names is None))
+        own += sorted(found - set(own))
+    if not own:
+        raise ValueError(
+            f"fiftyone:{path}: classes is null and no image has an object, so there are no "
+            "class names. Export with classes=[...]."
+        )
+    return tuple(own), remarks
 
 
 def open_fiftyone(path, split, choose_classes, bad_examples, verify=True):
@@ -195,7 +218,11 @@ def open_fiftyone(path, split, choose_classes, bad_examples, verify=True):
     """
     path = Path(path)
     parsed = [(file, *read_labels(file)) for file in _label_files(path, split)]
-    own = _own_classes(path, parsed)
+    own, notes = _own_classes(path, parsed)
+    if split is None and path.is_dir():
+        why = f"not read: {parsed[0][0].name} above it is the whole data set"
+        opened = [file for file, _, _ in parsed]
+        notes += [(str(file), why) for file in _split_files(path) if file not in opened]
     classes = choose_classes(own)
     uses = collections.Counter(key for _, _, labels in parsed for key in labels)
 
@@ -207,30 +234,33 @@ def open_fiftyone(path, split, choose_classes, bad_examples, verify=True):
         name = name if uses[key] == 1 else f"{file.parent.name}/{file.stem}/{name}"
         return make_example(name, image, annotation, own, classes, verify)
 
-    candidates, notes = [], []
+    candidates = []
     for file, listed, labels in parsed:
         folder = _image_folder(file)
-        there, seconds = {}, []
-        for image in images_in(folder):
+        images, remarks = images_in(folder)
+        notes += [(name, why) for name, why in remarks if Path(name) != file]
+        absolute = {os.path.realpath(key) for key in labels if Path(key).is_absolute()}
+        there = {}
+        for image in images:
             key = image.relative_to(folder).with_suffix("").as_posix()
-            if there.setdefault(key, image) is not image:
-                seconds.append(image)
+            if os.path.realpath(image) not in absolute and there.setdefault(key, image) != image:
+                notes.append((str(image), f"left out: it has the id of another, {there[key].name}"))
         for key, entries in labels.items():
             # FiftyOne writes whole paths where it was told to.
-            image = Path(key) if Path(key).is_absolute() else there.pop(key, None)
+            image = Path(key) if Path(key).is_absolute() else there.pop(_key(key, there), None)
             arguments = (file, folder, image, key, listed, entries)
             candidates.append((f"{file}: {key}", functools.partial(build, *arguments)))
-        for images, why in ((there.values(), "not listed"), (seconds, "of an id that has another")):
-            images = [image for image in images if str(image.resolve()) not in labels]
-            if images:
-                names = ", ".join(image.name for image in images[:3])
-                names += ", ..." if len(images) > 3 else ""
-                reason = f"{len(images)} image(s) in {folder} {why}, left out ({names})"
-                notes.append((str(file), reason))
+        why = f"{file.name} does not list it; it is left out"
+        notes += [(str(image), why) for image in there.values()]
     name = f"fiftyone:{path}" + (f" ({split})" if split else "")
-    dataset = collect(name, candidates, classes, bad_examples)
-    dataset.notes += notes
-    return dataset
+    return collect(name, candidates, classes, bad_examples, notes)
+
+
+def _key(key, there):
+    """The id as one of the images there: as it is, with the slashes of Windows, or a suffix."""
+    turned = key.replace("\\", "/")
+    tries = (key, turned, turned.rpartition(".")[0])
+    return next((one for one in tries if one in there), key)
 
 
 def write_fiftyone(dataset, folder, *, link=True):

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from yolov1.data.example import Annotation, collect, make_example
+from yolov1.data.formats.walk import files_in, folders_in, is_image, left_out
 from yolov1.data.formats.yolo import ALIASES
-from yolov1.data.images import SUFFIXES
 
 SPLITS = ("train", "val", "valid", "validation", "trainval", "test")
 
@@ -22,45 +22,45 @@ def whole_image(name) -> Annotation:
     return Annotation(np.array([[0.0, 0.0, 1.0, 1.0]]), [name], [False], (1, 1))
 
 
-def _folders(path):
-    return sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
-
-
-def _is_image(path):
-    return path.suffix.lower() in SUFFIXES
-
-
 def _parts(path, split):
-    """(folders of the split, folders of every split there is); each holds folders of classes."""
+    """(folders of the split, folders of every split, remarks); each holds folders of classes."""
     # A class may be called "train" (VOC has one): a split has folders in it.
-    there = [f for f in _folders(path) if f.name in SPLITS and _folders(f)]
+    there = [f for f in folders_in(path) if f.name in SPLITS and folders_in(f)]
     if split is None:
-        return (there, there) if there else ([path], [path])
+        if not there:
+            return [path], [path], []
+        why = "it is none of the splits, nor in one; it is left out"
+        others = [f for f in folders_in(path) if f not in there] + _stray_images(path)
+        return there, there, [(str(f), why) for f in others]
     parts = []
     for part in dict.fromkeys(split.split("+")):
         tries = [path / name for name in ALIASES.get(part, (part,))]
-        found = next((folder for folder in tries if folder.is_dir() and _folders(folder)), None)
+        found = next((folder for folder in tries if folder.is_dir() and folders_in(folder)), None)
         if found is None:
             raise FileNotFoundError(
                 f"folders:{path}: no split {part!r} ({tries[0]}/<class>/*.jpg); there are: "
                 f"{', '.join(f.name for f in there) or 'none; leave the split out'}."
             )
         parts.append(found)
-    return parts, [*there, *parts]
+    return parts, [*there, *parts], []
+
+
+def _stray_images(folder):
+    return sorted(p for p in folder.iterdir() if is_image(p) and not p.is_dir())
 
 
 def _look_through(part, wanted):
     """([(class, image path)], remarks on what is there besides) of one split."""
     stray = "an image that lies in no class's folder; it is left out"
-    remarks = [(str(p), stray) for p in sorted(part.iterdir()) if p.is_file() and _is_image(p)]
+    remarks = [(str(p), stray) for p in _stray_images(part)]
     found = []
-    for folder in _folders(part):
+    for folder in folders_in(part):
         if folder.name not in wanted:
             continue
-        files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name[0] != ".")
-        found += [(folder.name, p) for p in files if _is_image(p)]
-        remarks += [(str(p), "not an image; it is left out") for p in files if not _is_image(p)]
-        if not any(map(_is_image, files)):
+        files = [p for p in files_in(folder) if p.name[0] != "." or left_out([p])]
+        found += [(folder.name, p) for p in files if is_image(p)]
+        remarks += [(str(p), "not an image; it is left out") for p in files if not is_image(p)]
+        if not any(map(is_image, files)):
             remarks.append((str(folder), "no image of this class"))
     return found, remarks
 
@@ -76,8 +76,8 @@ def open_folders(path, split, choose_classes, bad_examples, verify=True):
     path = Path(path)
     if not path.is_dir():
         raise FileNotFoundError(f"folders:{path} is not a folder.")
-    parts, every = _parts(path, split)
-    own = tuple(sorted({folder.name for part in every for folder in _folders(part)}))
+    parts, every, remarks = _parts(path, split)
+    own = tuple(sorted({folder.name for part in every for folder in folders_in(part)}))
     if not own:
         raise FileNotFoundError(
             f"folders:{path}: no folder of a class in it; expected {path}/<class>/*.jpg, or "
@@ -91,7 +91,7 @@ def open_folders(path, split, choose_classes, bad_examples, verify=True):
         name = name if len(parts) == 1 else f"{part.name}/{name}"
         return make_example(name, image, whole_image(label), own, classes, verify)
 
-    candidates, remarks = [], []
+    candidates = []
     for part in parts:
         found, more = _look_through(part, classes)
         remarks += more
@@ -99,6 +99,4 @@ def open_folders(path, split, choose_classes, bad_examples, verify=True):
         for label, image in found:
             candidates.append((image, functools.partial(build, part, label, image, stems)))
     name = f"folders:{path}" + (f" ({split})" if split else "")
-    dataset = collect(name, candidates, classes, bad_examples)
-    dataset.notes += remarks
-    return dataset
+    return collect(name, candidates, classes, bad_examples, remarks)

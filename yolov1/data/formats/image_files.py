@@ -7,25 +7,37 @@ takes its place only once it is whole, and the file that makes the folder a data
 
 import os
 import shutil
-from pathlib import Path
+from collections import Counter
 
 from PIL import Image
 
 from yolov1.data.images import SUFFIXES
+from yolov1.files import safe_name, safe_names
+
+STEM_BYTES = 235  # with a suffix and ".partial" behind it a name has at most 255
 
 
 def file_names(dataset, op):
-    """File names of the images, different also without their suffixes."""
+    """File names of the images, different also without their suffixes and without regard to case.
+
+    A ``/`` in an id becomes ``_``; what is longer than a name may be, or would be another's, ends
+    in a hash of the id.
+
+    Raises:
+        ValueError: two images have one id.
+    """
+    ids = [example.image_id for example in dataset]
+    if len(set(ids)) != len(ids):
+        twice = next(one for one, times in Counter(ids).items() if times > 1)
+        raise ValueError(f"{op}: two images have the id {twice!r}; ids become file names.")
+    plain = [safe_name(one.replace("/", "_").replace("\\", "_"), STEM_BYTES) for one in ids]
+    counts = Counter(name.casefold() for name in plain)
     names = []
-    for example in dataset:
+    for example, name, other in zip(dataset, plain, safe_names(ids, STEM_BYTES), strict=True):
         suffix = ".png" if example.path is None else example.path.suffix
         if suffix.lower() not in SUFFIXES:  # the content decides; the suffix makes it findable
             suffix = ".jpg" if example.jpeg else ".png"
-        names.append(example.image_id.replace("/", "_").replace("\\", "_") + suffix)
-    stems = [Path(name).stem for name in names]
-    if len(set(stems)) != len(stems):
-        twice = next(stem for stem in stems if stems.count(stem) > 1)
-        raise ValueError(f"{op}: two images have the id {twice!r}; ids become file names.")
+        names.append((name if counts[name.casefold()] == 1 else other) + suffix)
     return names
 
 

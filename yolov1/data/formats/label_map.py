@@ -1,12 +1,33 @@
 """What the classes of record files are called."""
 
-import re
+import functools
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
 from yolov1.data.example import BadExampleError
-from yolov1.files import read_names
+from yolov1.data.formats.names import read_names
+from yolov1.files import read_text
 
 LABEL_MAP = "label_map.pbtxt"
-TOKEN = re.compile(r"""#.*|(item)\s*\{|(\w+)\s*:\s*(-?\d+|"(?:\\.|[^"])*"|'(?:\\.|[^'])*')""")
+
+
+@functools.cache
+def _message():
+    """The message of a label map, as the Object Detection API of TensorFlow declares it; what else
+    an item may hold (keypoints, hierarchies) is read over."""
+    file = descriptor_pb2.FileDescriptorProto(name="yolov1/label_map.proto", package="yolov1")
+    field = descriptor_pb2.FieldDescriptorProto
+    item = file.message_type.add(name="Item")
+    text, number = field.TYPE_STRING, field.TYPE_INT32
+    for k, (name, kind) in enumerate((("name", text), ("id", number), ("display_name", text)), 1):
+        item.field.add(name=name, number=k, type=kind, label=field.LABEL_OPTIONAL)
+    file.message_type.add(name="LabelMap").field.add(
+        **{"name": "item", "number": 1, "type": field.TYPE_MESSAGE},
+        **{"label": field.LABEL_REPEATED, "type_name": ".yolov1.Item"},
+    )
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("yolov1.LabelMap"))
 
 
 def parse_label_map(text) -> dict[int, tuple[str, ...]]:
@@ -15,30 +36,32 @@ def parse_label_map(text) -> dict[int, tuple[str, ...]]:
     The name to show is ``display_name`` where there is one.
 
     Raises:
-        ValueError: an item without an id or a name.
+        ValueError: not a label map, an item without an id or a name, or two of one id or name.
     """
-    items = []
-    for begin, key, value in TOKEN.findall(text):
-        if begin:
-            items.append({})
-        elif key and items:
-            plain = value if value[-1] not in "'\"" else re.sub(r"\\(.)", r"\1", value[1:-1])
-            items[-1].setdefault(key, plain)  # keypoints inside an item have an id of their own
+    try:
+        found = text_format.Parse(text, _message()(), allow_unknown_field=True)
+    except (text_format.ParseError, UnicodeError) as error:
+        raise ValueError(f"not a label map (text format of a protocol buffer): {error}") from None
     names = {}
-    for item in items:
-        shown = [item[key] for key in ("display_name", "name") if item.get(key)]
-        if not shown or not item.get("id", "").lstrip("-").isdigit():
-            raise ValueError(f"every item of a label map needs an id and a name; got {item}")
-        names[int(item["id"])] = tuple(shown)
+    for item in found.item:
+        shown = tuple(name.strip() for name in (item.display_name, item.name) if name.strip())
+        if not shown or not item.HasField("id"):
+            said = " ".join(str(item).split())
+            raise ValueError(f"every item of a label map needs an id and a name; got {said!r}")
+        if item.id in names:
+            raise ValueError(f"two items have the id {item.id}: {names[item.id][0]}, {shown[0]}")
+        if any(shown[0] == other[0] for other in names.values()):
+            raise ValueError(f"two items have the name {shown[0]!r}")
+        names[item.id] = shown
     return dict(sorted(names.items()))
 
 
 def label_map_text(classes) -> str:
     """A label map of these names; labels count from 1."""
-    quoted = [name.replace("\\", "\\\\").replace('"', '\\"') for name in classes]
-    return "".join(
-        f'item {{\n  id: {k}\n  name: "{name}"\n}}\n' for k, name in enumerate(quoted, start=1)
-    )
+    label_map = _message()()
+    for k, name in enumerate(classes, start=1):
+        label_map.item.add(id=k, name=name)
+    return text_format.MessageToString(label_map, as_utf8=True)
 
 
 class ClassNames:
@@ -61,7 +84,7 @@ class ClassNames:
             return
         if self.file.suffix == ".pbtxt":
             try:
-                names = parse_label_map(self.file.read_text(encoding="utf-8"))
+                names = parse_label_map(read_text(self.file))
             except ValueError as error:
                 raise ValueError(f"records:{self.file}: {error}") from None
         else:

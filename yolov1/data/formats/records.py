@@ -29,7 +29,10 @@ from yolov1.data import images
 from yolov1.data.example import Annotation, BadExampleError, collect, make_example
 from yolov1.data.formats import tfrecord
 from yolov1.data.formats.label_map import LABEL_MAP, ClassNames, label_map_text
+from yolov1.data.formats.paths import locate, numbered
+from yolov1.data.formats.walk import files_in, is_image
 from yolov1.data.formats.yolo import ALIASES
+from yolov1.files import read_text
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 RECORD_FILE = re.compile(r"\.(tf)?records?\b|-\d+-of-\d+")
@@ -122,9 +125,9 @@ def _files(pattern, split):
     """(files of the split, files of every split)."""
     path = Path(pattern)
     if path.is_dir():
-        # Not those that `write_records` has not finished, which begin with a dot.
-        named = (f for f in sorted(path.iterdir()) if RECORD_FILE.search(f.name))
-        every = [f for f in named if f.is_file() and not f.name.startswith(".")]
+        # Those that `write_records` has not finished begin with a dot, and are not among them.
+        files = (f for f in files_in(path) if not f.name.startswith("."))
+        every = [f for f in files if RECORD_FILE.search(f.name)]
     else:
         every = sorted(f for f in map(Path, glob.glob(str(pattern))) if f.is_file())
         every = [path] if path.is_file() else every
@@ -174,8 +177,9 @@ def _image(frame, content, start):
         place = (frame.file, start, len(content.encoded))
         return content.encoded, functools.partial(_draw, *place)
     folder = frame.file.parent
-    for path in (folder / content.filename, folder / "images" / content.filename):
-        if content.filename and path.is_file():
+    if content.filename:
+        (path,) = locate([content.filename], (folder, folder / "images"))
+        if path is not None and path.is_file():
             return path, None
     raise BadExampleError(
         f"image/encoded is missing or empty, and the image {content.filename!r} lies neither in "
@@ -189,7 +193,7 @@ def _draw(file, start, length):
 
 def _image_id(frame, content):
     path = Path(content.filename)
-    name = path.with_suffix("") if path.suffix.lower() in images.SUFFIXES else path
+    name = path.with_suffix("") if is_image(path) else path
     return name.as_posix() if content.filename else f"{frame.file.stem}-{frame.number}"
 
 
@@ -221,18 +225,11 @@ def open_records(pattern, split, choose_classes, bad_examples, verify=True):
     dataset = collect(
         name, [(frame, functools.partial(build, frame)) for frame in found], classes, bad_examples
     )
-    _make_unique(dataset.examples)
+    # Shards may number their images each from 0: the second 0 becomes 0#2.
+    ids = numbered([example.image_id for example in dataset.examples])
+    for example, image_id in zip(dataset.examples, ids, strict=True):
+        example.image_id = image_id
     return dataset
-
-
-def _make_unique(examples):
-    """Shards may number their images each from 0: the second ``0`` becomes ``0#2``."""
-    count = {}
-    for example in examples:
-        image_id = example.image_id
-        count[image_id] = count.get(image_id, 0) + 1
-        if count[image_id] > 1:
-            example.image_id = f"{image_id}#{count[image_id]}"
 
 
 def write_records(dataset, path, shards=1) -> list[Path]:
@@ -266,7 +263,7 @@ def write_records(dataset, path, shards=1) -> list[Path]:
     if there:
         raise FileExistsError(f"write_records: {there[0]} exists; remove it or write elsewhere.")
     label_map, text = path.parent / LABEL_MAP, label_map_text(dataset.classes)
-    if label_map.exists() and label_map.read_text(encoding="utf-8") != text:
+    if label_map.exists() and read_text(label_map) != text:
         raise FileExistsError(
             f"write_records: {label_map} is of other classes than {', '.join(dataset.classes)}; "
             "write into another folder."

@@ -5,20 +5,35 @@ subtracting the 1 of VOC's 1-based pixels, as Darknet's labels for VOC 2007 and 
 """
 
 import functools
+import os
+import re
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from defusedxml import DefusedXmlException, ElementTree
 
 from yolov1.data.example import Annotation, BadExampleError, collect, make_example
-from yolov1.data.images import SUFFIXES
-from yolov1.files import read_names
+from yolov1.data.formats import values
+from yolov1.data.formats.names import read_names
+from yolov1.data.formats.paths import numbered, spellings
+from yolov1.data.formats.walk import files_in, folders_in, is_image, left_out
+from yolov1.files import read_lines
 
 VOC_CLASSES = tuple(
     "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike "
     "person pottedplant sheep sofa train tvmonitor".split()
 )
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
+OF_VOC = re.compile(r"VOC ?20\d\d", re.IGNORECASE)  # in a folder's name, or in what an XML says
+
+
+class Parsed(NamedTuple):
+    """One annotation file."""
+
+    annotation: Annotation
+    filename: str | None  # of the image, where the file gives it
+    of_voc: bool  # whether it says to be one of VOC's own
 
 
 def parse_annotation(xml) -> tuple[Annotation, str | None]:
@@ -28,15 +43,24 @@ def parse_annotation(xml) -> tuple[Annotation, str | None]:
         xml: path, or the bytes of the file. Entities and external references are refused.
 
     Raises:
-        BadExampleError: not readable, or an object without name or box.
+        BadExampleError: not readable, no annotation of VOC's form, or an object without name or
+            box.
     """
+    return _parse(xml)[:2]
+
+
+def _parse(xml) -> Parsed:
     try:
         text = xml if isinstance(xml, bytes) else Path(xml).read_bytes()
         root = ElementTree.fromstring(text, forbid_dtd=True)
     except FileNotFoundError:
         raise BadExampleError("the annotation file does not exist") from None
-    except (ElementTree.ParseError, DefusedXmlException, ValueError) as error:
+    except (ElementTree.ParseError, DefusedXmlException, ValueError, LookupError) as error:
         raise BadExampleError(f"not a readable XML file: {error}") from None
+    for node in root.iter():  # a namespace says nothing about what the element is
+        node.tag = node.tag.rpartition("}")[2]
+    if root.tag != "annotation":
+        raise BadExampleError(f"not an annotation of VOC: expected <annotation>, got <{root.tag}>")
     boxes, names, difficult = [], [], []
     # Only direct children: a <part> inside an object has a name and a box of its own.
     for k, node in enumerate(root.findall("object")):
@@ -47,98 +71,182 @@ def parse_annotation(xml) -> tuple[Annotation, str | None]:
         bndbox = node.find("bndbox")
         if bndbox is None:
             raise BadExampleError(f"{what} ({name}) has no <bndbox>")
-        boxes.append([_number(bndbox, corner, f"{what} ({name})") for corner in CORNERS])
+        corners = [(corner, bndbox.findtext(corner)) for corner in CORNERS]
+        boxes.append([values.number(t, f"{what} ({name}): <{corner}>") for corner, t in corners])
         names.append(name)
-        difficult.append((node.findtext("difficult") or "0").strip() == "1")
+        difficult.append(values.flag(node.findtext("difficult"), f"{what} ({name}): <difficult>"))
     extent = None
-    if root.find("size") is not None:
-        extent = tuple(_number(root.find("size"), side, "size") for side in ("height", "width"))
+    sides = {side: root.findtext(f"size/{side}") for side in ("height", "width")}
+    if all(text and text.strip() for text in sides.values()):  # tools write <size/> and <width/>
+        extent = tuple(values.number(text, f"size: <{side}>") for side, text in sides.items())
     boxes = np.array(boxes, np.float64).reshape(-1, 4)
-    return Annotation(boxes, names, difficult, extent), root.findtext("filename")
-
-
-def _number(node, tag, what):
-    text = node.findtext(tag)
-    try:
-        return float(text)
-    except (TypeError, ValueError):
-        raise BadExampleError(f"{what}: <{tag}> must be a number, got {text!r}") from None
+    filename = (root.findtext("filename") or "").strip() or None
+    says = (root.findtext("folder"), root.findtext("source/database"))
+    of_voc = any(OF_VOC.search(text) for text in says if text)
+    return Parsed(Annotation(boxes, names, difficult, extent), filename, of_voc)
 
 
 def _roots(path):
-    """The VOC folders under `path`: itself, or the years of a VOCdevkit."""
+    """(the VOC folders under `path`: itself, or the years of a VOCdevkit; remarks on others)."""
     for folder in (path, path / "VOCdevkit"):
         if (folder / "Annotations").is_dir():
-            return [folder]
-        years = sorted(p.parent for p in folder.glob("VOC*/Annotations"))
+            return [folder], []
+        every = folders_in(folder) if folder.is_dir() else []
+        every = [p for p in every if (p / "Annotations").is_dir()]
+        years = [p for p in every if p.name.startswith("VOC")]
         if years:
-            return years
+            why = "its name does not begin with VOC, as those beside it; it is left out"
+            return years, [(str(p), why) for p in every if p not in years]
     raise FileNotFoundError(
         f"voc:{path}: expected a folder with Annotations/ and JPEGImages/, or a VOCdevkit with "
         "VOC2007/ and the like in it; found neither."
     )
 
 
-def _ids(roots, split, path):
-    """[(root, id)] of a split; 'a+b' is the union, 'VOC2007/train' takes one year."""
+class Folder:
+    """One folder of VOC's form: what lies in ``Annotations`` and ``JPEGImages``.
+
+    Ids are paths without suffix, so that folders inside are kept: ``000005``, ``day1/000005``.
+    """
+
+    def __init__(self, root):
+        self.root, self.remarks = root, []
+        self.images, self.stems, self.lower = {}, {}, {}
+        place = root / "JPEGImages"
+        files = files_in(place) if place.is_dir() else []
+        self.remarks += left_out(files)
+        for file in filter(is_image, files):
+            name = file.relative_to(place).as_posix()
+            self.images[name] = file
+            self.stems.setdefault(os.path.splitext(name)[0], []).append(file)
+            self.lower.setdefault(name.lower(), []).append(file)
+        self.annotations = {}
+        place = root / "Annotations"
+        for file in files_in(place):
+            if file.suffix.lower() != ".xml":
+                self.remarks.append((str(file), "not an XML file; it is left out"))
+                continue
+            stem = os.path.splitext(file.relative_to(place).as_posix())[0]
+            if self.annotations.setdefault(stem, file) is not file:
+                self.remarks.append((str(file), f"left out: {self.annotations[stem].name} is read"))
+
+    def find_id(self, line):
+        """The id that a line of a list means: "000005", "000005.jpg", "000005 1"; None for an image
+        of which a list of one class says that the class is absent."""
+        words = line.split()
+        tries = [(line, False)]
+        # The lists of one class have lines "id flag", flag -1 where the class is absent.
+        if len(words) > 1 and words[-1] in ("-1", "0", "1"):
+            tries.append((" ".join(words[:-1]), words[-1] == "-1"))
+        for text, absent in tries:
+            name = spellings(text)[-1].as_posix()
+            stem, suffix = os.path.splitext(name)
+            for one in (name, stem) if suffix.lower() == ".xml" or is_image(name) else (name,):
+                if one in self.annotations:
+                    return None if absent else one
+        text, absent = tries[-1]
+        return None if absent else text
+
+    def image(self, image_id, filename):
+        """(path of the image, remarks): by the name in the annotation, else by the id.
+
+        Raises:
+            BadExampleError: there is none, or no telling which.
+        """
+        above = os.path.dirname(image_id)
+        by_id = self.stems.get(image_id, [])
+        for text in map(str, spellings(filename)) if filename else ():
+            for name in (os.path.join(above, text), text, os.path.basename(text)):
+                stems = self.stems.get(name, [])  # labelImg leaves the suffix out
+                found = self.images.get(name.lstrip("/")), self.lower.get(name.lower(), []), stems
+                found = [found[0]] if found[0] else found[1] or found[2]
+                if len(found) == 1:
+                    remarks = []
+                    if by_id and found[0] not in by_id:
+                        remarks = [f"<filename> says {filename}, which is taken instead of the "
+                                   f"image {by_id[0].name}"]  # fmt: skip
+                    return found[0], remarks
+        if not by_id:  # cameras write IMG_1.JPG where the annotation is img_1.xml
+            lower = image_id.lower()
+            by_id = [
+                p for stem, files in self.stems.items() if stem.lower() == lower for p in files
+            ]
+        if len(by_id) == 1:
+            return by_id[0], []
+        if by_id:
+            raise BadExampleError(
+                f"there is no telling which image it is about: {' or '.join(p.name for p in by_id)}"
+                f"; <filename> is {filename!r}"
+            )
+        raise BadExampleError(
+            f"the image is missing: no {self.root / 'JPEGImages' / image_id} with a known suffix"
+            + (f", nor {filename}" if filename else "")
+        )
+
+
+def _ids(folders, split, path):
+    """([(folder, id)] of a split, remarks); 'a+b' is the union, 'VOC2007/train' takes one year."""
     if split is None:
-        return [(r, x.stem) for r in roots for x in sorted((r / "Annotations").glob("*.xml"))]
-    found = {}
+        return [(f, one) for f in folders for one in sorted(f.annotations)], []
+    found, remarks = [], []
     for part in split.split("+"):
         year, _, name = part.rpartition("/")
         lists = [
-            (root, root / "ImageSets" / "Main" / f"{name}.txt")
-            for root in roots
-            if year in ("", root.name)
+            (folder, folder.root / "ImageSets" / "Main" / f"{name}.txt")
+            for folder in folders
+            if year in ("", folder.root.name)
         ]
-        lists = [(root, file) for root, file in lists if file.is_file()]
+        lists = [(folder, file) for folder, file in lists if file.is_file()]
         if not lists:
-            there = sorted({f.stem for r in roots for f in r.glob("ImageSets/Main/*.txt")})
+            there = sorted({p.stem for f in folders for p in f.root.glob("ImageSets/Main/*.txt")})
             raise FileNotFoundError(
                 f"voc:{path}: no split {part!r} (ImageSets/Main/{name}.txt); there are: "
                 f"{', '.join(there) or 'none; leave the split out to take every annotation'}."
             )
-        for root, file in lists:
-            for line in file.read_text().splitlines():
-                words = line.split()
-                # The lists of one class have lines "id flag", flag -1 where the class is absent.
-                if words and not (len(words) == 2 and words[1] == "-1"):
-                    found[root, words[0]] = None
-    return list(found)
+        known = set(found)  # one image of two splits counts once; a line that repeats counts again
+        for folder, file in lists:
+            first = {}
+            for number, line in enumerate(read_lines(file), start=1):
+                one = folder.find_id(line) if line else None
+                if one is None or (folder, one) in known:
+                    continue
+                if first.setdefault(one, number) != number:
+                    remark = f"line {number} repeats line {first[one]}: the image counts again"
+                    remarks.append((str(file), remark))
+                found.append((folder, one))
+    return found, remarks
 
 
-def _image_path(root, image_id, filename):
-    names = [image_id + suffix for suffix in SUFFIXES] + ([filename] if filename else [])
-    for name in names:
-        path = root / "JPEGImages" / Path(name.replace("\\", "/")).name
-        if path.is_file():
-            return path
-    raise BadExampleError(
-        f"the image is missing: no {root / 'JPEGImages' / image_id} with a known suffix"
-    )
-
-
-def _own_classes(path, roots, annotations):
-    """classes.txt, else the 20 of VOC where they suffice, else every name found, sorted."""
-    for file in [path / "classes.txt"] + [root / "classes.txt" for root in roots]:
+def _own_classes(path, folders, split, parsed):
+    """(names, remarks): classes.txt; else VOC's twenty, in a folder of VOC's; else every name found
+    in any split, sorted."""
+    for file in [path / "classes.txt"] + [folder.root / "classes.txt" for folder in folders]:
         if file.is_file():
-            return read_names(file)
-    found = {name for a in annotations if isinstance(a, tuple) for name in a[0].names}
-    if found <= set(VOC_CLASSES):
-        return VOC_CLASSES
-    # The split may lack a class that another has: names come from the whole folder.
-    for root in roots:
-        for file in (root / "Annotations").glob("*.xml"):
-            try:
-                found.update(parse_annotation(file)[0].names)
-            except BadExampleError:
-                pass  # reported when a split with this file is opened
-    return tuple(sorted(found))
+            return read_names(file), []
+    parsed = list(parsed)
+    usable = [p for p in parsed if isinstance(p, Parsed)]
+    found = {name for p in usable for name in p.annotation.names}
+    of_voc = all(OF_VOC.search(folder.root.name) for folder in folders)
+    if not (of_voc and found <= set(VOC_CLASSES)) and split is not None:
+        # The split may lack a class that another has: names come from the whole folder.
+        for folder in folders:
+            every = (_parse_or_error(file) for file in folder.annotations.values())
+            usable += [p for p in every if isinstance(p, Parsed)]
+        found = {name for p in usable for name in p.annotation.names}
+    of_voc = of_voc or any(p.of_voc for p in usable)
+    if of_voc and found <= set(VOC_CLASSES):
+        return VOC_CLASSES, [(str(path), "no classes.txt; it is a folder of VOC's: twenty classes")]
+    if not found and len(usable) == len(parsed):  # else the faults of the others are shown
+        raise ValueError(
+            f"voc:{path}: no annotation has an object, so there are no class names. Write one name "
+            f"per line into {path / 'classes.txt'}."
+        )
+    return tuple(sorted(found)), []
 
 
 def _parse_or_error(file):
     try:
-        return parse_annotation(file)
+        return _parse(file)
     except BadExampleError as error:
         return error
 
@@ -146,25 +254,51 @@ def _parse_or_error(file):
 def open_voc(path, split, choose_classes, bad_examples, verify=True):
     """Opens a VOC folder; see `yolov1.data.open`."""
     path = Path(path)
-    roots = _roots(path)
-    ids = _ids(roots, split, path)
-    files = [root / "Annotations" / f"{image_id}.xml" for root, image_id in ids]
-    annotations = [_parse_or_error(file) for file in files]
-    own = _own_classes(path, roots, annotations)
+    roots, others = _roots(path)
+    folders = [Folder(root) for root in roots]
+    ids, remarks = _ids(folders, split, path)
+    files = [f.annotations.get(one, f.root / "Annotations" / f"{one}.xml") for f, one in ids]
+    parsed_of = {file: _parse_or_error(file) for file in dict.fromkeys(files)}
+    own, more = _own_classes(path, folders, split, parsed_of.values())
+    remarks += more
     classes = choose_classes(own)
+    if split is None:
+        remarks += [*others, *(remark for folder in folders for remark in folder.remarks)]
+    images, users = {}, {}
+    for file, (folder, one) in zip(files, ids, strict=True):
+        parsed = parsed_of[file]
+        if isinstance(parsed, Parsed) and file not in images:
+            try:
+                images[file] = folder.image(one, parsed.filename)
+                users.setdefault(images[file][0], []).append(file)
+            except BadExampleError as error:
+                parsed_of[file] = error
+    if split is None:
+        remarks += [
+            (str(image), "an image without an annotation; it is left out")
+            for folder in folders
+            for image in folder.images.values()
+            if image not in users
+        ]
 
-    def build(root, image_id, parsed):
+    def build(file, name):
+        parsed = parsed_of[file]
         if isinstance(parsed, BadExampleError):
             raise parsed
-        annotation, filename = parsed
-        name = image_id if len(roots) == 1 else f"{root.name}/{image_id}"
-        image = _image_path(root, image_id, filename)
-        return make_example(name, image, annotation, own, classes, verify)
+        image, remarks = images[file]
+        if len(users[image]) > 1:
+            raise BadExampleError(
+                f"the image {image.name} is that of {' and '.join(p.name for p in users[image])}: "
+                "each has a part of its boxes at best. Correct <filename>, or join them"
+            )
+        example, more = make_example(name, image, parsed.annotation, own, classes, verify)
+        return example, [*remarks, *more]
 
+    several = len(folders) > 1
+    names = numbered([f"{f.root.name}/{one}" if several else one for f, one in ids])
     candidates = [
-        (file, functools.partial(build, root, image_id, parsed))
-        for file, (root, image_id), parsed in zip(files, ids, annotations, strict=True)
+        (file, functools.partial(build, file, name))
+        for file, name in zip(files, names, strict=True)
     ]
-    return collect(
-        f"voc:{path}" + (f" ({split})" if split else ""), candidates, classes, bad_examples
-    )
+    name = f"voc:{path}" + (f" ({split})" if split else "")
+    return collect(name, candidates, classes, bad_examples, remarks)

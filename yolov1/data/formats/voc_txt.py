@@ -16,8 +16,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from yolov1.data.example import Annotation, BadExampleError, collect, make_example
+from yolov1.data.formats.names import read_names
+from yolov1.data.formats.paths import locate, numbered
 from yolov1.data.formats.voc import VOC_CLASSES, parse_annotation
-from yolov1.files import read_names, replacing
+from yolov1.files import read_lines, replacing
 
 _BOX = re.compile(r"-?[0-9]{1,9}(,-?[0-9]{1,9}){4}")
 _NO_PART_OF_IDS = ("VOCdevkit", "JPEGImages")
@@ -57,7 +59,7 @@ def write_voc_txt(devkit, year, split, path=None, classes=VOC_CLASSES) -> Path:
             f"{', '.join(there) or 'none'}."
         )
     index_of = {name: k for k, name in enumerate(classes)}
-    ids = [line.split()[0] for line in listed.read_text().splitlines() if line.strip()]
+    ids = [line.split()[0] for line in read_lines(listed) if line]
     lines = []
     for image_id in ids:
         words = [f"VOCdevkit/VOC{year}/JPEGImages/{image_id}.jpg"]
@@ -72,8 +74,6 @@ def write_voc_txt(devkit, year, split, path=None, classes=VOC_CLASSES) -> Path:
 def _box_words(xml, index_of):
     try:
         annotation, _ = parse_annotation(xml)
-        if not np.isfinite(annotation.boxes_xyxy).all():
-            raise BadExampleError("a coordinate is not a finite number")
     except BadExampleError as error:
         raise BadExampleError(f"{xml}: {error}") from None
     objects = zip(annotation.boxes_xyxy, annotation.names, annotation.difficult, strict=True)
@@ -146,27 +146,22 @@ def _own_classes(folder):
 
 
 def _lines(files):
-    """[(file, number, line)] of the lines that say something; one in two splits counts once."""
-    found = {}
+    """([(file, number, line)] of the lines that say something, remarks).
+
+    A line that two splits have counts once; one that a file repeats counts again.
+    """
+    found, remarks, known = [], [], set()
     for file in files:
-        try:
-            lines = file.read_text().splitlines()
-        except UnicodeDecodeError:
-            raise BadExampleError(f"{file} is not text") from None
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                found.setdefault(line.strip(), (file, number, line.strip()))
-    return list(found.values())
-
-
-def _image_path(folder, text):
-    """The image of a line, also where VOCdevkit has another name or was left out."""
-    path = Path(text)
-    tries = [folder.parent / path, folder / path, folder.joinpath(*path.parts[1:])]
-    found = next((p for p in tries if p.is_file()), None)
-    if found is None:
-        raise BadExampleError(f"the image is missing: no {tries[0]}, nor {tries[1]}")
-    return found
+        first = {}
+        for number, line in enumerate(read_lines(file), start=1):
+            if not line or line in known:
+                continue
+            if first.setdefault(line, number) != number:
+                remark = f"line {number} repeats line {first[line]}: the image counts again"
+                remarks.append((str(file), remark))
+            found.append((file, number, line))
+        known.update(first)
+    return found, remarks
 
 
 def open_voc_txt(path, split, choose_classes, bad_examples, verify=True):
@@ -175,27 +170,37 @@ def open_voc_txt(path, split, choose_classes, bad_examples, verify=True):
     files = _files(path, split)
     own = _own_classes(files[0].parent)
     classes = choose_classes(own)
-    lines = _lines(files)
-    images = [PurePosixPath(line.split()[0].replace("\\", "/")) for _, _, line in lines]
+    lines, remarks = _lines(files)
+    texts = [line.split()[0] for _, _, line in lines]
+    images = [PurePosixPath(text.replace("\\", "/")) for text in texts]
+    # Also where VOCdevkit has another name or was left out.
+    folder = files[0].parent
+    places = locate(texts, (folder.parent, folder))
     one_folder = len({image.parent for image in images}) == 1
     first = {}
 
-    def build(file, number, line, image):
-        if first[image] != (file, number):
+    def build(file, number, line, image, place, name):
+        if first[image][2] != line:
             raise BadExampleError(
                 f"{image} stands in line {first[image][1]} of {first[image][0]} with other boxes"
             )
         _, annotation = parse_line(line, own)
-        # As the VOC reader names them: 000005, or VOC2007/000005 where there are other folders.
+        if place is None or not place.is_file():
+            raise BadExampleError(
+                f"the image is missing: no {folder.parent / image}, nor {folder / image}"
+            )
+        return make_example(name, place, annotation, own, classes, verify)
+
+    for row, image in zip(lines, images, strict=True):
+        first.setdefault(image, row)
+    ids = []
+    for image in images:  # as the VOC reader names them: 000005, or VOC2007/000005
         parts = image.with_suffix("").parts
         kept = parts[-1:] if one_folder else [p for p in parts if p not in _NO_PART_OF_IDS]
-        found = _image_path(file.parent, image)
-        return make_example("/".join(kept), found, annotation, own, classes, verify)
-
-    candidates = []
-    for (file, number, line), image in zip(lines, images, strict=True):
-        first.setdefault(image, (file, number))
-        function = functools.partial(build, file, number, line, image)
-        candidates.append((f"{file}, line {number}", function))
+        ids.append("/".join(kept))
+    candidates = [
+        (f"{row[0]}, line {row[1]}", functools.partial(build, *row, image, place, name))
+        for row, image, place, name in zip(lines, images, places, numbered(ids), strict=True)
+    ]
     name = f"voc_txt:{path}" + (f" ({split})" if split else "")
-    return collect(name, candidates, classes, bad_examples)
+    return collect(name, candidates, classes, bad_examples, remarks)

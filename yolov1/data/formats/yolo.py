@@ -3,12 +3,13 @@
 Layouts that are found by themselves, with the classes in ``classes.txt``, ``*.names`` or a YAML:
 
 - a Darknet ``*.data`` file (names, train, valid: lists of image paths);
-- a ``data.yaml`` (path, names, train, val, test: folders or lists);
+- a ``data.yaml`` (path, names, train, val, test: folders or lists, one or several);
 - ``train.txt``, ``val.txt``: lists of image paths;
 - ``images/train`` with ``labels/train``, or ``train/images`` with ``train/labels``;
 - ``images`` with ``labels``, or images and labels side by side (one split only).
 
-A label file lies beside its image, or where "labels" stands for "images" in its path.
+A label file lies beside its image, or where "labels" stands for "images" in its path. A line that
+is repeated in a list counts again, as Darknet's users weigh rare images.
 """
 
 import functools
@@ -19,10 +20,19 @@ import numpy as np
 
 from yolov1.data.example import Annotation, BadExampleError, collect, make_example
 from yolov1.data.formats.image_files import file_names, place_image
-from yolov1.data.images import SUFFIXES
-from yolov1.files import read_names, replacing
+from yolov1.data.formats.names import read_names
+from yolov1.data.formats.paths import locate, spellings, unique_ids
+from yolov1.data.formats.walk import files_in, images_in, is_image
+from yolov1.data.formats.yolo_settings import SPLITS, Settings
+from yolov1.files import read_lines, read_text, replacing
 
 ALIASES = {"val": ("val", "valid", "validation"), "valid": ("valid", "val")}
+IMAGE_FOLDERS = ("images", "JPEGImages")
+SETTINGS = ("*.data", "data.yaml", "dataset.yaml", "*.yaml", "*.yml")
+LAYOUTS = ("{}.txt", "images/{}", "{}/images", "{}")  # of a split, by its name
+
+
+# ------------------------------------------------------------------------------------- reading
 
 
 def parse_labels(text, classes) -> Annotation:
@@ -57,149 +67,206 @@ def parse_labels(text, classes) -> Annotation:
     return Annotation(boxes, names, [False] * len(names), (1, 1))
 
 
-def parse_settings(text) -> dict:
-    """The few lines of a ``*.data`` or ``data.yaml`` that matter, without a YAML library.
-
-    Understands ``key = value``, ``key: value``, ``key: [a, b]``, ``key: {0: a, 1: b}``, and the
-    list or mapping on the lines that follow a bare ``key:``.
-    """
-    settings, key = {}, None
-    for line in text.splitlines():
-        line = line.split(" #")[0].rstrip()
-        if not line.strip() or line.startswith("#"):
-            continue
-        entry = line.strip()
-        if key is not None and (line[0].isspace() or entry.startswith("- ")):
-            item = entry[2:] if entry.startswith("- ") else entry.partition(":")[2]
-            settings[key].append(_unquoted(item))
-            continue
-        mark = min((m for m in "=:" if m in entry), key=entry.index, default=None)
-        if mark is None:
-            continue
-        name, _, value = (part.strip() for part in entry.partition(mark))
-        key = None
-        if value[:1] in ("[", "{"):
-            items = [item for item in value[1:-1].split(",") if item.strip()]
-            mapping = value[0] == "{"
-            settings[name] = [_unquoted(i.partition(":")[2] if mapping else i) for i in items]
-        elif value:
-            settings[name] = _unquoted(value)
-        else:
-            key, settings[name] = name, []
-    return settings
-
-
-def _unquoted(text):
-    return text.strip().strip("'\"")
-
-
-def _resolve(base, text):
-    """A path from a list file. Such lists are written for another folder: leading parts may go."""
-    path = Path(text.replace("\\", "/"))
-    if path.is_absolute():
-        tries = [path]
-    else:
-        tries = [base / path, base.parent / path]
-    tries += [base.joinpath(*path.parts[k:]) for k in range(1, len(path.parts))]
-    return next((p for p in tries if p.exists()), tries[0])
-
-
 def _settings(path):
-    """(folder, settings) of a data set: the file given, or the one found in the folder."""
+    """(folder, its `Settings` or None, remarks on others): the file given, or one in the folder."""
     if path.is_file():
-        return path.parent, parse_settings(path.read_text())
+        return path.parent, Settings(path), []
     if not path.is_dir():
         raise FileNotFoundError(f"yolo:{path} does not exist.")
-    for pattern in ("*.data", "data.yaml", "dataset.yaml", "*.yaml", "*.yml"):
-        for file in sorted(path.glob(pattern)):
-            settings = parse_settings(file.read_text())
-            if "names" in settings:
-                return path, settings
-    return path, {}
+    found, remarks = None, []
+    for file in dict.fromkeys(file for pattern in SETTINGS for file in sorted(path.glob(pattern))):
+        if found is not None:
+            remarks.append((str(file), f"not read: {found.file.name} describes the data set"))
+            continue
+        try:
+            settings = Settings(file)
+        except ValueError as error:
+            if file.name in SETTINGS or file.suffix == ".data":
+                raise
+            remarks.append((str(file), f"not read: {error}"))  # perhaps of another program
+            continue
+        found = settings if settings.names is not None else None
+    return path, found, remarks
 
 
-def _own_classes(base, settings):
-    names = settings.get("names")
-    if isinstance(names, list):
-        return tuple(names)
-    files = [_resolve(base, names)] if names else []
+def _own_classes(base):
+    files = []
     for folder in (base, base / "labels"):
         files += [folder / "classes.txt", *sorted(folder.glob("*.names"))]
-    for file in files:
-        if file.is_file():
-            return read_names(file)
-    raise FileNotFoundError(
-        f"yolo:{base}: no class names. Write one name per line into {base / 'classes.txt'}."
-    )
+    files = [file for file in files if file.is_file()]
+    if not files:
+        raise FileNotFoundError(
+            f"yolo:{base}: no class names. Write one name per line into {base / 'classes.txt'}."
+        )
+    names = {file: read_names(file) for file in files}
+    if len(set(names.values())) > 1:
+        raise ValueError(
+            f"yolo:{base}: {' and '.join(file.name for file in files)} have different names. Leave "
+            "one, or say in a data.yaml which counts."
+        )
+    return names[files[0]]
 
 
-def images_in(folder):
-    found = (Path(top) / f for top, _, files in os.walk(folder) for f in files)
-    return sorted(p for p in found if p.suffix.lower() in SUFFIXES)
+def _images(base, settings, split, whole):
+    """(images of a split, or of all there is; remarks).
 
-
-def _images(base, settings, split):
-    """Image paths of a split, or every image."""
+    `whole` says whether all that lies in `base` is the data set's.
+    """
     if split is None:
-        return images_in(base / "images" if (base / "images").is_dir() else base)
-    images = {}
+        return _everything(base, settings, whole)
+    images, remarks = [], []
     for part in split.split("+"):
-        names = ALIASES.get(part, (part,))
-        stated = [settings[n] for n in names if settings.get(n)]
-        stated = stated[0] if stated and isinstance(stated[0], list) else stated[:1]
-        root = _resolve(base, settings["path"]) if settings.get("path") else base
-        places = [_resolve(root, text) for text in stated]
-        for n in names:
-            places += [base / f"{n}.txt", base / "images" / n, base / n / "images", base / n]
-        place = next((p for p in places if p.exists()), None)
-        if place is None:
+        found, more = _of_split(base, settings, part)
+        known = set(images)  # one image of two splits counts once; a line that repeats counts again
+        images += [image for image in found if image not in known]
+        remarks += more
+    return images, remarks
+
+
+def _everything(base, settings, whole):
+    splits = settings.splits() if settings else []
+    if splits:
+        images, remarks = _images(base, settings, "+".join(splits), whole)
+        why = f"it is in none of the splits of {settings.file.name}; it is left out"
+    else:
+        inside = base / "images" if (base / "images").is_dir() else base
+        images, remarks = images_in(inside)
+        why = f"it does not lie in {inside}; it is left out"
+        for file in (base / f"{name}.txt" for name in SPLITS):  # it may name images elsewhere
+            found, more = _listed(file, base, settings) if file.is_file() else ([], [])
+            known = set(map(os.path.realpath, images))
+            images += [p for p in dict.fromkeys(found) if os.path.realpath(p) not in known]
+            remarks += [remark for remark in more if "repeats" not in remark[1]]
+    if whole:
+        taken = set(map(os.path.realpath, images))
+        there, more = images_in(base)
+        remarks += [(str(p), why) for p in there if os.path.realpath(p) not in taken]
+        remarks += [*more, *_stray_labels(base, images)]
+    return images, list(dict.fromkeys(remarks))
+
+
+def _of_split(base, settings, part):
+    names = ALIASES.get(part, (part,))
+    stated = [n for n in names if settings and n in settings.splits()]
+    if stated:
+        places, remarks = settings.places(stated[0]), []
+    else:
+        tries = [base / pattern.format(n) for n in names for pattern in LAYOUTS]
+        there = [p for p in tries if p.exists()]
+        if not there:
             raise FileNotFoundError(
-                f"yolo:{base}: no split {part!r}; looked for {', '.join(map(str, places))}."
+                f"yolo:{base}: no split {part!r}; looked for {', '.join(map(str, tries))}."
             )
+        places = there[:1]
+        others = [p for p in there[1:] if p not in there[0].parents]
+        remarks = [(str(p), f"not read: the split {part!r} is {there[0]}") for p in others]
+    images, known = [], set()
+    for place in places:
         if place.is_dir():
-            found = images_in(place)
+            found, more = images_in(place)
+            more += _stray_labels(_labels_of(place), found)
+        elif is_image(place):
+            found, more = [place], []
         else:
-            lines = (line.strip() for line in place.read_text().splitlines())
-            found = [_resolve(base, line) for line in lines if line]
-        images.update(dict.fromkeys(found))
-    return list(images)
+            found, more = _listed(place, base, settings)
+        images += [image for image in found if image not in known]
+        known.update(found)
+        remarks += more
+    return images, remarks
+
+
+def _listed(file, base, settings):
+    """(images that a list names, remarks): relative to it, to ``path:``, or to the data set."""
+    lines = [(k, line) for k, line in enumerate(read_lines(file), start=1) if line]
+    anchors = [file.parent]
+    anchors += [settings.root, *settings.anchors] if settings else [base, base.parent]
+    found = locate([line for _, line in lines], anchors)
+    first, images, remarks = {}, [], []
+    for (number, line), place in zip(lines, found, strict=True):
+        place = anchors[0] / spellings(line)[-1] if place is None else place
+        if place in first:
+            remark = f"line {number} repeats line {first[place]}: the image counts again"
+            remarks.append((str(file), remark))
+        first.setdefault(place, number)
+        images.append(place)
+    return images, remarks
 
 
 def _label_path(image):
-    parts = list(image.parts)
-    tries = [image.with_suffix(".txt")]
-    for k in reversed(range(len(parts) - 1)):
-        if parts[k] in ("images", "JPEGImages"):
-            moved = Path(*parts[:k], "labels", *parts[k + 1 :])
-            tries.insert(0, moved.with_suffix(".txt"))
+    """Where the labels of an image are, or should be."""
+    tries = [moved.with_suffix(".txt") for moved in _moved(image)]
+    tries.append(image.with_suffix(".txt"))
+    tries += [path.with_suffix(".TXT") for path in tries]
     return next((p for p in tries if p.is_file()), tries[0])
+
+
+def _moved(path):
+    """The path with "labels" in the place of "images", the last one first."""
+    parts = path.parts
+    for k in reversed(range(len(parts))):
+        if parts[k] in IMAGE_FOLDERS:
+            yield Path(*parts[:k], "labels", *parts[k + 1 :])
+
+
+def _labels_of(folder):
+    """The folder with the labels of a folder of images."""
+    return next((moved for moved in _moved(folder) if moved.is_dir()), folder)
+
+
+def _stray_labels(folder, images):
+    """Remarks on label files below a folder that belong to none of the images."""
+    used = {os.path.realpath(_label_path(image)) for image in images}
+    files = [p for p in files_in(folder) if p.suffix.lower() == ".txt"]
+    strays = (p for p in files if os.path.realpath(p) not in used and _are_labels(p))
+    return [(str(p), "a label file without an image; it is left out") for p in strays]
+
+
+def _are_labels(file):
+    """Whether a text is no list of names or of images, and nobody's notes."""
+    if file.name in ("classes.txt", *(f"{split}.txt" for split in SPLITS)):
+        return False
+    if "labels" in file.parts:
+        return True
+    try:
+        words = read_text(file).split()
+        return len(words) % 5 == 0 and all(map(np.isfinite, map(float, words)))
+    except (OSError, ValueError):
+        return False
 
 
 def open_yolo(path, split, choose_classes, bad_examples, verify=True):
     """Opens YOLO labels; see `yolov1.data.open`."""
-    base, settings = _settings(Path(path))
-    own = _own_classes(base, settings)
+    base, settings, remarks = _settings(Path(path))
+    own = settings.names if settings and settings.names is not None else _own_classes(base)
     classes = choose_classes(own)
+    # A settings file may lie anywhere: what is around it belongs to it only where it says so.
+    whole = not Path(path).is_file() or settings.says_root
+    base = settings.root if settings else base
+    images, more = _images(base, settings, split, whole)
+    remarks += [*(settings.remarks if settings else ()), *more]
 
-    def build(image):
+    def build(image, image_id):
         file = _label_path(image)
         try:
-            annotation = parse_labels(file.read_text(), own)
+            annotation = parse_labels(read_text(file), own)
         except FileNotFoundError:
             raise BadExampleError(
                 f"the label file {file} is missing; write an empty one for an image without objects"
             ) from None
-        except UnicodeDecodeError:
-            raise BadExampleError(f"the label file {file} is not text") from None
         except BadExampleError as error:
             raise BadExampleError(f"{file}: {error}") from None
-        return make_example(image.stem, image, annotation, own, classes, verify)
+        return make_example(image_id, image, annotation, own, classes, verify)
 
+    ids = unique_ids([os.path.abspath(image) for image in images])
     candidates = [
-        (image, functools.partial(build, image)) for image in _images(base, settings, split)
+        (image, functools.partial(build, image, image_id))
+        for image, image_id in zip(images, ids, strict=True)
     ]
     name = f"yolo:{path}" + (f" ({split})" if split else "")
-    return collect(name, candidates, classes, bad_examples)
+    return collect(name, candidates, classes, bad_examples, remarks)
+
+
+# ------------------------------------------------------------------------------------- writing
 
 
 def write_yolo(dataset, folder, split, *, difficult=False, link=True):
@@ -244,7 +311,7 @@ def require_own_split(dataset, folder, split):
     folder = Path(folder)
     names = file_names(dataset, "write_yolo")
     classes = folder / "classes.txt"
-    if classes.is_file() and classes.read_text(encoding="utf-8") != _class_lines(dataset):
+    if classes.is_file() and read_text(classes) != _class_lines(dataset):
         raise ValueError(
             f"write_yolo: {classes} has other classes than {', '.join(dataset.classes)}; all "
             "splits of a folder share one list. Open them together, or take another folder."
@@ -256,7 +323,7 @@ def require_own_split(dataset, folder, split):
             f"write_yolo: {labels} has {len(others)} label files of other images "
             f"({min(others)}.txt). Remove {labels} and {images}, or take another folder."
         )
-    others = {str(file.relative_to(images)) for file in images_in(images)} - set(names)
+    others = {str(file.relative_to(images)) for file in _if_there(images)} - set(names)
     if others:  # as where an export is converted in its own folder, and not all of it is usable
         raise FileExistsError(
             f"write_yolo: {images} has {len(others)} image(s) besides those to write "
@@ -267,3 +334,7 @@ def require_own_split(dataset, folder, split):
 
 def _class_lines(dataset):
     return "".join(f"{name}\n" for name in dataset.classes)
+
+
+def _if_there(folder):
+    return images_in(folder)[0] if folder.is_dir() else []

@@ -1,0 +1,18 @@
+"""What tests of several parts need."""
+
+import pytest
+
+
+@pytest.fixture
+def no_other_font(monkeypatch):
+    """The font that comes with Matplotlib is the only one."""
+    from yolov1 import fonts
+
+    def forget():
+        fonts.readable.cache_clear()
+        fonts._covering.cache_clear()
+
+    monkeypatch.setattr(fonts, "_paths", lambda: [fonts.default()])
+    forget()
+    yield
+    forget()

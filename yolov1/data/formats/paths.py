@@ -1,0 +1,102 @@
+"""Paths that a file of a data set names, and ids for what they lead to.
+
+Such files travel: their paths may be those of Windows or of another machine. A path means what it
+says where that exists; else its leading parts may go, but only where this can be done in one way
+for all paths together.
+"""
+
+import collections
+import os
+import re
+from pathlib import Path, PurePath, PurePosixPath
+
+DRIVE = re.compile(r"^[A-Za-z]:[/\\]")
+
+
+def spellings(text) -> list[Path]:
+    """What a text may mean as a path here: as it is, then with the slashes of Windows turned."""
+    text = os.path.expanduser(text.strip())
+    turned = DRIVE.sub("/", text).replace("\\", "/")
+    return [Path(t) for t in dict.fromkeys((text, turned))]
+
+
+def _direct(text, anchors):
+    for path in spellings(text):
+        for place in [path] if path.is_absolute() else [anchor / path for anchor in anchors]:
+            if place.exists():
+                return place
+    return None
+
+
+def locate(texts, anchors) -> list[Path | None]:
+    """What paths lead to, for all paths of a file together; None for what is not there.
+
+    Args:
+        texts: the paths as they are written.
+        anchors: folders that they may be relative to, the likeliest first. The one under which the
+            most of them are there is taken.
+
+    Leading parts of those that are not there (``/home/me/set/images/a.jpg``) are dropped where one
+    choice of anchor and number of parts finds more of them than any other, and leads no two of
+    them to one place, nor to a folder around or inside what another leads to.
+    """
+    texts, anchors = list(texts), list(dict.fromkeys(map(Path, anchors)))
+    counts = [sum(_direct(text, [anchor]) is not None for text in texts) for anchor in anchors]
+    anchors = [anchors[k] for k in sorted(range(len(anchors)), key=lambda k: -counts[k])]
+    found = {text: _direct(text, anchors) for text in dict.fromkeys(texts)}
+    missing = {text: spellings(text)[-1] for text, place in found.items() if place is None}
+    missing = {text: PurePosixPath(path).parts for text, path in missing.items()}
+    there = [place for place in found.values() if place is not None]
+    choices = {}
+    for anchor in anchors:
+        for k in range(1, max(map(len, missing.values()), default=0)):
+            mapped = {t: anchor.joinpath(*p[k:]) for t, p in missing.items() if len(p) > k}
+            mapped = {text: place for text, place in mapped.items() if place.exists()}
+            if mapped and _apart([*there, *mapped.values()]):
+                choices.setdefault(tuple(sorted(mapped.items())), None)
+    most = max(map(len, choices), default=0)
+    best = [choice for choice in choices if len(choice) == most]
+    if len(best) == 1:
+        found.update(best[0])
+    return [found[text] for text in texts]
+
+
+def _apart(places) -> bool:
+    """Whether no two places are one, or one inside the other."""
+    places = [Path(os.path.abspath(place)) for place in places]
+    every = set(places)
+    inside = any(parent in every for place in places for parent in place.parents)
+    return len(every) == len(places) and not inside
+
+
+def unique_ids(paths) -> list[str]:
+    """An id for each image, no two the same, which does not depend on where the data set lies.
+
+    It is the stem where no other image has it, else the path from the folder that all share, with
+    its suffix where that is needed. An image that is there again (lists weigh images so) gets
+    ``#2``, ``#3``.
+
+    Args:
+        paths: relative, or all absolute.
+    """
+    paths = [PurePath(path) for path in paths]
+    parents = {path.parent for path in paths}
+    shared = os.path.commonpath(parents) if parents else ""
+    within = [path.relative_to(shared) if shared else path for path in paths]
+    forms = [(p.stem, p.with_suffix("").as_posix(), p.as_posix()) for p in within]
+    counts = collections.Counter(form for three in set(forms) for form in set(three))
+    ids = [next((form for form in three if counts[form] == 1), three[-1]) for three in forms]
+    return numbered(ids)
+
+
+def numbered(ids) -> list[str]:
+    """The ids, with ``#2``, ``#3`` behind what was there before."""
+    taken, seen, found = set(ids), set(), []
+    for one in ids:
+        name, k = one, 1
+        while name in seen or k > 1 and name in taken:
+            k += 1
+            name = f"{one}#{k}"
+        seen.add(name)
+        found.append(name)
+    return found
