@@ -82,7 +82,8 @@ sanitized = @mkdir -p build; { $(CMAKE) -S . -B build/$(1) -DYOLOV1_SANITIZE=ON 
 
 sanitize:  ## The framework-free core under the address and undefined-behaviour sanitizers
 	$(call sanitized,sanitize,replay,-DYOLOV1_WERROR=$(or $(YOLOV1_WERROR),OFF))
-	@for op in $(FUZZED); do printf "$$op: "; build/sanitize/tests/native/replay_$$op || exit 1; done
+	@printf '%s\n' $(FUZZED) | xargs -P $(JOBS) -I OP sh -c \
+	  'said=$$(build/sanitize/tests/native/replay_OP 2>&1); code=$$?; echo "OP: $$said"; exit $$code'
 
 fuzz:  ## Search for inputs that break it, led by coverage, for FUZZ_SECONDS=60 (needs clang++)
 	@echo 'int main() {}' | $(CLANGXX) -fsanitize=address -x c++ -o /dev/null - 2> /dev/null || \

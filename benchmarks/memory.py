@@ -23,7 +23,9 @@ def peak_extra_mb(make: Callable, *arguments) -> float:
     before = {name: os.environ.get(name) for name in ENVIRONMENT}
     os.environ.update(ENVIRONMENT)  # both are read when a process starts
     try:
-        context = multiprocessing.get_context("spawn")
+        # Forked from a process that has imported TensorFlow and done nothing with it.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([make.__module__])
         with ProcessPoolExecutor(1, mp_context=context) as pool:
             return pool.submit(_measure, make, arguments).result()
     finally:

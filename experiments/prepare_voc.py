@@ -13,13 +13,13 @@ the counts of each split. ``--debug`` fetches and writes nothing and says what w
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 from absl import app, flags
 
 from experiments.lib import flags as experiment_flags
 from yolov1.data.acquire.archives import extract, extracted
 from yolov1.data.acquire.download import DownloadError, fetch, require_space, verify
+from yolov1.data.acquire.voc import VOC_ARCHIVES
 from yolov1.data.formats.voc_txt import write_voc_txt
 from yolov1.training import write_json
 
@@ -38,32 +38,6 @@ BASE_URL = flags.DEFINE_string(
     "Where voc2007/VOCtrainval_06-Nov-2007.tar and the like lie: the PASCAL site or a mirror.",
 )
 TAR_DIR = flags.DEFINE_string("tar_dir", "", "Folder with tars that were fetched before.")
-
-
-class Archive(NamedTuple):
-    year: int
-    name: str
-    splits: tuple[str, ...]
-    size: int  # bytes
-    sha256: str
-
-
-# Sizes and checksums as TensorFlow Datasets (url_checksums/voc.txt) publishes them; torchvision's
-# prototype data sets have the same checksums.
-VOC_ARCHIVES = (
-    Archive(
-        *(2007, "VOCtrainval_06-Nov-2007.tar", ("train", "val", "trainval"), 460_032_000),
-        "7d8cd951101b0957ddfd7a530bdc8a94f06121cfc1e511bb5937e973020c7508",
-    ),
-    Archive(
-        *(2007, "VOCtest_06-Nov-2007.tar", ("test",), 451_020_800),
-        "6836888e2e01dca84577a849d339fa4f73e1e4f135d312430c4856b5609b4892",
-    ),
-    Archive(
-        *(2012, "VOCtrainval_11-May-2012.tar", ("train", "val", "trainval"), 1_999_639_040),
-        "e14f763270cf193d0b5f74b169f44157a4b0c6efa708f4dd0ff78ee691763bcb",
-    ),
-)
 
 
 def main(argv):

@@ -34,10 +34,13 @@ class Evaluator:
                 ).loss
             ),
             reduce_retracing=True,
+            autograph=False,
         )
         self.detector = inference.Detector(model, grid=grid, wh=semantics.wh)
         self.responsible = ResponsibleBoxes(YoloLoss(grid, semantics))
-        self._update = tf.function(self.responsible.update_state, reduce_retracing=True)
+        self._update = tf.function(
+            self.responsible.update_state, reduce_retracing=True, autograph=False
+        )
 
     def __call__(self) -> dict:
         """As `evaluation.evaluate`, with ``images_per_second`` and ``seconds`` of detection,
@@ -107,7 +110,7 @@ class ClassifierEvaluator:
 
     def __init__(self, model, dataset, grid, config):
         self.model, self.dataset, self.grid, self.config = model, dataset, grid, config
-        self._logits = tf.function(lambda images: model(images, training=False))
+        self._logits = tf.function(lambda images: model(images, training=False), autograph=False)
         self.labels = np.array([example.labels[0] for example in dataset])
 
     def __call__(self) -> dict:

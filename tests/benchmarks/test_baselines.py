@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks import memory, native, posts_loss, strong_tf
+from benchmarks import native, posts_loss, strong_tf
 from tests.ops.loss_cases import GRIDS, assert_near, random_case, value_and_gradient
 from yolov1.grid import GridSpec
 
@@ -24,7 +24,7 @@ def test_strong_forms_are_the_reference(form, way, share):
             return form(p, t, grid)
 
         if way != "eager":
-            compute = tf.function(compute, jit_compile=way == "xla")
+            compute = tf.function(compute, jit_compile=way == "xla", autograph=False)
         loss, gradient = compute(*map(tf.constant, arrays))
         assert_near(loss.numpy(), want_loss, 1e-6)
         assert_near(gradient.numpy(), want_gradient, 1e-6)
@@ -72,7 +72,7 @@ def test_posts_are_their_preset(post, graph):
                     loss = post(p, t, grid)
                 return loss, tape.gradient(loss, p)
 
-            compute = tf.function(compute) if graph else compute
+            compute = tf.function(compute, autograph=False) if graph else compute
             loss, gradient = compute(tf.constant(predictions), tf.constant(targets))
             assert_near(loss.numpy(), want[0].sum(), 1e-6)
             # Pixels and back round differently from fractions.
@@ -134,11 +134,3 @@ def test_a_compiler_error_is_shown(tmp_path, monkeypatch):
     (tmp_path / "benchmarks" / "broken.cc").write_text("not C++")
     with pytest.raises(RuntimeError, match="broken.cc could not be compiled"):
         native.build("broken.cc")
-
-
-def _hold(megabytes):
-    return lambda: np.ones(megabytes * 10**6, np.uint8).sum()
-
-
-def test_peak_memory_is_what_a_call_takes():
-    assert 49 <= memory.peak_extra_mb(_hold, 50) < 52

@@ -1,23 +1,21 @@
 """The benchmark of non-maximum suppression runs, and its providers compute the same."""
 
 import csv
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from benchmarks.bench_nms import PROVIDERS, Case, make, make_copies, ratios
 from benchmarks.nms_inputs import INPUTS
-from tests.shared import ROOT
+from tests.benchmarks.test_bench_yolo_loss import run
 
 
 def test_bench_writes_rows_of_every_part(tmp_path):
     path = tmp_path / "rows.csv"
-    command = [sys.executable, "-m", "benchmarks.bench_nms", "--batches=1,2", "--repeats=2"]
-    command += ["--turn_ms=0.1"]
-    command += ["--inputs=realistic", "--thresholds=0.2", f"--output={path}"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = run(
+        "bench_nms", "--batches=1,2", "--repeats=2", "--turn_ms=0.1", "--inputs=realistic",
+        "--thresholds=0.2", f"--output={path}",
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("times as fast") == 4
     with path.open() as file:
@@ -37,8 +35,8 @@ def test_every_provider_finds_the_same(inputs):
     for _ in range(3):  # batch after batch
         want = runs["kernel"]()
         total += want[3].sum()
-        for name, run in runs.items():
-            for got, expected in zip(run(), want, strict=True) if name != "kernel" else ():
+        for name, compute in runs.items():
+            for got, expected in zip(compute(), want, strict=True) if name != "kernel" else ():
                 np.testing.assert_array_equal(got, expected, err_msg=name)
     for name in ("tf_function", "fused"):
         assert make_copies(name, case, 3)() == total

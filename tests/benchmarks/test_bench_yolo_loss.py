@@ -1,22 +1,24 @@
 """The benchmark of the loss runs, judges its own rows rightly, and its rows can be drawn."""
 
 import csv
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from benchmarks import bench_yolo_loss, harness, plot, yolo_loss_targets
 from benchmarks.providers import Unavailable
 from benchmarks.yolo_loss_providers import PROVIDERS, Case, make, make_copies
-from tests.shared import ROOT
+from tests import programs
 from yolov1 import kernels
 
 
 def run(module, *arguments):
-    command = [sys.executable, "-m", f"benchmarks.{module}", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    level = tf.get_logger().level  # which a benchmark raises
+    try:
+        return programs.call(f"benchmarks.{module}", *arguments)
+    finally:
+        tf.get_logger().setLevel(level)
 
 
 @pytest.fixture(scope="module")

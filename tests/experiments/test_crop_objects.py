@@ -24,8 +24,8 @@ def test_a_crop_is_the_box_and_its_margin():
     np.testing.assert_array_equal(cut(59.9, 39.9, 60, 40, 0), image[39:, 59:])
 
 
-def test_debug(run_experiment, tmp_path):
-    result = run_experiment("crop_objects", "--debug", f"--output_dir={tmp_path}")
+def test_debug(call_experiment, tmp_path):
+    result = call_experiment("crop_objects", "--debug", f"--output_dir={tmp_path}")
     assert result.returncode == 0, result.stderr
     counts = json.loads((tmp_path / "summary.json").read_text())["splits"][""]["classes"]
     dataset = data.open(f"folders:{tmp_path}")
@@ -50,9 +50,9 @@ def voc(tmp_path_factory):
     return write_voc(root, {"d": [("cat", (5, 4, 45, 39), False)]}, split="val")
 
 
-def test_what_is_cut_and_where_it_goes(run_experiment, voc, tmp_path):
+def test_what_is_cut_and_where_it_goes(call_experiment, voc, tmp_path):
     arguments = [f"--dataset=voc:{voc}", f"--output_dir={tmp_path}"]
-    result = run_experiment("crop_objects", *arguments, "--split=train+val", "--image_side=40")
+    result = call_experiment("crop_objects", *arguments, "--split=train+val", "--image_side=40")
     assert result.returncode == 0, result.stderr
     there = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.jpg")}
     assert there == {"train/dog/a-0.jpg", "train/dog/b-1.jpg", "val/cat/d-0.jpg"}
@@ -71,14 +71,14 @@ def test_what_is_cut_and_where_it_goes(run_experiment, voc, tmp_path):
     )
     assert train.classes == val.classes == ("cat", "dog")
     assert [e.labels.tolist() for e in train] == [[1], [1]]
-    again = run_experiment("crop_objects", *arguments, "--split=val")
+    again = call_experiment("crop_objects", *arguments, "--split=val")
     assert again.returncode != 0 and "val is not empty; remove it" in again.stderr
 
 
-def test_pixels_are_those_of_the_object(run_experiment, voc, tmp_path):
+def test_pixels_are_those_of_the_object(call_experiment, voc, tmp_path):
     arguments = [f"--dataset=voc:{voc}", f"--output_dir={tmp_path}", "--margin=0", "--min_side=1"]
     for split in ("train", "val"):
-        result = run_experiment("crop_objects", *arguments, f"--split={split}", "--classes=dog")
+        result = call_experiment("crop_objects", *arguments, f"--split={split}", "--classes=dog")
         assert result.returncode == 0, result.stderr
     assert len(list(tmp_path.rglob("*.jpg"))) == 2
     splits = json.loads((tmp_path / "summary.json").read_text())["splits"]

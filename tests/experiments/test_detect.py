@@ -30,8 +30,8 @@ def boxes_of(row):
     return sorted(d["box_xyxy"][::-1] for d in row["detections"])
 
 
-def test_a_folder(known_run, pictures, run_experiment, tmp_path):
-    result = run_experiment(
+def test_a_folder(known_run, pictures, call_experiment, tmp_path):
+    result = call_experiment(
         "detect", f"--checkpoint={known_run}", f"--images={pictures}", f"--output_dir={tmp_path}"
     )
     assert result.returncode == 0, result.stderr[-2000:]
@@ -57,8 +57,8 @@ def test_a_folder(known_run, pictures, run_experiment, tmp_path):
     assert summary["images_per_second"] > 0 and "4 circle" in result.stdout
 
 
-def test_a_pattern_a_threshold_and_the_debug_size(known_run, pictures, run_experiment):
-    result = run_experiment(
+def test_a_pattern_a_threshold_and_the_debug_size(known_run, pictures, call_experiment):
+    result = call_experiment(
         "detect",
         f"--checkpoint={known_run}",
         f"--images={pictures}/*.jpg",
@@ -71,7 +71,7 @@ def test_a_pattern_a_threshold_and_the_debug_size(known_run, pictures, run_exper
     assert len(found["unreadable"]) == 1 and "nothing found" in result.stdout
 
 
-def test_what_does_not_exist_is_named(known_run, pictures, run_experiment, tmp_path):
-    result = run_experiment("detect", f"--checkpoint={known_run}", f"--images={tmp_path}/*.jpg")
+def test_what_does_not_exist_is_named(known_run, pictures, call_experiment, tmp_path):
+    result = call_experiment("detect", f"--checkpoint={known_run}", f"--images={tmp_path}/*.jpg")
     assert result.returncode != 0
     assert "no such file, no folder with pictures" in result.stdout + result.stderr

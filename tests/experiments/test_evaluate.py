@@ -10,8 +10,8 @@ CLASSES = ("circle", "square", "triangle", "star", "cross", "ring")
 CIRCLES = [("circle", (x, y, x + 16, y + 16), False) for x in (8, 40) for y in (8, 40)]
 
 
-def test_the_split_of_the_run(known_run, run_experiment, tmp_path):
-    result = run_experiment(
+def test_the_split_of_the_run(known_run, call_experiment, tmp_path):
+    result = call_experiment(
         "evaluate", f"--checkpoint={known_run}", f"--output_dir={tmp_path}", "--debug"
     )
     assert result.returncode == 0, result.stderr[-2000:]
@@ -35,13 +35,13 @@ def test_the_split_of_the_run(known_run, run_experiment, tmp_path):
     assert 0 < len(list((tmp_path / "pictures").iterdir())) <= 12
 
 
-def test_another_data_set(known_run, run_experiment, tmp_path):
+def test_another_data_set(known_run, call_experiment, tmp_path):
     """Two images of four circles where the network sees them, and a class that it never sees."""
     star = ("star", (0, 0, 20, 20), False)
     annotations = {"a": CIRCLES, "b": [*CIRCLES, star], "c": "<annotation>"}
     root = write_voc(tmp_path / "voc", annotations, CLASSES, SIZE, split="test")
     arguments = [f"--checkpoint={known_run}", f"--dataset=voc:{root}", "--bad_examples=skip"]
-    result = run_experiment("evaluate", *arguments, "--pictures=1")
+    result = call_experiment("evaluate", *arguments, "--pictures=1")
     assert result.returncode == 0, result.stderr[-2000:]
     output = known_run / "evaluate"
     summary = json.loads((output / "summary.json").read_text())
@@ -63,7 +63,7 @@ def test_another_data_set(known_run, run_experiment, tmp_path):
     assert len(list((output / "pictures").iterdir())) == 1
 
 
-def test_a_folder_without_a_run_is_named(run_experiment, tmp_path):
-    result = run_experiment("evaluate", f"--checkpoint={tmp_path}")
+def test_a_folder_without_a_run_is_named(call_experiment, tmp_path):
+    result = call_experiment("evaluate", f"--checkpoint={tmp_path}")
     assert result.returncode != 0
     assert "holds no run" in result.stderr

@@ -21,14 +21,14 @@ FLAGS = {
 
 
 @pytest.mark.parametrize("name", FLAGS)
-def test_help_has_the_command_and_each_flag(run_experiment, name):
-    text = run_experiment(name, "--help").stdout
+def test_help_has_the_command_and_each_flag(call_experiment, name):
+    text = call_experiment(name, "--help").stdout
     assert f"python -m experiments.{name}" in text
     for flag in FLAGS[name] | {"debug"}:
         assert re.search(rf"--(\[no\])?{flag}:\s", text), flag
 
 
-def test_a_word_that_is_no_flag_is_refused(run_experiment):
-    done = run_experiment("train", "dataset=shapes")
+def test_a_word_that_is_no_flag_is_refused(call_experiment):
+    done = call_experiment("train", "dataset=shapes")
     assert done.returncode != 0
     assert "unknown argument 'dataset=shapes'; a flag is --NAME=VALUE" in done.stdout + done.stderr

@@ -1,8 +1,8 @@
 import json
 
 
-def test_debug_size_learns_and_says_so(run_experiment, tmp_path):
-    done = run_experiment("overfit_one_batch", "--debug", f"--output_dir={tmp_path}")
+def test_debug_size_learns_and_says_so(call_experiment, tmp_path):
+    done = call_experiment("overfit_one_batch", "--debug", f"--output_dir={tmp_path}")
     assert done.returncode == 0, done.stdout + done.stderr
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert "verdict: learned" in done.stdout and summary["verdict"] == "learned"
@@ -11,8 +11,8 @@ def test_debug_size_learns_and_says_so(run_experiment, tmp_path):
     assert len(list((tmp_path / "pictures").iterdir())) == 10
 
 
-def test_too_few_steps_give_the_suspects_with_their_numbers(run_experiment, tmp_path):
-    done = run_experiment(
+def test_too_few_steps_give_the_suspects_with_their_numbers(call_experiment, tmp_path):
+    done = call_experiment(
         "overfit_one_batch", "--debug", "--steps=3", f"--output_dir={tmp_path}", "--images=4"
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -124,8 +124,8 @@ def test_flags_that_are_given_win(config_of):
         (["--dataset=shapes:count=4", "--image_size=64"], "image_size must be at least 144, got"),
     ],
 )
-def test_flags_that_do_not_go_together(run_experiment, tmp_path, arguments, message):
-    done = run_experiment("reproduce_keras_voc", "--debug", f"--output_dir={tmp_path}", *arguments)
+def test_flags_that_do_not_go_together(call_experiment, tmp_path, arguments, message):
+    done = call_experiment("reproduce_keras_voc", "--debug", f"--output_dir={tmp_path}", *arguments)
     assert done.returncode != 0 and message in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
 
@@ -149,12 +149,12 @@ def metrics(run):
 
 
 @pytest.fixture(scope="module")
-def voc_runs(run_experiment, tmp_path_factory):
+def voc_runs(call_experiment, tmp_path_factory):
     """mode -> run directory of keras_voc on real images, S=7 and B=2."""
     runs = {}
     for mode in ("published", "corrected"):
         runs[mode] = tmp_path_factory.mktemp("voc") / mode
-        done = run_experiment(
+        done = call_experiment(
             "reproduce_keras_voc", f"--root={shared('data', 'voc2012mini')}", "--epochs=3",
             "--as_published" if mode == "published" else "--noas_published", "--image_size=144",
             "--model_options=width=0.05", f"--output_dir={runs[mode]}",
@@ -184,9 +184,9 @@ def test_keras_voc_to_the_end(voc_runs, mode):
 
 
 @pytest.mark.parametrize("mode", ["--as_published", "--noas_published"])
-def test_tf2_person_to_the_end(run_experiment, tmp_path, mode):
+def test_tf2_person_to_the_end(call_experiment, tmp_path, mode):
     run = tmp_path / "run"
-    done = run_experiment(
+    done = call_experiment(
         "reproduce_tf2_person", f"--dataset=voc:{shared('data', 'voc2012small')}",
         "--classes=person", "--eval_split=val", mode, "--image_size=64", "--batch_size=8",
         "--model_options=width=0.05", "--epochs=2", f"--output_dir={run}",
@@ -215,30 +215,30 @@ def test_tf2_person_to_the_end(run_experiment, tmp_path, mode):
     "name, places",
     [("reproduce_keras_voc", ("--train_split=train",)), ("reproduce_tf2_person", ())],
 )
-def test_a_run_goes_on_in_its_own_mode(run_experiment, tmp_path, name, places):
+def test_a_run_goes_on_in_its_own_mode(call_experiment, tmp_path, name, places):
     """With no other flag than the directory; and not in the other mode."""
     run = tmp_path / "run"
-    first = run_experiment(
+    first = call_experiment(
         name, *SMALL, *places, "--as_published", "--epochs=1", f"--output_dir={run}"
     )
     assert first.returncode == 0, first.stdout + first.stderr
     before = json.loads((run / "config.json").read_text())["config"]
     # More than one class, whatever the post.
     assert len(json.loads((run / "summary.json").read_text())["ap_per_class"]) == 6
-    done = run_experiment(name, f"--output_dir={run}", "--resume")
+    done = call_experiment(name, f"--output_dir={run}", "--resume")
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads((run / "config.json").read_text())["config"] == before | {"resume": True}
-    other = run_experiment(name, f"--output_dir={run}", "--resume", "--defects=activate_twice")
+    other = call_experiment(name, f"--output_dir={run}", "--resume", "--defects=activate_twice")
     assert other.returncode != 0 and "--resume goes on with the run's own" in (
         other.stdout + other.stderr
     )
     assert "Leave --defects out" in other.stdout + other.stderr
-    other = run_experiment(name, f"--output_dir={run}", "--resume", "--root=elsewhere")
+    other = call_experiment(name, f"--output_dir={run}", "--resume", "--root=elsewhere")
     assert other.returncode != 0
     assert "elsewhere" in other.stderr and "--dataset=KIND:NEW_PATH" in other.stderr
 
 
-def test_files_of_a_start_that_cannot_be_resumed_are_none_of_the_runs(run_experiment, tmp_path):
+def test_files_of_a_start_that_cannot_be_resumed_are_none_of_the_runs(call_experiment, tmp_path):
     """Their val_loss, of another mode perhaps, must not keep the run's own from being written."""
     run = training.RunDirectory(tmp_path / "run")
     run.create(resume=False)
@@ -246,16 +246,16 @@ def test_files_of_a_start_that_cannot_be_resumed_are_none_of_the_runs(run_experi
     stale = run / "checkpoints" / "model_01-0.01.keras"
     stale.parent.mkdir()
     stale.touch()
-    done = run_experiment("reproduce_tf2_person", *SMALL, "--epochs=1", f"--output_dir={run.path}")
+    done = call_experiment("reproduce_tf2_person", *SMALL, "--epochs=1", f"--output_dir={run.path}")
     assert done.returncode == 0, done.stdout + done.stderr
     (kept,) = (path.name for path in stale.parent.glob("model_*.keras"))
     assert kept == f"model_01-{float(metrics(run.path)[0]['val_loss']):.2f}.keras" != stale.name
 
 
-def test_compare_runs(voc_runs, run_experiment, tmp_path):
+def test_compare_runs(voc_runs, call_experiment, tmp_path):
     """A loss summed over a batch of 4 and a mean stand on one scale."""
     paths = f"--runs={voc_runs['published']},{voc_runs['corrected']}"
-    done = run_experiment(
+    done = call_experiment(
         "compare_runs", paths, "--images=4", "--floors=49", "--labels=published,other",
         f"--output_dir={tmp_path}",
     )  # fmt: skip
@@ -270,7 +270,7 @@ def test_compare_runs(voc_runs, run_experiment, tmp_path):
         ((paths, "--labels=x"), "--labels must be 2 names"),
         ((paths, "--labels=x,x"), "--labels must tell the runs apart"),
     ):
-        done = run_experiment("compare_runs", *arguments)
+        done = call_experiment("compare_runs", *arguments)
         assert done.returncode != 0 and message in done.stdout + done.stderr
 
 

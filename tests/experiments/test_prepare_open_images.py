@@ -1,20 +1,20 @@
+import functools
 import importlib.util
 import json
-import os
 import shutil
-import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
 
 from tests.data.formats.test_fiftyone import entry, write_export
-from tests.shared import ROOT
 from yolov1 import data
+from yolov1.data.acquire import fiftyone_zoo
 
 
-def test_debug_makes_a_data_set_to_train_on(run_experiment, tmp_path):
-    result = run_experiment("prepare_open_images", "--debug", f"--root={tmp_path}")
+def test_debug_makes_a_data_set_to_train_on(call_experiment, tmp_path):
+    result = call_experiment("prepare_open_images", "--debug", f"--root={tmp_path}")
     assert result.returncode == 0, result.stderr
     summary = json.loads((tmp_path / "summary.json").read_text())
     for split in ("train", "test"):
@@ -27,7 +27,7 @@ def test_debug_makes_a_data_set_to_train_on(run_experiment, tmp_path):
     assert f"--dataset=yolo:{tmp_path}" in result.stdout
 
 
-def test_an_export_from_disk(run_experiment, tmp_path):
+def test_an_export_from_disk(call_experiment, tmp_path):
     """Two splits; null, an unknown label, a missing image and other classes, in one go."""
     labels = {"a": [entry(1), entry(0)], "b": None, "c": [entry(7)], "d": [entry(0)]}
     source = tmp_path / "export"
@@ -37,7 +37,7 @@ def test_an_export_from_disk(run_experiment, tmp_path):
     write_export(source / "test" / "labels.json", {"e": [entry("Person")], "f": []}, None)
     root = tmp_path / "out"
     arguments = ("prepare_open_images", f"--root={root}", f"--from_export={source}")
-    result = run_experiment(*arguments)
+    result = call_experiment(*arguments)
     assert result.returncode == 0, result.stderr
     splits = json.loads((root / "summary.json").read_text())["splits"]
     train, test = splits["train"], splits["test"]
@@ -55,29 +55,29 @@ def test_an_export_from_disk(run_experiment, tmp_path):
     line = written["a.txt"].split()
     assert line[0] == "0" and np.allclose(list(map(float, line[1:])), [0.3, 0.45, 0.4, 0.5])
     assert len(data.open(f"yolo:{root}", "train+test")) == 4
-    failed = run_experiment(*arguments, "--bad_examples=fail")
+    failed = call_experiment(*arguments, "--bad_examples=fail")
     assert failed.returncode != 0 and "2 of 4 images cannot be used" in failed.stderr
-    failed = run_experiment(*arguments, "--classes=Dog")
+    failed = call_experiment(*arguments, "--classes=Dog")
     assert "classes must be among Car, Person; got Dog" in failed.stderr
     assert "Traceback" not in failed.stderr
 
 
-def test_an_export_without_splits(run_experiment, tmp_path):
+def test_an_export_without_splits(call_experiment, tmp_path):
     """What one export of FiftyOne is: labels.json and data/."""
     source = tmp_path / "export"
     write_export(source / "labels.json", {"a": [entry("Person")], "b": None}, None)
     arguments = ("prepare_open_images", f"--root={tmp_path / 'out'}", f"--from_export={source}")
-    done = run_experiment(*arguments, "--splits=train")
+    done = call_experiment(*arguments, "--splits=train")
     assert done.returncode == 0, done.stderr
     assert len(data.open(f"yolo:{tmp_path / 'out'}", "train")) == 2
-    done = run_experiment(*arguments)
+    done = call_experiment(*arguments)
     assert "is one export without splits: say with --splits=NAME" in done.stdout + done.stderr
-    done = run_experiment(*arguments, "--splits=")
+    done = call_experiment(*arguments, "--splits=")
     assert done.returncode != 0 and "--splits is empty" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("reason", ["not listed", "unknown label"])
-def test_an_export_in_its_own_folder(run_experiment, tmp_path, reason):
+def test_an_export_in_its_own_folder(call_experiment, tmp_path, reason):
     """The post's layout: images without a text file would make the folder unreadable."""
     root = tmp_path / "post"
     for split in ("train", "test"):
@@ -88,30 +88,25 @@ def test_an_export_in_its_own_folder(run_experiment, tmp_path, reason):
     bad.write_text(json.dumps({"classes": ["Person"], "labels": labels}))
     before = sorted(root.rglob("*"))
     arguments = ("prepare_open_images", f"--from_export={root}")
-    done = run_experiment(*arguments, f"--root={root}")
+    done = call_experiment(*arguments, f"--root={root}")
     assert done.returncode != 0 and "Traceback" not in done.stderr
     assert (
         f"{root / 'images' / 'test'} has 1 image(s) besides those to write (b.jpg)" in done.stderr
     )
     assert "Take another folder (--root)." in done.stderr
     assert sorted(root.rglob("*")) == before
-    done = run_experiment(*arguments, f"--root={tmp_path / 'other'}")
+    done = call_experiment(*arguments, f"--root={tmp_path / 'other'}")
     assert done.returncode == 0 and reason in done.stdout, done.stderr
     assert len(data.open(f"yolo:{tmp_path / 'other'}", "train+test")) == 3
-    done = run_experiment(*arguments, f"--root={root}", "--splits=train")  # all of it is usable
+    done = call_experiment(*arguments, f"--root={root}", "--splits=train")  # all of it is usable
     assert done.returncode == 0, done.stderr
     assert len(data.open(f"yolo:{root}", "train")) == 2
 
 
-# The command with stand-ins for FiftyOne, which do what its `export` does: with `overwrite` it
-# deletes the folder.
-ACQUIRE = """
-import shutil, sys, types
-from experiments import prepare_open_images
-from yolov1 import data
-
 class Samples:
-    def __init__(self, seed, max_samples, **options):
+    """What FiftyOne's zoo draws; its `export` deletes the folder with `overwrite`."""
+
+    def __init__(self, name, *, seed, max_samples, **options):
         print("asked for seed", seed)
         self.drawn = data.open(f"shapes:count={max_samples}", seed=seed, image_size=64)
 
@@ -120,25 +115,21 @@ class Samples:
             shutil.rmtree(export_dir, ignore_errors=True)
         data.write_fiftyone(self.drawn, export_dir)
 
-zoo = types.ModuleType("fiftyone.zoo")
-zoo.load_zoo_dataset = lambda name, **options: Samples(**options)
-fo = types.ModuleType("fiftyone")
-fo.zoo, fo.types = zoo, types.SimpleNamespace(FiftyOneImageDetectionDataset=None)
-sys.modules |= {"fiftyone": fo, "fiftyone.zoo": zoo}
-prepare_open_images.start_fiftyone = lambda: fo
-prepare_open_images.experiment_flags.run(prepare_open_images.main)
-"""
+
+@pytest.fixture
+def acquire(call_experiment, monkeypatch):
+    """The command with a stand-in for FiftyOne."""
+    zoo, fiftyone = types.ModuleType("fiftyone.zoo"), types.ModuleType("fiftyone")
+    zoo.load_zoo_dataset = Samples
+    fiftyone.zoo = zoo
+    fiftyone.types = types.SimpleNamespace(FiftyOneImageDetectionDataset=None)
+    monkeypatch.setitem(sys.modules, "fiftyone", fiftyone)
+    monkeypatch.setitem(sys.modules, "fiftyone.zoo", zoo)
+    monkeypatch.setattr(fiftyone_zoo, "start_fiftyone", lambda: fiftyone)
+    return functools.partial(call_experiment, "prepare_open_images", "--classes=", "--samples=4")
 
 
-def acquire(*arguments):
-    settings = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-    return subprocess.run(
-        [sys.executable, "-c", ACQUIRE, "--classes=", "--samples=4", *arguments],
-        cwd=ROOT, capture_output=True, text=True, timeout=300, env=os.environ | settings,
-    )  # fmt: skip
-
-
-def test_a_second_call_takes_what_is_there(tmp_path):
+def test_a_second_call_takes_what_is_there(acquire, tmp_path):
     done = acquire(f"--root={tmp_path}")
     assert done.returncode == 0, done.stderr
     assert "asked for seed 1\nasked for seed 2\n" in done.stdout
@@ -155,7 +146,7 @@ def test_a_second_call_takes_what_is_there(tmp_path):
 
 
 @pytest.mark.parametrize("debug", [(), ("--debug",)])
-def test_a_folder_of_the_users_is_left_alone(tmp_path, debug):
+def test_a_folder_of_the_users_is_left_alone(acquire, tmp_path, debug):
     (tmp_path / "test").mkdir()
     (tmp_path / "test" / "mine.txt").write_text("kept")
     done = acquire(f"--root={tmp_path}", *debug)
@@ -166,7 +157,7 @@ def test_a_folder_of_the_users_is_left_alone(tmp_path, debug):
     assert [path.name for path in tmp_path.rglob("*")] == ["test", "mine.txt"]
 
 
-def test_a_label_file_of_the_users_is_left_alone(tmp_path):
+def test_a_label_file_of_the_users_is_left_alone(acquire, tmp_path):
     write_export(tmp_path / "train" / "labels.json", {"a": [entry("x")]}, None)
     before = (tmp_path / "train" / "labels.json").read_bytes()
     for debug in ((), ("--debug",)):
@@ -176,18 +167,18 @@ def test_a_label_file_of_the_users_is_left_alone(tmp_path):
         assert [e.image_id for e in data.open(f"yolo:{tmp_path}", "train")] == ["a"]
 
 
-def test_without_fiftyone_it_says_how_to_get_it(run_experiment, tmp_path):
+def test_without_fiftyone_it_says_how_to_get_it(call_experiment, tmp_path):
     if importlib.util.find_spec("fiftyone"):
         pytest.skip("FiftyOne is installed")
-    result = run_experiment("prepare_open_images", f"--root={tmp_path}")
+    result = call_experiment("prepare_open_images", f"--root={tmp_path}")
     assert result.returncode != 0 and "Traceback" not in result.stderr
     assert "FiftyOne is not installed" in result.stderr
     assert "pip install 'yolov1[fiftyone]'" in result.stderr and "--from_export" in result.stderr
 
 
-def test_what_is_missing_or_unknown_is_refused(run_experiment):
-    result = run_experiment("prepare_open_images")
+def test_what_is_missing_or_unknown_is_refused(call_experiment):
+    result = call_experiment("prepare_open_images")
     assert result.returncode != 0 and "--root is needed" in result.stderr
-    result = run_experiment("prepare_open_images", "--root=x", "--splits=train,val")
+    result = call_experiment("prepare_open_images", "--root=x", "--splits=train,val")
     assert result.returncode != 0
     assert "--splits must be among train, validation, test, got val" in result.stderr

@@ -1,9 +1,6 @@
 import hashlib
 import io
 import json
-import os
-import subprocess
-import sys
 import tarfile
 
 import pytest
@@ -11,8 +8,9 @@ import pytest
 from tests.data.acquire.server import FileServer
 from tests.data.acquire.test_archives import write_tar
 from tests.data.folders import write_voc
-from tests.shared import ROOT
 from yolov1 import data
+from yolov1.data.acquire import voc
+from yolov1.data.acquire.voc import Archive
 
 CAT, DOG = ("cat", (6, 4, 30, 24), False), ("dog", (1, 1, 60, 40), False)
 HARD = ("person", (2, 2, 9, 9), True)
@@ -21,15 +19,6 @@ YEARS = {  # archive: (year, {split: {image: objects}})
     "test7.tar": (2007, {"test": {"000003": [DOG], "000004": []}}),
     "trainval12.tar": (2012, {"train": {"2012_1": [CAT]}, "val": {"2012_2": [HARD]}}),
 }
-
-# The command with a table of small archives in place of the real ones; all else is as it is.
-CODE = """
-import json, sys
-from experiments import prepare_voc
-table = json.loads(sys.argv.pop(1))
-prepare_voc.VOC_ARCHIVES = tuple(prepare_voc.Archive(*row) for row in table)
-prepare_voc.experiment_flags.run(prepare_voc.main)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -53,23 +42,33 @@ def server(tars):
         yield server
 
 
-def run(tars, *arguments):
-    table = [
-        (YEARS[name][0], name, list(YEARS[name][1]), len(body), hashlib.sha256(body).hexdigest())
-        for name, body in tars.items()
-    ]
-    settings = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "no_proxy": "*"}
-    return subprocess.run(
-        [sys.executable, "-c", CODE, json.dumps(table), *map(str, arguments)],
-        cwd=ROOT, capture_output=True, text=True, timeout=300, env=os.environ | settings,
-    )  # fmt: skip
+@pytest.fixture
+def run(call_experiment, monkeypatch):
+    """The command with a table of small archives in place of the real ones."""
+
+    def run(tars, *arguments):
+        table = [
+            Archive(
+                YEARS[name][0],
+                name,
+                tuple(YEARS[name][1]),
+                len(body),
+                hashlib.sha256(body).hexdigest(),
+            )
+            for name, body in tars.items()
+        ]
+        monkeypatch.setattr(voc, "VOC_ARCHIVES", tuple(table))
+        monkeypatch.setenv("no_proxy", "*")
+        return call_experiment("prepare_voc", *arguments)
+
+    return run
 
 
 def times(root):
     return {f: f.stat().st_mtime_ns for f in root.rglob("*") if f.name != "summary.json"}
 
 
-def test_from_the_server_to_a_data_set(tars, server, tmp_path):
+def test_from_the_server_to_a_data_set(run, tars, server, tmp_path):
     root = tmp_path / "root"
     command = (f"--root={root}", f"--base_url={server.url}/")
     server.cuts = [4000]  # the first connection drops, and the rest is fetched
@@ -115,7 +114,7 @@ def test_from_the_server_to_a_data_set(tars, server, tmp_path):
     assert states == ["unpacked already", "found", "unpacked already"]
 
 
-def test_only_what_is_asked_for(tars, server, tmp_path):
+def test_only_what_is_asked_for(run, tars, server, tmp_path):
     chosen = ("--years=2007", "--splits=train", f"--base_url={server.url}")
     done = run(tars, f"--root={tmp_path / 'root'}", *chosen, "--debug")
     assert done.returncode == 0, done.stderr
@@ -130,7 +129,7 @@ def test_only_what_is_asked_for(tars, server, tmp_path):
     assert texts == ["2007_train.txt"]
 
 
-def test_tars_on_disk(tars, server, tmp_path):
+def test_tars_on_disk(run, tars, server, tmp_path):
     """One in the root, one in a folder, one of them wrong."""
     root, folder = tmp_path / "root", tmp_path / "folder"
     root.mkdir()
@@ -151,7 +150,7 @@ def test_tars_on_disk(tars, server, tmp_path):
     assert len(data.open(f"voc:{root}", "train+val+test")) == 4
 
 
-def test_a_folder_of_tars_that_does_not_exist(tars, server, tmp_path):
+def test_a_folder_of_tars_that_does_not_exist(run, tars, server, tmp_path):
     """A misspelt one must not fetch what is on the disk."""
     command = (f"--root={tmp_path / 'root'}", f"--base_url={server.url}", "--tar_dir=/nope")
     for debug in ((), ("--debug",)):
@@ -161,7 +160,7 @@ def test_a_folder_of_tars_that_does_not_exist(tars, server, tmp_path):
     assert not server.log and not (tmp_path / "root").exists()
 
 
-def test_a_malicious_tar_and_a_wrong_one(tars, server, tmp_path):
+def test_a_malicious_tar_and_a_wrong_one(run, tars, server, tmp_path):
     root = tmp_path / "a" / "root"
     bad = write_tar(tmp_path / "bad.tar", [("VOCdevkit/x", b"x"), ("../../out.txt", b"x")])
     server.files["/voc2007/test7.tar"] = b"x" * len(tars["test7.tar"])
@@ -179,8 +178,8 @@ def test_a_malicious_tar_and_a_wrong_one(tars, server, tmp_path):
     assert sorted(f.name for f in tmp_path.iterdir()) == ["a", "bad.tar"]
 
 
-def test_the_real_table(run_experiment, tmp_path):
-    done = run_experiment("prepare_voc", f"--root={tmp_path / 'new'}", "--debug")
+def test_the_real_table(call_experiment, tmp_path):
+    done = call_experiment("prepare_voc", f"--root={tmp_path / 'new'}", "--debug")
     assert done.returncode == 0, done.stderr
     place = "http://host.robots.ox.ac.uk/pascal/VOC"
     assert done.stdout.splitlines() == [
@@ -198,19 +197,16 @@ def test_the_real_table(run_experiment, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_what_cannot_be_chosen():
-    code = """
-from experiments.prepare_voc import VOC_ARCHIVES, app, choose
-for years, splits in ((["2008"], ["train"]), (["2012"], ["test"]), ([], ["val"]), (["2007"], [])):
-    try:
-        print(choose(VOC_ARCHIVES, years, splits))
-    except app.UsageError as error:
-        print(error)
-"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout.splitlines() == [
-        "--years must be among 2007,2012, got '2008'.",
-        "VOC 2012 has no public test split.",
-        "--years must be among 2007,2012, got ''.",
-        "--splits must be among test,train,trainval,val, got ''.",
-    ]
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--years=2008", "--splits=train"], "--years must be among 2007,2012, got '2008'."),
+        (["--years=2012", "--splits=test"], "VOC 2012 has no public test split."),
+        (["--years=", "--splits=val"], "--years must be among 2007,2012, got ''."),
+        (["--years=2007", "--splits="], "--splits must be among test,train,trainval,val, got ''."),
+    ],
+)
+def test_what_cannot_be_chosen(call_experiment, tmp_path, arguments, message):
+    done = call_experiment("prepare_voc", f"--root={tmp_path / 'new'}", *arguments)
+    assert done.returncode != 0 and message in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "new").exists()

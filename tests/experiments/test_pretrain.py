@@ -13,16 +13,16 @@ OPTIONS = "--model_options=width=0.34"
 
 
 @pytest.fixture(scope="module")
-def backbone(run_experiment, tmp_path_factory):
+def backbone(call_experiment, tmp_path_factory):
     """(run directory, its output) of a classifier on the crops of drawn shapes."""
     folder = tmp_path_factory.mktemp("pretrain")
     for split in ("train", "val"):
-        done = run_experiment(
+        done = call_experiment(
             "crop_objects", "--dataset=shapes:count=120", f"--split={split}", "--image_size=112",
             "--min_side=16", f"--output_dir={folder / 'crops'}",
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
-    done = run_experiment(
+    done = call_experiment(
         "pretrain", f"--dataset=folders:{folder / 'crops'}", OPTIONS, "--image_size=32",
         "--epochs=30", "--batch_size=16", "--eval_every=10", "--augment=none",
         "--learning_rate=4e-3", f"--output_dir={folder / 'run'}",
@@ -43,11 +43,11 @@ def test_it_learns_to_classify(backbone):
     assert list(summary["accuracy_per_class"]) == sorted(rows)
 
 
-def test_a_detector_starts_from_it(backbone, run_experiment, tmp_path):
+def test_a_detector_starts_from_it(backbone, call_experiment, tmp_path):
     run, _ = backbone
     arguments = ("--dataset=shapes:count=16", OPTIONS, "--image_size=64", "--S=2", "--epochs=1")
     # A learning rate of next to nothing, and no batch statistics moved: the weights show.
-    done = run_experiment(
+    done = call_experiment(
         "train", *arguments, f"--backbone={run}", "--learning_rate=1e-12", "--ema=0",
         f"--output_dir={tmp_path / 'run'}",
     )  # fmt: skip
@@ -58,7 +58,7 @@ def test_a_detector_starts_from_it(backbone, run_experiment, tmp_path):
         np.testing.assert_allclose(
             detector.get_layer(name).kernel, classifier.get_layer(name).kernel, atol=1e-6
         )
-    done = run_experiment(
+    done = call_experiment(
         "train", *arguments, f"--backbone={run}", "--model_options=width=1",
         f"--output_dir={tmp_path / 'other'}",
     )  # fmt: skip
@@ -66,13 +66,13 @@ def test_a_detector_starts_from_it(backbone, run_experiment, tmp_path):
     assert done.returncode != 0 and "Give both the same --model" in said
     assert "The backbone has --model_options=width=0.34, this run width=1." in said
     assert "Traceback" not in done.stderr
-    done = run_experiment(
+    done = call_experiment(
         "train", "--dataset=shapes:count=16", "--model=fast", f"--backbone={run}",
         f"--output_dir={tmp_path / 'fast'}",
     )  # fmt: skip
     assert done.returncode != 0 and "Traceback" not in done.stderr
     assert "was pretrained for --model=laptop, expected fast" in done.stdout + done.stderr
-    done = run_experiment(
+    done = call_experiment(
         "train", *arguments, f"--backbone={tmp_path / 'run'}", f"--output_dir={tmp_path / 'third'}"
     )
     assert done.returncode != 0 and "Traceback" not in done.stderr
@@ -80,9 +80,9 @@ def test_a_detector_starts_from_it(backbone, run_experiment, tmp_path):
     assert not (tmp_path / "third" / "config.json").exists()
 
 
-def test_a_classifier_is_no_detector(backbone, run_experiment, tmp_path):
+def test_a_classifier_is_no_detector(backbone, call_experiment, tmp_path):
     run, _ = backbone
-    done = run_experiment("evaluate", f"--checkpoint={run}", f"--output_dir={tmp_path}")
+    done = call_experiment("evaluate", f"--checkpoint={run}", f"--output_dir={tmp_path}")
     assert done.returncode != 0
     assert "is a run of the task 'classify', expected 'detect'" in done.stdout + done.stderr
     with pytest.raises(ValueError, match="expected 'classify'"):
@@ -98,8 +98,8 @@ def _detector(folder):
     return run.path
 
 
-def test_images_with_several_boxes_have_no_class(run_experiment, tmp_path):
-    done = run_experiment(
+def test_images_with_several_boxes_have_no_class(call_experiment, tmp_path):
+    done = call_experiment(
         "pretrain", "--dataset=shapes:count=8", "--debug", f"--output_dir={tmp_path / 'run'}"
     )
     assert done.returncode != 0
@@ -107,28 +107,28 @@ def test_images_with_several_boxes_have_no_class(run_experiment, tmp_path):
     assert not (tmp_path / "run" / "config.json").exists()
 
 
-def test_one_class_teaches_nothing(run_experiment, tmp_path):
+def test_one_class_teaches_nothing(call_experiment, tmp_path):
     for split in ("train", "val"):
         (tmp_path / split / "cat").mkdir(parents=True)
         Image.new("RGB", (32, 32)).save(tmp_path / split / "cat" / "1.png")
-    done = run_experiment("pretrain", f"--dataset=folders:{tmp_path}", "--debug")
+    done = call_experiment("pretrain", f"--dataset=folders:{tmp_path}", "--debug")
     assert done.returncode != 0
     assert "has one class, 'cat', expected at least two" in done.stdout + done.stderr
-    done = run_experiment("pretrain", "--debug")
+    done = call_experiment("pretrain", "--debug")
     assert done.returncode != 0 and "--dataset is missing" in done.stdout + done.stderr
 
 
-def test_resuming_does_not_load_the_backbone_again(backbone, run_experiment, tmp_path):
+def test_resuming_does_not_load_the_backbone_again(backbone, call_experiment, tmp_path):
     run, _ = backbone
     flags = (
         "--dataset=shapes:count=16", OPTIONS, "--image_size=64", "--S=2", "--epochs=1",
         f"--output_dir={tmp_path / 'run'}",
     )  # fmt: skip
-    assert run_experiment("train", *flags, f"--backbone={run}").returncode == 0
+    assert call_experiment("train", *flags, f"--backbone={run}").returncode == 0
     moved = run.with_name("elsewhere")
     run.rename(moved)
     try:
-        done = run_experiment("train", f"--output_dir={tmp_path / 'run'}", "--resume")
+        done = call_experiment("train", f"--output_dir={tmp_path / 'run'}", "--resume")
     finally:
         moved.rename(run)
     assert done.returncode == 0, done.stdout + done.stderr

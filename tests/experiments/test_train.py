@@ -11,8 +11,8 @@ from tests.shared import shared
 TINY = ("--image_size=32", "--S=3", "--epochs=1", "--batch_size=8", "--eval_every=0")
 
 
-def test_debug_ends_with_results(run_experiment, tmp_path):
-    done = run_experiment("train", "--debug", f"--output_dir={tmp_path / 'run'}")
+def test_debug_ends_with_results(call_experiment, tmp_path):
+    done = call_experiment("train", "--debug", f"--output_dir={tmp_path / 'run'}")
     assert done.returncode == 0, done.stdout + done.stderr
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert 0 <= summary["map_voc07"] <= 1 and summary["parameters"] > 1e5
@@ -25,8 +25,8 @@ def test_debug_ends_with_results(run_experiment, tmp_path):
     ("folder", "splits", "classes"),
     [("voc2012mini", ("train", "val"), 20), ("bccd", ("train+val", "test"), 3)],
 )
-def test_voc_folders_run_without_special_flags(run_experiment, tmp_path, folder, splits, classes):
-    done = run_experiment(
+def test_voc_folders_run_without_special_flags(call_experiment, tmp_path, folder, splits, classes):
+    done = call_experiment(
         *("train", f"--dataset=voc:{shared('data', folder)}", *TINY),
         *(f"--train_split={splits[0]}", f"--eval_split={splits[1]}"),
         f"--output_dir={tmp_path / 'run'}",
@@ -39,14 +39,14 @@ def test_voc_folders_run_without_special_flags(run_experiment, tmp_path, folder,
     assert float(row["loss"]) > 0
 
 
-def test_bad_examples_stop_the_run_or_are_listed(run_experiment, tmp_path):
+def test_bad_examples_stop_the_run_or_are_listed(call_experiment, tmp_path):
     cat = [("cat", (6, 4, 30, 24), False)]
     root = write_voc(tmp_path / "voc", {"bad": "<annotation>", **dict.fromkeys("abcdefgh", cat)})
     arguments = (f"--dataset=voc:{root}", *TINY, "--eval_split=train")
-    stopped = run_experiment("train", *arguments, f"--output_dir={tmp_path / 'a'}")
+    stopped = call_experiment("train", *arguments, f"--output_dir={tmp_path / 'a'}")
     assert stopped.returncode != 0 and "Traceback" not in stopped.stderr
     assert "bad.xml" in stopped.stderr and "--bad_examples=skip" in stopped.stderr
-    skipped = run_experiment(
+    skipped = call_experiment(
         "train", *arguments, "--bad_examples=skip", f"--output_dir={tmp_path / 'b'}"
     )
     assert skipped.returncode == 0, skipped.stdout + skipped.stderr
@@ -64,7 +64,7 @@ def test_bad_examples_stop_the_run_or_are_listed(run_experiment, tmp_path):
         ("--model_options=widht=2", "widht"),
     ],
 )
-def test_bad_flags_say_what_is_wrong(run_experiment, tmp_path, flag, message):
-    done = run_experiment("train", "--debug", flag, f"--output_dir={tmp_path / 'run'}")
+def test_bad_flags_say_what_is_wrong(call_experiment, tmp_path, flag, message):
+    done = call_experiment("train", "--debug", flag, f"--output_dir={tmp_path / 'run'}")
     assert done.returncode != 0
     assert message in done.stdout + done.stderr

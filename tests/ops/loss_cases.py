@@ -55,7 +55,9 @@ def loss_function(*, graph=False, xla=False, upstream=None, **options):
     def any_batch(x):
         return tf.TensorSpec([None, *x.shape[1:]], x.dtype)
 
-    function = tf.function(compute, jit_compile=xla) if graph or xla else compute
+    # Not rewritten by AutoGraph, which takes longer than tracing; the XLA tests' functions are.
+    traced = tf.function(compute, jit_compile=xla, autograph=False)
+    function = traced if graph or xla else compute
 
     def run(predictions, targets, upstream=upstream):
         arguments = [predictions, targets] if upstream is None else [predictions, targets, upstream]

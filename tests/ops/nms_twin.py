@@ -34,21 +34,32 @@ def _image(boxes, scores, score_threshold, iou_threshold):
         boxes[inverted, high] = boxes[inverted, low]
     candidates = [(k, c) for k, c in np.ndindex(scores.shape) if scores[k, c] > score_threshold]
     candidates.sort(key=lambda place: -scores[place])  # stable: then by box, then by class
-    kept = []
+    kept, rivals = [], {c: [] for c in range(scores.shape[1])}
     with np.errstate(all="ignore"):
         for k, c in candidates:
-            rivals = (boxes[j] for j, label in kept if label == c)
-            if not any(_iou(boxes[k], rival) > iou_threshold for rival in rivals):
+            if not (_ious(boxes[k], boxes[rivals[c]]) > iou_threshold).any():
                 kept.append((k, c))
+                rivals[c].append(k)
     return [(scores[place], place[1], boxes[place[0]]) for place in kept]
 
 
-def _iou(a, b):
-    w = max(min(a[2], b[2]) - max(a[0], b[0]), ZERO)
-    h = max(min(a[3], b[3]) - max(a[1], b[1]), ZERO)
+def _ious(a, others):
+    """Of one box with others ``[n, 4]``, float32 ``[n]``."""
+    b = others.T
+    w = _larger(_smaller(a[2], b[2]) - _larger(a[0], b[0]), ZERO)
+    h = _larger(_smaller(a[3], b[3]) - _larger(a[1], b[1]), ZERO)
     area_a, area_b = (a[2] - a[0]) * (a[3] - a[1]), (b[2] - b[0]) * (b[3] - b[1])
     union = area_a + area_b - w * h
-    return w * h / union if union != 0 else ZERO
+    return np.where(union != 0, w * h / union, ZERO)
+
+
+def _smaller(x, y):
+    """Where one is NaN, `x`: as Python's `min`, and not as NumPy's."""
+    return np.where(y < x, y, x)
+
+
+def _larger(x, y):
+    return np.where(y > x, y, x)
 
 
 def random_case(seed, images=3, boxes=30, classes=4):

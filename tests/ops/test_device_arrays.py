@@ -10,9 +10,9 @@ import sys
 
 import numpy as np
 import pytest
-from benchmarks.host_device import HostArray
 
 from benchmarks import gpu
+from benchmarks.gpu.host_device import HostArray
 from tests.shared import ROOT
 from yolov1 import kernels
 from yolov1.grid import GridSpec
@@ -134,7 +134,7 @@ import sys
 import numpy as np
 from benchmarks import gpu
 gpu.load(sys.argv[1])
-from benchmarks.host_device import HostArray
+from benchmarks.gpu.host_device import HostArray
 from yolov1 import kernels
 from yolov1.grid import GridSpec
 

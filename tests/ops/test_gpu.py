@@ -3,6 +3,7 @@
 On a machine with a GPU the tests of the ops run on both devices; these are for every other one.
 """
 
+import json
 import subprocess
 import sys
 
@@ -43,48 +44,56 @@ def test_every_op_is_registered_for_every_dtype(op):
 
 # In a process of its own: soft placement is set before anything runs.
 WITHOUT_A_GPU = """
-import sys
+import json, sys
 import tensorflow as tf
 from yolov1 import ops
 from yolov1.grid import GridSpec
 
-tf.config.set_soft_device_placement(sys.argv[2] == "soft")
+tf.config.set_soft_device_placement(sys.argv[1] == "soft")
 a, b = tf.constant([[0.0, 0, 2, 2]]), tf.constant([[1.0, 0, 3, 2]])
 loss = tf.constant([[[[0.0, 1.0, 0, 0, 0, 0]]]]), tf.zeros((1, 1, 1, 6))
-call = {
+calls = {
     "pairwise_iou": lambda: ops.pairwise_iou(a, b, impl="fused"),
     "aligned_iou": lambda: ops.aligned_iou(a, b, impl="fused"),
     "yolo_loss": lambda: ops.yolo_loss(*loss, grid=GridSpec(1, 1, 1, 8), impl="fused").loss,
-}[sys.argv[1]]
+}
 
-def there():
-    with tf.device("GPU:0"):
-        return call()
+def answers(call):
+    def there():
+        with tf.device("GPU:0"):
+            return call()
 
-for function in (there, tf.function(there)):
-    try:
-        print(f"{function().numpy().item():.4f}")
-    except tf.errors.InvalidArgumentError as error:
-        print(type(error).__name__, str(error).replace("\\n", " "))
-print(f"{call().numpy().item():.4f}")
+    for function in (there, tf.function(there), call):
+        try:
+            yield f"{function().numpy().item():.4f}"
+        except tf.errors.InvalidArgumentError as error:
+            yield f"{type(error).__name__} {error}"
+
+print(json.dumps({name: list(answers(call)) for name, call in calls.items()}))
 """
 
 
-@no_gpu
-@pytest.mark.parametrize("placement", ("hard", "soft"))
-@pytest.mark.parametrize(
-    "op, value", (("pairwise_iou", "0.3333"), ("aligned_iou", "0.3333"), ("yolo_loss", "0.5000"))
-)
-def test_a_gpu_that_is_not_there(op, value, placement):
-    """TensorFlow says so; with soft placement it takes the CPU. The CPU works afterwards."""
-    answer = subprocess.run(
-        [sys.executable, "-c", WITHOUT_A_GPU, op, placement],
+@pytest.fixture(scope="module", params=("hard", "soft"))
+def without_a_gpu(request):
+    """(placement, what each op answers: eagerly and in a graph on the GPU, then anywhere)."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_A_GPU, request.param],
         cwd=ROOT,
         capture_output=True,
         text=True,
     )
-    assert answer.returncode == 0, answer.stderr
-    eager, graph, after = answer.stdout.splitlines()
+    assert done.returncode == 0, done.stderr
+    return request.param, json.loads(done.stdout)
+
+
+@no_gpu
+@pytest.mark.parametrize(
+    "op, value", (("pairwise_iou", "0.3333"), ("aligned_iou", "0.3333"), ("yolo_loss", "0.5000"))
+)
+def test_a_gpu_that_is_not_there(op, value, without_a_gpu):
+    """TensorFlow says so; with soft placement it takes the CPU. The CPU works afterwards."""
+    placement, answers = without_a_gpu
+    eager, graph, after = answers[op]
     assert after == value
     if placement == "soft":
         assert eager == graph == after

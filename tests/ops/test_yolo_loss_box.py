@@ -9,7 +9,14 @@ import pytest
 from tests.losses.cases import GRID as MODEL_GRID
 from tests.losses.cases import fit, small_data, small_model
 from tests.ops import numpy_twin
-from tests.ops.loss_cases import GRIDS, IMPLS, assert_near, random_case, value_and_gradient
+from tests.ops.loss_cases import (
+    GRIDS,
+    IMPLS,
+    assert_near,
+    loss_function,
+    random_case,
+    value_and_gradient,
+)
 from yolov1.grid import GridSpec
 from yolov1.losses import YoloLoss
 from yolov1.semantics import CHOICES, LossSemantics
@@ -24,15 +31,22 @@ def only_boxes(kind, **fields):
     return LossSemantics(box=kind, **weights | fields)
 
 
-def one_pair(box, truth, kind, impl, *, wh="plain", grid=ONE):
-    """The loss of one predicted box and one object, and its gradient ``[4]``."""
-    predictions, targets = np.zeros((1, 1, 1, 6)), np.ones((1, 1, 1, 6))
-    predictions[0, 0, 0, 2:], targets[0, 0, 0, 2:] = box, truth
-    loss, terms, gradient = value_and_gradient(
-        predictions, targets, grid=grid, semantics=only_boxes(kind, wh=wh), impl=impl
-    )
-    assert terms[0, 0] == loss[0] and not terms[0, 1:].any()
-    return loss[0], gradient[0, 0, 0, 2:]
+def pair_function(kind, impl, *, wh="plain", graph=False):
+    """(predicted box, object) to the loss and its gradient ``[4]``."""
+    function = loss_function(grid=ONE, semantics=only_boxes(kind, wh=wh), impl=impl, graph=graph)
+
+    def run(box, truth):
+        predictions, targets = np.zeros((1, 1, 1, 6)), np.ones((1, 1, 1, 6))
+        predictions[0, 0, 0, 2:], targets[0, 0, 0, 2:] = box, truth
+        loss, terms, gradient = function(predictions, targets)
+        assert terms[0, 0] == loss[0] and not terms[0, 1:].any()
+        return loss[0], gradient[0, 0, 0, 2:]
+
+    return run
+
+
+def one_pair(box, truth, kind, impl, **options):
+    return pair_function(kind, impl, **options)(box, truth)
 
 
 @pytest.mark.parametrize("impl", IMPLS)
@@ -136,9 +150,10 @@ def test_a_box_that_is_not_finite_spoils_itself_alone(kind, impl):
 def test_descent_puts_a_box_on_its_object(kind, impl):
     """One box and one object, which overlap a little: the loss falls to nothing."""
     truth, box = np.array([0.6, 0.4, 0.3, 0.2]), np.array([0.4, 0.5, 0.5, 0.4])
-    first = one_pair(box, truth, kind, impl)[0]
+    run = pair_function(kind, impl, graph=True)
+    first = run(box, truth)[0]
     for step in range(300):
-        loss, gradient = one_pair(box, truth, kind, impl)
+        loss, gradient = run(box, truth)
         box = box - 0.02 * 0.985**step * gradient / max(1, np.abs(gradient).max())
     assert loss < 0.05 < first
     np.testing.assert_allclose(box, truth, atol=0.01)

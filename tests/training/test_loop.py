@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests import programs
 from tests.shared import ROOT
 from yolov1 import data
 from yolov1.training import NonFiniteLoss, RunDirectory, TrainConfig, load_run, train
@@ -35,10 +36,21 @@ TINY = {
 }
 
 
-def start(output_dir, env=None, module="experiments.train", **values):
+def arguments(output_dir, values):
     flags = [f"--{name}={value}" for name, value in (TINY | values).items()]
+    return [f"--output_dir={output_dir}", *flags]
+
+
+def run(output_dir, **values):
+    """To the end, in this process; the return code and what was said."""
+    done = programs.call("experiments.train", *arguments(output_dir, values))
+    return done.returncode, done.stdout + done.stderr
+
+
+def start(output_dir, env=None, module="experiments.train", **values):
+    """In a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", module, f"--output_dir={output_dir}", *flags],
+        [sys.executable, "-m", module, *arguments(output_dir, values)],
         cwd=ROOT,
         env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"} | (env or {}),
         stdout=subprocess.PIPE,
@@ -81,7 +93,8 @@ def rows(output_dir):
 def whole(tmp_path_factory):
     """A run that was never interrupted."""
     path = tmp_path_factory.mktemp("whole") / "run"
-    output = finish(start(path))
+    code, output = run(path)
+    assert code == 0, output
     return path, output
 
 
@@ -141,15 +154,13 @@ def test_killed_and_resumed_ends_with_the_same_bits(whole, tmp_path):
 
 
 def test_an_existing_run_is_never_overwritten(whole):
-    process = start(whole[0])
-    output = process.communicate(timeout=120)[0]
-    assert process.returncode != 0 and "already holds a run" in output
+    code, output = run(whole[0])
+    assert code != 0 and "already holds a run" in output
 
 
 def test_resume_refuses_flags_that_would_change_the_numbers(whole):
-    process = start(whole[0], resume="true", learning_rate=0.5)
-    output = process.communicate(timeout=120)[0]
-    assert process.returncode != 0
+    code, output = run(whole[0], resume="true", learning_rate=0.5)
+    assert code != 0
     assert "--resume goes on with the run's own --learning_rate=0.001, got 0.5" in output
 
 
@@ -170,9 +181,10 @@ def test_mirrored_over_two_devices_equals_one(tmp_path):
     # The limit is below the norm of every gradient here: clipping must see the whole, too.
     flags = {"model_options": "width=0.34,synchronized=true", "eval_every": 0, "epochs": 2}
     flags |= {"clip_norm": 0.5, "optimizer": "sgd", "learning_rate": 0.02}
-    one = start(tmp_path / "one", **flags)
     two = start(tmp_path / "two", module="tests.training.two_devices", strategy="mirrored", **flags)
-    finish(one), finish(two)
+    code, output = run(tmp_path / "one", **flags)
+    assert code == 0, output
+    finish(two)
     a, b = rows(tmp_path / "one"), rows(tmp_path / "two")
     np.testing.assert_allclose(
         [float(r["loss"]) for r in a], [float(r["loss"]) for r in b], rtol=1e-4

@@ -20,6 +20,7 @@ from yolov1.data.table import ImageTable
 from yolov1.data.targets import encode_targets_in_graph
 
 
+@tf.autograph.experimental.do_not_convert  # which takes longer than all the tracing
 def training_batches(
     dataset,
     grid,
@@ -110,6 +111,7 @@ def training_batches(
     return _with_options(batches)
 
 
+@tf.autograph.experimental.do_not_convert
 def evaluation_batches(dataset, grid, batch_size, *, num_parallel_calls=None):
     """All images in order, stretched to the network's input; the last batch may be short.
 
@@ -133,7 +135,7 @@ def evaluation_batches(dataset, grid, batch_size, *, num_parallel_calls=None):
     return _with_options(batches)
 
 
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, autograph=False)
 def _coloured(pixels, colours, hue):
     return change_colours(tf.cast(pixels, tf.float32) / 255, colours, hue=hue)
 

@@ -59,7 +59,7 @@ class Detector(tf.Module):
         side = grid.image_size
         signature = [tf.TensorSpec([None, side, side, 3], tf.float32, name="images")]
 
-        @tf.function(input_signature=signature)
+        @tf.function(input_signature=signature, autograph=False)
         def look(images):
             predictions = tf.cast(model(images, training=False), tf.float32)
             boxes_xyxy, scores = decode(predictions, grid, wh)
@@ -76,7 +76,7 @@ class Detector(tf.Module):
                 "finite": tf.reduce_all(tf.math.is_finite(predictions), axis=axes),
             }
 
-        @tf.function(input_signature=signature)
+        @tf.function(input_signature=signature, autograph=False)
         def run(images):
             return {name: value for name, value in look(images).items() if name != "predictions"}
 

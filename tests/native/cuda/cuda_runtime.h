@@ -239,6 +239,12 @@ inline void RunBlock(unsigned number) {
     thread.context.uc_stack.ss_size = kStackBytes;
     thread.context.uc_link = nullptr;
     makecontext(&thread.context, RunThread, 0);
+#if defined(CUDA_ON_HOST_ASAN)
+    // The sanitizer would forget all that it knows of a stack whenever the stack is gone on with,
+    // which takes most of the time: once is enough, for what the last thread on it has left.
+    thread.context.uc_stack.ss_size = 0;
+    __asan_unpoison_memory_region(thread.stack.get(), kStackBytes);
+#endif
   }
   const size_t warps = (block.threads.size() + kWarpSize - 1) / kWarpSize;
   for (bool ran = true; ran; ReleaseBlock(block.threads)) {
@@ -252,22 +258,25 @@ inline void RunBlock(unsigned number) {
 #endif
 }
 
-// Hands `value` to the lanes of `mask`, waits for theirs, and calls function(lane, their value).
-template <typename T, typename Function>
-void Exchange(unsigned mask, const T& value, const Function& function) {
+// Hands `value` to the lanes of `mask` and waits for theirs: which of the two exchanges it is.
+template <typename T>
+unsigned Exchange(unsigned mask, const T& value) {
   static_assert(sizeof(T) <= sizeof ThreadState::exchanged[0], "at most 8 bytes");
   ThreadState& thread = Thread();
-  const unsigned own = thread.number % kWarpSize, first = thread.number - own;
-  Require(mask >> own & 1, "only lanes of the mask in an exchange");
+  Require(mask >> thread.number % kWarpSize & 1, "only lanes of the mask in an exchange");
   const unsigned turn = thread.exchanges++ % 2;
   memcpy(thread.exchanged[turn], &value, sizeof value);
   Pause(Wait::kWarp, mask);
-  for (unsigned lane = 0; lane < kWarpSize; ++lane) {
-    if (!(mask >> lane & 1)) continue;
-    T other;
-    memcpy(&other, Block().threads[first + lane]->exchanged[turn], sizeof other);
-    function(lane, other);
-  }
+  return turn;
+}
+
+// What a lane of this thread's warp handed over.
+template <typename T>
+T Exchanged(unsigned lane, unsigned turn) {
+  const unsigned first = Thread().number / kWarpSize * kWarpSize;
+  T value;
+  memcpy(&value, Block().threads[first + lane]->exchanged[turn], sizeof value);
+  return value;
 }
 
 }  // namespace cuda_on_host
@@ -281,19 +290,15 @@ inline void __syncwarp(unsigned mask = 0xffffffffu) {
 template <typename T>
 T __shfl_xor_sync(unsigned mask, T value, int lanes) {
   const unsigned from = threadIdx.x % cuda_on_host::kWarpSize ^ static_cast<unsigned>(lanes);
-  T result = value;
   cuda_on_host::Require(from < cuda_on_host::kWarpSize && (mask >> from & 1),
                         "sources within the mask");
-  cuda_on_host::Exchange(mask, value, [&](unsigned lane, T other) {
-    if (lane == from) result = other;
-  });
-  return result;
+  return cuda_on_host::Exchanged<T>(from, cuda_on_host::Exchange(mask, value));
 }
 inline unsigned __ballot_sync(unsigned mask, int predicate) {
+  const unsigned turn = cuda_on_host::Exchange(mask, predicate);
   unsigned ballot = 0;
-  cuda_on_host::Exchange(mask, predicate, [&](unsigned lane, int other) {
-    ballot |= static_cast<unsigned>(other != 0) << lane;
-  });
+  for (unsigned lane = 0; lane < cuda_on_host::kWarpSize; ++lane)
+    if (mask >> lane & 1 && cuda_on_host::Exchanged<int>(lane, turn)) ballot |= 1u << lane;
   return ballot;
 }
 inline int __ffs(unsigned bits) { return __builtin_ffs(static_cast<int>(bits)); }
