@@ -18,6 +18,7 @@ JOBS := $(shell nproc)
 FUZZED := $(patsubst tests/native/fuzz_%.cc,%,$(wildcard tests/native/fuzz_*.cc))
 FUZZ ?= $(FUZZED)
 FUZZ_SECONDS ?= 60
+REPLAY_PARTS := 0/4 1/4 2/4 3/4
 CLANGXX ?= clang++
 
 .DEFAULT_GOAL := help
@@ -84,8 +85,9 @@ sanitized = @mkdir -p build; { $(CMAKE) -S . -B build/$(1) -DYOLOV1_SANITIZE=ON 
 
 sanitize:  ## The framework-free core under the address and undefined-behaviour sanitizers
 	$(call sanitized,sanitize,replay,-DYOLOV1_WERROR=$(or $(YOLOV1_WERROR),OFF))
-	@printf '%s\n' $(FUZZED) | xargs -P $(JOBS) -I OP sh -c \
-	  'said=$$(build/sanitize/tests/native/replay_OP 2>&1); code=$$?; echo "OP: $$said"; exit $$code'
+	@printf '%s\n' $(foreach op,$(FUZZED),$(REPLAY_PARTS:%="$(op) --part=%")) | xargs -P $(JOBS) -I REPLAY \
+	  sh -c 'said=$$(build/sanitize/tests/native/replay_REPLAY 2>&1); code=$$?; \
+	  echo "REPLAY: $$said"; exit $$code'
 
 fuzz:  ## Search for inputs that break it, led by coverage, for FUZZ_SECONDS=60 (needs clang++)
 	@echo 'int main() {}' | $(CLANGXX) -fsanitize=address -x c++ -o /dev/null - 2> /dev/null || \

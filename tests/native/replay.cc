@@ -1,5 +1,6 @@
 // The fuzz target without a fuzzer: on files given as arguments, such as those that `make fuzz`
-// leaves behind, or on inputs from a fixed generator.
+// leaves behind, or on inputs from a fixed generator: all of them, or every n-th from the k-th on
+// with --part=k/n.
 #include <atomic>
 #include <cstdint>
 #include <cstdio>
@@ -58,19 +59,27 @@ void CheckCudaErrors() {
 
 constexpr int kInputs = 4000;
 
-void FeedGenerated() {
+// How many they were.
+int FeedGenerated(int first, int step) {
   std::mt19937 generator(2);
+  int fed = 0;
   for (int k = 0; k < kInputs; ++k) {
     std::vector<uint8_t> input(generator() % 64);
     for (uint8_t& byte : input) byte = static_cast<uint8_t>(generator());
+    if (k % step != first) continue;
     LLVMFuzzerTestOneInput(input.data(), input.size());
+    ++fed;
   }
+  return fed;
 }
 
 }  // namespace
 
 int main(int count, char** arguments) {
-  for (int k = 1; k < count; ++k) {
+  int first = 0, step = 1;
+  const bool part = count == 2 && sscanf(arguments[1], "--part=%d/%d", &first, &step) == 2;
+  yolov1::Require(0 <= first && first < step, "--part=k/n with k from 0 to n - 1");
+  for (int k = 1; k < count && !part; ++k) {
     std::ifstream file(arguments[k], std::ios::binary);
     if (!file) {
       fprintf(stderr, "%s cannot be read.\n", arguments[k]);
@@ -79,10 +88,9 @@ int main(int count, char** arguments) {
     const std::vector<uint8_t> input(std::istreambuf_iterator<char>(file), {});
     LLVMFuzzerTestOneInput(input.data(), input.size());
   }
-  if (count > 1) return 0;
+  if (count > 1 && !part) return 0;
   CheckShareOut();
   CheckCudaErrors();
-  FeedGenerated();
-  printf("%d inputs without a complaint\n", kInputs);
+  printf("%d inputs without a complaint\n", FeedGenerated(first, step));
   return 0;
 }
