@@ -92,7 +92,9 @@ def test_one_image_in_a_table_needs_no_id_and_numbers_may_be_floats():
         ({"objClass": -1}, "unknown class -1"),
         ({"boxWidth": float("nan")}, "image a: .* not a finite number"),
         ({"boxWidth": -0.2}, "is inverted"),
-        ({"boxCenterX": 200}, "outside the image"),
+        ({"boxCenterX": 1.9}, "outside the image"),
+        ({"boxCenterX": 200}, "image a: boxes must be fractions of the image, not pixels"),
+        ({"boxWidth": "x"}, "image a: boxWidth must be a number, got 'x'"),
     ],
 )
 def test_bad_rows_are_refused(changes, reason):

@@ -8,6 +8,7 @@ import numpy as np
 
 from yolov1.data.example import Annotation, BadExampleError, usable_boxes
 from yolov1.data.formats.fiftyone import names_in, parse_entries, read_labels
+from yolov1.data.formats.values import number
 from yolov1.data.formats.yolo import parse_labels
 from yolov1.files import read_text
 
@@ -54,7 +55,9 @@ def read_annotation(source, image_id=None, classes=None) -> Boxes:
         KeyError: a table without one of the columns, or no image of this id in a ``labels.json``.
         ValueError: there are several images and no `image_id`, or not a source.
     """
-    suffix = Path(source).suffix if isinstance(source, (str, os.PathLike)) else None
+    suffix = Path(source).suffix.lower() if isinstance(source, (str, os.PathLike)) else None
+    if isinstance(classes, str):
+        classes = [name.strip() for name in classes.split(",")]
     if hasattr(source, "keys"):  # a data frame has them too
         annotation, classes = _from_table(source, image_id, classes)
         what = f"image {image_id}"
@@ -96,7 +99,7 @@ def _numbers(labels):
     for label in labels:
         try:
             highest = max(highest, int(float(label)))
-        except (ValueError, OverflowError):
+        except (TypeError, ValueError, OverflowError):
             pass  # refused, with its place, by the caller
     if highest > 9999:
         raise BadExampleError(f"the label {highest} is no class index; give classes if it is one")
@@ -126,6 +129,8 @@ def _from_table(table, image_id, classes):
     if missing:
         raise KeyError(f"read_annotation: the table has no column {', '.join(missing)}.")
     ids, labels, *box = (np.asarray(table[name]) for name in COLUMNS)
+    if len({len(column) for column in (ids, labels, *box)}) > 1:
+        raise ValueError("read_annotation: the columns of the table are of different lengths.")
     if image_id is None:
         image_id = _the_one(dict.fromkeys(ids.tolist()), "the table")
     if isinstance(image_id, str) != any(isinstance(i, str) for i in ids.tolist()) and len(ids):
@@ -136,7 +141,13 @@ def _from_table(table, image_id, classes):
         )
     rows = ids == image_id
     names = classes or _numbers(labels)
-    cx, cy, w, h = (np.asarray(column, np.float64)[rows] for column in box)
+    what = f"image {image_id}"
+    cx, cy, w, h = (
+        np.array([number(value, f"{what}: {name}") for value in column[rows].tolist()])
+        for name, column in zip(COLUMNS[2:], box, strict=True)
+    )
+    if max((np.abs(column).max() for column in (cx, cy, w, h) if len(column)), default=0) > 2:
+        raise BadExampleError(f"{what}: boxes must be fractions of the image, not pixels")
     labels = labels[rows]
     for label in labels.tolist():
         if label not in range(len(names)):

@@ -194,6 +194,12 @@ def make_example(image_id, image, annotation, own_classes, classes, verify=True,
             f"the annotation is for an image of {extent[1]:g} x {extent[0]:g} pixels (width x "
             f"height), the image has {header.size[1]} x {header.size[0]}{_turned(header, extent)}"
         )
+    boxes = np.asarray(annotation.boxes_xyxy, np.float64)
+    if tuple(extent) != (1, 1) and min(extent) > 2 and boxes.size and np.abs(boxes).max() <= 1:
+        raise BadExampleError(
+            "its boxes are all within 1 pixel: they seem to be fractions of the image, where "
+            "pixels are expected"
+        )
     boxes, kept, remarks = usable_boxes(annotation, extent)
     wanted = [i for i, k in enumerate(kept) if annotation.names[k] in classes]
     index_of = {name: k for k, name in enumerate(classes)}

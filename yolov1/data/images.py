@@ -18,6 +18,15 @@ SUFFIXES = (
     *(".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".tga", ".avif"),
 )
 ORIENTATION = 274  # the EXIF tag; 1 is upright
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners put into 16
 
 
@@ -48,6 +57,11 @@ def _open(source):
         raise ValueError(f"{_name(source)} is not an image that can be read") from None
     except PermissionError:
         raise
+    except Image.DecompressionBombError:
+        raise ValueError(
+            f"{_name(source)} has more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels, more than are "
+            "read. Cut it into parts"
+        ) from None
     except Exception as error:  # decoders of damaged files have errors of every kind
         raise ValueError(f"{_name(source)} is damaged: {error}") from None
 
@@ -71,7 +85,8 @@ def read_header(source) -> Header:
             frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
         except Exception:  # of no use to a picture that can be read otherwise
             orientation = frames = 1
-        turned = orientation if orientation in range(2, 9) else 1
+        # Pillow itself turns a TIFF.
+        turned = orientation if orientation in range(2, 9) and image.format != "TIFF" else 1
         return Header((height, width), jpeg, turned, frames)
 
 
@@ -150,7 +165,7 @@ def _decode(source, upright, remarks):
         deep = ";16" in str(image.tile)  # Pillow keeps the upper half of 16-bit colours
         _load(image, source)
         try:
-            image = ImageOps.exif_transpose(image) if upright else image
+            image = _upright(image) if upright else image
             if image.mode == "F" or image.mode.startswith("I"):
                 return _from_numbers(np.asarray(image), source, remarks)
             if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
@@ -168,6 +183,14 @@ def _decode(source, upright, remarks):
             "would be almost black. Convert it to 8 bits."
         )
     return pixels
+
+
+def _upright(image):
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # other entries of its EXIF are at fault
+        turn = _TURNS.get(image.getexif().get(ORIENTATION))
+        return image if turn is None else image.transpose(turn)
 
 
 def _from_numbers(values, source, remarks):

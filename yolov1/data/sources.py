@@ -1,6 +1,7 @@
 """``data.open("voc:PATH", split="train")``: one way to open every kind of data set."""
 
 import os
+import re
 
 from yolov1.data.formats.coco import open_coco
 from yolov1.data.formats.fiftyone import open_fiftyone
@@ -9,9 +10,12 @@ from yolov1.data.formats.names import distinct, look_alikes
 from yolov1.data.formats.records import open_records
 from yolov1.data.formats.voc import open_voc
 from yolov1.data.formats.voc_txt import open_voc_txt
+from yolov1.data.formats.walk import images_in
 from yolov1.data.formats.yolo import open_yolo
 from yolov1.data.shapes import open_shapes
 
+# VOC's own folders of pictures that are no photos.
+SEGMENTATION = ("SegmentationClass", "SegmentationObject")
 READERS = {
     "voc": open_voc,
     "yolo": open_yolo,
@@ -51,7 +55,14 @@ def open_dataset(
         ValueError: an unknown kind, option or class.
         FileNotFoundError: the folder or the split does not exist.
     """
+    spec = str(spec)
     kind, _, rest = spec.partition(":")
+    parts = split.split("+") if split else []
+    if any(not part.strip() or ".." in part or part.startswith("/") for part in parts):
+        raise ValueError(
+            f"{spec}: a split must be a name, or names as in 'train+val'; got {split!r}."
+        )
+    split = split or None
     if isinstance(classes, str):
         classes = [name.strip() for name in classes.split(",") if name.strip()]
     if classes is not None:
@@ -78,4 +89,24 @@ def open_dataset(
     place = os.path.expanduser(rest)
     dataset = READERS[kind](place, split, choose_classes, bad_examples, verify)
     dataset.notes[:0] = remarks
+    if split is None and classes is None and os.path.isdir(place):
+        dataset.notes += unaccounted(place, dataset)
     return dataset
+
+
+def unaccounted(folder, dataset) -> list[tuple[str, str]]:
+    """Remarks on the images in a folder that are not in its data set, nor skipped or noted there:
+    whatever a reader does not look at, it does not lose in silence."""
+    taken = {os.path.realpath(example.path) for example in dataset if example.path}
+    said = " ".join(f"{file} {why}" for file, why in [*dataset.skipped, *dataset.notes])
+    words = {os.path.basename(word) for word in re.split(r"[\s:,;()'\"]+", said)}
+    words |= {os.path.splitext(word)[0] for word in words}
+    why = "an image that is not in the data set: nothing that was read is about it"
+    return [
+        (str(path), why)
+        for path in images_in(folder)[0]
+        if os.path.realpath(path) not in taken
+        and not {path.name, path.stem} & words
+        and not set(path.parts) & set(SEGMENTATION)
+        and str(path) not in said
+    ]

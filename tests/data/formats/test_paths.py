@@ -12,7 +12,7 @@ def root(tmp_path):
 
 
 def found(root, texts, *more):
-    places = locate(texts, (root, *more))
+    places = locate(texts, (root, *more)).places
     return [p and p.relative_to(root).as_posix() for p in places]
 
 

@@ -257,8 +257,16 @@ def test_two_images_for_one_annotation_and_two_annotations_for_one_image(tmp_pat
     assert dataset.notes == [
         (str(root / "JPEGImages" / "a.jpg"), "an image without an annotation; it is left out")
     ]
+    # labelImg keeps the name where an annotation was copied: b.jpg is there, and a.png has its own.
     (root / "Annotations" / "b.xml").write_text(voc_xml([CAT], filename="a.png"))
-    with pytest.raises(data.BadExampleError, match="a.png is that of a.xml and b.xml"):
+    (root / "ImageSets" / "Main" / "val.txt").write_text("b\n")
+    for split in (None, "val"):
+        with pytest.raises(data.BadExampleError, match="says a.png, which has an annotation of"):
+            data.open(f"voc:{root}", split)
+    renamed(root, "b.jpg", "z.jpg")
+    for name in ("a", "b"):
+        (root / "Annotations" / f"{name}.xml").write_text(voc_xml([CAT], filename="z.jpg"))
+    with pytest.raises(data.BadExampleError, match="z.jpg is that of a.xml and b.xml"):
         data.open(f"voc:{root}")
 
 

@@ -91,6 +91,8 @@ def parse_instances(file) -> Instances:
                 values.number(entry.get(side) or 0, f"image {image_id}: {side}")
                 for side in ("height", "width")
             )
+            if min(extent) < 0:
+                raise BadExampleError(f"image {image_id}: its size is {extent}, below 0")
             images.append((name, _annotation(boxes[image_id], categories, extent)))
         except BadExampleError as error:
             images.append((f"{name}", error))
@@ -110,12 +112,16 @@ def _categories(entries):
     found, parents = {}, {}
     for entry in entries:
         key = values.identifier(entry["id"], "the id of a category")
-        name = str(entry["name"]).strip()
+        name = entry["name"]
+        if not isinstance(name, str | int) or isinstance(name, bool) or not str(name).strip():
+            raise ValueError(f"the name of the category {key} must be a text, got {name!r}")
+        name = str(name).strip()
         if found.setdefault(key, name) != name:
             raise ValueError(f"the category {key} is called {found[key]!r} and {name!r}")
-        parents[key] = entry.get("supercategory")
-    above = {k for k in found if parents[k] in NO_ONE
-             and any(parents[j] == found[k] for j in found if j != k)}  # fmt: skip
+        above = entry.get("supercategory")
+        parents[key] = above if isinstance(above, str) else None
+    children = collections.Counter(parents.values())
+    above = {k for k in found if parents[k] in NO_ONE and children[found[k]]}
     return found, above
 
 
@@ -149,7 +155,8 @@ def _files(path, split):
     if path.is_file():
         return [path], [path], [path]
     folder = path / "annotations" if (path / "annotations").is_dir() else path
-    there = sorted(p for p in folder.iterdir() if p.suffix.lower() == ".json")
+    there = [p for f in dict.fromkeys((folder, path)) for p in sorted(f.iterdir())]
+    there = [p for p in there if p.suffix.lower() == ".json" and p.is_file()]
     there += [f / ROBOFLOW for f in folders_in(path) if (f / ROBOFLOW).is_file()]
     # Other files of the COCO downloads (captions, keypoints) hold no categories of boxes.
     every = [f for f in there if "instances" in f.stem or f.name == ROBOFLOW] or there
@@ -209,11 +216,12 @@ def _own_classes(parsed):
 
 
 def _image_paths(json_file, names):
-    """{file name: path or None}, and the folders looked in."""
+    """({file name: path or None}, the folders looked in, a remark on those of another machine)."""
     base = json_file.parent.parent if json_file.parent.name == "annotations" else json_file.parent
     tag = json_file.stem.removeprefix("instances_")
     folders = (base, base / tag, base / "images", base / "images" / tag, base / "data")
-    return dict(zip(names, locate(names, folders), strict=True)), folders
+    found = locate(names, folders, files=True)
+    return dict(zip(names, found.places, strict=True)), folders, found.remark()
 
 
 def open_coco(path, split, choose_classes, bad_examples, verify=True):
@@ -246,23 +254,31 @@ def open_coco(path, split, choose_classes, bad_examples, verify=True):
     rows, taken = [], {}
     for one in parsed.values():
         remarks += one.remarks
-        places, folders = _image_paths(one.file, [name for name, _ in one.images])
+        places, folders, remark = _image_paths(one.file, [name for name, _ in one.images])
+        remarks += [(str(one.file), remark)] if remark else []
         for name, annotation in one.images:
             image = places.get(name)
-            if image is not None and taken.setdefault(image, one.file) != one.file:
-                remarks.append(
-                    (str(one.file), f"{name} is in {taken[image].name} too; it counts once")
+            mine = (one.file, annotation)
+            before = taken.setdefault(os.path.realpath(image), mine) if image else mine
+            if before is not mine and isinstance(annotation, Annotation):
+                if before[0] != one.file and _same(before[1], annotation):
+                    why = f"{name} is in {before[0].name} too, with the same boxes; it counts once"
+                    remarks.append((str(one.file), why))
+                    continue
+                annotation = BadExampleError(
+                    f"the image is in {before[0].name} before, with other boxes: each has a part "
+                    "of its boxes at best. Join them"
                 )
-                continue
             rows.append((one.file, name, image, annotation, folders))
     if split is None:
-        remarks += _not_listed(taken, "the file" if len(files) == 1 else "a file")
+        whose = "the file" if len(files) == 1 else "a file"
+        remarks += _not_listed(taken, whose, {Path(image).parent for image in taken})
     else:  # other splits may have images in the same folders
         for file in files:
             tag = file.stem.removeprefix("instances_")
-            mine = [image for image, of in taken.items() if of == file]
-            mine = [p for p in mine if p.parent.name == tag or p.parent / ROBOFLOW == file]
-            remarks += _not_listed(mine, file.name)
+            parents = {Path(image).parent for image, (of, _) in taken.items() if of == file}
+            own_folders = {p for p in parents if p.name == tag or p / ROBOFLOW == file}
+            remarks += _not_listed(taken, file.name, own_folders)
     ids = unique_ids([os.path.abspath(row[2] or row[0].parent / row[1]) for row in rows])
     candidates = [
         (f"{file}: {name}", functools.partial(build, name, image_id, image, annotation, folders))
@@ -272,11 +288,20 @@ def open_coco(path, split, choose_classes, bad_examples, verify=True):
     return collect(name, candidates, classes, bad_examples, remarks)
 
 
-def _not_listed(images, whose):
-    """Remarks on what lies in the folders of these images besides them."""
-    listed = set(map(os.path.realpath, images))
+def _same(first, second):
+    """Whether two annotations of one image say the same."""
+    return (
+        isinstance(first, Annotation)
+        and np.array_equal(first.boxes_xyxy, second.boxes_xyxy)
+        and first.names == second.names
+        and first.difficult == second.difficult
+    )
+
+
+def _not_listed(listed, whose, folders):
+    """Remarks on what lies in these folders besides the listed images."""
     remarks = []
-    for folder in sorted({Path(image).parent for image in images}):
+    for folder in sorted(folders):
         found, more = images_in(folder)
         why = f"{whose} does not list it; it is left out"
         remarks += [(str(p), why) for p in found if os.path.realpath(p) not in listed]

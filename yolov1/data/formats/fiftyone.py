@@ -22,8 +22,9 @@ import numpy as np
 from yolov1.data.example import Annotation, BadExampleError, collect, make_example
 from yolov1.data.formats import values
 from yolov1.data.formats.image_files import file_names, place_image
-from yolov1.data.formats.names import distinct
-from yolov1.data.formats.walk import images_in
+from yolov1.data.formats.names import distinct, require_writable
+from yolov1.data.formats.paths import numbered
+from yolov1.data.formats.walk import images_in, is_image
 from yolov1.data.formats.yolo import ALIASES
 from yolov1.files import replacing
 
@@ -226,15 +227,14 @@ def open_fiftyone(path, split, choose_classes, bad_examples, verify=True):
     classes = choose_classes(own)
     uses = collections.Counter(key for _, _, labels in parsed for key in labels)
 
-    def build(file, folder, image, key, listed, entries):
+    def build(folder, image, key, listed, entries, name):
         if image is None or not image.is_file():
-            raise BadExampleError(f"the image {key} is missing; looked in {folder}")
+            where = "" if Path(key).is_absolute() else f"; looked in {folder}"
+            raise BadExampleError(f"the image {key} is missing{where}")
         annotation = parse_entries(entries, listed)
-        name = image.stem if Path(key).is_absolute() else key
-        name = name if uses[key] == 1 else f"{file.parent.name}/{file.stem}/{name}"
         return make_example(name, image, annotation, own, classes, verify)
 
-    candidates = []
+    rows, ids = [], []
     for file, listed, labels in parsed:
         folder = _image_folder(file)
         images, remarks = images_in(folder)
@@ -248,10 +248,15 @@ def open_fiftyone(path, split, choose_classes, bad_examples, verify=True):
         for key, entries in labels.items():
             # FiftyOne writes whole paths where it was told to.
             image = Path(key) if Path(key).is_absolute() else there.pop(_key(key, there), None)
-            arguments = (file, folder, image, key, listed, entries)
-            candidates.append((f"{file}: {key}", functools.partial(build, *arguments)))
+            rows.append((file, folder, image, key, listed, entries))
+            name = Path(key).stem if Path(key).is_absolute() else _without_suffix(key)
+            ids.append(name if uses[key] == 1 else f"{file.parent.name}/{file.stem}/{name}")
         why = f"{file.name} does not list it; it is left out"
         notes += [(str(image), why) for image in there.values()]
+    candidates = [
+        (f"{file}: {row[2]}", functools.partial(build, *row, name))
+        for (file, *row), name in zip(rows, numbered(ids), strict=True)
+    ]
     name = f"fiftyone:{path}" + (f" ({split})" if split else "")
     return collect(name, candidates, classes, bad_examples, notes)
 
@@ -259,8 +264,12 @@ def open_fiftyone(path, split, choose_classes, bad_examples, verify=True):
 def _key(key, there):
     """The id as one of the images there: as it is, with the slashes of Windows, or a suffix."""
     turned = key.replace("\\", "/")
-    tries = (key, turned, turned.rpartition(".")[0])
+    tries = (key, turned, _without_suffix(turned))
     return next((one for one in tries if one in there), key)
+
+
+def _without_suffix(key):
+    return str(Path(key).with_suffix("")) if is_image(key) else key
 
 
 def write_fiftyone(dataset, folder, *, link=True):
@@ -276,6 +285,7 @@ def write_fiftyone(dataset, folder, *, link=True):
     Raises:
         ValueError: two images have one id.
     """
+    require_writable(dataset.classes, "write_fiftyone")
     folder = Path(folder)
     labels = {}
     for name, example in zip(file_names(dataset, "write_fiftyone"), dataset, strict=True):

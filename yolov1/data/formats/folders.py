@@ -22,10 +22,15 @@ def whole_image(name) -> Annotation:
     return Annotation(np.array([[0.0, 0.0, 1.0, 1.0]]), [name], [False], (1, 1))
 
 
+def _plain(name):
+    """``Training`` and ``train`` are one split."""
+    return name.lower().removesuffix("ing")
+
+
 def _parts(path, split):
     """(folders of the split, folders of every split, remarks); each holds folders of classes."""
     # A class may be called "train" (VOC has one): a split has folders in it.
-    there = [f for f in folders_in(path) if f.name in SPLITS and folders_in(f)]
+    there = [f for f in folders_in(path) if _plain(f.name) in SPLITS and folders_in(f)]
     if split is None:
         if not there:
             return [path], [path], []
@@ -36,6 +41,8 @@ def _parts(path, split):
     for part in dict.fromkeys(split.split("+")):
         tries = [path / name for name in ALIASES.get(part, (part,))]
         found = next((folder for folder in tries if folder.is_dir() and folders_in(folder)), None)
+        names = [p.name for p in tries]
+        found = found or next((folder for folder in there if _plain(folder.name) in names), None)
         if found is None:
             raise FileNotFoundError(
                 f"folders:{path}: no split {part!r} ({tries[0]}/<class>/*.jpg); there are: "

@@ -5,7 +5,7 @@ import functools
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
 from yolov1.data.example import BadExampleError
-from yolov1.data.formats.names import read_names
+from yolov1.data.formats.names import read_names, require_writable
 from yolov1.files import read_text
 
 LABEL_MAP = "label_map.pbtxt"
@@ -40,7 +40,7 @@ def parse_label_map(text) -> dict[int, tuple[str, ...]]:
     """
     try:
         found = text_format.Parse(text, _message()(), allow_unknown_field=True)
-    except (text_format.ParseError, UnicodeError) as error:
+    except (text_format.ParseError, UnicodeError, RecursionError) as error:
         raise ValueError(f"not a label map (text format of a protocol buffer): {error}") from None
     names = {}
     for item in found.item:
@@ -58,6 +58,7 @@ def parse_label_map(text) -> dict[int, tuple[str, ...]]:
 
 def label_map_text(classes) -> str:
     """A label map of these names; labels count from 1."""
+    require_writable(classes, "write_records")
     label_map = _message()()
     for k, name in enumerate(classes, start=1):
         label_map.item.add(id=k, name=name)
@@ -72,28 +73,52 @@ class ClassNames:
 
     Attributes:
         own: tuple of names, or None where no file says them.
+        remarks: list of (file, why it is not read).
     """
 
     def __init__(self, files):
-        self.own, self.by_label, self.by_text = None, {}, {}
-        folders = dict.fromkeys(file.parent for file in files)
-        tries = [f for d in folders for f in (d / LABEL_MAP, *sorted(d.glob("*.pbtxt")))]
-        tries += [folder / "classes.txt" for folder in folders]
-        self.file = next((file for file in tries if file.is_file()), None)
-        if self.file is None:
-            return
-        if self.file.suffix == ".pbtxt":
-            try:
-                names = parse_label_map(read_text(self.file))
-            except ValueError as error:
-                raise ValueError(f"records:{self.file}: {error}") from None
-        else:
-            names = {k: (line,) for k, line in enumerate(read_names(self.file), start=1)}
-        if not names:
-            raise ValueError(f"records:{self.file} names no class.")
+        self.own, self.by_label, self.by_text, self.remarks = None, {}, {}, []
+        found = {}
+        for folder in dict.fromkeys(file.parent for file in files):
+            for file in sorted(folder.glob("*.pbtxt")):
+                names = self._label_map(file)
+                if names:
+                    found[file] = names
+                else:
+                    self.remarks.append((str(file), "not read: it is no label map"))
+        if not found:
+            classes = (folder / "classes.txt" for folder in dict.fromkeys(f.parent for f in files))
+            found = {
+                file: {k: (line,) for k, line in enumerate(read_names(file), start=1)}
+                for file in classes
+                if file.is_file()
+            }
+        self.file = next(iter(found), None)
+        for file, names in found.items():
+            if names != found[self.file]:
+                raise ValueError(
+                    f"records:{self.file} and {file} name different classes: there is no telling "
+                    "which counts. Leave one, or open their folders one by one."
+                )
+        names = found.get(self.file, {})
         self.by_label = {label: shown[0] for label, shown in names.items()}
-        self.by_text = {name: shown[0] for shown in names.values() for name in shown}
-        self.own = tuple(dict.fromkeys(self.by_label.values()))
+        # A name to show may be another class's name: it wins.
+        self.by_text = {shown[-1]: shown[0] for shown in names.values()}
+        self.by_text |= {shown[0]: shown[0] for shown in names.values()}
+        self.own = tuple(dict.fromkeys(self.by_label.values())) or None
+
+    @staticmethod
+    def _label_map(file):
+        text = read_text(file)
+        if "item" not in text and file.name != LABEL_MAP:  # of a graph, or a pipeline
+            return {}
+        try:
+            names = parse_label_map(text)
+        except ValueError as error:
+            raise ValueError(f"records:{file}: {error}") from None
+        if not names:
+            raise ValueError(f"records:{file} names no class.")
+        return names
 
     def __call__(self, text, label):
         """The name of an object's class. A text that is no class's name leaves it to the label.

@@ -25,6 +25,38 @@ def read_names(path) -> tuple[str, ...]:
     return distinct(lines, path, "line {}", first=1)
 
 
+def agreed(files) -> tuple[str, ...] | None:
+    """What all of the names files say that are there; None where there is none.
+
+    Raises:
+        ValueError: two say different names; and as `read_names` does.
+    """
+    found = {file: read_names(file) for file in dict.fromkeys(files) if file.is_file()}
+    for file, names in found.items():
+        first = next(iter(found))
+        if names != found[first]:
+            raise ValueError(
+                f"{first} says {_shown(found[first])}, {file} says {_shown(names)}: there is no "
+                "telling which counts. Leave one."
+            )
+    return next(iter(found.values()), None)
+
+
+def _shown(names):
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+
+
+def require_writable(names, op):
+    """Raises ValueError where a file with a name a line would not give the names back."""
+    for name in names:
+        if not name or name != name.strip().strip("\ufeff\u200b") or len(name.splitlines()) > 1:
+            raise ValueError(
+                f"{op}: the class name {name!r} is empty, begins or ends with a space, or has "
+                "several lines: it would not be read as it is written. Rename the class."
+            )
+    distinct(names, op)
+
+
 def distinct(names, source, place="class {}", first=0) -> tuple[str, ...]:
     """The names as a tuple.
 

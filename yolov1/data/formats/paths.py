@@ -9,6 +9,7 @@ import collections
 import os
 import re
 from pathlib import Path, PurePath, PurePosixPath
+from typing import NamedTuple
 
 DRIVE = re.compile(r"^[A-Za-z]:[/\\]")
 
@@ -20,30 +21,60 @@ def spellings(text) -> list[Path]:
     return [Path(t) for t in dict.fromkeys((text, turned))]
 
 
-def _direct(text, anchors):
+def _exists(path, files):
+    try:
+        return path.is_file() if files else path.exists()
+    except (OSError, ValueError):  # a text that no path can be: too long, with a zero in it
+        return False
+
+
+def _direct(text, anchors, files):
     for path in spellings(text):
         for place in [path] if path.is_absolute() else [anchor / path for anchor in anchors]:
-            if place.exists():
+            if _exists(place, files):
                 return place
     return None
 
 
-def locate(texts, anchors) -> list[Path | None]:
-    """What paths lead to, for all paths of a file together; None for what is not there.
+class Located(NamedTuple):
+    """What the paths of a file lead to.
+
+    Attributes:
+        places: one for each path; None for what is not there.
+        moved: {path: place} of those that are of another machine.
+    """
+
+    places: list[Path | None]
+    moved: dict[str, Path]
+
+    def remark(self) -> str:
+        """On what was moved; empty where nothing was."""
+        if not self.moved:
+            return ""
+        text, place = next(iter(self.moved.items()))
+        more = f" (and so for {len(self.moved) - 1} more)" if len(self.moved) > 1 else ""
+        return f"{text} is not here; {place} is taken{more}"
+
+
+def locate(texts, anchors, *, files=False) -> Located:
+    """What paths lead to, for all paths of a file together.
 
     Args:
         texts: the paths as they are written.
         anchors: folders that they may be relative to, the likeliest first. The one under which the
             most of them are there is taken.
+        files: whether only files count, no folders.
 
     Leading parts of those that are not there (``/home/me/set/images/a.jpg``) are dropped where one
     choice of anchor and number of parts finds more of them than any other, and leads no two of
-    them to one place, nor to a folder around or inside what another leads to.
+    them to one place, nor to a folder around or inside what another leads to. Where some paths mean
+    what they say, it must find all the others: one that it does not find is simply not there, and
+    then its neighbours may not be either.
     """
     texts, anchors = list(texts), list(dict.fromkeys(map(Path, anchors)))
-    counts = [sum(_direct(text, [anchor]) is not None for text in texts) for anchor in anchors]
+    counts = [sum(_direct(text, [a], files) is not None for text in texts) for a in anchors]
     anchors = [anchors[k] for k in sorted(range(len(anchors)), key=lambda k: -counts[k])]
-    found = {text: _direct(text, anchors) for text in dict.fromkeys(texts)}
+    found = {text: _direct(text, anchors, files) for text in dict.fromkeys(texts)}
     missing = {text: spellings(text)[-1] for text, place in found.items() if place is None}
     missing = {text: PurePosixPath(path).parts for text, path in missing.items()}
     there = [place for place in found.values() if place is not None]
@@ -51,14 +82,14 @@ def locate(texts, anchors) -> list[Path | None]:
     for anchor in anchors:
         for k in range(1, max(map(len, missing.values()), default=0)):
             mapped = {t: anchor.joinpath(*p[k:]) for t, p in missing.items() if len(p) > k}
-            mapped = {text: place for text, place in mapped.items() if place.exists()}
+            mapped = {text: place for text, place in mapped.items() if _exists(place, files)}
             if mapped and _apart([*there, *mapped.values()]):
                 choices.setdefault(tuple(sorted(mapped.items())), None)
     most = max(map(len, choices), default=0)
     best = [choice for choice in choices if len(choice) == most]
-    if len(best) == 1:
-        found.update(best[0])
-    return [found[text] for text in texts]
+    moved = dict(best[0]) if len(best) == 1 and (not there or most == len(missing)) else {}
+    found |= moved
+    return Located([found[text] for text in texts], moved)
 
 
 def _apart(places) -> bool:
@@ -91,12 +122,13 @@ def unique_ids(paths) -> list[str]:
 
 def numbered(ids) -> list[str]:
     """The ids, with ``#2``, ``#3`` behind what was there before."""
-    taken, seen, found = set(ids), set(), []
+    taken, seen, last, found = set(ids), set(), {}, []
     for one in ids:
-        name, k = one, 1
+        name, k = one, last.get(one, 1)
         while name in seen or k > 1 and name in taken:
             k += 1
             name = f"{one}#{k}"
+        last[one] = k
         seen.add(name)
         found.append(name)
     return found

@@ -30,12 +30,13 @@ from yolov1.data.example import Annotation, BadExampleError, collect, make_examp
 from yolov1.data.formats import tfrecord
 from yolov1.data.formats.label_map import LABEL_MAP, ClassNames, label_map_text
 from yolov1.data.formats.paths import locate, numbered
-from yolov1.data.formats.walk import files_in, is_image
+from yolov1.data.formats.values import flag
+from yolov1.data.formats.walk import files_in, is_image, left_out
 from yolov1.data.formats.yolo import ALIASES
 from yolov1.files import read_text
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
-RECORD_FILE = re.compile(r"\.(tf)?records?\b|-\d+-of-\d+")
+RECORD_FILE = re.compile(r"\.(tf)?rec(ords?)?\b|-\d+-of-\d+", re.IGNORECASE)
 
 
 class Content(NamedTuple):
@@ -106,7 +107,7 @@ def parse_record(data) -> Content:
             "has image/object/class/label and no value in it)"
         )
     flags = [
-        counted(name, values(name, "int64_list")) or [0] * count
+        [flag(value, name) for value in counted(name, values(name, "int64_list"))] or [0] * count
         for name in ("image/object/difficult", "image/object/is_crowd")
     ]
     return Content(
@@ -122,12 +123,14 @@ def parse_record(data) -> Content:
 
 
 def _files(pattern, split):
-    """(files of the split, files of every split)."""
-    path = Path(pattern)
+    """(files of the split, files of every split, remarks)."""
+    path, remarks = Path(pattern), []
     if path.is_dir():
         # Those that `write_records` has not finished begin with a dot, and are not among them.
-        files = (f for f in files_in(path) if not f.name.startswith("."))
-        every = [f for f in files if RECORD_FILE.search(f.name)]
+        there = [f for f in files_in(path) if not f.name.startswith(".")]
+        every = [f for f in there if RECORD_FILE.search(f.name)]
+        others = [f for f in there if f not in every and not is_image(f)]
+        remarks = [(str(f), "not read: no record file by its name") for f, _ in left_out(others)]
     else:
         every = sorted(f for f in map(Path, glob.glob(str(pattern))) if f.is_file())
         every = [path] if path.is_file() else every
@@ -139,14 +142,21 @@ def _files(pattern, split):
     files = []
     for part in split.split("+") if split else ():
         words = ALIASES.get(part, (part,))
-        found = [f for f in every if set(words) & set(re.split(r"[^a-zA-Z0-9]+", f.name))]
+        found = [f for f in every if set(words) & set(re.split(r"[^a-zA-Z0-9]+", _name(f, path)))]
         if not found:
             raise FileNotFoundError(
                 f"records:{pattern}: no split {part!r} (a file with that word in its name); there "
-                f"are: {', '.join(f.name for f in every[:10])}. Leave the split out to take all."
+                f"are: {', '.join(_name(f, path) for f in every[:10])}. Leave the split out to "
+                "take all."
             )
         files += found
-    return list(dict.fromkeys(files or every)), every
+    return list(dict.fromkeys(files or every)), every, remarks
+
+
+def _name(file, folder):
+    """The words by which a file belongs to a split: its name, and its place in the folder given."""
+    inside = folder.is_dir() and file.is_relative_to(folder)
+    return str(file.relative_to(folder)) if inside else file.name
 
 
 def _objects(frames):
@@ -178,9 +188,9 @@ def _image(frame, content, start):
         return content.encoded, functools.partial(_draw, *place)
     folder = frame.file.parent
     if content.filename:
-        (path,) = locate([content.filename], (folder, folder / "images"))
-        if path is not None and path.is_file():
-            return path, None
+        found = locate([content.filename], (folder, folder / "images"), files=True)
+        if found.places[0] is not None and not found.moved:
+            return found.places[0], None
     raise BadExampleError(
         f"image/encoded is missing or empty, and the image {content.filename!r} lies neither in "
         f"{folder} nor in {folder / 'images'}"
@@ -203,13 +213,14 @@ def open_records(pattern, split, choose_classes, bad_examples, verify=True):
     The bytes of an image are read and decoded when they are asked for. Of a set with one class for
     each image, `classes` leaves out the images of the other classes.
     """
-    files, every = _files(pattern, split)
+    files, every, remarks = _files(pattern, split)
     found = [frame for file in files for frame in tfrecord.frames(file)]
     name_of = ClassNames(every)
     if name_of.own is None:  # a split may lack a class that another has
         others = [frame for file in every if file not in files for frame in tfrecord.frames(file)]
         name_of.learn(_objects([*found, *others]))
     classes = choose_classes(name_of.own)
+    remarks += name_of.remarks
 
     def build(frame):
         content, start = _parse(frame)
@@ -222,9 +233,8 @@ def open_records(pattern, split, choose_classes, bad_examples, verify=True):
         return make_example(image_id, image, annotation, name_of.own, classes, verify, draw)
 
     name = f"records:{pattern}" + (f" ({split})" if split else "")
-    dataset = collect(
-        name, [(frame, functools.partial(build, frame)) for frame in found], classes, bad_examples
-    )
+    candidates = [(frame, functools.partial(build, frame)) for frame in found]
+    dataset = collect(name, candidates, classes, bad_examples, remarks)
     # Shards may number their images each from 0: the second 0 becomes 0#2.
     ids = numbered([example.image_id for example in dataset.examples])
     for example, image_id in zip(dataset.examples, ids, strict=True):
@@ -303,8 +313,9 @@ def _serialized(example, classes) -> bytes:
     texts = {
         "encoded": [encoded],
         "format": [kind.encode()],
-        "filename": [f"{example.image_id}{suffix}".encode()],
-        "source_id": [example.image_id.encode()],
+        # Names of files that are no UTF-8 come as lone surrogates, which no record may hold.
+        "filename": [f"{example.image_id}{suffix}".encode(errors="backslashreplace")],
+        "source_id": [example.image_id.encode(errors="backslashreplace")],
         "object/class/text": [classes[k].encode() for k in example.labels],
     }
     numbers = {

@@ -15,7 +15,7 @@ from defusedxml import DefusedXmlException, ElementTree
 
 from yolov1.data.example import Annotation, BadExampleError, collect, make_example
 from yolov1.data.formats import values
-from yolov1.data.formats.names import read_names
+from yolov1.data.formats.names import agreed
 from yolov1.data.formats.paths import numbered, spellings
 from yolov1.data.formats.walk import files_in, folders_in, is_image, left_out
 from yolov1.files import read_lines
@@ -25,6 +25,7 @@ VOC_CLASSES = tuple(
     "person pottedplant sheep sofa train tvmonitor".split()
 )
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
+PLACES = ("JPEGImages", "images")  # of the images, in VOC and as other tools write it
 OF_VOC = re.compile(r"VOC ?20\d\d", re.IGNORECASE)  # in a folder's name, or in what an XML says
 
 
@@ -55,12 +56,16 @@ def _parse(xml) -> Parsed:
         root = ElementTree.fromstring(text, forbid_dtd=True)
     except FileNotFoundError:
         raise BadExampleError("the annotation file does not exist") from None
+    except OSError as error:
+        raise BadExampleError(f"the annotation file cannot be read: {error.strerror}") from None
     except (ElementTree.ParseError, DefusedXmlException, ValueError, LookupError) as error:
         raise BadExampleError(f"not a readable XML file: {error}") from None
     for node in root.iter():  # a namespace says nothing about what the element is
         node.tag = node.tag.rpartition("}")[2]
     if root.tag != "annotation":
         raise BadExampleError(f"not an annotation of VOC: expected <annotation>, got <{root.tag}>")
+    if root.find("object") is None and any(n.tag.lower() == "object" for n in root.iter()):
+        raise BadExampleError("its objects are not where VOC has them: <annotation><object>")
     boxes, names, difficult = [], [], []
     # Only direct children: a <part> inside an object has a name and a box of its own.
     for k, node in enumerate(root.findall("object")):
@@ -111,8 +116,9 @@ class Folder:
 
     def __init__(self, root):
         self.root, self.remarks = root, []
-        self.images, self.stems, self.lower = {}, {}, {}
-        place = root / "JPEGImages"
+        self.images, self.stems, self.lower, self.lower_stems = {}, {}, {}, {}
+        place = next((root / n for n in PLACES if (root / n).is_dir()), root / PLACES[0])
+        self.place = place
         files = files_in(place) if place.is_dir() else []
         self.remarks += left_out(files)
         for file in filter(is_image, files):
@@ -120,6 +126,7 @@ class Folder:
             self.images[name] = file
             self.stems.setdefault(os.path.splitext(name)[0], []).append(file)
             self.lower.setdefault(name.lower(), []).append(file)
+            self.lower_stems.setdefault(os.path.splitext(name)[0].lower(), []).append(file)
         self.annotations = {}
         place = root / "Annotations"
         for file in files_in(place):
@@ -160,17 +167,20 @@ class Folder:
                 stems = self.stems.get(name, [])  # labelImg leaves the suffix out
                 found = self.images.get(name.lstrip("/")), self.lower.get(name.lower(), []), stems
                 found = [found[0]] if found[0] else found[1] or found[2]
-                if len(found) == 1:
-                    remarks = []
-                    if by_id and found[0] not in by_id:
-                        remarks = [f"<filename> says {filename}, which is taken instead of the "
-                                   f"image {by_id[0].name}"]  # fmt: skip
-                    return found[0], remarks
+                if len(found) != 1:
+                    continue
+                if found[0] in by_id:
+                    return found[0], []
+                other = os.path.splitext(found[0].relative_to(self.place).as_posix())[0]
+                if other in self.annotations:  # labelImg keeps the name of what was copied
+                    raise BadExampleError(
+                        f"<filename> says {filename}, which has an annotation of its own, "
+                        f"{self.annotations[other].name}: correct <filename>"
+                    )
+                taken = [f"<filename> says {filename}: taken, and not {p.name}" for p in by_id[:1]]
+                return found[0], taken
         if not by_id:  # cameras write IMG_1.JPG where the annotation is img_1.xml
-            lower = image_id.lower()
-            by_id = [
-                p for stem, files in self.stems.items() if stem.lower() == lower for p in files
-            ]
+            by_id = self.lower_stems.get(image_id.lower(), [])
         if len(by_id) == 1:
             return by_id[0], []
         if by_id:
@@ -179,7 +189,7 @@ class Folder:
                 f"; <filename> is {filename!r}"
             )
         raise BadExampleError(
-            f"the image is missing: no {self.root / 'JPEGImages' / image_id} with a known suffix"
+            f"the image is missing: no {self.place / image_id} with a known suffix"
             + (f", nor {filename}" if filename else "")
         )
 
@@ -220,19 +230,16 @@ def _ids(folders, split, path):
 def _own_classes(path, folders, split, parsed):
     """(names, remarks): classes.txt; else VOC's twenty, in a folder of VOC's; else every name found
     in any split, sorted."""
-    for file in [path / "classes.txt"] + [folder.root / "classes.txt" for folder in folders]:
-        if file.is_file():
-            return read_names(file), []
+    named = agreed([path / "classes.txt", *(folder.root / "classes.txt" for folder in folders)])
+    if named:
+        return named, []
     parsed = list(parsed)
+    if split is not None:  # it may lack a class that another has: all of the folder counts
+        files = [file for folder in folders for file in folder.annotations.values()]
+        parsed = [_parse_or_error(file) for file in files]
     usable = [p for p in parsed if isinstance(p, Parsed)]
     found = {name for p in usable for name in p.annotation.names}
     of_voc = all(OF_VOC.search(folder.root.name) for folder in folders)
-    if not (of_voc and found <= set(VOC_CLASSES)) and split is not None:
-        # The split may lack a class that another has: names come from the whole folder.
-        for folder in folders:
-            every = (_parse_or_error(file) for file in folder.annotations.values())
-            usable += [p for p in every if isinstance(p, Parsed)]
-        found = {name for p in usable for name in p.annotation.names}
     of_voc = of_voc or any(p.of_voc for p in usable)
     if of_voc and found <= set(VOC_CLASSES):
         return VOC_CLASSES, [(str(path), "no classes.txt; it is a folder of VOC's: twenty classes")]

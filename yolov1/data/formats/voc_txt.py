@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from yolov1.data.example import Annotation, BadExampleError, collect, make_example
-from yolov1.data.formats.names import read_names
+from yolov1.data.formats.names import agreed
 from yolov1.data.formats.paths import locate, numbered
 from yolov1.data.formats.voc import VOC_CLASSES, parse_annotation
 from yolov1.files import read_lines, replacing
@@ -139,10 +139,7 @@ def _files(path, split):
 
 
 def _own_classes(folder):
-    for file in (folder / "classes.txt", folder.parent / "classes.txt"):
-        if file.is_file():
-            return read_names(file)
-    return VOC_CLASSES
+    return agreed([folder / "classes.txt", folder.parent / "classes.txt"]) or VOC_CLASSES
 
 
 def _lines(files):
@@ -175,7 +172,8 @@ def open_voc_txt(path, split, choose_classes, bad_examples, verify=True):
     images = [PurePosixPath(text.replace("\\", "/")) for text in texts]
     # Also where VOCdevkit has another name or was left out.
     folder = files[0].parent
-    places = locate(texts, (folder.parent, folder))
+    found = locate(texts, (folder.parent, folder), files=True)
+    remarks += [(str(files[0]), found.remark())] if found.moved else []
     one_folder = len({image.parent for image in images}) == 1
     first = {}
 
@@ -185,7 +183,7 @@ def open_voc_txt(path, split, choose_classes, bad_examples, verify=True):
                 f"{image} stands in line {first[image][1]} of {first[image][0]} with other boxes"
             )
         _, annotation = parse_line(line, own)
-        if place is None or not place.is_file():
+        if place is None:
             raise BadExampleError(
                 f"the image is missing: no {folder.parent / image}, nor {folder / image}"
             )
@@ -200,7 +198,7 @@ def open_voc_txt(path, split, choose_classes, bad_examples, verify=True):
         ids.append("/".join(kept))
     candidates = [
         (f"{row[0]}, line {row[1]}", functools.partial(build, *row, image, place, name))
-        for row, image, place, name in zip(lines, images, places, numbered(ids), strict=True)
+        for row, image, place, name in zip(lines, images, found.places, numbered(ids), strict=True)
     ]
     name = f"voc_txt:{path}" + (f" ({split})" if split else "")
     return collect(name, candidates, classes, bad_examples, remarks)

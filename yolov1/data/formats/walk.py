@@ -40,7 +40,10 @@ def files_in(folder) -> list[Path]:
             seen.add(real)
             with os.scandir(here) as entries:
                 for entry in sorted(entries, key=lambda e: e.name):
-                    folder = entry.is_dir()
+                    try:
+                        folder = entry.is_dir()
+                    except OSError:  # a link to itself
+                        folder = False
                     if _of_systems(entry.name, folder):
                         continue
                     if not folder:

@@ -12,6 +12,7 @@ A label file lies beside its image, or where "labels" stands for "images" in its
 is repeated in a list counts again, as Darknet's users weigh rare images.
 """
 
+import collections
 import functools
 import os
 from pathlib import Path
@@ -20,7 +21,7 @@ import numpy as np
 
 from yolov1.data.example import Annotation, BadExampleError, collect, make_example
 from yolov1.data.formats.image_files import file_names, place_image
-from yolov1.data.formats.names import read_names
+from yolov1.data.formats.names import agreed, read_names, require_writable
 from yolov1.data.formats.paths import locate, spellings, unique_ids
 from yolov1.data.formats.walk import files_in, images_in, is_image
 from yolov1.data.formats.yolo_settings import SPLITS, Settings
@@ -85,7 +86,7 @@ def _settings(path):
                 raise
             remarks.append((str(file), f"not read: {error}"))  # perhaps of another program
             continue
-        found = settings if settings.names is not None else None
+        found = settings if settings.names is not None or settings.splits() else None
     return path, found, remarks
 
 
@@ -93,18 +94,35 @@ def _own_classes(base):
     files = []
     for folder in (base, base / "labels"):
         files += [folder / "classes.txt", *sorted(folder.glob("*.names"))]
-    files = [file for file in files if file.is_file()]
-    if not files:
+    names = agreed(files)
+    if names is None:
         raise FileNotFoundError(
             f"yolo:{base}: no class names. Write one name per line into {base / 'classes.txt'}."
         )
-    names = {file: read_names(file) for file in files}
-    if len(set(names.values())) > 1:
-        raise ValueError(
-            f"yolo:{base}: {' and '.join(file.name for file in files)} have different names. Leave "
-            "one, or say in a data.yaml which counts."
-        )
-    return names[files[0]]
+    return names
+
+
+def _other_names(base, own, labels):
+    """Remarks on names files that say something else than what counts.
+
+    Raises:
+        ValueError: one lies among the labels that are read, as labelImg writes it, which then count
+            by that one.
+    """
+    remarks = []
+    for folder in sorted({base, *(file.parent for file in labels)}):
+        file = folder / "classes.txt"
+        names = read_names(file) if file.is_file() else own
+        if names == own:
+            continue
+        said = f"it says {', '.join(names)}; the names of the data set are {', '.join(own)}"
+        if folder != base:
+            raise ValueError(
+                f"yolo:{file}: {said}. The labels beside it may count by either: correct them, or "
+                "remove the file."
+            )
+        remarks.append((str(file), f"not read: {said}"))
+    return remarks
 
 
 def _images(base, settings, split, whole):
@@ -117,8 +135,9 @@ def _images(base, settings, split, whole):
     images, remarks = [], []
     for part in split.split("+"):
         found, more = _of_split(base, settings, part)
-        known = set(images)  # one image of two splits counts once; a line that repeats counts again
-        images += [image for image in found if image not in known]
+        # One image of two splits counts once; a line that repeats counts again.
+        known = set(map(os.path.realpath, images))
+        images += [image for image in found if os.path.realpath(image) not in known]
         remarks += more
     return images, remarks
 
@@ -180,9 +199,11 @@ def _listed(file, base, settings):
     lines = [(k, line) for k, line in enumerate(read_lines(file), start=1) if line]
     anchors = [file.parent]
     anchors += [settings.root, *settings.anchors] if settings else [base, base.parent]
-    found = locate([line for _, line in lines], anchors)
+    found = locate([line for _, line in lines], anchors, files=True)
     first, images, remarks = {}, [], []
-    for (number, line), place in zip(lines, found, strict=True):
+    if found.moved:
+        remarks.append((str(file), found.remark()))
+    for (number, line), place in zip(lines, found.places, strict=True):
         place = anchors[0] / spellings(line)[-1] if place is None else place
         if place in first:
             remark = f"line {number} repeats line {first[place]}: the image counts again"
@@ -245,8 +266,21 @@ def open_yolo(path, split, choose_classes, bad_examples, verify=True):
     images, more = _images(base, settings, split, whole)
     remarks += [*(settings.remarks if settings else ()), *more]
 
+    label_of = {image: _label_path(image) for image in dict.fromkeys(images)}
+    remarks += _other_names(base, own, label_of.values())
+    users = collections.defaultdict(list)
+    for image, file in label_of.items():
+        users[file].append(image)
+
     def build(image, image_id):
-        file = _label_path(image)
+        file = label_of[image]
+        if not image.is_file():
+            raise BadExampleError(f"the image {image} does not exist")
+        if len(users[file]) > 1:
+            raise BadExampleError(
+                f"{' and '.join(p.name for p in users[file])} have one label file, {file}: there "
+                "is no telling whose the boxes are"
+            )
         try:
             annotation = parse_labels(read_text(file), own)
         except FileNotFoundError:
@@ -333,6 +367,7 @@ def require_own_split(dataset, folder, split):
 
 
 def _class_lines(dataset):
+    require_writable(dataset.classes, "write_yolo")
     return "".join(f"{name}\n" for name in dataset.classes)
 
 

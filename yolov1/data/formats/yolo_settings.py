@@ -18,12 +18,13 @@ class _Texts(yaml.BaseLoader):
     """YAML with every scalar as it is written: a class may be called ``no``, ``1.0`` or ``007``."""
 
     def construct_mapping(self, node, deep=False):
-        keys = [self.construct_object(key) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
+        seen = set()
+        for key in (str(self.construct_object(key)) for key, _ in node.value):
+            if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key!r} is there twice", node.start_mark
                 )
+            seen.add(key)
         return super().construct_mapping(node, deep)
 
 
@@ -44,7 +45,7 @@ def read_settings(file) -> dict:
             found = {key: value or "" for key, value in parser.items("data")}
         else:
             found = yaml.load(text, _Texts)
-    except (yaml.YAMLError, configparser.Error) as error:
+    except (yaml.YAMLError, configparser.Error, RecursionError) as error:
         raise ValueError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(found, dict):
         raise ValueError(f"{file} must have lines 'key: value', got {str(found)[:80]!r}.")
@@ -71,7 +72,7 @@ class Settings:
         self.remarks = []
         self._path = self.settings.get("path", "")
         self.anchors = (self.base, self.base.parent)
-        (root,) = locate([self._path], self.anchors) if self._path else (self.base,)
+        (root,) = locate([self._path], self.anchors).places if self._path else (self.base,)
         self.says_root = root is not None and root.is_dir() and bool(self._path)
         self.root = root if self.says_root else self.base
         self.names = self._names()
@@ -88,7 +89,7 @@ class Settings:
         """
         texts = {name: self._texts(name) for name in self.splits()}
         every = [text for found in texts.values() for text in found]
-        found = dict(zip(every, locate(every, self.anchors), strict=True))
+        found = dict(zip(every, locate(every, self.anchors).places, strict=True))
         moved = {t for t, place in found.items() if place and place not in self._direct(t)}
         # Data sets are often handed on without their test images.
         needed = [text for name in texts if name != "test" for text in texts[name]]
@@ -105,7 +106,14 @@ class Settings:
             if text in moved:
                 remark = f"{split}: {text} is not here; {found[text]} is taken"
                 self.remarks.append((str(self.file), remark))
-        return list(dict.fromkeys(found[text] for text in texts[split]))
+        places = list(dict.fromkeys(found[text] for text in texts[split]))
+        others = {p: name for name in texts if name != split for p in map(found.get, texts[name])}
+        for place in places:
+            for above in place.parents:
+                if above in others:
+                    remark = f"{split}: {place} lies in {above}, which is {others[above]}"
+                    self.remarks.append((str(self.file), remark))
+        return places
 
     def _direct(self, text):
         # Darknet runs above the folder of its settings; a YAML's paths are relative to the YAML.
@@ -128,8 +136,8 @@ class Settings:
         if stated is None:
             return None
         if isinstance(stated, str):
-            (file,) = locate([stated], self.anchors)
-            if file is None or not file.is_file():
+            (file,) = locate([stated], self.anchors, files=True).places
+            if file is None:
                 raise FileNotFoundError(
                     f"yolo:{self.file}: the file of names {stated} does not exist; looked for "
                     f"{', '.join(map(str, self._direct(stated)))}."
@@ -157,7 +165,7 @@ class Settings:
 def _name(name, file):
     if not isinstance(name, str):
         raise ValueError(f"yolo:{file}: names must be texts, got {name!r}.")
-    return name.strip()
+    return "" if name.strip() in ("~", "null") else name.strip()  # refused as no name
 
 
 def _joined(path, text):
