@@ -2,6 +2,7 @@
 
 import os
 import re
+from pathlib import Path
 
 from yolov1.data.formats.coco import open_coco
 from yolov1.data.formats.fiftyone import open_fiftyone
@@ -99,14 +100,15 @@ def unaccounted(folder, dataset) -> list[tuple[str, str]]:
     whatever a reader does not look at, it does not lose in silence."""
     taken = {os.path.realpath(example.path) for example in dataset if example.path}
     said = " ".join(f"{file} {why}" for file, why in [*dataset.skipped, *dataset.notes])
-    words = {os.path.basename(word) for word in re.split(r"[\s:,;()'\"]+", said)}
-    words |= {os.path.splitext(word)[0] for word in words}
+    words = set(re.split(r"[\s:,;()'\"]+", said))
+    words |= {Path(word).stem for word in words if word.startswith("/")}  # of an annotation, say
     why = "an image that is not in the data set: nothing that was read is about it"
-    return [
-        (str(path), why)
-        for path in images_in(folder)[0]
-        if os.path.realpath(path) not in taken
-        and not {path.name, path.stem} & words
-        and not set(path.parts) & set(SEGMENTATION)
-        and str(path) not in said
-    ]
+    remarks = []
+    for path in images_in(folder)[0]:
+        parts = path.relative_to(folder).parts
+        names = {"/".join(parts[k:]) for k in range(len(parts))} | {path.stem, str(path)}
+        if os.path.realpath(path) in taken or names & words or str(path) in said:
+            continue
+        if not set(parts) & set(SEGMENTATION):
+            remarks.append((str(path), why))
+    return remarks

@@ -21,17 +21,23 @@ def spellings(text) -> list[Path]:
     return [Path(t) for t in dict.fromkeys((text, turned))]
 
 
-def _exists(path, files):
+def is_there(path, files=True) -> bool:
+    """Whether there is such a file (or, without `files`, folder); False for what is no path."""
     try:
         return path.is_file() if files else path.exists()
-    except (OSError, ValueError):  # a text that no path can be: too long, with a zero in it
+    except (OSError, ValueError):  # too long a name, a zero in it
         return False
+
+
+def _of_elsewhere(text) -> bool:
+    """Whether a path that is not there may be one of another machine."""
+    return spellings(text)[-1].is_absolute() or text.startswith("..")
 
 
 def _direct(text, anchors, files):
     for path in spellings(text):
         for place in [path] if path.is_absolute() else [anchor / path for anchor in anchors]:
-            if _exists(place, files):
+            if is_there(place, files):
                 return place
     return None
 
@@ -68,21 +74,21 @@ def locate(texts, anchors, *, files=False) -> Located:
     Leading parts of those that are not there (``/home/me/set/images/a.jpg``) are dropped where one
     choice of anchor and number of parts finds more of them than any other, and leads no two of
     them to one place, nor to a folder around or inside what another leads to. Where some paths mean
-    what they say, it must find all the others: one that it does not find is simply not there, and
-    then its neighbours may not be either.
+    what they say, a relative one that is not there is just that, and all others must be found.
     """
     texts, anchors = list(texts), list(dict.fromkeys(map(Path, anchors)))
     counts = [sum(_direct(text, [a], files) is not None for text in texts) for a in anchors]
     anchors = [anchors[k] for k in sorted(range(len(anchors)), key=lambda k: -counts[k])]
     found = {text: _direct(text, anchors, files) for text in dict.fromkeys(texts)}
-    missing = {text: spellings(text)[-1] for text, place in found.items() if place is None}
-    missing = {text: PurePosixPath(path).parts for text, path in missing.items()}
     there = [place for place in found.values() if place is not None]
+    missing = [text for text, place in found.items() if place is None]
+    missing = [text for text in missing if _of_elsewhere(text) or not there]
+    missing = {text: PurePosixPath(spellings(text)[-1]).parts for text in missing}
     choices = {}
     for anchor in anchors:
         for k in range(1, max(map(len, missing.values()), default=0)):
             mapped = {t: anchor.joinpath(*p[k:]) for t, p in missing.items() if len(p) > k}
-            mapped = {text: place for text, place in mapped.items() if _exists(place, files)}
+            mapped = {text: place for text, place in mapped.items() if is_there(place, files)}
             if mapped and _apart([*there, *mapped.values()]):
                 choices.setdefault(tuple(sorted(mapped.items())), None)
     most = max(map(len, choices), default=0)
@@ -114,7 +120,10 @@ def unique_ids(paths) -> list[str]:
     parents = {path.parent for path in paths}
     shared = os.path.commonpath(parents) if parents else ""
     within = [path.relative_to(shared) if shared else path for path in paths]
-    forms = [(p.stem, p.with_suffix("").as_posix(), p.as_posix()) for p in within]
+    forms = [
+        (p.stem, p.with_suffix("").as_posix(), p.as_posix()) if p.name else 3 * (p.as_posix(),)
+        for p in within
+    ]
     counts = collections.Counter(form for three in set(forms) for form in set(three))
     ids = [next((form for form in three if counts[form] == 1), three[-1]) for three in forms]
     return numbered(ids)

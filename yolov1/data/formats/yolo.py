@@ -22,7 +22,7 @@ import numpy as np
 from yolov1.data.example import Annotation, BadExampleError, collect, make_example
 from yolov1.data.formats.image_files import file_names, place_image
 from yolov1.data.formats.names import agreed, read_names, require_writable
-from yolov1.data.formats.paths import locate, spellings, unique_ids
+from yolov1.data.formats.paths import is_there, locate, spellings, unique_ids
 from yolov1.data.formats.walk import files_in, images_in, is_image
 from yolov1.data.formats.yolo_settings import SPLITS, Settings
 from yolov1.files import read_lines, read_text, replacing
@@ -204,7 +204,8 @@ def _listed(file, base, settings):
     if found.moved:
         remarks.append((str(file), found.remark()))
     for (number, line), place in zip(lines, found.places, strict=True):
-        place = anchors[0] / spellings(line)[-1] if place is None else place
+        if place is None:  # "/" is no name of an image
+            place = anchors[0] / (spellings(line)[-1] if line.strip("/\\") else "")
         if place in first:
             remark = f"line {number} repeats line {first[place]}: the image counts again"
             remarks.append((str(file), remark))
@@ -218,7 +219,7 @@ def _label_path(image):
     tries = [moved.with_suffix(".txt") for moved in _moved(image)]
     tries.append(image.with_suffix(".txt"))
     tries += [path.with_suffix(".TXT") for path in tries]
-    return next((p for p in tries if p.is_file()), tries[0])
+    return next((p for p in tries if is_there(p)), tries[0])
 
 
 def _moved(path):
@@ -274,7 +275,7 @@ def open_yolo(path, split, choose_classes, bad_examples, verify=True):
 
     def build(image, image_id):
         file = label_of[image]
-        if not image.is_file():
+        if not is_there(image):
             raise BadExampleError(f"the image {image} does not exist")
         if len(users[file]) > 1:
             raise BadExampleError(
@@ -342,6 +343,7 @@ def write_yolo(dataset, folder, split, *, difficult=False, link=True):
 
 def require_own_split(dataset, folder, split):
     """The file names of the images, or the errors of `write_yolo`, before anything is written."""
+    require_writable(dataset.classes, "write_yolo")
     folder = Path(folder)
     names = file_names(dataset, "write_yolo")
     classes = folder / "classes.txt"
@@ -367,7 +369,6 @@ def require_own_split(dataset, folder, split):
 
 
 def _class_lines(dataset):
-    require_writable(dataset.classes, "write_yolo")
     return "".join(f"{name}\n" for name in dataset.classes)
 
 
