@@ -4,6 +4,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
 FITS := "import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))"
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 VENV := .venv
+EXTRAS := dev
 BIN := $(VENV)/bin
 RUN_DIR ?= runs/shapes
 PYTEST_FLAGS ?=
@@ -39,8 +40,9 @@ $(VENV)/.created:
 $(VENV)/.dependencies: $(VENV)/.created pyproject.toml constraints.txt
 	@echo "Installing the dependencies into $(VENV) (about 2 GB, a few minutes)"
 	@$(BIN)/python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb')); \
+	  extras = project['project']['optional-dependencies']; \
 	  print(*project['build-system']['requires'], *project['project']['dependencies'], \
-	  *project['project']['optional-dependencies']['dev'], sep='\n')" > $(VENV)/requirements.txt
+	  *sum((extras[name] for name in '$(EXTRAS)'.split()), []), sep='\n')" > $(VENV)/requirements.txt
 	@$(PIP) -r $(VENV)/requirements.txt -c constraints.txt
 	@touch $@
 

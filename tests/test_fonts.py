@@ -49,3 +49,10 @@ def test_files_that_are_no_fonts_have_no_glyphs(tmp_path):
 
 def test_families_of_matplotlib(no_other_font):
     assert fonts.families(["cat", "собака", "猫"]) == ["DejaVu Sans"]
+
+
+def test_the_extra_has_the_glyphs_of_other_scripts():
+    pytest.importorskip("noto_cjk_sans_otc", reason="the extra yolov1[fonts] is not installed")
+    for name in ("圖片", "ねこ", "고양이", "ድመት", "बिल्ली"):
+        assert fonts.readable((name,)) == (name,)
+        assert fonts.runs(name)[0][1] != fonts.default()

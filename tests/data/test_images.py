@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -262,3 +264,14 @@ def test_further_suffixes(tmp_path, suffix):
     (root / "JPEGImages" / "a.jpg").unlink()
     (example,) = data.open(f"voc:{root}")
     assert example.image.shape == (40, 60, 3)
+
+
+def test_reading_in_threads_loses_no_later_warning(tmp_path):
+    """Threads that each restore the filters of warnings leave those of another behind."""
+    objects = [("cat", (6, 4, 30, 24), False)]
+    root = write_voc(tmp_path, {str(k): objects for k in range(60)})
+    for _ in range(3):
+        data.open(f"voc:{root}")
+    with pytest.warns(UserWarning, match="still heard"):
+        warnings.warn("still heard", stacklevel=1)
+    assert ("ignore", None, Warning, None, 0) not in warnings.filters

@@ -22,7 +22,9 @@ def test_debug(call_experiment, tmp_path):
 
 def test_what_cannot_be_used_is_listed(call_experiment, tmp_path):
     cat = [("cat", (6, 4, 30, 24), False)]
-    root = write_voc(tmp_path / "voc", {"a": cat, "b": "<annotation>", "c": [*cat, *cat]})
+    root = write_voc(
+        tmp_path / "voc", {"a": cat, "b": "<annotation>", "c": [*cat, ("cat", (7, 5, 29, 23), 0)]}
+    )
     arguments = [f"--dataset=voc:{root}", f"--output_dir={tmp_path / 'out'}", "--sides=5"]
     result = call_experiment("inspect_dataset", *arguments, "--pictures=0")
     assert result.returncode == 0, result.stderr

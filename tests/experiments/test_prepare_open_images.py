@@ -76,7 +76,7 @@ def test_an_export_without_splits(call_experiment, tmp_path):
     assert done.returncode != 0 and "--splits is empty" in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("reason", ["not listed", "unknown label"])
+@pytest.mark.parametrize("reason", ["does not list it", "unknown label"])
 def test_an_export_in_its_own_folder(call_experiment, tmp_path, reason):
     """The post's layout: images without a text file would make the folder unreadable."""
     root = tmp_path / "post"

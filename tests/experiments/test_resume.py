@@ -79,7 +79,9 @@ def test_more_epochs_on_data_that_was_moved(call_experiment, first, place):
 @pytest.mark.parametrize("digests", [True, False])
 def test_other_data_is_refused(call_experiment, place, digests):
     resume = ("train", f"--output_dir={place / 'run'}", "--resume", f"--dataset=voc:{place}/voc")
-    (place / "voc" / "Annotations" / "c.xml").write_text(voc_xml([*CAT, *CAT]))
+    (place / "voc" / "Annotations" / "c.xml").write_text(
+        voc_xml([*CAT, ("cat", (7, 5, 29, 23), False)])
+    )
     if not digests:  # a run of an earlier version: its counts are all that is known
         (place / "run" / "content.json").unlink()
     done = call_experiment(*resume)

@@ -3,6 +3,7 @@
 A `source` is the path of a file, or the bytes of one.
 """
 
+import functools
 import io
 import warnings
 from pathlib import Path
@@ -29,14 +30,20 @@ class Header(NamedTuple):
     frames: int = 1  # of an animation or a file of several pages
 
 
+@functools.cache
+def _quiet_pillow():
+    """Pillow's remarks on odd EXIF and palettes do no harm here. For good, because images are read
+    in several threads: they would undo each other's `warnings.catch_warnings`."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
 def _open(source):
     encoded = isinstance(source, bytes)
     if not encoded and not Path(source).is_file():
         raise FileNotFoundError(f"the image {source} does not exist")
+    _quiet_pillow()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd EXIF and palette transparency do no harm here
-            return Image.open(io.BytesIO(source) if encoded else source)
+        return Image.open(io.BytesIO(source) if encoded else source)
     except Image.UnidentifiedImageError:
         raise ValueError(f"{_name(source)} is not an image that can be read") from None
     except PermissionError:
@@ -139,8 +146,7 @@ def decode(source, upright=False) -> np.ndarray:
 
 
 def _decode(source, upright, remarks):
-    with _open(source) as image, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _open(source) as image:
         deep = ";16" in str(image.tile)  # Pillow keeps the upper half of 16-bit colours
         _load(image, source)
         try:

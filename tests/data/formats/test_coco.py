@@ -151,6 +151,7 @@ def test_ids_that_do_not_tell_images_apart(root):
     content["images"].append({"id": 4, "file_name": "a.jpg"})
     dataset, skipped, _ = reasons(root, content)
     assert [e.image_id for e in dataset] == ["b"] and "listed as 70 and 4" in str(skipped)
+    assert dataset.notes == []  # it is listed, if badly
 
 
 def test_annotations_of_no_image_and_images_of_no_annotation(root):

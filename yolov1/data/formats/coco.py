@@ -200,7 +200,7 @@ def _own_classes(parsed):
             remarks.append(
                 (str(parsed[0].file), f"the class {name!r} has the ids {known} in different files")
             )
-    for _, name in values.in_order(grouping):
+    for name in sorted(name for _, name in grouping):
         remark = f"the category {name!r} only groups others and has no box; it is no class"
         remarks.append((str(parsed[0].file), remark))
     first = {name: values.in_order(keys)[0] for name, keys in ids.items()}
@@ -246,8 +246,7 @@ def open_coco(path, split, choose_classes, bad_examples, verify=True):
     rows, taken = [], {}
     for one in parsed.values():
         remarks += one.remarks
-        names = [name for name, annotation in one.images if isinstance(annotation, Annotation)]
-        places, folders = _image_paths(one.file, names)
+        places, folders = _image_paths(one.file, [name for name, _ in one.images])
         for name, annotation in one.images:
             image = places.get(name)
             if image is not None and taken.setdefault(image, one.file) != one.file:

@@ -264,7 +264,7 @@ def open_voc(path, split, choose_classes, bad_examples, verify=True):
     classes = choose_classes(own)
     if split is None:
         remarks += [*others, *(remark for folder in folders for remark in folder.remarks)]
-    images, users = {}, {}
+    images, users, faulty = {}, {}, set()
     for file, (folder, one) in zip(files, ids, strict=True):
         parsed = parsed_of[file]
         if isinstance(parsed, Parsed) and file not in images:
@@ -273,12 +273,14 @@ def open_voc(path, split, choose_classes, bad_examples, verify=True):
                 users.setdefault(images[file][0], []).append(file)
             except BadExampleError as error:
                 parsed_of[file] = error
+        if isinstance(parsed_of[file], BadExampleError):
+            faulty.update(folder.stems.get(one, ()))
     if split is None:
         remarks += [
             (str(image), "an image without an annotation; it is left out")
             for folder in folders
             for image in folder.images.values()
-            if image not in users
+            if image not in users and image not in faulty
         ]
 
     def build(file, name):
