@@ -130,15 +130,16 @@ def test_a_box_that_is_not_finite_spoils_itself_alone(kind, impl):
     """Also where the overlap would be finite: that of an infinite box is 0."""
     grid = GridSpec(S=2, B=1, C=3, image_size=32)
     predictions, targets = random_case(grid, 2, 1.0, seed=4)
-    options = dict(grid=grid, semantics=LossSemantics(box=kind, wh="plain"), impl=impl)
-    clean = value_and_gradient(predictions, targets, **options)
+    semantics = LossSemantics(box=kind, wh="plain")
+    run = loss_function(grid=grid, semantics=semantics, impl=impl, graph=True)
+    clean = run(predictions, targets)
     start = grid.box_channels.start
     for into, channels in ((0, range(start, start + 4)), (1, range(grid.C + 1, grid.C + 5))):
         for channel in channels:
             for value in (np.inf, -np.inf, np.nan):
                 arrays = [predictions.copy(), targets.copy()]
                 arrays[into][0, 1, 1, channel] = value
-                loss, _, gradient = value_and_gradient(*arrays, **options)
+                loss, _, gradient = run(*arrays)
                 assert not np.isfinite(loss[0]) and loss[1] == clean[0][1]
                 assert not np.isfinite(gradient[0, 1, 1, grid.box_channels]).any()
                 gradient[0, 1, 1] = clean[2][0, 1, 1]

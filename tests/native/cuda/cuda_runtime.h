@@ -6,11 +6,8 @@
 // A warp runs until all its threads have to wait for others, and only then the next one; in which
 // order is chosen by YOLOV1_CUDA_ORDER ("forward", "backward" or "shuffled": of threads, warps and
 // blocks). A kernel whose result depends on that has a race. Threads that wait for each other in
-// different places end the process. The address sanitizer warns once that it does not know
-// makecontext(); it is told of each change of stack.
+// different places end the process. The address sanitizer is told of each change of stack.
 #pragma once
-
-#include <ucontext.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -22,6 +19,8 @@
 #include <random>
 #include <string>
 #include <vector>
+
+#include "tests/native/cuda/context.h"
 
 #if defined(__SANITIZE_ADDRESS__)  // GCC's word for it
 #define CUDA_ON_HOST_ASAN
@@ -82,7 +81,7 @@ struct Copy {
 };
 
 struct ThreadState {
-  ucontext_t context;
+  Context context;
   std::unique_ptr<char[]> stack{new char[kStackBytes]};
   unsigned number = 0;  // in the block
   Wait wait = Wait::kNothing;
@@ -100,7 +99,7 @@ struct BlockState {
   size_t shared_bytes = 0;
   std::vector<std::unique_ptr<ThreadState>> threads;
   ThreadState* current = nullptr;
-  ucontext_t scheduler;
+  Context scheduler;
   void (*run)(void*) = nullptr;  // the kernel, with its arguments
   void* arguments = nullptr;
 #if defined(CUDA_ON_HOST_ASAN)
@@ -130,7 +129,7 @@ inline void Pause(Wait wait, unsigned mask = 0) {
   __sanitizer_start_switch_fiber(wait == Wait::kEnd ? nullptr : &thread.fake_stack,
                                  block.scheduler_stack, block.scheduler_stack_bytes);
 #endif
-  swapcontext(&thread.context, &block.scheduler);
+  Change(&thread.context, &block.scheduler);
 #if defined(CUDA_ON_HOST_ASAN)
   __sanitizer_finish_switch_fiber(thread.fake_stack, &block.scheduler_stack,
                                   &block.scheduler_stack_bytes);
@@ -155,7 +154,7 @@ inline void Resume(ThreadState* thread) {
   void* fake_stack = nullptr;
   __sanitizer_start_switch_fiber(&fake_stack, thread->stack.get(), kStackBytes);
 #endif
-  swapcontext(&block.scheduler, &thread->context);
+  Change(&block.scheduler, &thread->context);
 #if defined(CUDA_ON_HOST_ASAN)
   __sanitizer_finish_switch_fiber(fake_stack, nullptr, nullptr);
 #endif
@@ -234,17 +233,10 @@ inline void RunBlock(unsigned number) {
     thread.number = k;
     thread.exchanges = 0;
     thread.wait = Wait::kNothing;
-    getcontext(&thread.context);
-    thread.context.uc_stack.ss_sp = thread.stack.get();
-    thread.context.uc_stack.ss_size = kStackBytes;
-    thread.context.uc_link = nullptr;
-    makecontext(&thread.context, RunThread, 0);
-#if defined(CUDA_ON_HOST_ASAN)
-    // The sanitizer would forget all that it knows of a stack whenever the stack is gone on with,
-    // which takes most of the time: once is enough, for what the last thread on it has left.
-    thread.context.uc_stack.ss_size = 0;
+#if defined(CUDA_ON_HOST_ASAN)  // what the last thread on it has left
     __asan_unpoison_memory_region(thread.stack.get(), kStackBytes);
 #endif
+    Begin(&thread.context, thread.stack.get(), kStackBytes, RunThread);
   }
   const size_t warps = (block.threads.size() + kWarpSize - 1) / kWarpSize;
   for (bool ran = true; ran; ReleaseBlock(block.threads)) {
