@@ -65,7 +65,9 @@ def write_pictures(dataset, folder, count, sides):
         name = f"{k:02d}-{safe_name(example.image_id)}-S{side}.jpg"
         with common.drawing(folder / name):
             picture = inference.draw_grid(example.image, side, min_side=PICTURE_SIDE)
-            picture = inference.draw(picture, example, dataset.classes)
+            picture = inference.draw(
+                picture, example, dataset.classes, orientation=example.orientation
+            )
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(picture).save(folder / name, quality=90)
             names.append(name)

@@ -100,6 +100,7 @@ class Evaluator:
                     score_threshold=PICTURE_THRESHOLD,
                     min_side=240,
                     truth=example,
+                    orientation=example.orientation,
                 )
                 folder.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(picture).save(path, quality=90)

@@ -1,10 +1,13 @@
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from yolov1 import boxes as box_formats
 from yolov1 import data
+from yolov1.data import images
 from yolov1.inference import Detections, class_colour, draw, draw_annotation, draw_grid
 
 GREY = np.full((120, 160, 3), 128, np.uint8)
@@ -212,3 +215,27 @@ def test_several_images_and_no_id_is_refused(tmp_path):
     source, _ = annotation("columns", tmp_path)
     with pytest.raises(ValueError, match="say which with image_id"):
         draw_annotation(GREY, source)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photos_are_drawn_upright(tmp_path, orientation):
+    """The box stays around the same thing, and the picture is what a viewer shows."""
+    pixels = np.zeros((60, 90, 3), np.uint8)
+    pixels[10:30, 50:80] = 255  # the thing
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    (tmp_path / "a.txt").write_text(f"0 {65 / 90} {20 / 60} {30 / 90} {20 / 60}\n")
+    (tmp_path / "classes.txt").write_text("thing\n")
+    (example,) = data.open(f"yolo:{tmp_path}")
+    picture = draw(example.image, example, ("thing",), orientation=example.orientation)
+    upright = data.read_image(tmp_path / "a.png", upright=True)
+    assert picture.shape == upright.shape and example.size == (60, 90)
+    rows, columns = np.nonzero(upright[..., 0])
+    height, width = upright.shape[:2]
+    expected = [columns.min() / width, rows.min() / height]
+    expected += [(columns.max() + 1) / width, (rows.max() + 1) / height]
+    stored = box_formats.cxcywh_to_xyxy(example.boxes_cxcywh)
+    np.testing.assert_allclose(images.turn_boxes(stored, orientation), [expected], atol=1e-6)
+    found = SimpleNamespace(boxes_xyxy=np.array([expected]), labels=[0])
+    assert (picture != draw(upright, found, ("thing",))).mean() < 0.03

@@ -36,6 +36,8 @@ class Example:
         jpeg: the file holds an RGB or grey JPEG, whatever its name says.
         draw: makes the pixels of an image that has no file of its own, uint8 ``[H, W, 3]``; called
             whenever they are asked for.
+        orientation: of EXIF, 1 for none. Image, size and boxes are those of the stored pixels;
+            `yolov1.data.images.turn` and `turn_boxes` make a picture to look at.
     """
 
     image_id: str
@@ -46,6 +48,7 @@ class Example:
     path: Path | None = None
     jpeg: bool = False
     draw: Callable[[], np.ndarray] | None = dataclasses.field(default=None, repr=False)
+    orientation: int = 1
 
     def __post_init__(self):
         self.boxes_cxcywh = np.asarray(self.boxes_cxcywh, np.float32).reshape(-1, 4)
@@ -212,6 +215,7 @@ def make_example(image_id, image, annotation, own_classes, classes, verify=True,
         path=None if draw else Path(image),
         jpeg=header.jpeg and not draw,
         draw=draw,
+        orientation=header.orientation,
     )
     return example, [*_header_remarks(header), *seen, *remarks]
 

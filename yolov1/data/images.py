@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 # Suffixes by which image files are found; the content decides the format.
 SUFFIXES = (
@@ -18,14 +18,12 @@ SUFFIXES = (
     *(".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".tga", ".avif"),
 )
 ORIENTATION = 274  # the EXIF tag; 1 is upright
+# How stored pixels are turned to be upright, by EXIF's numbers: x and y change places, and then
+# the picture is mirrored left to right, and top to bottom.
 _TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+    **{1: (False, False, False), 2: (False, True, False), 3: (False, True, True)},
+    **{4: (False, False, True), 5: (True, False, False), 6: (True, True, False)},
+    **{7: (True, True, True), 8: (True, False, True)},
 }
 DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners put into 16
 
@@ -107,7 +105,7 @@ def verify(source) -> list[str]:
         _verify_jpeg(source)
         return []
     remarks = []
-    _decode(source, False, remarks)
+    _decode(source, remarks)
     return remarks
 
 
@@ -157,15 +155,37 @@ def decode(source, upright=False) -> np.ndarray:
             pixels cannot be meant: floating point beyond [0, 1], 16-bit colours of which fewer bits
             are used.
     """
-    return _decode(source, upright, [])
+    pixels = _decode(source, [])
+    return turn(pixels, read_header(source).orientation) if upright else pixels
 
 
-def _decode(source, upright, remarks):
+def turn(pixels, orientation) -> np.ndarray:
+    """Pixels ``[H, W, ...]`` as they are stored, turned as an EXIF orientation says."""
+    swap, left_right, top_bottom = _TURNS[orientation]
+    pixels = pixels.swapaxes(0, 1) if swap else pixels
+    return np.ascontiguousarray(
+        pixels[:: -1 if top_bottom else 1, :: -1 if left_right else 1],
+    )
+
+
+def turn_boxes(boxes_xyxy, orientation) -> np.ndarray:
+    """Boxes ``[M, 4]``, fractions of the image as it is stored, on the image that `turn` gives."""
+    swap, left_right, top_bottom = _TURNS[orientation]
+    x0, y0, x1, y1 = np.asarray(boxes_xyxy).reshape(-1, 4).T
+    if swap:
+        x0, y0, x1, y1 = y0, x0, y1, x1
+    if left_right:
+        x0, x1 = 1 - x1, 1 - x0
+    if top_bottom:
+        y0, y1 = 1 - y1, 1 - y0
+    return np.stack([x0, y0, x1, y1], axis=-1)
+
+
+def _decode(source, remarks):
     with _open(source) as image:
         deep = ";16" in str(image.tile)  # Pillow keeps the upper half of 16-bit colours
         _load(image, source)
         try:
-            image = _upright(image) if upright else image
             if image.mode == "F" or image.mode.startswith("I"):
                 return _from_numbers(np.asarray(image), source, remarks)
             if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
@@ -183,14 +203,6 @@ def _decode(source, upright, remarks):
             "would be almost black. Convert it to 8 bits."
         )
     return pixels
-
-
-def _upright(image):
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # other entries of its EXIF are at fault
-        turn = _TURNS.get(image.getexif().get(ORIENTATION))
-        return image if turn is None else image.transpose(turn)
 
 
 def _from_numbers(values, source, remarks):

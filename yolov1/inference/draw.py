@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from yolov1 import boxes as box_formats
 from yolov1 import data, fonts
+from yolov1.data import images as image_files
 from yolov1.inference import pixels
 
 _GOLDEN_RATIO = 0.618033988749895
@@ -24,7 +25,7 @@ def class_colour(label: int) -> tuple[int, int, int]:
     return tuple(round(255 * v) for v in colorsys.hsv_to_rgb(hue, 0.85, value))
 
 
-def draw(image, boxes, classes, *, score_threshold=0.0, min_side=0, truth=None):
+def draw(image, boxes, classes, *, score_threshold=0.0, min_side=0, truth=None, orientation=1):
     """The image with boxes in class colours, labelled with class and score.
 
     A class is called by its number, with a warning, where no font has the glyphs of its name: see
@@ -39,6 +40,7 @@ def draw(image, boxes, classes, *, score_threshold=0.0, min_side=0, truth=None):
         min_side: a picture whose shorter side is smaller is enlarged to it first, so that the
             labels can be read.
         truth: boxes of the same kinds to draw below the others, thin, white and without labels.
+        orientation: of EXIF (`Example.orientation`): image and boxes are turned by it.
 
     Returns:
         uint8 ``[H', W', 3]``; a copy, also where nothing is drawn.
@@ -46,17 +48,19 @@ def draw(image, boxes, classes, *, score_threshold=0.0, min_side=0, truth=None):
     Raises:
         ValueError: an image of another shape or dtype, or floating point beyond [0, 1].
     """
-    picture = _picture(image, min_side)
+    picture = _picture(image, min_side, orientation)
     canvas = ImageDraw.Draw(picture)
     side = min(picture.size)
     thickness = max(1, round(side / 160))
     font_size = max(12, round(side / 26))
     classes = fonts.readable(tuple(classes))
     if truth is not None:
-        for corners in _corners_px(truth, picture.size):
+        for corners in _corners_px(truth, picture.size, orientation):
             canvas.rectangle(corners, outline=(255, 255, 255), width=max(1, thickness // 2))
     scores = getattr(boxes, "scores", None)
-    rows = list(zip(_corners_px(boxes, picture.size), np.asarray(boxes.labels), strict=True))
+    rows = list(
+        zip(_corners_px(boxes, picture.size, orientation), np.asarray(boxes.labels), strict=True)
+    )
     # The best box is drawn last, on top of the others; all frames before all labels.
     shown = [i for i in range(len(rows)) if scores is None or scores[i] >= score_threshold][::-1]
     for i in shown:
@@ -103,14 +107,17 @@ def draw_annotation(image, source, image_id=None, classes=None, *, S=7, min_side
     Raises:
         ValueError: an array that `draw` refuses; and as `yolov1.data.read_annotation` does.
     """
+    orientation = 1
     if isinstance(image, (str, os.PathLike)):
         image_id = Path(image).stem if image_id is None else image_id
+        orientation = image_files.read_header(image).orientation
         image = data.read_image(image)
     boxes = data.read_annotation(source, image_id, classes)
-    return draw(draw_grid(image, S, min_side=min_side), boxes, boxes.classes)
+    picture = draw_grid(image, S, min_side=min_side)
+    return draw(picture, boxes, boxes.classes, orientation=orientation)
 
 
-def _picture(image, min_side):
+def _picture(image, min_side, orientation=1):
     image = np.asarray(image)
     if image.ndim < 2 or image.shape[2:] not in ((), (1,), (3,), (4,)) or not image.size:
         raise ValueError(
@@ -121,7 +128,7 @@ def _picture(image, min_side):
     image = image[..., 0] if image.shape[2:] == (1,) else image
     if image.dtype != np.uint8:
         image = np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
-    picture = Image.fromarray(image).convert("RGB")
+    picture = Image.fromarray(image_files.turn(image, orientation)).convert("RGB")
     scale = min_side / min(picture.size)
     if scale > 1:
         picture = picture.resize([round(side * scale) for side in picture.size], Image.BICUBIC)
@@ -133,12 +140,13 @@ def _font(path, size):
     return ImageFont.truetype(path, size)
 
 
-def _corners_px(boxes, size):
+def _corners_px(boxes, size, orientation):
     """Pixel corners as PIL draws them: inside the picture, and never inverted."""
     boxes_xyxy = getattr(boxes, "boxes_xyxy", None)
     if boxes_xyxy is None:
         boxes_xyxy = box_formats.cxcywh_to_xyxy(np.asarray(boxes.boxes_cxcywh))
     width, height = size
+    boxes_xyxy = image_files.turn_boxes(boxes_xyxy, orientation)
     boxes_xyxy = box_formats.clip_xyxy(np.asarray(boxes_xyxy, np.float64))
     corners = box_formats.scale_xyxy(boxes_xyxy, width - 1, height - 1)
     corners[:, 2:] = np.maximum(corners[:, 2:], corners[:, :2])
