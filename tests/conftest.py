@@ -1,6 +1,13 @@
 """What tests of several parts need."""
 
+import gc
+
 import pytest
+
+
+def pytest_collection_finish():
+    """What has been imported stays: garbage is not looked for in it again and again."""
+    gc.freeze()
 
 
 @pytest.fixture

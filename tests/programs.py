@@ -89,7 +89,7 @@ def _keras_as_new():
     import keras
 
     policy = keras.config.dtype_policy()
-    keras.backend.clear_session()
+    keras.backend.clear_session(free_memory=False)
     try:
         yield
     finally:
