@@ -1,10 +1,14 @@
 import io
 import pickle
 import struct
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from tests.data.folders import write_image, write_voc
@@ -428,3 +432,43 @@ def test_the_writer_does_not_mix(tmp_path):
             ValueError, match=rf"from 1 to the number of images \(4\), got {shards}"
         ):
             data.write_records(dataset, tmp_path / "test.tfrecord", shards=shards)
+
+
+RECORDS = {
+    "good": detection,
+    "again": lambda: detection(filename="a.jpg"),
+    "no image": lambda: detection(encoded=None, filename="gone.jpg"),
+    "damaged": lambda: detection(encoded=jpeg()[:300]),
+    "pixels": lambda: record({k: [30.0, 20.0] for k in BOXES}, **NAMED),
+    "flag": lambda: detection(**{"object/difficult": [0, 2]}),
+    "not an example": lambda: b"\xff\xff\xff",
+}
+
+
+@settings(max_examples=25, deadline=None)
+@given(kinds=st.lists(st.sampled_from(list(RECORDS)), min_size=1, max_size=6))
+def test_every_record_is_accounted_for(kinds):
+    good = [kind in ("good", "again") for kind in kinds]
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path(folder) / "x.tfrecord", detection(), *(RECORDS[kind]() for kind in kinds))
+        (Path(folder) / "notes.bin").touch()
+        dataset = data.open(f"records:{folder}", bad_examples="skip")
+        assert len(dataset) == 1 + sum(good) and len(dataset.skipped) == len(good) - sum(good)
+        assert len({e.image_id for e in dataset}) == len(dataset)
+        named = [file.rsplit(" ", 1)[1] for file, _ in dataset.skipped]
+        assert named == [str(k + 2) for k, is_good in enumerate(good) if not is_good]
+        assert dataset.notes == [(f"{folder}/notes.bin", "not read: no record file by its name")]
+
+
+def test_label_maps_must_agree(tmp_path):
+    texts = [label_map_text(("cat", "dog")), label_map_text(("dog", "cat"))]
+    for name, text in zip(("train", "valid"), texts, strict=True):
+        write(tmp_path / name / "x.tfrecord", detection(**{"object/class/label": [1, 2]}))
+        (tmp_path / name / "label_map.pbtxt").write_text(text)
+    (tmp_path / "train" / "graph.pbtxt").write_text('node { name: "x" }')
+    assert len(data.open(f"records:{tmp_path / 'train'}")) == 1
+    with pytest.raises(ValueError, match="name different classes: there is no telling"):
+        data.open(f"records:{tmp_path}")
+    (tmp_path / "valid" / "label_map.pbtxt").write_text(texts[0])
+    dataset = data.open(f"records:{tmp_path}", "train")
+    assert len(dataset) == 1 and dataset.notes[0][1] == "not read: it is no label map"
