@@ -181,7 +181,7 @@ def make_example(image_id, image, annotation, own_classes, classes, verify=True,
     """
     try:
         header = images.read_header(image)
-        seen = images.verify(image) if verify else []
+        seen = images.verify(image, header) if verify else []
     except (OSError, ValueError) as error:
         raise BadExampleError(str(error)) from None
     for name in annotation.names:

@@ -88,12 +88,16 @@ def read_header(source) -> Header:
         return Header((height, width), jpeg, turned, frames)
 
 
-def verify(source) -> list[str]:
+def verify(source, header=None) -> list[str]:
     """Reads the whole file as training will: a JPEG by TensorFlow, any other by Pillow.
 
     A JPEG is decoded at an eighth of its size, which reads every coefficient at a fraction of the
     time of a full decode. Decoders differ in what they forgive; the one that trains decides. (Where
     TensorFlow is not installed, Pillow does.)
+
+    Args:
+        source: the path of a file, or its bytes.
+        header: what `read_header` said of it, where that is known.
 
     Returns:
         Remarks on how the pixels are taken.
@@ -101,7 +105,7 @@ def verify(source) -> list[str]:
     Raises:
         ValueError: the file is truncated or damaged, or its pixels cannot be meant.
     """
-    if read_header(source).jpeg:
+    if (header or read_header(source)).jpeg:
         _verify_jpeg(source)
         return []
     remarks = []

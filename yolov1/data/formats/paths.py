@@ -129,6 +129,20 @@ def unique_ids(paths) -> list[str]:
     return numbered(ids)
 
 
+def repeats(file, entries) -> list[tuple[str, str]]:
+    """Remarks on lines of a list that name what one before names.
+
+    Args:
+        entries: (number of the line, what it names).
+    """
+    first, remarks = {}, []
+    for number, named in entries:
+        if first.setdefault(named, number) != number:
+            remark = f"line {number} repeats line {first[named]}: the image counts again"
+            remarks.append((str(file), remark))
+    return remarks
+
+
 def numbered(ids) -> list[str]:
     """The ids, with ``#2``, ``#3`` behind what was there before."""
     taken, seen, last, found = set(ids), set(), {}, []

@@ -16,7 +16,7 @@ from defusedxml import DefusedXmlException, ElementTree
 from yolov1.data.example import Annotation, BadExampleError, collect, make_example
 from yolov1.data.formats import values
 from yolov1.data.formats.names import agreed
-from yolov1.data.formats.paths import numbered, spellings
+from yolov1.data.formats.paths import numbered, repeats, spellings
 from yolov1.data.formats.walk import files_in, folders_in, is_image, left_out
 from yolov1.files import read_lines
 
@@ -215,28 +215,23 @@ def _ids(folders, split, path):
             )
         known = set(found)  # one image of two splits counts once; a line that repeats counts again
         for folder, file in lists:
-            first = {}
-            for number, line in enumerate(read_lines(file), start=1):
-                one = folder.find_id(line) if line else None
-                if one is None or (folder, one) in known:
-                    continue
-                if first.setdefault(one, number) != number:
-                    remark = f"line {number} repeats line {first[one]}: the image counts again"
-                    remarks.append((str(file), remark))
-                found.append((folder, one))
+            lines = [(k, line) for k, line in enumerate(read_lines(file), start=1) if line]
+            ids = [(number, folder.find_id(line)) for number, line in lines]
+            ids = [(k, one) for k, one in ids if one is not None and (folder, one) not in known]
+            remarks += repeats(file, ids)
+            found += [(folder, one) for _, one in ids]
     return found, remarks
 
 
-def _own_classes(path, folders, split, parsed):
+def _own_classes(path, folders, parsed_of):
     """(names, remarks): classes.txt; else VOC's twenty, in a folder of VOC's; else every name found
     in any split, sorted."""
     named = agreed([path / "classes.txt", *(folder.root / "classes.txt" for folder in folders)])
     if named:
         return named, []
-    parsed = list(parsed)
-    if split is not None:  # it may lack a class that another has: all of the folder counts
-        files = [file for folder in folders for file in folder.annotations.values()]
-        parsed = [_parse_or_error(file) for file in files]
+    # The split may lack a class that another has: all of the folder counts.
+    files = [file for folder in folders for file in folder.annotations.values()]
+    parsed = [parsed_of.get(file) or _parse_or_error(file) for file in files]
     usable = [p for p in parsed if isinstance(p, Parsed)]
     found = {name for p in usable for name in p.annotation.names}
     of_voc = all(OF_VOC.search(folder.root.name) for folder in folders)
@@ -266,7 +261,7 @@ def open_voc(path, split, choose_classes, bad_examples, verify=True):
     ids, remarks = _ids(folders, split, path)
     files = [f.annotations.get(one, f.root / "Annotations" / f"{one}.xml") for f, one in ids]
     parsed_of = {file: _parse_or_error(file) for file in dict.fromkeys(files)}
-    own, more = _own_classes(path, folders, split, parsed_of.values())
+    own, more = _own_classes(path, folders, parsed_of)
     remarks += more
     classes = choose_classes(own)
     if split is None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from yolov1.data.example import Annotation, BadExampleError, collect, make_example
 from yolov1.data.formats.names import agreed
-from yolov1.data.formats.paths import locate, numbered
+from yolov1.data.formats.paths import locate, numbered, repeats
 from yolov1.data.formats.voc import VOC_CLASSES, parse_annotation
 from yolov1.files import read_lines, replacing
 
@@ -149,15 +149,11 @@ def _lines(files):
     """
     found, remarks, known = [], [], set()
     for file in files:
-        first = {}
-        for number, line in enumerate(read_lines(file), start=1):
-            if not line or line in known:
-                continue
-            if first.setdefault(line, number) != number:
-                remark = f"line {number} repeats line {first[line]}: the image counts again"
-                remarks.append((str(file), remark))
-            found.append((file, number, line))
-        known.update(first)
+        lines = [(k, line) for k, line in enumerate(read_lines(file), start=1)]
+        lines = [(number, line) for number, line in lines if line and line not in known]
+        remarks += repeats(file, lines)
+        found += [(file, number, line) for number, line in lines]
+        known.update(line for _, line in lines)
     return found, remarks
 
 

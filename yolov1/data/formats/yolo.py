@@ -22,7 +22,7 @@ import numpy as np
 from yolov1.data.example import Annotation, BadExampleError, collect, make_example
 from yolov1.data.formats.image_files import file_names, place_image
 from yolov1.data.formats.names import agreed, read_names, require_writable
-from yolov1.data.formats.paths import is_there, locate, spellings, unique_ids
+from yolov1.data.formats.paths import is_there, locate, repeats, spellings, unique_ids
 from yolov1.data.formats.walk import files_in, images_in, is_image
 from yolov1.data.formats.yolo_settings import SPLITS, Settings
 from yolov1.files import read_lines, read_text, replacing
@@ -152,10 +152,10 @@ def _everything(base, settings, whole):
         images, remarks = images_in(inside)
         why = f"it does not lie in {inside}; it is left out"
         for file in (base / f"{name}.txt" for name in SPLITS):  # it may name images elsewhere
-            found, more = _listed(file, base, settings) if file.is_file() else ([], [])
+            found, more = _listed(file, base, settings)[:2] if file.is_file() else ([], [])
             known = set(map(os.path.realpath, images))
             images += [p for p in dict.fromkeys(found) if os.path.realpath(p) not in known]
-            remarks += [remark for remark in more if "repeats" not in remark[1]]
+            remarks += more
     if whole:
         taken = set(map(os.path.realpath, images))
         there, more = images_in(base)
@@ -187,7 +187,8 @@ def _of_split(base, settings, part):
         elif is_image(place):
             found, more = [place], []
         else:
-            found, more = _listed(place, base, settings)
+            found, moved, again = _listed(place, base, settings)
+            more = moved + again
         images += [image for image in found if image not in known]
         known.update(found)
         remarks += more
@@ -195,23 +196,20 @@ def _of_split(base, settings, part):
 
 
 def _listed(file, base, settings):
-    """(images that a list names, remarks): relative to it, to ``path:``, or to the data set."""
+    """(images that a list names, remarks, remarks on repeated lines): its paths are relative to it,
+    to ``path:``, or to the data set."""
     lines = [(k, line) for k, line in enumerate(read_lines(file), start=1) if line]
     anchors = [file.parent]
     anchors += [settings.root, *settings.anchors] if settings else [base, base.parent]
     found = locate([line for _, line in lines], anchors, files=True)
-    first, images, remarks = {}, [], []
-    if found.moved:
-        remarks.append((str(file), found.remark()))
-    for (number, line), place in zip(lines, found.places, strict=True):
-        if place is None:  # "/" is no name of an image
-            place = anchors[0] / (spellings(line)[-1] if line.strip("/\\") else "")
-        if place in first:
-            remark = f"line {number} repeats line {first[place]}: the image counts again"
-            remarks.append((str(file), remark))
-        first.setdefault(place, number)
-        images.append(place)
-    return images, remarks
+    images = [
+        # "/" is no name of an image
+        place or anchors[0] / (spellings(line)[-1] if line.strip("/\\") else "")
+        for (_, line), place in zip(lines, found.places, strict=True)
+    ]
+    moved = [(str(file), found.remark())] if found.moved else []
+    numbers = (number for number, _ in lines)
+    return images, moved, repeats(file, zip(numbers, images, strict=True))
 
 
 def _label_path(image):
