@@ -149,7 +149,7 @@ def find_images(patterns):
             folder = next(above for above in path.parents if above.exists())
             rest = str(path.relative_to(folder))
             found = [folder / p for p in glob.glob(rest, root_dir=folder, recursive=True)]
-        found = [p for p in found if p.is_file()]
+        found = [p for p in found if not p.is_dir()]  # a link that leads nowhere is reported
         if not found:
             raise experiment_flags.UserError(
                 f"--images={pattern}: no such file, no folder with pictures, and a pattern that "

@@ -223,7 +223,7 @@ def test_further_frames_are_noted(tmp_path):
     (root / "JPEGImages" / "a.jpg").unlink()
     dataset = data.open(f"voc:{root}")
     assert dataset.notes[0][1] == "has 3 frames or pages; the first is taken"
-    assert dataset[0].image[0, 0].tolist() == [255, 0, 0] or dataset[0].image[0, 0, 0] > 200
+    assert dataset[0].image[0, 0].tolist() == [255, 0, 0]
 
 
 def test_what_passed_the_check_never_stops_a_training(tmp_path):

@@ -75,3 +75,17 @@ def test_what_does_not_exist_is_named(known_run, pictures, call_experiment, tmp_
     result = call_experiment("detect", f"--checkpoint={known_run}", f"--images={tmp_path}/*.jpg")
     assert result.returncode != 0
     assert "no such file, no folder with pictures" in result.stdout + result.stderr
+
+
+def test_a_link_that_leads_nowhere_is_reported(known_run, call_experiment, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    Image.new("RGB", (40, 30)).save(folder / "a.png")
+    (folder / "gone.png").symlink_to(folder / "nowhere.png")
+    done = call_experiment(
+        *("detect", f"--checkpoint={known_run}", f"--images={folder}"),
+        f"--output_dir={tmp_path / 'out'}",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert len(found["images"]) == 1 and "gone.png" in found["unreadable"][0]["file"]

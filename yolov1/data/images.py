@@ -167,9 +167,8 @@ def turn(pixels, orientation) -> np.ndarray:
     """Pixels ``[H, W, ...]`` as they are stored, turned as an EXIF orientation says."""
     swap, left_right, top_bottom = _TURNS[orientation]
     pixels = pixels.swapaxes(0, 1) if swap else pixels
-    return np.ascontiguousarray(
-        pixels[:: -1 if top_bottom else 1, :: -1 if left_right else 1],
-    )
+    rows, columns = (-1 if mirrored else 1 for mirrored in (top_bottom, left_right))
+    return np.ascontiguousarray(pixels[::rows, ::columns])
 
 
 def turn_boxes(boxes_xyxy, orientation) -> np.ndarray:

@@ -12,6 +12,7 @@ from pathlib import Path
 from yolov1.files import make_folder, replacing, safe_name, user_path
 from yolov1.grid import GridSpec
 from yolov1.revision import git_revision
+from yolov1.training.checkpoint_files import CheckpointFiles
 from yolov1.training.config import TrainConfig
 
 
@@ -43,15 +44,17 @@ class RunDirectory:
 
     @property
     def has_checkpoint(self) -> bool:
-        last = self / "checkpoints" / "last"
-        # Either is enough: what is left of a damaged run must not pass for a start without one.
-        return (last / "checkpoint").exists() or any(last.glob("ckpt-*.index"))
+        # What is left of a damaged run must not pass for a start without one.
+        return self._last.has_any()
 
     @property
     def steps(self) -> int:
         """The steps of the newest checkpoint; 0 without one."""
-        files = (self / "checkpoints" / "last").glob("ckpt-*.index")
-        return max((int(file.stem.rpartition("-")[2]) for file in files), default=0)
+        return max(self._last.steps(), default=0)
+
+    @property
+    def _last(self) -> CheckpointFiles:
+        return CheckpointFiles(self / "checkpoints" / "last", keep=0)  # to look at, not to write
 
     def read_json(self, name: str) -> dict:
         """A JSON file of the run; empty where there is none.
