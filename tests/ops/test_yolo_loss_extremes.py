@@ -87,6 +87,7 @@ def gradient_tolerance(semantics, dtype):
     return {"rtol": max(1e-5, float(ml_dtypes.finfo(dtype).eps)), "atol": 1e-4}
 
 
+@pytest.mark.on_cpu
 @pytest.mark.parametrize("kind", (one_at_a_time, together))
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layout", kernels.LAYOUTS)
