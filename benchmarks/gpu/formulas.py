@@ -176,7 +176,13 @@ def torch_iou(compiled):
 
 
 def fused_jax_loss(grid, dtype):
-    """The project's kernel as a JAX function like `jax_loss`'s; its targets must be registered."""
+    """The project's kernel as a JAX function like `jax_loss`'s.
+
+    Raises:
+        LookupError: the build has no handlers.
+    """
+    if not register_handlers():
+        raise LookupError("the build has no handlers (YOLOV1_XLA=OFF, or no jaxlib beside it)")
     import jax
     import jax.numpy as jnp
 
