@@ -49,11 +49,14 @@ struct PlainOf<float> {
 };
 
 // With all boxes of a group of pairs bounded, and all of one side sound, each divisor of Quotient
-// (at least the area of either box, at most the square of a diagonal) has a reciprocal.
-YOLOV1_HOST_DEVICE bool IsBounded(const IouBox<float>& box) {  // false of a NaN
-  constexpr float kMost = 0x1p60f;
-  return fabsf(box.x0) < kMost && fabsf(box.y0) < kMost && fabsf(box.x1) < kMost &&
-         fabsf(box.y1) < kMost;
+// (at least the area of either box, at most the square of a diagonal) has a reciprocal, and two
+// numbers that differ do so by more than Step() needs.
+YOLOV1_HOST_DEVICE bool IsBounded(float coordinate) {  // false of a NaN
+  const float size = fabsf(coordinate);
+  return size == 0 || (size > 0x1p-100f && size < 0x1p60f);
+}
+YOLOV1_HOST_DEVICE bool IsBounded(const IouBox<float>& box) {
+  return IsBounded(box.x0) && IsBounded(box.y0) && IsBounded(box.x1) && IsBounded(box.y1);
 }
 YOLOV1_HOST_DEVICE bool IsSound(const IouBox<float>& box) { return box.area >= 0x1p-40f; }
 YOLOV1_HOST_DEVICE bool IsBounded(const IouBox<double>&) { return false; }
@@ -80,7 +83,7 @@ __device__ inline Plain Quotient(const Plain& a, const Plain& b) {
   return __fmaf_rn(reciprocal, rest, quotient);
 }
 
-// 1 where `value` is above 0, 1/2 at 0, 0 below. Of one nearer to 0 than 2^-128, something between.
+// 1 where `value` is above 0, 1/2 at 0, 0 below; none is nearer to 0 than 2^-128.
 __device__ inline float Step(float value) { return __saturatef(__fmaf_rn(value, 0x1p127f, 0.5f)); }
 
 __device__ inline Plain Above0(const Plain& of, const Plain& value) {
