@@ -439,8 +439,15 @@ __device__ void TileGradientRows(const BoxIouArgs& args, const Place& place, con
   }
 }
 
+// How many blocks of TileGradient a multiprocessor is to hold at once: as many as leave the loop
+// over steps all its registers.
+template <typename A>
+constexpr int GradientBlocks(IouKind kind) {
+  return sizeof(A) == 8 ? 2 : kind == IouKind::kIou ? 6 : kind == IouKind::kCiou ? 4 : 5;
+}
+
 template <IouKind kind, typename T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, GradientBlocks<typename Sum<T>::Type>(kind))
     TileGradient(const BoxIouArgs args, const Tiles tiles, const int64_t count,
                  const Workspace<typename Sum<T>::Type> workspace) {
   using A = typename Sum<T>::Type;
