@@ -2,9 +2,12 @@
 //
 // Sums are taken in one order whatever the GPU does first, so that the bits are always the same: a
 // box's gradients by lanes, then by tiles, and only the sum is taken back to its coordinates.
+#include <cstring>
 #include <iterator>
+#include <type_traits>
 
 #include "kernels/box_iou/kernel.h"
+#include "kernels/box_iou/plain.h"
 #include "kernels/cuda.h"
 
 namespace yolov1 {
@@ -40,6 +43,14 @@ template <IouKind kind, typename A>
 __device__ IouBox<A> BoxWarpSum(const IouBox<A>& own) {
   return {WarpSum(own.x0), WarpSum(own.y0),   WarpSum(own.x1),
           WarpSum(own.y1), WarpSum(own.area), kind == IouKind::kCiou ? WarpSum(own.angle) : A(0)};
+}
+
+// The number that another lane has: its number differs by `lanes` in xor.
+template <IouKind kind, typename P>
+__device__ IouBox<P> FromLane(const IouBox<P>& own, int lanes) {
+  const auto from = [&](P value) { return P(__shfl_xor_sync(kAllLanes, Bare(value), lanes)); };
+  return {from(own.x0), from(own.y0),   from(own.x1),
+          from(own.y1), from(own.area), kind == IouKind::kCiou ? from(own.angle) : P(0)};
 }
 
 // The gradient of a box [4] from that of its numbers; of a box in no pair nothing is read.
@@ -192,35 +203,53 @@ struct Place {
   }
 };
 
+// A box of a, in shared memory; in two words of 16 bytes, of which a thread reads one at once.
 template <typename A>
-struct ReadyA {
-  IouBox<A> box[kTileA];
-  bool counts[kTileA];
+struct alignas(16) RowBox {
+  IouBox<A> box;
+  int counts;
 };
 
 template <typename A>
-struct ReadyB {
+struct ColumnBoxes {
   IouBox<A> box[kPerLane];
   bool counts[kPerLane];
 };
 
-// Makes the tile's boxes ready. Behind a barrier all threads see `a`.
+template <typename To, typename A>
+__device__ IouBox<To> Convert(const IouBox<A>& box) {
+  return {static_cast<To>(box.x0), static_cast<To>(box.y0),   static_cast<To>(box.x1),
+          static_cast<To>(box.y1), static_cast<To>(box.area), static_cast<To>(box.angle)};
+}
+
+// Makes the tile's boxes ready: a unit box for each that does not count, so that there is something
+// to divide by. Waits for all threads, which then see `a` [kTileA], and says whether every pair can
+// be computed in Plain.
 template <typename T, typename A>
-__device__ void MakeReady(const BoxIouArgs& args, const Place& place, ReadyA<A>* a, ReadyB<A>* b) {
+__device__ bool MakeReady(const BoxIouArgs& args, const Place& place, RowBox<A>* a,
+                          ColumnBoxes<A>* b) {
   const BoxIouConfig& config = args.config;
   const T* const boxes_a = static_cast<const T*>(args.boxes_a) + 4 * place.first_a;
   const T* const boxes_b = static_cast<const T*>(args.boxes_b) + 4 * place.first_b;
-  for (int m = threadIdx.x; m < place.rows; m += kThreads) {
-    a->box[m] = ReadyBox<A>(config.kind, config.format, boxes_a + 4 * m);
-    a->counts[m] = Counts(args.valid_a, place.first_a + m);
+  const IouBox<A> unit = {A(0), A(0), A(1), A(1), A(1), A(0)};
+  bool bounded = true, sound_a = true, sound_b = true;
+  for (int m = threadIdx.x; m < kTileA; m += kThreads) {
+    RowBox<A> row = {unit, m < place.rows && Counts(args.valid_a, place.first_a + m)};
+    if (row.counts) row.box = ReadyBox<A>(config.kind, config.format, boxes_a + 4 * m);
+    bounded &= IsBounded(row.box);
+    sound_a &= IsSound(row.box);
+    a[m] = row;
   }
 #pragma unroll
   for (int c = 0; c < kPerLane; ++c) {
     const int k = place.Column(c);
     b->counts[c] = k < place.columns && Counts(args.valid_b, place.first_b + k);
-    b->box[c] = {};
+    b->box[c] = unit;
     if (b->counts[c]) b->box[c] = ReadyBox<A>(config.kind, config.format, boxes_b + 4 * k);
+    bounded &= IsBounded(b->box[c]);
+    sound_b &= IsSound(b->box[c]);
   }
+  return __syncthreads_and(bounded && sound_a) || __syncthreads_and(bounded && sound_b);
 }
 
 // A lane's pairs of one row [columns]; 0 behind the last.
@@ -241,6 +270,17 @@ __device__ void LoadRow(const Place& place, const T* row, A* values) {
   for (int c = 0; c < kPerLane; ++c) values[c] = static_cast<A>(four.value[c]);
 }
 
+// At once: as vectors of numbers the compiler takes them apart, and as words that are only copied.
+template <typename T>
+__device__ void StoreWide(const Four<T>& four, T* to) {
+  using Word = typename std::conditional<sizeof(four) == 8, uint2, uint4>::type;
+  Word words[sizeof(four) / sizeof(Word)];
+  memcpy(words, &four, sizeof(four));
+#pragma unroll
+  for (int k = 0; k < static_cast<int>(sizeof(four) / sizeof(Word)); ++k)
+    __stcs(reinterpret_cast<Word*>(to) + k, words[k]);
+}
+
 template <typename T, typename A>
 __device__ void StoreRow(const Place& place, const A* values, T* row) {
   Four<T> four;
@@ -248,7 +288,7 @@ __device__ void StoreRow(const Place& place, const A* values, T* row) {
   for (int c = 0; c < kPerLane; ++c) four.value[c] = static_cast<T>(values[c]);
   if (place.wide) {
     const int k = place.Column(0);
-    if (k < place.columns) *reinterpret_cast<Four<T>*>(row + k) = four;
+    if (k < place.columns) StoreWide(four, row + k);
   } else {
 #pragma unroll
     for (int c = 0; c < kPerLane; ++c) {
@@ -258,27 +298,40 @@ __device__ void StoreRow(const Place& place, const A* values, T* row) {
   }
 }
 
+// The rows of a tile, computed in P.
+template <IouKind kind, typename P, typename T, typename A>
+__device__ void TileRows(const BoxIouArgs& args, const Place& place, const RowBox<A>* a,
+                         const ColumnBoxes<A>& b) {
+  T* row = static_cast<T*>(args.iou) + place.first + threadIdx.x / kWarp * args.sizes.K;
+  for (int m = threadIdx.x / kWarp; m < place.rows; m += kWarps, row += kWarps * args.sizes.K) {
+    A values[kPerLane] = {};
+    if (a[m].counts) {  // the same for all lanes
+      const IouBox<P> box = Convert<P>(a[m].box);
+#pragma unroll
+      for (int c = 0; c < kPerLane; ++c) {
+        const A iou = static_cast<A>(PairIou<kind, P>(box, Convert<P>(b.box[c])));
+        values[c] = b.counts[c] ? iou : A(0);
+      }
+    }
+    StoreRow(place, values, row);
+  }
+}
+
 template <IouKind kind, typename T>
 __global__ void __launch_bounds__(kThreads)
     TileIou(const BoxIouArgs args, const Tiles tiles, const int64_t count) {
   using A = typename Sum<T>::Type;
-  __shared__ ReadyA<A> a;
-  T* const to = static_cast<T*>(args.iou);
+  using P = typename PlainOf<A>::Type;
+  __shared__ RowBox<A> a[kTileA];
+  const T* const to = static_cast<const T*>(args.iou);
   for (int64_t number = blockIdx.x; number < count; number += gridDim.x) {
     const Place place(args.sizes, tiles, number, to, /*sums=*/false);
-    ReadyB<A> b;
-    MakeReady<T>(args, place, &a, &b);
-    __syncthreads();
-    for (int m = threadIdx.x / kWarp; m < place.rows; m += kWarps) {
-      const IouBox<A> box = a.box[m];
-      const bool counts = a.counts[m];
-      A values[kPerLane];
-#pragma unroll
-      for (int c = 0; c < kPerLane; ++c) {
-        const A iou = PairIou<kind, A>(box, b.box[c]);
-        values[c] = counts && b.counts[c] ? iou : A(0);
-      }
-      StoreRow(place, values, to + place.first + m * args.sizes.K);
+    ColumnBoxes<A> b;
+    const bool plain = MakeReady<T>(args, place, a, &b);
+    if (std::is_same<P, A>::value || !plain) {
+      TileRows<kind, A, T>(args, place, a, b);
+    } else {
+      TileRows<kind, P, T>(args, place, a, b);
     }
     __syncthreads();  // before the next tile's boxes are made
   }
@@ -323,68 +376,107 @@ __device__ A Number(const IouBox<A>& box, int q) {
                   : box.angle;
 }
 
+// The rows of a warp's tile are taken eight at a time. Of these each four lanes have one, another
+// one at each step, and its sums go along from lane to lane: all lanes but four have then added to
+// them without a sum over lanes.
+constexpr int kRound = 8;
+constexpr int kLanesOfRow = kWarp / kRound;
+
+template <typename A>
+struct GradientSums {
+  A by_row[kNumbers][kTileA], by_column[kWarps][kNumbers][kTileB];
+};
+
+// The gradients of a tile by its boxes, computed in P.
+template <IouKind kind, typename P, typename T, typename A>
+__device__ void TileGradientRows(const BoxIouArgs& args, const Place& place, const RowBox<A>* a,
+                                 const ColumnBoxes<A>& b, GradientSums<A>* sums) {
+  constexpr int kUsed = kind == IouKind::kCiou ? kNumbers - 1 : kNumbers - 2;
+  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+  const T* const upstream = static_cast<const T*>(args.upstream) + place.first;
+  IouBox<P> by_b[kPerLane] = {};
+  int columns = 0, rows = 0;  // that count, of this lane and this warp
+#pragma unroll
+  for (int c = 0; c < kPerLane; ++c) columns += b.counts[c];
+  columns = WarpSum(columns);
+  for (int first = warp * kRound; first < place.rows; first += kWarps * kRound) {
+    IouBox<P> by_a = {};
+#pragma unroll 1
+    for (int step = 0; step < kRound; ++step) {
+      const int m = first + (lane / kLanesOfRow ^ step);
+      const int counts = a[m].counts;
+      rows += counts;
+      A from_above[kPerLane] = {};
+      if (counts) LoadRow(place, upstream + m * args.sizes.K, from_above);
+      const IouBox<P> box = Convert<P>(a[m].box);
+#pragma unroll
+      for (int c = 0; c < kPerLane; ++c) {
+        if (std::is_same<P, A>::value && !(counts && b.counts[c])) continue;
+        const P own = b.counts[c] ? from_above[c] : A(0);
+        const PairGradient<P> by = PairIouGradient<kind, P>(box, Convert<P>(b.box[c]), own);
+        AddTo<kind>(&by_a, by.a);
+        AddTo<kind>(&by_b[c], by.b);
+      }
+      if (step + 1 < kRound) by_a = FromLane<kind>(by_a, (step ^ (step + 1)) * kLanesOfRow);
+    }
+    for (int half = kLanesOfRow / 2; half > 0; half /= 2)
+      AddTo<kind>(&by_a, FromLane<kind>(by_a, half));
+    const int m = first + (lane / kLanesOfRow ^ (kRound - 1));
+    if (lane % kLanesOfRow == 0) {
+#pragma unroll
+      for (int q = 0; q < kNumbers - 1; ++q)
+        sums->by_row[q][m] = q < kUsed ? static_cast<A>(Number(by_a, q)) : A(0);
+      sums->by_row[kNumbers - 1][m] = static_cast<A>(a[m].counts ? columns : 0);
+    }
+  }
+#pragma unroll
+  for (int c = 0; c < kPerLane; ++c) {
+    const int k = place.Column(c);
+#pragma unroll
+    for (int q = 0; q < kNumbers - 1; ++q)
+      sums->by_column[warp][q][k] = q < kUsed ? static_cast<A>(Number(by_b[c], q)) : A(0);
+    sums->by_column[warp][kNumbers - 1][k] = static_cast<A>(b.counts[c] ? rows : 0);
+  }
+}
+
+// How many blocks of TileGradient a multiprocessor is to hold at once: as many as leave the loop
+// over steps all its registers.
+template <typename A>
+constexpr int GradientBlocks(IouKind kind) {
+  return sizeof(A) == 8 ? 2 : kind == IouKind::kIou ? 6 : kind == IouKind::kCiou ? 4 : 5;
+}
+
 template <IouKind kind, typename T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, GradientBlocks<typename Sum<T>::Type>(kind))
     TileGradient(const BoxIouArgs args, const Tiles tiles, const int64_t count,
                  const Workspace<typename Sum<T>::Type> workspace) {
   using A = typename Sum<T>::Type;
-  __shared__ ReadyA<A> a;
-  __shared__ A by_row[kNumbers][kTileA], by_column[kWarps][kNumbers][kTileB];
-  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-  const T* const upstream = static_cast<const T*>(args.upstream);
+  using P = typename PlainOf<A>::Type;
+  __shared__ RowBox<A> a[kTileA];
+  __shared__ GradientSums<A> sums;
   for (int64_t number = blockIdx.x; number < count; number += gridDim.x) {
-    const Place place(args.sizes, tiles, number, upstream, /*sums=*/true);
-    ReadyB<A> b;
-    MakeReady<T>(args, place, &a, &b);
-    __syncthreads();
-
-    IouBox<A> by_b[kPerLane] = {};
-    int columns = 0, rows = 0;  // that count, of this lane and this warp
-#pragma unroll
-    for (int c = 0; c < kPerLane; ++c) columns += b.counts[c];
-    columns = WarpSum(columns);
-    for (int m = warp; m < place.rows; m += kWarps) {
-      const IouBox<A> box = a.box[m];
-      const bool counts = a.counts[m];
-      rows += counts;
-      IouBox<A> by_a = {};
-      if (counts) {  // the same for all lanes
-        A from_above[kPerLane];
-        LoadRow(place, upstream + place.first + m * args.sizes.K, from_above);
-#pragma unroll
-        for (int c = 0; c < kPerLane; ++c) {
-          if (!b.counts[c]) continue;
-          const PairGradient<A> by = PairIouGradient<kind>(box, b.box[c], from_above[c]);
-          AddTo<kind>(&by_a, by.a);
-          AddTo<kind>(&by_b[c], by.b);
-        }
-        by_a = BoxWarpSum<kind>(by_a);
-      }
-      if (lane == 0) {
-#pragma unroll
-        for (int q = 0; q < kNumbers - 1; ++q) by_row[q][m] = Number(by_a, q);
-        by_row[kNumbers - 1][m] = static_cast<A>(counts ? columns : 0);
-      }
-    }
-#pragma unroll
-    for (int c = 0; c < kPerLane; ++c) {
-#pragma unroll
-      for (int q = 0; q < kNumbers - 1; ++q)
-        by_column[warp][q][place.Column(c)] = Number(by_b[c], q);
-      by_column[warp][kNumbers - 1][place.Column(c)] = static_cast<A>(b.counts[c] ? rows : 0);
+    const Place place(args.sizes, tiles, number, static_cast<const T*>(args.upstream),
+                      /*sums=*/true);
+    ColumnBoxes<A> b;
+    const bool plain = MakeReady<T>(args, place, a, &b);
+    if (std::is_same<P, A>::value || !plain) {
+      TileGradientRows<kind, A, T>(args, place, a, b, &sums);
+    } else {
+      TileGradientRows<kind, P, T>(args, place, a, b, &sums);
     }
     __syncthreads();
     for (int k = threadIdx.x; k < kNumbers * kTileA; k += kThreads) {
       const int q = k / kTileA, m = k % kTileA;
       if (m < place.rows)
-        workspace.side[0].At(place.n, place.tile_b, q, place.tile_a * kTileA + m) = by_row[q][m];
+        workspace.side[0].At(place.n, place.tile_b, q, place.tile_a * kTileA + m) =
+            sums.by_row[q][m];
     }
     for (int k = threadIdx.x; k < kNumbers * kTileB; k += kThreads) {
       const int q = k / kTileB, column = k % kTileB;
       if (column >= place.columns) continue;
       A sum = A(0);
 #pragma unroll
-      for (int w = 0; w < kWarps; ++w) sum += by_column[w][q][column];
+      for (int w = 0; w < kWarps; ++w) sum += sums.by_column[w][q][column];
       workspace.side[1].At(place.n, place.tile_a, q, place.tile_b * kTileB + column) = sum;
     }
     __syncthreads();  // before the next tile's sums are made
