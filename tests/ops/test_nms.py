@@ -11,8 +11,6 @@ from tests.ops.nms_twin import degenerate, random_case, twin
 from yolov1 import kernels, ops
 from yolov1.ops import _library
 
-pytestmark = pytest.mark.on_cpu  # there is no kernel for a GPU
-
 IMPLS = ("fused", "reference")
 SHAPES = {  # images, boxes, classes
     "paper": (2, 98, 20),
@@ -159,6 +157,7 @@ def test_threads_repeats_and_neighbours_change_no_bit():
     assert bits(alone) == bits(array[5:6] for array in first)
 
 
+@pytest.mark.on_cpu
 def test_the_numpy_face_takes_any_array():
     boxes, scores = random_case(4)
     want = kernels.non_max_suppression(boxes, scores, max_detections=9)
@@ -286,12 +285,14 @@ def test_a_broken_configuration_is_refused(change, message):
         _library.load().yolov1_non_max_suppression(*random_case(0), config)
 
 
+@pytest.mark.on_cpu
 def test_results_that_do_not_fit_in_memory_are_refused():
     boxes, scores = np.zeros((2**12, 1, 4), np.float32), np.zeros((2**12, 1, 1), np.float32)
     with pytest.raises((tf.errors.ResourceExhaustedError, MemoryError)):
         ops.non_max_suppression(boxes, scores, max_detections=2**31 - 1, impl="fused")
 
 
+@pytest.mark.on_cpu
 def test_overlaps_that_do_not_fit_in_memory_are_refused():
     """A row for each of a million boxes: a terabyte. Only rows that are needed are ever touched."""
     if Path("/proc/sys/vm/overcommit_memory").read_text().strip() == "1":
@@ -304,6 +305,7 @@ def test_overlaps_that_do_not_fit_in_memory_are_refused():
         ops.non_max_suppression(*case, max_detections=2**20, impl="fused")
 
 
+@pytest.mark.on_cpu
 def test_without_the_library_auto_takes_the_reference(monkeypatch):
     monkeypatch.setattr(_library, "_kernels", lambda op: {})
     boxes, scores = random_case(1)
