@@ -6,6 +6,7 @@ import numpy as np
 
 from benchmarks.gpu.device import handed
 from tests.ops import nms_twin
+from tests.ops.nms_twin import random_case
 from yolov1 import kernels
 
 RULES = (
@@ -87,7 +88,7 @@ def cases(small):
 def inputs(checks, case):
     generator = checks.generator(dataclasses.replace(case, rule=0, offset=0))
     shape = case.images, case.boxes, case.classes
-    random = nms_twin.random_case(int(generator.integers(1 << 30)), *shape)
+    random = random_case(int(generator.integers(1 << 30)), *shape)
     with np.errstate(invalid="ignore"):
         values = VALUES[case.values](generator, *random)
     return [np.ascontiguousarray(x, np.float32) for x in values]

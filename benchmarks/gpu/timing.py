@@ -160,13 +160,14 @@ def to_jax(array):
     return jax.device_put(np.asarray(array))
 
 
-def peers(clock, sets, jax_function, torch_function, put, *, fused_jax=None):
+def peers(clock, sets, jax_function, torch_function, put, *, fused_jax=None, compile_torch=True):
     """Timers of JAX and PyTorch on the same values; what is missing or fails is said and left out.
 
     Args:
         sets: NumPy inputs of each run.
         jax_function, fused_jax: to be jitted; None: none.
         torch_function: ``torch_function(compiled)`` to a function.
+        compile_torch: also that of ``compiled=True``.
         put: NumPy to a PyTorch tensor on the device.
     """
     timers = {}
@@ -190,7 +191,7 @@ def peers(clock, sets, jax_function, torch_function, put, *, fused_jax=None):
         add("xla", lambda: jax_timers(clock, "xla", jax_function, on_jax()))
     if fused_jax:
         add("fused_jax", lambda: jax_timers(clock, "fused_jax", fused_jax, on_jax()))
-    for name, compiled in (("torch", False), ("torch_compile", True)):
+    for name, compiled in (("torch", False), ("torch_compile", True))[: 1 + compile_torch]:
         make = lambda c=compiled, n=name: torch_timers(clock, n, torch_function(c), on_torch())  # noqa: E731
         add(name, make)
     return timers
@@ -219,3 +220,9 @@ def iou_peers(clock, sets, put, mode):
         lambda compiled: gpu_formulas.torch_iou(compiled)[which],
         put,
     )
+
+
+def nms_peers(clock, sets, put):
+    """`peers` of non-maximum suppression: PyTorch's alone, which takes minutes to compile."""
+    formula = lambda compiled: gpu_formulas.torch_nms()  # noqa: E731
+    return peers(clock, sets, None, formula, put, compile_torch=False)
