@@ -176,8 +176,8 @@ def torch_iou(compiled):
 
 
 def torch_nms(score_threshold=0.001, iou_threshold=0.5, max_detections=300):
-    """(boxes ``[N, K, 4]``, scores ``[N, K, C]``) to what `yolov1.ops.non_max_suppression` finds, on
-    PyTorch tensors: all classes and images together, one box of each after another."""
+    """Boxes ``[N, K, 4]`` and scores ``[N, K, C]`` to what `yolov1.ops.non_max_suppression` finds:
+    PyTorch tensors, all classes and images together, one box of each after another."""
     import torch
 
     library = torch_library()
