@@ -203,10 +203,12 @@ def profile(config, folder):
 
 
 def hot():
-    """The loss of 1024 images and the IoU of 1024 x 1024 boxes, once each, for the tools."""
+    """The loss of 1024 images, the IoU of 1024 x 1024 boxes, the suppression of 64 images' boxes:
+    once each, for the tools."""
     from benchmarks.gpu import checks as gpu_checks
     from benchmarks.gpu import device as gpu_device
     from benchmarks.gpu import measurements as gpu_measure
+    from benchmarks.gpu import nms as gpu_nms
 
     device = gpu_device.make(flags.FLAGS.cuda)
     images = 1024 if device.graphs else 8
@@ -215,6 +217,9 @@ def hot():
     checks = gpu_checks.Checks(device, 1)
     size = (1024,) if device.graphs else (40,)
     gpu_checks.make_iou_call(checks, gpu_checks.IouCase(a=size, b=size))[0](device.stream())
+    images = 64 if device.graphs else 1
+    for case in (gpu_nms.NmsCase(images), gpu_nms.NmsCase(1, 300, 2, "ties", rule=3)):
+        gpu_nms.NmsCall(device, case, *gpu_nms.inputs(checks, case))(device.stream())
     device.synchronize()
 
 

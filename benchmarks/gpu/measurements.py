@@ -7,6 +7,7 @@ import numpy as np
 
 from benchmarks import harness, targets
 from benchmarks.gpu import checks as gpu_checks
+from benchmarks.gpu import nms as gpu_nms
 from benchmarks.gpu import timing as gpu_timing
 from yolov1 import kernels
 from yolov1.grid import GridSpec
@@ -21,6 +22,7 @@ IOUS = {
     "64x98x64": ((64, 98), (64, 64)),
     "16x98x20": ((16, 98), (16, 20)),
 }
+NMS_IMAGES = (1, 64)
 EMPTY = 'extern "C" __global__ void empty() {}'
 
 
@@ -68,6 +70,7 @@ def measure(rows, device, clock, *, images=IMAGES, ious=IOUS, peers_at=PEERS_AT,
             groups.append((loss, count, dtype, targets_dtype, peers, left_out))
     for name, shapes in ious.items():
         groups += [(iou, name, shapes, mode, left_out) for mode in ("forward", "backward")]
+    groups += [(nms, count, left_out) for count in NMS_IMAGES]
     failed = 0
     for group, *arguments in groups:
         try:
@@ -167,6 +170,18 @@ def iou(rows, device, clock, name, shapes, mode, left_out):
     arguments = (a, b) if mode == "forward" else (a, b, upstream)
     timers |= gpu_timing.iou_peers(clock, [arguments] * count, device.put, mode, left_out)
     rows.add("iou", f"{name} {mode}", moved, timers, "float32")
+
+
+def nms(rows, device, clock, images, left_out=()):
+    """Suppression of the paper's 98 boxes and 20 classes; all but a thousandth are candidates."""
+    case = gpu_nms.NmsCase(images)
+    arrays = gpu_nms.random_case(0, images, case.boxes, case.classes)
+    moved = sum(x.nbytes for x in arrays) + images * (24 * 300 + 4)
+    count = min(gpu_timing.sets_for(moved, clock.cache_bytes), 32)
+    calls = [gpu_nms.NmsCall(device, case, *arrays) for _ in range(count)]
+    timers = {("fused", "graph"): (clock.replayed(calls), count)}
+    timers |= gpu_timing.nms_peers(clock, [arrays] * count, device.put, left_out)
+    rows.add("nms", f"N={images}", moved, timers, "float32")
 
 
 # ----------------------------------------------------------------------------- what is aimed at

@@ -217,3 +217,8 @@ def iou_peers(clock, sets, put, mode, left_out=()):
         "torch_compile": lambda: gpu_formulas.torch_iou(compiled=True)[which],
     }
     return peers(clock, sets, on_jax, on_torch, put, left_out)
+
+
+def nms_peers(clock, sets, put, left_out=()):
+    """`peers` of non-maximum suppression: PyTorch's alone, which takes minutes to compile."""
+    return peers(clock, sets, {}, {"torch": gpu_formulas.torch_nms}, put, left_out)

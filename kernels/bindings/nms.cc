@@ -1,8 +1,9 @@
-// Non-maximum suppression on NumPy arrays.
+// Non-maximum suppression on NumPy arrays and on arrays of a GPU.
 #include <atomic>
 #include <new>
 
 #include "kernels/bindings/arrays.h"
+#include "kernels/bindings/device_arrays.h"
 #include "kernels/nms/kernel.h"
 
 namespace yolov1 {
@@ -38,8 +39,49 @@ py::tuple Nms(const std::string& config, const Floats& boxes_xyxy, const Floats&
   return py::make_tuple(found_boxes, found_scores, labels, count);
 }
 
+#ifdef YOLOV1_CUDA
+
+NmsArgs Read(const std::string& config, const DeviceArray& boxes_xyxy, const DeviceArray& scores) {
+  NmsArgs args;
+  Check(ParseNmsConfig(config, &args.config));
+  Check(CheckNmsShapes(boxes_xyxy.shape, scores.shape));
+  args.images = scores.shape[0];
+  args.boxes = scores.shape[1];
+  args.classes = scores.shape[2];
+  args.boxes_xyxy = boxes_xyxy.data<float>();
+  args.scores = scores.data<float>();
+  return args;
+}
+
+int64_t WorkspaceOnDevice(const std::string& config, const DeviceArray& boxes_xyxy,
+                          const DeviceArray& scores) {
+  return NmsWorkspace(Read(config, boxes_xyxy, scores));
+}
+
+// All in device memory and of fitting dtypes and sizes (yolov1/kernels/ makes them), queued on a
+// cudaStream_t.
+void NmsOnDevice(const std::string& config, const DeviceArray& boxes_xyxy,
+                 const DeviceArray& scores, const DeviceArray& found_boxes,
+                 const DeviceArray& found_scores, const DeviceArray& labels,
+                 const DeviceArray& count, const DeviceArray& workspace, uintptr_t stream) {
+  NmsArgs args = Read(config, boxes_xyxy, scores);
+  args.found_boxes = found_boxes.data<float>();
+  args.found_scores = found_scores.data<float>();
+  args.labels = labels.data<int32_t>();
+  args.count = count.data<int32_t>();
+  CheckLaunch([&] { return NmsCuda(args, workspace.data(), reinterpret_cast<void*>(stream)); });
+}
+
+#endif
+
 }  // namespace
 
-void BindNms(py::module_& module) { module.def("non_max_suppression", &Nms); }
+void BindNms(py::module_& module) {
+  module.def("non_max_suppression", &Nms);
+#ifdef YOLOV1_CUDA
+  module.def("non_max_suppression_cuda", &NmsOnDevice);
+  module.def("non_max_suppression_cuda_workspace", &WorkspaceOnDevice);
+#endif
+}
 
 }  // namespace yolov1

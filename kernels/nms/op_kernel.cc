@@ -1,4 +1,4 @@
-// The OpKernel: checks, allocation, threads.
+// The OpKernel: checks, allocation, threads or stream.
 #include "kernels/nms/op_kernel.h"
 
 #include <atomic>
@@ -15,6 +15,7 @@ using tensorflow::TensorShape;
 using tensorflow::errors::InvalidArgument;
 using tensorflow::errors::ResourceExhausted;
 
+template <Device device>
 class NmsOp : public OpKernel {
  public:
   explicit NmsOp(OpKernelConstruction* context) : OpKernel(context) {
@@ -43,20 +44,38 @@ class NmsOp : public OpKernel {
     args.found_scores = found_scores->flat<float>().data();
     args.labels = labels->flat<int32_t>().data();
     args.count = count->flat<int32_t>().data();
-    std::atomic<bool> done{true};
-    ShareOut(context, N, NmsCpuCost(args), [&](int64_t begin, int64_t end) {
-      if (!NmsCpu(args, begin, end)) done = false;
-    });
-    OP_REQUIRES(context, done, ResourceExhausted("non_max_suppression: out of memory."));
+    OP_REQUIRES_OK(context, Run(context, args));
   }
 
  private:
+  absl::Status Run(OpKernelContext* context, const NmsArgs& args) const {
+    if constexpr (device == Device::GPU) {
+      Tensor workspace;  // TensorFlow reuses its memory only behind these launches
+      TF_RETURN_IF_ERROR(context->allocate_temp(tensorflow::DT_UINT8,
+                                                TensorShape({NmsWorkspace(args)}), &workspace));
+      return LaunchStatus(NmsCuda(args, workspace.data(), Stream(context)));
+    } else {
+      std::atomic<bool> done{true};
+      ShareOut(context, args.images, NmsCpuCost(args), [&](int64_t begin, int64_t end) {
+        if (!NmsCpu(args, begin, end)) done = false;
+      });
+      return done ? absl::OkStatus() : ResourceExhausted("non_max_suppression: out of memory.");
+    }
+  }
+
   NmsArgs args_;
 };
 
-REGISTER_KERNEL_BUILDER(
-    Name("Yolov1>NonMaxSuppression").Device(tensorflow::DEVICE_CPU).TypeConstraint<float>("T"),
-    NmsOp);
+#define REGISTER_ON(DEVICE)                                        \
+  REGISTER_KERNEL_BUILDER(Name("Yolov1>NonMaxSuppression")         \
+                              .Device(tensorflow::DEVICE_##DEVICE) \
+                              .TypeConstraint<float>("T"),         \
+                          NmsOp<Device::DEVICE>)
+REGISTER_ON(CPU);
+#ifdef YOLOV1_CUDA
+REGISTER_ON(GPU);
+#endif
+#undef REGISTER_ON
 
 }  // namespace
 

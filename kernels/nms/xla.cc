@@ -15,6 +15,7 @@ class NmsXlaOp : public XlaOpKernel {
  public:
   explicit NmsXlaOp(tensorflow::OpKernelConstruction* context) : XlaOpKernel(context) {
     RegisterFfiTargets();
+    on_gpu_ = context->device_type() == tensorflow::DeviceType(tensorflow::DEVICE_GPU_XLA_JIT);
     OP_REQUIRES_OK(context, ReadNmsAttributes(context, &args_));
     OP_REQUIRES_OK(context, context->GetAttr("config", &config_));
   }
@@ -30,11 +31,14 @@ class NmsXlaOp : public XlaOpKernel {
       return ShapeUtil::MakeShapeWithDescendingLayout(type, sizes);
     };
     const int64_t N = args.images, M = args.config.max_detections;
+    std::vector<xla::Shape> results = {shape(xla::F32, {N, M, 4}), shape(xla::F32, {N, M}),
+                                       shape(xla::S32, {N, M}), shape(xla::S32, {N})};
+#ifdef YOLOV1_CUDA
+    if (on_gpu_) results.push_back(shape(xla::U8, {NmsWorkspace(args)}));
+#endif
     const xla::XlaOp call = FfiCall(context, type_string(), {context->Input(0), context->Input(1)},
                                     {shape(xla::F32, Sizes(boxes)), shape(xla::F32, Sizes(scores))},
-                                    {shape(xla::F32, {N, M, 4}), shape(xla::F32, {N, M}),
-                                     shape(xla::S32, {N, M}), shape(xla::S32, {N})},
-                                    "{config = \"" + config_ + "\"}");
+                                    results, "{config = \"" + config_ + "\"}");
     for (int output = 0; output < context->num_outputs(); ++output)
       context->SetOutput(output, xla::GetTupleElement(call, output));
   }
@@ -42,12 +46,18 @@ class NmsXlaOp : public XlaOpKernel {
  private:
   NmsArgs args_;
   std::string config_;
+  bool on_gpu_ = false;
 };
 
-REGISTER_KERNEL_BUILDER(Name("Yolov1>NonMaxSuppression")
-                            .Device(tensorflow::DEVICE_CPU_XLA_JIT)
-                            .TypeConstraint<float>("T"),
-                        NmsXlaOp);
+#define REGISTER_ON(DEVICE)                                                                   \
+  REGISTER_KERNEL_BUILDER(                                                                    \
+      Name("Yolov1>NonMaxSuppression").Device(tensorflow::DEVICE).TypeConstraint<float>("T"), \
+      NmsXlaOp)
+REGISTER_ON(DEVICE_CPU_XLA_JIT);
+#ifdef YOLOV1_CUDA
+REGISTER_ON(DEVICE_GPU_XLA_JIT);
+#endif
+#undef REGISTER_ON
 
 }  // namespace
 }  // namespace yolov1

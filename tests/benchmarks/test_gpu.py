@@ -15,7 +15,7 @@ from benchmarks.gpu import device as gpu_device
 from benchmarks.gpu import formulas as gpu_formulas
 from benchmarks.gpu import measurements as gpu_measure
 from benchmarks.gpu import timing as gpu_timing
-from tests.ops import iou_twin, numpy_twin
+from tests.ops import iou_twin, nms_twin, numpy_twin
 from yolov1.grid import GridSpec
 from yolov1.semantics import PRESETS
 
@@ -68,11 +68,19 @@ def test_the_rehearsal_passes(build):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ("yolo_loss", "pairwise_iou", "aligned_iou_gradient"))
-def test_the_rehearsal_notices_damage(build, name):
+@pytest.mark.parametrize(
+    "name, complaint",
+    (
+        ("yolo_loss", "off by"),
+        ("pairwise_iou", "off by"),
+        ("aligned_iou_gradient", "off by"),
+        ("non_max_suppression", "other bits"),
+    ),
+)
+def test_the_rehearsal_notices_damage(build, name, complaint):
     done = rehearse("-c", DAMAGED, name, f"--build={build}", "--only=bits")
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "off by" in done.stdout
+    assert complaint in done.stdout
 
 
 def test_nothing_imports_tensorflow():
@@ -167,6 +175,10 @@ def torch_has_the_formulas():
     assert_near(forward(*arguments[:2]), value)
     for got, true in zip(backward(*arguments), gradients, strict=True):
         assert_near(got, true)
+    case = nms_twin.random_case(0)
+    found = gpu_formulas.torch_nms(max_detections=50)(*map(torch.from_numpy, case))
+    for got, true in zip(found, nms_twin.twin(*case, max_detections=50), strict=True):
+        np.testing.assert_array_equal(got, true)
 
 
 def torch_memory_keeps_bits_and_offsets():

@@ -38,7 +38,7 @@ def test_the_build_here_is_recorded_and_accepted():
         "yolo_loss": dict.fromkeys(cpu + gpu, dtypes),
         "pairwise_iou": dict.fromkeys(cpu + gpu, dtypes),
         "aligned_iou": dict.fromkeys(cpu + gpu, dtypes),
-        "non_max_suppression": dict.fromkeys(cpu, ("float32",)),
+        "non_max_suppression": dict.fromkeys(cpu + gpu, ("float32",)),
     }
 
 

@@ -11,9 +11,6 @@ from tests.ops.nms_twin import degenerate, random_case, twin
 from yolov1 import kernels, ops
 from yolov1.ops import _library
 
-if "GPU" not in ops.available().get("non_max_suppression", {}):
-    pytestmark = pytest.mark.on_cpu  # there is no kernel for a GPU
-
 IMPLS = ("fused", "reference")
 SHAPES = {  # images, boxes, classes
     "paper": (2, 98, 20),

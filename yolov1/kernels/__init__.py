@@ -17,7 +17,7 @@ from yolov1.kernels.box_iou import (
     pairwise_iou,
     pairwise_iou_gradient,
 )
-from yolov1.kernels.nms import nms_config, non_max_suppression
+from yolov1.kernels.nms import nms_config, nms_workspace, non_max_suppression
 from yolov1.kernels.yolo_loss import (
     LAYOUTS,
     check_reduction,
@@ -45,6 +45,7 @@ __all__ = [
     "extension",
     "ffi_targets",
     "nms_config",
+    "nms_workspace",
     "non_max_suppression",
     "pairwise_iou",
     "pairwise_iou_gradient",

@@ -327,6 +327,10 @@ void __stcs(T* to, T value) {
 }
 inline float __fmaf_rn(float a, float b, float c) { return fmaf(a, b, c); }
 inline float __saturatef(float value) { return value > 0 ? value < 1 ? value : 1.f : 0.f; }
+template <typename T>
+void __stwb(T* to, T value) {
+  *to = value;
+}
 
 // ---------------------------------------------------------------------------------- the runtime
 
