@@ -44,7 +44,13 @@ class CudaClock:
 
         queue(self._torch.cuda.current_stream().cuda_stream)  # loads what is loaded lazily
         graph = self._device.graph(queue)
-        return self.on_device(graph.replay)
+
+        def replay(
+            kept=launches,
+        ):  # the graph has the addresses of their arrays, but not the arrays
+            graph.replay()
+
+        return self.on_device(replay)
 
     def on_device(self, batch):
         """Seconds of a batch by events."""

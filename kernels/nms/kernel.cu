@@ -171,8 +171,7 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// ----------------------------------------------------------------------------------- of all
-// classes
+// --------------------------------------------------------------------------------- of all classes
 
 // How many of `keys`, which rise, are less.
 __device__ inline int64_t CountLess(const uint64_t* keys, int64_t count, uint64_t key) {
@@ -195,8 +194,11 @@ __device__ void Write(const NmsArgs& args, int64_t image, int64_t place, int64_t
   const float values[] = {ready.x0, ready.y0, ready.x1, ready.y1};
   to += image * args.config.max_detections;
 #pragma unroll
-  for (int e = 0; e < 4; ++e)  // a NaN stays one
-    args.found_boxes[4 * to + e] = args.config.clip ? Max(Min(values[e], 1.0f), 0.0f) : values[e];
+  for (int e = 0; e < 4; ++e) {
+    // A NaN stays the one it is: a GPU's minimum would make its own of it.
+    const bool clip = args.config.clip && values[e] == values[e];
+    args.found_boxes[4 * to + e] = clip ? Max(Min(values[e], 1.0f), 0.0f) : values[e];
+  }
   args.found_scores[to] = args.scores[image * args.boxes * args.classes + place];
   args.labels[to] = static_cast<int32_t>(place % args.classes);
 }
