@@ -4,30 +4,15 @@
 // A place in an order is counted, not sorted for: how many candidates come before, of which no two
 // are equal. Each thread can do that alone, there is no limit to their number, and nothing depends
 // on what the GPU does first.
-#include "kernels/core/iou.h"
 #include "kernels/cuda.h"
 #include "kernels/nms/kernel.h"
+#include "kernels/nms/rule.h"
 
 namespace yolov1 {
 namespace {
 
 constexpr int kThreads = 128;
 constexpr int kWarps = kThreads / kWarp;
-
-// ------------------------------------------------------------------------------------------- keys
-//
-// As the CPU's: they rise as the score falls, then by box and class.
-
-// Bits in the order of the scores; 0 for one that is no candidate, which no candidate's are.
-__device__ inline uint32_t Rising(float score, float threshold) {
-  if (!(score > threshold)) return 0;
-  const auto bits = BitCast<int32_t>(score + 0.0f);  // -0 and 0 are equal
-  return static_cast<uint32_t>(bits ^ (bits >> 31 | INT32_MIN));
-}
-
-__device__ inline uint64_t KeyOf(uint32_t rising, int64_t place) {
-  return uint64_t{~rising} << 32 | static_cast<uint64_t>(place);
-}
 
 struct Workspace {
   uint64_t* keys;  // [N, C, K]: of a class's candidates in order, then of those that are kept
@@ -45,6 +30,11 @@ struct Workspace {
 
 // ------------------------------------------------------------------------------------ of one class
 
+// 0 for what is no candidate, which no candidate's bits are: those are a NaN's.
+__device__ inline uint32_t CandidateBits(float score, float threshold) {
+  return score > threshold ? RisingBits(score) : 0;
+}
+
 // Writes the keys of a class's candidates in order, and returns how many there are. `scores` [K]
 // are those of the class, `step` apart.
 __device__ int64_t Order(const NmsArgs& args, const float* scores, int64_t step, int64_t label,
@@ -55,12 +45,12 @@ __device__ int64_t Order(const NmsArgs& args, const float* scores, int64_t step,
   int64_t candidates = 0;
   for (int64_t first = 0; first < args.boxes; first += kThreads) {
     const int64_t own = first + thread;
-    const uint32_t rising = own < args.boxes ? Rising(scores[own * step], threshold) : 0;
+    const uint32_t rising = own < args.boxes ? CandidateBits(scores[own * step], threshold) : 0;
     int64_t before = 0;
     for (int64_t start = 0; start < args.boxes; start += kThreads) {
       const int64_t other = start + thread;
       __syncthreads();  // the tile before has been read
-      tile[thread] = other < args.boxes ? Rising(scores[other * step], threshold) : 0;
+      tile[thread] = other < args.boxes ? CandidateBits(scores[other * step], threshold) : 0;
       __syncthreads();
       // Of equal scores the earlier box comes first.
       const int earlier = static_cast<int>(Min(Max(own - start, int64_t{0}), int64_t{kThreads}));
@@ -73,16 +63,10 @@ __device__ int64_t Order(const NmsArgs& args, const float* scores, int64_t step,
       before += better;
       if (first == 0) candidates += any;
     }
-    if (rising != 0) keys[before] = KeyOf(rising, own * step + label);
+    if (rising != 0) keys[before] = NmsKey(rising, own * step + label);
   }
   __syncthreads();  // all have written
   return candidates;
-}
-
-__device__ inline IouBox<float> ReadyBox(const float* box) {
-  const float x1 = box[2] < box[0] ? box[0] : box[2];  // an inverted box is empty
-  const float y1 = box[3] < box[1] ? box[1] : box[3];
-  return MakeIouBox<float>(IouKind::kIou, BoxFormat::kXyxy, {box[0], box[1], x1, y1});
 }
 
 // Shortens `keys` to those that are kept, and returns how many. kThreads candidates at a time: each
@@ -97,7 +81,7 @@ __device__ int64_t Suppress(const NmsArgs& args, const float* boxes, int64_t can
   const float threshold = args.config.iou_threshold;
   const int64_t most = args.config.max_detections;
   const auto box_of = [&](uint64_t key) {
-    return ReadyBox(boxes + 4 * (static_cast<int64_t>(key & 0xffffffffu) / args.classes));
+    return NmsBox(boxes + 4 * (PlaceOf(key) / args.classes));
   };
   int64_t kept = 0;
   for (int64_t first = 0; first < candidates && kept < most; first += kThreads) {
@@ -109,8 +93,7 @@ __device__ int64_t Suppress(const NmsArgs& args, const float* boxes, int64_t can
       const int count = static_cast<int>(left < kThreads ? left : kThreads);
       if (thread < count) tile[thread] = box_of(keys[start + thread]);
       __syncthreads();
-      for (int k = 0; stays && k < count; ++k)
-        stays = !(PairIou<IouKind::kIou>(own, tile[k]) > threshold);
+      for (int k = 0; stays && k < count; ++k) stays = !Suppresses(tile[k], own, threshold);
       __syncthreads();  // before the next tile is made
     }
 
@@ -124,7 +107,7 @@ __device__ int64_t Suppress(const NmsArgs& args, const float* boxes, int64_t can
                                                                         : kWarp;
 #pragma unroll 4
       for (int k = 0; k < count; ++k) {
-        const bool over = PairIou<IouKind::kIou>(own, tile[w * kWarp + k]) > threshold;
+        const bool over = Suppresses(tile[w * kWarp + k], own, threshold);
         overlapping[w] |= static_cast<unsigned>(over) << k;
       }
     }
@@ -189,16 +172,8 @@ __device__ inline int64_t CountLess(const uint64_t* keys, int64_t count, uint64_
 
 __device__ void Write(const NmsArgs& args, int64_t image, int64_t place, int64_t to) {
   const int64_t box = image * args.boxes + place / args.classes;
-  const float* const corners = args.boxes_xyxy + 4 * box;
-  const IouBox<float> ready = ReadyBox(corners);
-  const float values[] = {ready.x0, ready.y0, ready.x1, ready.y1};
   to += image * args.config.max_detections;
-#pragma unroll
-  for (int e = 0; e < 4; ++e) {
-    // A NaN stays the one it is: a GPU's minimum would make its own of it.
-    const bool clip = args.config.clip && values[e] == values[e];
-    args.found_boxes[4 * to + e] = clip ? Max(Min(values[e], 1.0f), 0.0f) : values[e];
-  }
+  WriteCorners(NmsBox(args.boxes_xyxy + 4 * box), args.config.clip, args.found_boxes + 4 * to);
   args.found_scores[to] = args.scores[image * args.boxes * args.classes + place];
   args.labels[to] = static_cast<int32_t>(place % args.classes);
 }
@@ -225,7 +200,7 @@ __global__ void __launch_bounds__(kThreads)
       for (int64_t c = lane; c < C; c += kWarp) before += CountLess(keys + c * K, kept[c], key);
       before = WarpSum(before);
       if (before >= M) break;  // and so are those behind it
-      if (lane == 0) Write(args, image, static_cast<int64_t>(key & 0xffffffffu), before);
+      if (lane == 0) Write(args, image, PlaceOf(key), before);
     }
     const int64_t found = Min(all, M), step = shares * kThreads;
     if (share == 0 && thread == 0) args.count[image] = static_cast<int32_t>(found);

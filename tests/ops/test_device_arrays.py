@@ -49,6 +49,7 @@ def test_a_build_without_cuda_says_how_to_get_one(monkeypatch):
     for call in (
         lambda: kernels.yolo_loss(HostArray(PREDICTIONS), HostArray(TARGETS), grid=GRID),
         lambda: kernels.pairwise_iou(HostArray(BOXES), HostArray(BOXES)),
+        lambda: kernels.non_max_suppression(HostArray(BOXES[None]), HostArray(BOXES[None])),
     ):
         with pytest.raises(RuntimeError, match="no CUDA kernels.*YOLOV1_CUDA=ON pip install"):
             call()
@@ -88,6 +89,8 @@ def test_the_cuda_array_interface():
 def test_what_does_not_fit_is_refused():
     predictions, targets = Interface(PREDICTIONS.shape), Interface(TARGETS.shape)
     loss = lambda *arrays, **options: kernels.yolo_loss(*arrays, grid=GRID, **options)  # noqa: E731
+    nms = kernels.non_max_suppression
+    boxes, scores = Interface((2, 3, 4)), Interface((2, 3, 5))
     refusals = [
         (TypeError, "targets must be on the GPU as the others are, got ndarray on the host; copy",
          lambda: loss(predictions, TARGETS)),
@@ -123,6 +126,19 @@ def test_what_does_not_fit_is_refused():
         (ValueError, r"upstream must be float32 \[3, 2\], got float32 \[3\]",
          lambda: kernels.pairwise_iou_gradient(
              Interface((3, 4)), Interface((2, 4)), Interface((3,)))),
+        (TypeError, "scores must be on the GPU as the others are", lambda: nms(boxes, TARGETS)),
+        (TypeError, "boxes_xyxy must be on the GPU", lambda: nms(BOXES[None], scores)),
+        (TypeError, "must be float32 on a GPU, got float32 and float64; convert",
+         lambda: nms(boxes, Interface((2, 3, 5), "<f8"))),
+        (ValueError, r"boxes_xyxy must be \[N, K, 4\] and scores \[N, K, C\], got \[2, 3, 4\] and",
+         lambda: nms(boxes, Interface((2, 4, 5)))),
+        (ValueError, r"out must be \(boxes_xyxy, scores, labels, count, workspace\), got 1 arrays",
+         lambda: nms(boxes, scores, out=(boxes,))),
+        (ValueError, r"out: scores must be float32 \[2, 7\], got float32 \[2, 8\]",
+         lambda: nms(boxes, scores, max_detections=7,
+                     out=(Interface((2, 7, 4)), Interface((2, 8)), *[boxes] * 3))),
+        (TypeError, "stream is for arrays on a GPU",
+         lambda: nms(BOXES[None], BOXES[None], stream=1)),
     ]  # fmt: skip
     for kind, message, call in refusals:
         with pytest.raises(kind, match=message):
@@ -170,6 +186,17 @@ for offset in (begin, begin + 8 if begin < 8 else begin - 8):
         assert offset != begin and "workspace must begin at a multiple of 16" in str(error), error
 for got, want in zip(results, kernels.pairwise_iou_gradient(boxes, boxes, ones), strict=True):
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+case = np.tile(boxes[None], (2, 1, 1)), generator.uniform(0, 1, (2, 3, 5)).astype("f4")
+want = kernels.non_max_suppression(*case, max_detections=4)
+out = *map(np.empty_like, want), np.empty(kernels.nms_workspace(*map(HostArray, case)) + 15, "u1")
+begin = -out[-1].ctypes.data % 16
+out = [*out[:-1], out[-1][begin : len(out[-1]) - 15 + begin]]
+got = kernels.non_max_suppression(
+    *map(HostArray, case), max_detections=4, stream=7, out=[*map(HostArray, out)]
+)
+for a, b, c in zip(got, out, want, strict=False):
+    assert a.array is b and b.tobytes() == c.tobytes()
+assert len(got) == 4
 print("done")
 """
 

@@ -1,6 +1,10 @@
-"""Non-maximum suppression: the fused op and TensorFlow's against the plain rule in NumPy."""
+"""Non-maximum suppression: the fused op and TensorFlow's against the plain rule in NumPy.
+
+What holds on one device holds on the other, to the bit: most tests run on both.
+"""
 
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -317,6 +321,28 @@ def test_without_the_library_auto_takes_the_reference(monkeypatch):
     assert_equal(call(boxes, scores, "auto"), want)
     with pytest.raises(NotImplementedError, match="no fused kernel for float32 on CPU"):
         call(boxes, scores, "fused")
+
+
+@pytest.mark.on_cpu
+@pytest.mark.parametrize(
+    "impl, on_request, op, place",
+    (
+        ("auto", (), "Yolov1>NonMaxSuppression", ""),
+        ("fused", ("GPU",), "Yolov1>NonMaxSuppression", ""),
+        ("auto", ("GPU",), "Yolov1>NonMaxSuppression", "/device:CPU:0"),
+        ("reference", (), "CombinedNonMaxSuppression", ""),
+    ),
+)
+def test_where_it_runs_beside_a_gpu(impl, on_request, op, place, monkeypatch):
+    """The GPU's kernel leaves the boxes there; before it counts as tested they go to the CPU's."""
+    monkeypatch.setattr(sys.modules["yolov1.ops.nms"], "device", lambda tensor: "GPU")
+    kernels_there = dict.fromkeys(("CPU", "GPU"), ("float32",))
+    monkeypatch.setattr(_library, "_kernels", lambda op: kernels_there)
+    monkeypatch.setattr(_library, "ON_REQUEST", on_request)
+    run = tf.function(lambda *case: ops.non_max_suppression(*case, impl=impl))
+    graph = run.get_concrete_function(*map(tf.constant, random_case(0))).graph
+    (node,) = [x for x in graph.get_operations() if "NonMaxSuppression" in x.type]
+    assert (node.type, node.device) == (op, place)
 
 
 @pytest.mark.parametrize(
