@@ -45,6 +45,17 @@ __device__ IouBox<A> BoxWarpSum(const IouBox<A>& own) {
           WarpSum(own.y1), WarpSum(own.area), kind == IouKind::kCiou ? WarpSum(own.angle) : A(0)};
 }
 
+// Number q of an IouBox, by a constant q.
+template <typename A>
+__device__ A Number(const IouBox<A>& box, int q) {
+  return q == 0   ? box.x0
+         : q == 1 ? box.y0
+         : q == 2 ? box.x1
+         : q == 3 ? box.y1
+         : q == 4 ? box.area
+                  : box.angle;
+}
+
 // The number that another lane has: its number differs by `lanes` in xor.
 template <IouKind kind, typename P>
 __device__ IouBox<P> FromLane(const IouBox<P>& own, int lanes) {
@@ -101,28 +112,45 @@ __global__ void __launch_bounds__(kThreads) DirectIou(const BoxIouArgs args) {
   }
 }
 
-// `width` lanes (1, or a warp) for each box of either side, first all of a, then all of b: they
-// share its pairs out and add up what those give this box.
+// The boxes of sides [first, last], each of which shares out its pairs among `parts` of work, and
+// each of these what it has to among `width` lanes (1, or a warp). If there is more than one part,
+// sums [boxes, parts, kNumbers] are left for DirectFinish.
+template <typename A>
+struct DirectWork {
+  int first, last;
+  int64_t parts, size;  // pairs of a part
+  A* sums;
+
+  __device__ int64_t Boxes(const BoxIouSizes& sizes, int side) const {
+    return first <= side && side <= last ? sizes.Count(side) * sizes.Boxes(side) : 0;
+  }
+};
+
 template <typename T, int width>
-__global__ void __launch_bounds__(kThreads) DirectGradient(const BoxIouArgs args) {
+__global__ void __launch_bounds__(kThreads)
+    DirectGradient(const BoxIouArgs args, const DirectWork<typename Sum<T>::Type> work) {
   using A = typename Sum<T>::Type;
   const BoxIouSizes& sizes = args.sizes;
   const BoxIouConfig& config = args.config;
-  const int64_t boxes_a = sizes.count_a * sizes.M, all = boxes_a + sizes.count_b * sizes.K;
+  const int64_t boxes_a = work.Boxes(sizes, 0);
+  const int64_t all = (boxes_a + work.Boxes(sizes, 1)) * work.parts;
   const int64_t step = static_cast<int64_t>(gridDim.x) * (kThreads / width);
   const int lane = threadIdx.x % width;
   for (int64_t number = static_cast<int64_t>(blockIdx.x) * (kThreads / width) + threadIdx.x / width;
        number < all; number += step) {
-    const int side = number < boxes_a ? 0 : 1;
-    const int64_t own = side == 0 ? number : number - boxes_a;
+    const int64_t of_all = work.parts == 1 ? number : number / work.parts;
+    const int side = of_all < boxes_a ? 0 : 1;
+    const int64_t own = side == 0 ? of_all : of_all - boxes_a;
     const int64_t of_side = sizes.Boxes(side), others = sizes.Boxes(1 - side);
     const int64_t pairs = sizes.N / sizes.Count(side) * others;
+    const int64_t begin = (number - of_all * work.parts) * work.size;
+    const int64_t end = pairs - begin < work.size ? pairs : begin + work.size;
     const T* const box = static_cast<const T*>(args.Boxes(side)) + 4 * own;
     const bool counts = Counts(args.Valid(side), own);
     const IouBox<A> ready = ReadyBox<A>(config.kind, config.format, box);
     IouBox<A> sum = {};
     int in_pair = 0;
-    for (int64_t p = lane; counts && p < pairs; p += width) {
+    for (int64_t p = begin + lane; counts && p < end; p += width) {
       const int64_t n = sizes.batch.User(side, own / of_side, p / others);
       const int64_t other = sizes.batch.Source(1 - side, n) * others + p % others;
       if (!Counts(args.Valid(1 - side), other)) continue;
@@ -145,8 +173,39 @@ __global__ void __launch_bounds__(kThreads) DirectGradient(const BoxIouArgs args
       sum = BoxWarpSum<IouKind::kCiou>(sum);
       in_pair = static_cast<int>(__ballot_sync(kAllLanes, in_pair));
     }
-    if (lane == 0) {
+    if (lane != 0) continue;
+    if (work.parts == 1) {
       WriteGradient(config, box, sum, in_pair != 0, static_cast<T*>(args.Gradient(side)) + 4 * own);
+    } else {
+      A* const to = work.sums + number * kNumbers;
+#pragma unroll
+      for (int q = 0; q < kNumbers - 1; ++q) to[q] = Number(sum, q);
+      to[kNumbers - 1] = static_cast<A>(in_pair != 0);
+    }
+  }
+}
+
+// A warp adds up the parts of a box.
+template <typename T>
+__global__ void __launch_bounds__(kThreads)
+    DirectFinish(const BoxIouArgs args, const DirectWork<typename Sum<T>::Type> work) {
+  using A = typename Sum<T>::Type;
+  const int side = work.first, lane = threadIdx.x % kWarp;
+  const int64_t boxes = work.Boxes(args.sizes, side);
+  for (int64_t box = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / kWarp; box < boxes;
+       box += static_cast<int64_t>(gridDim.x) * kWarps) {
+    A own[kNumbers] = {};
+    for (int64_t part = lane; part < work.parts; part += kWarp) {
+#pragma unroll
+      for (int q = 0; q < kNumbers; ++q)
+        own[q] += work.sums[(box * work.parts + part) * kNumbers + q];
+    }
+#pragma unroll
+    for (int q = 0; q < kNumbers; ++q) own[q] = WarpSum(own[q]);
+    if (lane == 0) {
+      WriteGradient(args.config, static_cast<const T*>(args.Boxes(side)) + 4 * box,
+                    IouBox<A>{own[0], own[1], own[2], own[3], own[4], own[5]},
+                    own[kNumbers - 1] != A(0), static_cast<T*>(args.Gradient(side)) + 4 * box);
     }
   }
 }
@@ -365,17 +424,6 @@ struct Workspace {
   }
 };
 
-// Number q of an IouBox, by a constant q.
-template <typename A>
-__device__ A Number(const IouBox<A>& box, int q) {
-  return q == 0   ? box.x0
-         : q == 1 ? box.y0
-         : q == 2 ? box.x1
-         : q == 3 ? box.y1
-         : q == 4 ? box.area
-                  : box.angle;
-}
-
 // The rows of a warp's tile are taken eight at a time. Of these each four lanes have one, another
 // one at each step, and its sums go along from lane to lane: all lanes but four have then added to
 // them without a sum over lanes.
@@ -394,6 +442,7 @@ __device__ void TileGradientRows(const BoxIouArgs& args, const Place& place, con
   constexpr int kUsed = kind == IouKind::kCiou ? kNumbers - 1 : kNumbers - 2;
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   const T* const upstream = static_cast<const T*>(args.upstream) + place.first;
+  const bool with_a = args.gradient_a != nullptr;
   IouBox<P> by_b[kPerLane] = {};
   int columns = 0, rows = 0;  // that count, of this lane and this warp
 #pragma unroll
@@ -417,8 +466,10 @@ __device__ void TileGradientRows(const BoxIouArgs& args, const Place& place, con
         AddTo<kind>(&by_a, by.a);
         AddTo<kind>(&by_b[c], by.b);
       }
-      if (step + 1 < kRound) by_a = FromLane<kind>(by_a, (step ^ (step + 1)) * kLanesOfRow);
+      if (with_a && step + 1 < kRound)
+        by_a = FromLane<kind>(by_a, (step ^ (step + 1)) * kLanesOfRow);
     }
+    if (!with_a) continue;
     for (int half = kLanesOfRow / 2; half > 0; half /= 2)
       AddTo<kind>(&by_a, FromLane<kind>(by_a, half));
     const int m = first + (lane / kLanesOfRow ^ (kRound - 1));
@@ -429,6 +480,7 @@ __device__ void TileGradientRows(const BoxIouArgs& args, const Place& place, con
       sums->by_row[kNumbers - 1][m] = static_cast<A>(a[m].counts ? columns : 0);
     }
   }
+  if (args.gradient_b == nullptr) return;
 #pragma unroll
   for (int c = 0; c < kPerLane; ++c) {
     const int k = place.Column(c);
@@ -465,13 +517,13 @@ __global__ void __launch_bounds__(kThreads, GradientBlocks<typename Sum<T>::Type
       TileGradientRows<kind, P, T>(args, place, a, b, &sums);
     }
     __syncthreads();
-    for (int k = threadIdx.x; k < kNumbers * kTileA; k += kThreads) {
+    for (int k = threadIdx.x; args.gradient_a && k < kNumbers * kTileA; k += kThreads) {
       const int q = k / kTileA, m = k % kTileA;
       if (m < place.rows)
         workspace.side[0].At(place.n, place.tile_b, q, place.tile_a * kTileA + m) =
             sums.by_row[q][m];
     }
-    for (int k = threadIdx.x; k < kNumbers * kTileB; k += kThreads) {
+    for (int k = threadIdx.x; args.gradient_b && k < kNumbers * kTileB; k += kThreads) {
       const int q = k / kTileB, column = k % kTileB;
       if (column >= place.columns) continue;
       A sum = A(0);
@@ -543,20 +595,70 @@ std::string Name(const BoxIouArgs& args, const char* what) {
   return std::string(args.config.name()) + " (" + what + ")";
 }
 
-template <typename T>
-std::string LaunchDirectGradient(const BoxIouArgs& args, void* stream) {
-  const BoxIouSizes& sizes = args.sizes;
-  const int64_t boxes = sizes.count_a * sizes.M + sizes.count_b * sizes.K;
-  if (boxes == 0) return "";
-  int64_t pairs = 0;  // of a box, at most
+#if defined(YOLOV1_CUDA_ON_HOST)  // so that the small tensors of a test take more than one part
+constexpr int64_t kLeastPart = 40, kMostParts = 8;
+#else
+constexpr int64_t kLeastPart = 1024, kMostParts = 4096;
+#endif
+
+// How the boxes of a side share out their pairs: by the sizes alone, so that the sums are too.
+template <typename A>
+DirectWork<A> DirectWorkOf(const BoxIouSizes& sizes, int side, void* sums) {
+  const int64_t pairs =
+      sizes.Count(side) == 0 ? 0 : sizes.N / sizes.Count(side) * sizes.Boxes(1 - side);
+  const int64_t size = std::max(kLeastPart, Groups(pairs, kMostParts));
+  return {side, side, std::max<int64_t>(Groups(pairs, size), 1), size, static_cast<A*>(sums)};
+}
+
+template <typename A>
+int64_t DirectBytes(const BoxIouSizes& sizes) {
+  int64_t most = 0;
   for (int side : {0, 1}) {
-    if (sizes.Count(side) > 0)
-      pairs = std::max(pairs, sizes.N / sizes.Count(side) * sizes.Boxes(1 - side));
+    const int64_t parts = DirectWorkOf<A>(sizes, side, nullptr).parts;
+    const int64_t boxes = sizes.Count(side) * sizes.Boxes(side);
+    if (parts > 1) most = std::max(most, boxes * parts * kNumbers);
   }
-  const bool warps = pairs >= 8;
-  return Launch(Name(args, "gradient, direct"),
-                warps ? DirectGradient<T, kWarp> : DirectGradient<T, 1>,
-                Blocks(Groups(boxes, warps ? kWarps : kThreads)), kThreads, 0, stream, args);
+  return most * static_cast<int64_t>(sizeof(A));
+}
+
+template <typename T>
+std::string LaunchDirectSides(const BoxIouArgs& args, const DirectWork<typename Sum<T>::Type>& work,
+                              bool warps, void* stream) {
+  int64_t boxes = 0;
+  for (int side = work.first; side <= work.last; ++side)
+    boxes += args.sizes.Count(side) * args.sizes.Boxes(side);
+  if (boxes == 0) return "";
+  std::string error = Launch(Name(args, "gradient, direct"),
+                             warps ? DirectGradient<T, kWarp> : DirectGradient<T, 1>,
+                             Blocks(Groups(boxes * work.parts, warps ? kWarps : kThreads)),
+                             kThreads, 0, stream, args, work);
+  if (!error.empty() || work.parts == 1) return error;
+  return Launch(Name(args, "gradient, direct sums"), DirectFinish<T>, Blocks(Groups(boxes, kWarps)),
+                kThreads, 0, stream, args, work);
+}
+
+template <typename T>
+std::string LaunchDirectGradient(const BoxIouArgs& args, void* memory, void* stream) {
+  using A = typename Sum<T>::Type;
+  DirectWork<A> work[2];
+  bool warps[2];
+  for (int side : {0, 1}) {
+    work[side] = DirectWorkOf<A>(args.sizes, side, memory);
+    const int64_t count = args.sizes.Count(side);
+    warps[side] = count > 0 && args.sizes.N / count * args.sizes.Boxes(1 - side) >= 8;
+  }
+  const bool both = args.gradient_a != nullptr && args.gradient_b != nullptr;
+  if (both && warps[0] == warps[1] && work[0].parts == 1 && work[1].parts == 1) {
+    work[0].last = 1;  // in one launch
+    work[0].size = std::max(work[0].size, work[1].size);
+    return LaunchDirectSides<T>(args, work[0], warps[0], stream);
+  }
+  for (int side : {0, 1}) {
+    if (args.Gradient(side) == nullptr) continue;
+    const std::string error = LaunchDirectSides<T>(args, work[side], warps[side], stream);
+    if (!error.empty()) return error;
+  }
+  return "";
 }
 
 template <typename T>
@@ -571,10 +673,10 @@ std::string LaunchTileGradient(const BoxIouArgs& args, void* memory, void* strea
                   Blocks(count), kThreads, 0, stream, args, tiles, count, workspace);
   });
   if (!error.empty()) return error;
-  const int64_t groups_a = sizes.count_a * Groups(sizes.M, kWarp);
-  const int64_t groups = groups_a + sizes.count_b * Groups(sizes.K, kWarp);
-  return Launch(Name(args, "gradient, sums"), Finish<T>, Blocks(groups), kWarp * kFinishWarps, 0,
-                stream, args, workspace, groups_a, groups);
+  const int64_t groups_a = args.gradient_a ? sizes.count_a * Groups(sizes.M, kWarp) : 0;
+  const int64_t groups_b = args.gradient_b ? sizes.count_b * Groups(sizes.K, kWarp) : 0;
+  return Launch(Name(args, "gradient, sums"), Finish<T>, Blocks(groups_a + groups_b),
+                kWarp * kFinishWarps, 0, stream, args, workspace, groups_a, groups_a + groups_b);
 }
 
 }  // namespace
@@ -584,9 +686,13 @@ std::vector<std::string> BoxIouCudaVersions() {
 }
 
 int64_t BoxIouWorkspace(const BoxIouArgs& args) {
-  if (VersionFor(args, kTiles) == kDirect) return 0;
-  return args.type == DType::kDouble ? Workspace<double>::Bytes(args.sizes)
-                                     : Workspace<float>::Bytes(args.sizes);
+  const auto bytes = [&](auto zero) {
+    using A = decltype(zero);
+    const int64_t direct = DirectBytes<A>(args.sizes);
+    return VersionFor(args, kTiles) == kDirect ? direct
+                                               : std::max(direct, Workspace<A>::Bytes(args.sizes));
+  };
+  return args.type == DType::kDouble ? bytes(double{}) : bytes(float{});
 }
 
 std::string BoxIouCuda(const BoxIouArgs& args, void* stream, int version) {
@@ -608,9 +714,10 @@ std::string BoxIouCuda(const BoxIouArgs& args, void* stream, int version) {
 }
 
 std::string BoxIouGradientCuda(const BoxIouArgs& args, void* workspace, void* stream, int version) {
+  if (args.gradient_a == nullptr && args.gradient_b == nullptr) return "";
   return WithType(args.type, [&](auto type) {
     using T = decltype(type);
-    return VersionFor(args, version) == kDirect ? LaunchDirectGradient<T>(args, stream)
+    return VersionFor(args, version) == kDirect ? LaunchDirectGradient<T>(args, workspace, stream)
                                                 : LaunchTileGradient<T>(args, workspace, stream);
   });
 }
