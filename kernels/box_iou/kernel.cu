@@ -15,18 +15,65 @@ namespace {
 
 constexpr int kThreads = 128;
 constexpr int kWarps = kThreads / kWarp;
-constexpr int kPerLane = 4;               // boxes of b
+constexpr int kPerLane = 4;               // boxes of b: those of a Four
 constexpr int kTileA = 64;                // boxes of a tile
 constexpr int kTileB = kWarp * kPerLane;  // each warp has all of them, and every so many of a
 constexpr int kNumbers = 7;               // of a tile's sums: those of an IouBox, and pairs
+
+// --------------------------------------------------------------------------------- four numbers
+//
+// The coordinates of a box or a lane's pairs of a row, in one access (two of doubles) where they
+// are aligned. As numbers the compiler would take them apart, and words that are only copied not.
+
+template <typename T>
+struct alignas(4 * sizeof(T) < 16 ? 4 * sizeof(T) : 16) Four {
+  T value[4];
+
+  using Word = typename std::conditional<sizeof(T) == 2, uint2, uint4>::type;
+  static constexpr int kWords = 4 * sizeof(T) / sizeof(Word);
+};
+
+template <typename T>
+__device__ bool IsAligned(const T* address) {
+  return reinterpret_cast<uintptr_t>(address) % alignof(Four<T>) == 0;
+}
+
+template <typename T>
+__device__ Four<T> LoadWide(const T* from) {
+  typename Four<T>::Word words[Four<T>::kWords];
+#pragma unroll
+  for (int k = 0; k < Four<T>::kWords; ++k)
+    words[k] = reinterpret_cast<const typename Four<T>::Word*>(from)[k];
+  Four<T> four;
+  memcpy(&four, words, sizeof(four));
+  return four;
+}
+
+// Past the first cache, and the first to leave the second.
+template <typename T>
+__device__ void StoreWide(const Four<T>& four, T* to) {
+  typename Four<T>::Word words[Four<T>::kWords];
+  memcpy(words, &four, sizeof(four));
+#pragma unroll
+  for (int k = 0; k < Four<T>::kWords; ++k)
+    __stcs(reinterpret_cast<typename Four<T>::Word*>(to) + k, words[k]);
+}
 
 // ------------------------------------------------------------------------------------------ boxes
 
 template <typename A, typename T>
 __device__ IouBox<A> ReadyBox(IouKind kind, BoxFormat format, const T* box) {
+  Four<T> four;
+  if (IsAligned(box)) {
+    four = LoadWide(box);
+  } else {
+#pragma unroll
+    for (int c = 0; c < 4; ++c) four.value[c] = box[c];
+  }
+  const T* const value = four.value;
   return MakeIouBox<A>(kind, format,
-                       {static_cast<A>(box[0]), static_cast<A>(box[1]), static_cast<A>(box[2]),
-                        static_cast<A>(box[3])});
+                       {static_cast<A>(value[0]), static_cast<A>(value[1]),
+                        static_cast<A>(value[2]), static_cast<A>(value[3])});
 }
 
 template <IouKind kind, typename A>
@@ -73,9 +120,14 @@ __device__ void WriteGradient(const BoxIouConfig& config, const T* box, const Io
     gradient =
         BoxGradient(config.kind, config.format, ReadyBox<A>(config.kind, config.format, box), by);
   }
-  const A values[] = {gradient.c0, gradient.c1, gradient.c2, gradient.c3};
+  const Four<T> four = {{static_cast<T>(gradient.c0), static_cast<T>(gradient.c1),
+                         static_cast<T>(gradient.c2), static_cast<T>(gradient.c3)}};
+  if (IsAligned(to)) {
+    StoreWide(four, to);
+  } else {
 #pragma unroll
-  for (int c = 0; c < 4; ++c) to[c] = static_cast<T>(values[c]);
+    for (int c = 0; c < 4; ++c) to[c] = four.value[c];
+  }
 }
 
 __device__ inline bool Counts(const bool* valid, int64_t box) {
@@ -222,12 +274,6 @@ struct Tiles {
       : a((sizes.M + kTileA - 1) / kTileA), b((sizes.K + kTileB - 1) / kTileB) {}
 };
 
-// The pairs of a lane, where they lie together.
-template <typename T>
-struct alignas(kPerLane * sizeof(T) < 16 ? kPerLane * sizeof(T) : 16) Four {
-  T value[kPerLane];
-};
-
 // A tile's place. Tiles are numbered as [N, tiles.a, tiles.b].
 struct Place {
   int64_t n, tile_a, tile_b;
@@ -251,7 +297,7 @@ struct Place {
     const int64_t left_a = sizes.M - row, left_b = sizes.K - column;
     rows = static_cast<int>(left_a < kTileA ? left_a : kTileA);
     columns = static_cast<int>(left_b < kTileB ? left_b : kTileB);
-    wide = sizes.K % kPerLane == 0 && reinterpret_cast<uintptr_t>(pairs) % alignof(Four<T>) == 0;
+    wide = sizes.K % kPerLane == 0 && IsAligned(pairs);
     together = wide || sums;
   }
 
@@ -317,7 +363,7 @@ __device__ void LoadRow(const Place& place, const T* row, A* values) {
   Four<T> four = {};
   if (place.wide) {
     const int k = place.Column(0);
-    if (k < place.columns) four = *reinterpret_cast<const Four<T>*>(row + k);
+    if (k < place.columns) four = LoadWide(row + k);
   } else {
 #pragma unroll
     for (int c = 0; c < kPerLane; ++c) {
@@ -327,17 +373,6 @@ __device__ void LoadRow(const Place& place, const T* row, A* values) {
   }
 #pragma unroll
   for (int c = 0; c < kPerLane; ++c) values[c] = static_cast<A>(four.value[c]);
-}
-
-// At once: as vectors of numbers the compiler takes them apart, and as words that are only copied.
-template <typename T>
-__device__ void StoreWide(const Four<T>& four, T* to) {
-  using Word = typename std::conditional<sizeof(four) == 8, uint2, uint4>::type;
-  Word words[sizeof(four) / sizeof(Word)];
-  memcpy(words, &four, sizeof(four));
-#pragma unroll
-  for (int k = 0; k < static_cast<int>(sizeof(four) / sizeof(Word)); ++k)
-    __stcs(reinterpret_cast<Word*>(to) + k, words[k]);
 }
 
 template <typename T, typename A>
