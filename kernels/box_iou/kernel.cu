@@ -15,18 +15,65 @@ namespace {
 
 constexpr int kThreads = 128;
 constexpr int kWarps = kThreads / kWarp;
-constexpr int kPerLane = 4;               // boxes of b
+constexpr int kPerLane = 4;               // boxes of b: those of a Four
 constexpr int kTileA = 64;                // boxes of a tile
 constexpr int kTileB = kWarp * kPerLane;  // each warp has all of them, and every so many of a
 constexpr int kNumbers = 7;               // of a tile's sums: those of an IouBox, and pairs
+
+// --------------------------------------------------------------------------------- four numbers
+//
+// The coordinates of a box or a lane's pairs of a row, in one access (two of doubles) where they
+// are aligned. As numbers the compiler would take them apart, and words that are only copied not.
+
+template <typename T>
+struct alignas(4 * sizeof(T) < 16 ? 4 * sizeof(T) : 16) Four {
+  T value[4];
+
+  using Word = typename std::conditional<sizeof(T) == 2, uint2, uint4>::type;
+  static constexpr int kWords = 4 * sizeof(T) / sizeof(Word);
+};
+
+template <typename T>
+__device__ bool IsAligned(const T* address) {
+  return reinterpret_cast<uintptr_t>(address) % alignof(Four<T>) == 0;
+}
+
+template <typename T>
+__device__ Four<T> LoadWide(const T* from) {
+  typename Four<T>::Word words[Four<T>::kWords];
+#pragma unroll
+  for (int k = 0; k < Four<T>::kWords; ++k)
+    words[k] = reinterpret_cast<const typename Four<T>::Word*>(from)[k];
+  Four<T> four;
+  memcpy(&four, words, sizeof(four));
+  return four;
+}
+
+// Past the first cache, and the first to leave the second.
+template <typename T>
+__device__ void StoreWide(const Four<T>& four, T* to) {
+  typename Four<T>::Word words[Four<T>::kWords];
+  memcpy(words, &four, sizeof(four));
+#pragma unroll
+  for (int k = 0; k < Four<T>::kWords; ++k)
+    __stcs(reinterpret_cast<typename Four<T>::Word*>(to) + k, words[k]);
+}
 
 // ------------------------------------------------------------------------------------------ boxes
 
 template <typename A, typename T>
 __device__ IouBox<A> ReadyBox(IouKind kind, BoxFormat format, const T* box) {
+  Four<T> four;
+  if (IsAligned(box)) {
+    four = LoadWide(box);
+  } else {
+#pragma unroll
+    for (int c = 0; c < 4; ++c) four.value[c] = box[c];
+  }
+  const T* const value = four.value;
   return MakeIouBox<A>(kind, format,
-                       {static_cast<A>(box[0]), static_cast<A>(box[1]), static_cast<A>(box[2]),
-                        static_cast<A>(box[3])});
+                       {static_cast<A>(value[0]), static_cast<A>(value[1]),
+                        static_cast<A>(value[2]), static_cast<A>(value[3])});
 }
 
 template <IouKind kind, typename A>
@@ -43,6 +90,17 @@ template <IouKind kind, typename A>
 __device__ IouBox<A> BoxWarpSum(const IouBox<A>& own) {
   return {WarpSum(own.x0), WarpSum(own.y0),   WarpSum(own.x1),
           WarpSum(own.y1), WarpSum(own.area), kind == IouKind::kCiou ? WarpSum(own.angle) : A(0)};
+}
+
+// Number q of an IouBox, by a constant q.
+template <typename A>
+__device__ A Number(const IouBox<A>& box, int q) {
+  return q == 0   ? box.x0
+         : q == 1 ? box.y0
+         : q == 2 ? box.x1
+         : q == 3 ? box.y1
+         : q == 4 ? box.area
+                  : box.angle;
 }
 
 // The number that another lane has: its number differs by `lanes` in xor.
@@ -62,9 +120,14 @@ __device__ void WriteGradient(const BoxIouConfig& config, const T* box, const Io
     gradient =
         BoxGradient(config.kind, config.format, ReadyBox<A>(config.kind, config.format, box), by);
   }
-  const A values[] = {gradient.c0, gradient.c1, gradient.c2, gradient.c3};
+  const Four<T> four = {{static_cast<T>(gradient.c0), static_cast<T>(gradient.c1),
+                         static_cast<T>(gradient.c2), static_cast<T>(gradient.c3)}};
+  if (IsAligned(to)) {
+    StoreWide(four, to);
+  } else {
 #pragma unroll
-  for (int c = 0; c < 4; ++c) to[c] = static_cast<T>(values[c]);
+    for (int c = 0; c < 4; ++c) to[c] = four.value[c];
+  }
 }
 
 __device__ inline bool Counts(const bool* valid, int64_t box) {
@@ -101,28 +164,45 @@ __global__ void __launch_bounds__(kThreads) DirectIou(const BoxIouArgs args) {
   }
 }
 
-// `width` lanes (1, or a warp) for each box of either side, first all of a, then all of b: they
-// share its pairs out and add up what those give this box.
+// The boxes of sides [first, last], each of which shares out its pairs among `parts` of work, and
+// each of these what it has to among `width` lanes (1, or a warp). If there is more than one part,
+// sums [boxes, parts, kNumbers] are left for DirectFinish.
+template <typename A>
+struct DirectWork {
+  int first, last;
+  int64_t parts, size;  // pairs of a part
+  A* sums;
+
+  __device__ int64_t Boxes(const BoxIouSizes& sizes, int side) const {
+    return first <= side && side <= last ? sizes.Count(side) * sizes.Boxes(side) : 0;
+  }
+};
+
 template <typename T, int width>
-__global__ void __launch_bounds__(kThreads) DirectGradient(const BoxIouArgs args) {
+__global__ void __launch_bounds__(kThreads)
+    DirectGradient(const BoxIouArgs args, const DirectWork<typename Sum<T>::Type> work) {
   using A = typename Sum<T>::Type;
   const BoxIouSizes& sizes = args.sizes;
   const BoxIouConfig& config = args.config;
-  const int64_t boxes_a = sizes.count_a * sizes.M, all = boxes_a + sizes.count_b * sizes.K;
+  const int64_t boxes_a = work.Boxes(sizes, 0);
+  const int64_t all = (boxes_a + work.Boxes(sizes, 1)) * work.parts;
   const int64_t step = static_cast<int64_t>(gridDim.x) * (kThreads / width);
   const int lane = threadIdx.x % width;
   for (int64_t number = static_cast<int64_t>(blockIdx.x) * (kThreads / width) + threadIdx.x / width;
        number < all; number += step) {
-    const int side = number < boxes_a ? 0 : 1;
-    const int64_t own = side == 0 ? number : number - boxes_a;
+    const int64_t of_all = work.parts == 1 ? number : number / work.parts;
+    const int side = of_all < boxes_a ? 0 : 1;
+    const int64_t own = side == 0 ? of_all : of_all - boxes_a;
     const int64_t of_side = sizes.Boxes(side), others = sizes.Boxes(1 - side);
     const int64_t pairs = sizes.N / sizes.Count(side) * others;
+    const int64_t begin = (number - of_all * work.parts) * work.size;
+    const int64_t end = pairs - begin < work.size ? pairs : begin + work.size;
     const T* const box = static_cast<const T*>(args.Boxes(side)) + 4 * own;
     const bool counts = Counts(args.Valid(side), own);
     const IouBox<A> ready = ReadyBox<A>(config.kind, config.format, box);
     IouBox<A> sum = {};
     int in_pair = 0;
-    for (int64_t p = lane; counts && p < pairs; p += width) {
+    for (int64_t p = begin + lane; counts && p < end; p += width) {
       const int64_t n = sizes.batch.User(side, own / of_side, p / others);
       const int64_t other = sizes.batch.Source(1 - side, n) * others + p % others;
       if (!Counts(args.Valid(1 - side), other)) continue;
@@ -145,8 +225,39 @@ __global__ void __launch_bounds__(kThreads) DirectGradient(const BoxIouArgs args
       sum = BoxWarpSum<IouKind::kCiou>(sum);
       in_pair = static_cast<int>(__ballot_sync(kAllLanes, in_pair));
     }
-    if (lane == 0) {
+    if (lane != 0) continue;
+    if (work.parts == 1) {
       WriteGradient(config, box, sum, in_pair != 0, static_cast<T*>(args.Gradient(side)) + 4 * own);
+    } else {
+      A* const to = work.sums + number * kNumbers;
+#pragma unroll
+      for (int q = 0; q < kNumbers - 1; ++q) to[q] = Number(sum, q);
+      to[kNumbers - 1] = static_cast<A>(in_pair != 0);
+    }
+  }
+}
+
+// A warp adds up the parts of a box.
+template <typename T>
+__global__ void __launch_bounds__(kThreads)
+    DirectFinish(const BoxIouArgs args, const DirectWork<typename Sum<T>::Type> work) {
+  using A = typename Sum<T>::Type;
+  const int side = work.first, lane = threadIdx.x % kWarp;
+  const int64_t boxes = work.Boxes(args.sizes, side);
+  for (int64_t box = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / kWarp; box < boxes;
+       box += static_cast<int64_t>(gridDim.x) * kWarps) {
+    A own[kNumbers] = {};
+    for (int64_t part = lane; part < work.parts; part += kWarp) {
+#pragma unroll
+      for (int q = 0; q < kNumbers; ++q)
+        own[q] += work.sums[(box * work.parts + part) * kNumbers + q];
+    }
+#pragma unroll
+    for (int q = 0; q < kNumbers; ++q) own[q] = WarpSum(own[q]);
+    if (lane == 0) {
+      WriteGradient(args.config, static_cast<const T*>(args.Boxes(side)) + 4 * box,
+                    IouBox<A>{own[0], own[1], own[2], own[3], own[4], own[5]},
+                    own[kNumbers - 1] != A(0), static_cast<T*>(args.Gradient(side)) + 4 * box);
     }
   }
 }
@@ -161,12 +272,6 @@ struct Tiles {
 
   explicit Tiles(const BoxIouSizes& sizes)
       : a((sizes.M + kTileA - 1) / kTileA), b((sizes.K + kTileB - 1) / kTileB) {}
-};
-
-// The pairs of a lane, where they lie together.
-template <typename T>
-struct alignas(kPerLane * sizeof(T) < 16 ? kPerLane * sizeof(T) : 16) Four {
-  T value[kPerLane];
 };
 
 // A tile's place. Tiles are numbered as [N, tiles.a, tiles.b].
@@ -192,7 +297,7 @@ struct Place {
     const int64_t left_a = sizes.M - row, left_b = sizes.K - column;
     rows = static_cast<int>(left_a < kTileA ? left_a : kTileA);
     columns = static_cast<int>(left_b < kTileB ? left_b : kTileB);
-    wide = sizes.K % kPerLane == 0 && reinterpret_cast<uintptr_t>(pairs) % alignof(Four<T>) == 0;
+    wide = sizes.K % kPerLane == 0 && IsAligned(pairs);
     together = wide || sums;
   }
 
@@ -258,7 +363,7 @@ __device__ void LoadRow(const Place& place, const T* row, A* values) {
   Four<T> four = {};
   if (place.wide) {
     const int k = place.Column(0);
-    if (k < place.columns) four = *reinterpret_cast<const Four<T>*>(row + k);
+    if (k < place.columns) four = LoadWide(row + k);
   } else {
 #pragma unroll
     for (int c = 0; c < kPerLane; ++c) {
@@ -268,17 +373,6 @@ __device__ void LoadRow(const Place& place, const T* row, A* values) {
   }
 #pragma unroll
   for (int c = 0; c < kPerLane; ++c) values[c] = static_cast<A>(four.value[c]);
-}
-
-// At once: as vectors of numbers the compiler takes them apart, and as words that are only copied.
-template <typename T>
-__device__ void StoreWide(const Four<T>& four, T* to) {
-  using Word = typename std::conditional<sizeof(four) == 8, uint2, uint4>::type;
-  Word words[sizeof(four) / sizeof(Word)];
-  memcpy(words, &four, sizeof(four));
-#pragma unroll
-  for (int k = 0; k < static_cast<int>(sizeof(four) / sizeof(Word)); ++k)
-    __stcs(reinterpret_cast<Word*>(to) + k, words[k]);
 }
 
 template <typename T, typename A>
@@ -365,17 +459,6 @@ struct Workspace {
   }
 };
 
-// Number q of an IouBox, by a constant q.
-template <typename A>
-__device__ A Number(const IouBox<A>& box, int q) {
-  return q == 0   ? box.x0
-         : q == 1 ? box.y0
-         : q == 2 ? box.x1
-         : q == 3 ? box.y1
-         : q == 4 ? box.area
-                  : box.angle;
-}
-
 // The rows of a warp's tile are taken eight at a time. Of these each four lanes have one, another
 // one at each step, and its sums go along from lane to lane: all lanes but four have then added to
 // them without a sum over lanes.
@@ -394,6 +477,7 @@ __device__ void TileGradientRows(const BoxIouArgs& args, const Place& place, con
   constexpr int kUsed = kind == IouKind::kCiou ? kNumbers - 1 : kNumbers - 2;
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   const T* const upstream = static_cast<const T*>(args.upstream) + place.first;
+  const bool with_a = args.gradient_a != nullptr;
   IouBox<P> by_b[kPerLane] = {};
   int columns = 0, rows = 0;  // that count, of this lane and this warp
 #pragma unroll
@@ -417,8 +501,10 @@ __device__ void TileGradientRows(const BoxIouArgs& args, const Place& place, con
         AddTo<kind>(&by_a, by.a);
         AddTo<kind>(&by_b[c], by.b);
       }
-      if (step + 1 < kRound) by_a = FromLane<kind>(by_a, (step ^ (step + 1)) * kLanesOfRow);
+      if (with_a && step + 1 < kRound)
+        by_a = FromLane<kind>(by_a, (step ^ (step + 1)) * kLanesOfRow);
     }
+    if (!with_a) continue;
     for (int half = kLanesOfRow / 2; half > 0; half /= 2)
       AddTo<kind>(&by_a, FromLane<kind>(by_a, half));
     const int m = first + (lane / kLanesOfRow ^ (kRound - 1));
@@ -429,6 +515,7 @@ __device__ void TileGradientRows(const BoxIouArgs& args, const Place& place, con
       sums->by_row[kNumbers - 1][m] = static_cast<A>(a[m].counts ? columns : 0);
     }
   }
+  if (args.gradient_b == nullptr) return;
 #pragma unroll
   for (int c = 0; c < kPerLane; ++c) {
     const int k = place.Column(c);
@@ -465,13 +552,13 @@ __global__ void __launch_bounds__(kThreads, GradientBlocks<typename Sum<T>::Type
       TileGradientRows<kind, P, T>(args, place, a, b, &sums);
     }
     __syncthreads();
-    for (int k = threadIdx.x; k < kNumbers * kTileA; k += kThreads) {
+    for (int k = threadIdx.x; args.gradient_a && k < kNumbers * kTileA; k += kThreads) {
       const int q = k / kTileA, m = k % kTileA;
       if (m < place.rows)
         workspace.side[0].At(place.n, place.tile_b, q, place.tile_a * kTileA + m) =
             sums.by_row[q][m];
     }
-    for (int k = threadIdx.x; k < kNumbers * kTileB; k += kThreads) {
+    for (int k = threadIdx.x; args.gradient_b && k < kNumbers * kTileB; k += kThreads) {
       const int q = k / kTileB, column = k % kTileB;
       if (column >= place.columns) continue;
       A sum = A(0);
@@ -543,20 +630,70 @@ std::string Name(const BoxIouArgs& args, const char* what) {
   return std::string(args.config.name()) + " (" + what + ")";
 }
 
-template <typename T>
-std::string LaunchDirectGradient(const BoxIouArgs& args, void* stream) {
-  const BoxIouSizes& sizes = args.sizes;
-  const int64_t boxes = sizes.count_a * sizes.M + sizes.count_b * sizes.K;
-  if (boxes == 0) return "";
-  int64_t pairs = 0;  // of a box, at most
+#if defined(YOLOV1_CUDA_ON_HOST)  // so that the small tensors of a test take more than one part
+constexpr int64_t kLeastPart = 40, kMostParts = 8;
+#else
+constexpr int64_t kLeastPart = 1024, kMostParts = 4096;
+#endif
+
+// How the boxes of a side share out their pairs: by the sizes alone, so that the sums are too.
+template <typename A>
+DirectWork<A> DirectWorkOf(const BoxIouSizes& sizes, int side, void* sums) {
+  const int64_t pairs =
+      sizes.Count(side) == 0 ? 0 : sizes.N / sizes.Count(side) * sizes.Boxes(1 - side);
+  const int64_t size = std::max(kLeastPart, Groups(pairs, kMostParts));
+  return {side, side, std::max<int64_t>(Groups(pairs, size), 1), size, static_cast<A*>(sums)};
+}
+
+template <typename A>
+int64_t DirectBytes(const BoxIouSizes& sizes) {
+  int64_t most = 0;
   for (int side : {0, 1}) {
-    if (sizes.Count(side) > 0)
-      pairs = std::max(pairs, sizes.N / sizes.Count(side) * sizes.Boxes(1 - side));
+    const int64_t parts = DirectWorkOf<A>(sizes, side, nullptr).parts;
+    const int64_t boxes = sizes.Count(side) * sizes.Boxes(side);
+    if (parts > 1) most = std::max(most, boxes * parts * kNumbers);
   }
-  const bool warps = pairs >= 8;
-  return Launch(Name(args, "gradient, direct"),
-                warps ? DirectGradient<T, kWarp> : DirectGradient<T, 1>,
-                Blocks(Groups(boxes, warps ? kWarps : kThreads)), kThreads, 0, stream, args);
+  return most * static_cast<int64_t>(sizeof(A));
+}
+
+template <typename T>
+std::string LaunchDirectSides(const BoxIouArgs& args, const DirectWork<typename Sum<T>::Type>& work,
+                              bool warps, void* stream) {
+  int64_t boxes = 0;
+  for (int side = work.first; side <= work.last; ++side)
+    boxes += args.sizes.Count(side) * args.sizes.Boxes(side);
+  if (boxes == 0) return "";
+  std::string error = Launch(Name(args, "gradient, direct"),
+                             warps ? DirectGradient<T, kWarp> : DirectGradient<T, 1>,
+                             Blocks(Groups(boxes * work.parts, warps ? kWarps : kThreads)),
+                             kThreads, 0, stream, args, work);
+  if (!error.empty() || work.parts == 1) return error;
+  return Launch(Name(args, "gradient, direct sums"), DirectFinish<T>, Blocks(Groups(boxes, kWarps)),
+                kThreads, 0, stream, args, work);
+}
+
+template <typename T>
+std::string LaunchDirectGradient(const BoxIouArgs& args, void* memory, void* stream) {
+  using A = typename Sum<T>::Type;
+  DirectWork<A> work[2];
+  bool warps[2];
+  for (int side : {0, 1}) {
+    work[side] = DirectWorkOf<A>(args.sizes, side, memory);
+    const int64_t count = args.sizes.Count(side);
+    warps[side] = count > 0 && args.sizes.N / count * args.sizes.Boxes(1 - side) >= 8;
+  }
+  const bool both = args.gradient_a != nullptr && args.gradient_b != nullptr;
+  if (both && warps[0] == warps[1] && work[0].parts == 1 && work[1].parts == 1) {
+    work[0].last = 1;  // in one launch
+    work[0].size = std::max(work[0].size, work[1].size);
+    return LaunchDirectSides<T>(args, work[0], warps[0], stream);
+  }
+  for (int side : {0, 1}) {
+    if (args.Gradient(side) == nullptr) continue;
+    const std::string error = LaunchDirectSides<T>(args, work[side], warps[side], stream);
+    if (!error.empty()) return error;
+  }
+  return "";
 }
 
 template <typename T>
@@ -571,10 +708,10 @@ std::string LaunchTileGradient(const BoxIouArgs& args, void* memory, void* strea
                   Blocks(count), kThreads, 0, stream, args, tiles, count, workspace);
   });
   if (!error.empty()) return error;
-  const int64_t groups_a = sizes.count_a * Groups(sizes.M, kWarp);
-  const int64_t groups = groups_a + sizes.count_b * Groups(sizes.K, kWarp);
-  return Launch(Name(args, "gradient, sums"), Finish<T>, Blocks(groups), kWarp * kFinishWarps, 0,
-                stream, args, workspace, groups_a, groups);
+  const int64_t groups_a = args.gradient_a ? sizes.count_a * Groups(sizes.M, kWarp) : 0;
+  const int64_t groups_b = args.gradient_b ? sizes.count_b * Groups(sizes.K, kWarp) : 0;
+  return Launch(Name(args, "gradient, sums"), Finish<T>, Blocks(groups_a + groups_b),
+                kWarp * kFinishWarps, 0, stream, args, workspace, groups_a, groups_a + groups_b);
 }
 
 }  // namespace
@@ -584,9 +721,13 @@ std::vector<std::string> BoxIouCudaVersions() {
 }
 
 int64_t BoxIouWorkspace(const BoxIouArgs& args) {
-  if (VersionFor(args, kTiles) == kDirect) return 0;
-  return args.type == DType::kDouble ? Workspace<double>::Bytes(args.sizes)
-                                     : Workspace<float>::Bytes(args.sizes);
+  const auto bytes = [&](auto zero) {
+    using A = decltype(zero);
+    const int64_t direct = DirectBytes<A>(args.sizes);
+    return VersionFor(args, kTiles) == kDirect ? direct
+                                               : std::max(direct, Workspace<A>::Bytes(args.sizes));
+  };
+  return args.type == DType::kDouble ? bytes(double{}) : bytes(float{});
 }
 
 std::string BoxIouCuda(const BoxIouArgs& args, void* stream, int version) {
@@ -608,9 +749,10 @@ std::string BoxIouCuda(const BoxIouArgs& args, void* stream, int version) {
 }
 
 std::string BoxIouGradientCuda(const BoxIouArgs& args, void* workspace, void* stream, int version) {
+  if (args.gradient_a == nullptr && args.gradient_b == nullptr) return "";
   return WithType(args.type, [&](auto type) {
     using T = decltype(type);
-    return VersionFor(args, version) == kDirect ? LaunchDirectGradient<T>(args, stream)
+    return VersionFor(args, version) == kDirect ? LaunchDirectGradient<T>(args, workspace, stream)
                                                 : LaunchTileGradient<T>(args, workspace, stream);
   });
 }

@@ -48,15 +48,18 @@ struct PlainOf<float> {
   using Type = Plain;
 };
 
-// With all boxes of a group of pairs bounded, and all of one side sound, each divisor of Quotient
-// (at least the area of either box, at most the square of a diagonal) has a reciprocal, and two
-// numbers that differ do so by more than Step() needs.
-YOLOV1_HOST_DEVICE bool IsBounded(float coordinate) {  // false of a NaN
-  const float size = fabsf(coordinate);
-  return size == 0 || (size > 0x1p-100f && size < 0x1p60f);
+// Pairs can be computed in Plain if all their boxes are bounded and those of one side are sound.
+// Then each divisor of Quotient, at least the area of either box and at most the square of a
+// diagonal, is within [2^-41, 2^36]; an overlap is 0 or at least 2^-90, as one of two numbers that
+// lie next to each other is an x1 or y1; and numbers that differ at all do so by more than 2^-128.
+// False of a NaN.
+YOLOV1_HOST_DEVICE bool IsBounded(float low, float high) {
+  const float size = fabsf(low), size_high = fabsf(high);
+  return size < 0x1p16f && (low == 0 || size > 0x1p-100f) && size_high < 0x1p16f &&
+         (size_high > 0x1p-20f || (high == 0 && low >= 0));
 }
 YOLOV1_HOST_DEVICE bool IsBounded(const IouBox<float>& box) {
-  return IsBounded(box.x0) && IsBounded(box.y0) && IsBounded(box.x1) && IsBounded(box.y1);
+  return IsBounded(box.x0, box.x1) && IsBounded(box.y0, box.y1);
 }
 YOLOV1_HOST_DEVICE bool IsSound(const IouBox<float>& box) { return box.area >= 0x1p-40f; }
 YOLOV1_HOST_DEVICE bool IsBounded(const IouBox<double>&) { return false; }
@@ -67,8 +70,7 @@ YOLOV1_HOST_DEVICE bool IsSound(const IouBox<double>&) { return false; }
 __device__ inline Plain Lower(const Plain& a, const Plain& b) { return fminf(a.value, b.value); }
 __device__ inline Plain Higher(const Plain& a, const Plain& b) { return fmaxf(a.value, b.value); }
 
-// Correctly rounded as `/` is (these are its steps without its special cases), or where `a` is
-// below 2^-100 within 2^-22 of it.
+// Rounded correctly, as `/` is: these are its steps without its special cases.
 __device__ inline Plain Quotient(const Plain& a, const Plain& b) {
   float estimate;
 #if defined(__CUDA_ARCH__)
@@ -92,10 +94,11 @@ __device__ inline Plain Above0(const Plain& of, const Plain& value) {
 __device__ inline Plain BySide(const Plain& a, const Plain& b, const Plain& less) {
   return less.value * Step(b.value - a.value);
 }
-__device__ inline Plain BySide(const Plain& a, const Plain& b, const Plain& less,
-                               const Plain& more) {
-  const float share = Step(b.value - a.value);
-  return __fmaf_rn(less.value, share, more.value * (1.f - share));
+__device__ inline Shares<Plain> BySides(const Plain& a, const Plain& b, const Plain& less,
+                                        const Plain& more) {
+  const float share = Step(b.value - a.value), rest = 1.f - share;
+  return {__fmaf_rn(less.value, share, more.value * rest),
+          __fmaf_rn(less.value, rest, more.value * share)};
 }
 
 }  // namespace yolov1

@@ -63,6 +63,16 @@ YOLOV1_HOST_DEVICE A BySide(const A& a, const A& b, const A& less) {  // `more` 
   return Select(a < b, less, Select(a == b, less * E(0.5), A(0)));
 }
 
+// A choice of BySide for a, and the opposite one for b.
+template <typename A>
+struct Shares {
+  A a, b;
+};
+template <typename A>
+YOLOV1_HOST_DEVICE Shares<A> BySides(const A& a, const A& b, const A& less, const A& more) {
+  return {BySide(a, b, less, more), BySide(b, a, less, more)};
+}
+
 // `value` where `of` is above 0, half of it at 0, and 0 below: the derivative of max(of, 0).
 template <typename A>
 YOLOV1_HOST_DEVICE A Above0(const A& of, const A& value) {
@@ -252,14 +262,18 @@ YOLOV1_HOST_DEVICE PairGradient<A> PairIouGradient(const IouBox<A>& a, const Iou
     const A by_w = Above0(pair.length_x, by_intersection * pair.h);
     const A by_h = Above0(pair.length_y, by_intersection * pair.w);
     // The lower x1 bounds the overlap and the higher one the enclosing box; x0 the other way round.
-    by.a.x0 = BySide(b.x0, a.x0, by_w, by_enclosing_w) + by_x;
-    by.a.y0 = BySide(b.y0, a.y0, by_h, by_enclosing_h) + by_y;
-    by.a.x1 = BySide(a.x1, b.x1, by_w, by_enclosing_w) - by_x;
-    by.a.y1 = BySide(a.y1, b.y1, by_h, by_enclosing_h) - by_y;
-    by.b.x0 = BySide(a.x0, b.x0, by_w, by_enclosing_w) - by_x;
-    by.b.y0 = BySide(a.y0, b.y0, by_h, by_enclosing_h) - by_y;
-    by.b.x1 = BySide(b.x1, a.x1, by_w, by_enclosing_w) + by_x;
-    by.b.y1 = BySide(b.y1, a.y1, by_h, by_enclosing_h) + by_y;
+    const Shares<A> x0 = BySides(b.x0, a.x0, by_w, by_enclosing_w);
+    const Shares<A> y0 = BySides(b.y0, a.y0, by_h, by_enclosing_h);
+    const Shares<A> x1 = BySides(a.x1, b.x1, by_w, by_enclosing_w);
+    const Shares<A> y1 = BySides(a.y1, b.y1, by_h, by_enclosing_h);
+    by.a.x0 = x0.a + by_x;
+    by.a.y0 = y0.a + by_y;
+    by.a.x1 = x1.a - by_x;
+    by.a.y1 = y1.a - by_y;
+    by.b.x0 = x0.b - by_x;
+    by.b.y0 = y0.b - by_y;
+    by.b.x1 = x1.b + by_x;
+    by.b.y1 = y1.b + by_y;
   }
   by.a.area = by.b.area = by_area;
   if constexpr (kind == IouKind::kCiou) {
