@@ -30,28 +30,35 @@ __device__ unsigned mean_counters[kMeanCounters];
 
 // ------------------------------------------------------------------------------------------- sums
 
+// Of the 32 lanes, as many get the same sum.
+constexpr int kLanesOfSum = 4;
+static_assert(LaneOfWarpSum(kTerms - 1, kTerms) % kLanesOfSum == 0 && kTerms * kLanesOfSum <= kWarp,
+              "each sum has lanes of its own");
+
 template <typename A>
 struct BlockSums {
-  A warps[kWarps][kTerms];
+  A sums[kThreads / kLanesOfSum];  // over a warp
   double mean[kWarps];
   bool last;
 };
 
 // Puts the sums over each warp where thread 0 finds them behind a barrier.
 template <typename A>
-__device__ void PutSums(const Terms<A>& own, BlockSums<A>* sums) {
+__device__ void PutSums(const Terms<A>& own, BlockSums<A>* block) {
   const A values[] = {own.xy, own.wh, own.object, own.no_object, own.classes};
-  const A sum = WarpSums(values);
-  sums->warps[threadIdx.x / kWarp][IndexOfWarpSum<kTerms>(threadIdx.x)] = sum;
+  block->sums[threadIdx.x / kLanesOfSum] = WarpSums(values);
 }
 
 // By thread 0: an image's sums to its terms and its loss.
 template <typename A>
-__device__ void WriteSums(const LossScale<A>& scale, const BlockSums<A>& sums, A* terms, A* loss) {
-  A total[kTerms] = {};
-  for (int warp = 0; warp < kWarps; ++warp)
-    for (int k = 0; k < kTerms; ++k) total[k] += sums.warps[warp][k];
-  WriteTerms(scale, Terms<A>{total[0], total[1], total[2], total[3], total[4]}, terms, loss);
+__device__ void WriteSums(const LossScale<A>& scale, const BlockSums<A>& block, A* terms, A* loss) {
+  const auto sum = [&](int term) {
+    A total = {};
+    for (int first = 0; first < kThreads; first += kWarp)
+      total += block.sums[(first + LaneOfWarpSum(term, kTerms)) / kLanesOfSum];
+    return total;
+  };
+  WriteTerms(scale, Terms<A>{sum(0), sum(1), sum(2), sum(3), sum(4)}, terms, loss);
 }
 
 // By one block: the mean of `loss` [images], in double and in one order at any alignment. Read past
@@ -108,7 +115,7 @@ __device__ void FinishMean(const Mean<A>& mean, const A* loss, int64_t images, B
     __threadfence();
     const unsigned others = gridDim.x - 1;
     sums->last = atomicInc(&mean_counters[mean.counter], others) == others;
-    __threadfence();
+    if (sums->last) __threadfence();
   }
   __syncthreads();
   if (sums->last) WriteMean(loss, images, mean.one_image, mean.to, sums->mean);
@@ -161,7 +168,7 @@ struct Tiles {
   int cells;                 // of a tile; 0 where not one fits
   int predictions, targets;  // bytes
   int shared;                // bytes of all
-  int classes, boxes, channels, target_channels, image_cells;
+  int side, classes, boxes, channels, target_channels, image_cells;
   int64_t confidences_offset, boxes_offset;  // in an image of layout "planes"
   int64_t flat_size, flat_target_size;
 };
@@ -188,6 +195,7 @@ Tiles MakeTiles(const Grid& grid, Layout layout, bool with_gradient) {
   tiles.predictions = TileBytes<T>(tiles.cells * grid.channels(), spans);
   tiles.targets = TileBytes<U>(tiles.cells * grid.target_channels(), 1);
   tiles.shared = (with_gradient ? 2 : 1) * tiles.predictions + tiles.targets;
+  tiles.side = static_cast<int>(grid.S);
   tiles.classes = static_cast<int>(grid.C);
   tiles.boxes = static_cast<int>(grid.B);
   tiles.channels = static_cast<int>(grid.channels());
@@ -200,7 +208,7 @@ Tiles MakeTiles(const Grid& grid, Layout layout, bool with_gradient) {
   return tiles;
 }
 
-// The cells [first, first + count) of an image in shared memory: the spans of device memory that
+// Some cells of an image, one tile after another, in shared memory: the spans of device memory that
 // hold them, one for all in "cells", and one of each kind of block in "planes". Each lies between
 // multiples of 16 bytes as it does in device memory.
 template <typename T, Layout layout>
@@ -208,25 +216,25 @@ struct TileOfCells {
   static constexpr int kSpans = layout == Layout::kCells ? 1 : 3;
   T* place[kSpans];  // in device memory
   int at[kSpans];    // in shared memory
-  int size[kSpans];
+  int size[kSpans] = {};
 
-  __device__ TileOfCells(const Tiles& tiles, T* image, int first, int count) {
-    if constexpr (layout == Layout::kCells) {
-      place[0] = image + static_cast<int64_t>(first) * tiles.channels;
-      size[0] = count * tiles.channels;
-    } else {
-      const int64_t begin = first;
-      place[0] = image + begin * tiles.classes;
-      place[1] = image + tiles.confidences_offset + begin * tiles.boxes;
-      place[2] = image + tiles.boxes_offset + begin * tiles.boxes * 4;
-      size[0] = count * tiles.classes;
-      size[1] = count * tiles.boxes;
-      size[2] = count * tiles.boxes * 4;
+  __device__ TileOfCells(const Tiles& tiles, T* image) {
+    place[0] = image;
+    if constexpr (layout == Layout::kPlanes) {
+      place[1] = image + tiles.confidences_offset;
+      place[2] = image + tiles.boxes_offset;
     }
+  }
+  // Goes on to the next `count` cells.
+  __device__ void Next(const Tiles& tiles, int count) {
     constexpr int kPerWord = 16 / sizeof(T);
     int end = 0;
 #pragma unroll
     for (int k = 0; k < kSpans; ++k) {
+      place[k] += size[k];
+      size[k] = count * (kSpans == 1 ? tiles.channels
+                         : k == 0    ? tiles.classes
+                                     : tiles.boxes * (k == 1 ? 1 : 4));
       at[k] = ((end + kPerWord - 1) & -kPerWord) + Misalignment(place[k]);
       end = at[k] + size[k];
     }
@@ -270,34 +278,33 @@ __global__ void __launch_bounds__(kThreads)
   U* const shared_targets = reinterpret_cast<U*>(shared_memory + tiles.predictions);
   T* const shared_gradient =
       reinterpret_cast<T*>(shared_memory + tiles.predictions + tiles.targets);
-  const Grid& grid = args.grid;
+  const Grid grid = {tiles.side, tiles.boxes, tiles.classes};  // seen to be small numbers
   const int thread = static_cast<int>(threadIdx.x), lane = thread % kWarp;
   for (int64_t image = blockIdx.x; image < images; image += gridDim.x) {
-    const T* const predictions = args.predictions + image * tiles.flat_size;
-    const U* const targets = args.targets + image * tiles.flat_target_size;
-    T* const gradient = with_gradient ? args.gradient + image * tiles.flat_size : nullptr;
+    const int64_t offset = image * tiles.flat_size;
+    TileOfCells<const T, layout> tile(tiles, args.predictions + offset);
+    TileOfCells<T, layout> tile_out(
+        tiles, offset + (with_gradient ? args.gradient : const_cast<T*>(args.predictions)));
+    const U* targets = args.targets + image * tiles.flat_target_size;
     Terms<A> sum = {};
-    for (int first = 0; first < tiles.image_cells; first += tiles.cells) {
-      const int left = tiles.image_cells - first;
-      const int count = left < tiles.cells ? left : tiles.cells;
-      const TileOfCells<const T, layout> tile(tiles, predictions, first, count);
-      const U* const tile_targets = targets + static_cast<int64_t>(first) * tiles.target_channels;
-      U* const target = shared_targets + Misalignment(tile_targets);
+    int count;
+    for (int left = tiles.image_cells; left > 0; left -= count) {
+      count = left < tiles.cells ? left : tiles.cells;
+      tile.Next(tiles, count);
+      if (with_gradient) tile_out.Next(tiles, count);
+      U* const target = shared_targets + Misalignment(targets);
       const int target_size = count * tiles.target_channels;
       tile.LoadWords(shared);
-      BeginWords<kThreads>(tile_targets, target, target_size);
+      BeginWords<kThreads>(targets, target, target_size);
       if (with_gradient) {  // while they come
         uint4* const words = reinterpret_cast<uint4*>(shared_gradient);
-        for (int k = thread; k < tiles.predictions / 16; k += kThreads)
-          words[k] = uint4{0, 0, 0, 0};
+        EachWord<kThreads>(tiles.predictions / 16, [=](int k) { words[k] = uint4{}; });
       }
       tile.LoadEdges(shared);
-      BeginEdges(tile_targets, target, target_size);
+      BeginEdges(targets, target, target_size);
       FinishLoads();
       __syncthreads();
 
-      const TileOfCells<T, layout> tile_out(
-          tiles, with_gradient ? gradient : const_cast<T*>(predictions), first, count);
       const auto view = [&](int cell) {
         return CellView<A, T>{
             tile.At(tiles, static_cast<const T*>(shared), cell),
@@ -318,6 +325,7 @@ __global__ void __launch_bounds__(kThreads)
         const int other = thread - lane + __ffs(objects) - 1;
         const CellView<A, T> of_other = view(other);
         const U* const its_target = target + other * tiles.target_channels;
+#pragma unroll 1
         for (int k = lane; k < tiles.classes; k += kWarp)
           AddClass<with_gradient>(scale, of_other, its_target, k, &sum.classes);
       }
@@ -325,6 +333,7 @@ __global__ void __launch_bounds__(kThreads)
       __syncthreads();  // the sums and the gradient are there, and the inputs have been read
       if (with_gradient) tile_out.Store(shared_gradient);
       if (count < left) __syncthreads();  // before the gradient is cleared for the next tile
+      targets += target_size;
     }
     if (thread == 0) WriteSums(scale, sums, args.terms + image * kTerms, args.loss + image);
     if (image + gridDim.x < images) __syncthreads();  // before the next image comes
@@ -351,13 +360,16 @@ __global__ void __launch_bounds__(kScaleThreads) Scale(const YoloLossScaleArgs a
     if (scale == A(1) && gradient == product) continue;
     const auto scaled = [=](T value) { return static_cast<T>(scale * static_cast<A>(value)); };
     if (Misalignment(gradient) == Misalignment(product)) {
-      EachWord<kScaleThreads>(product, args.size, [=](int64_t k) {
-        uint4 word = *reinterpret_cast<const uint4*>(gradient + k);
+      const Words<T, int64_t> words(product, args.size);
+      const auto* const in = reinterpret_cast<const uint4*>(gradient + words.before);
+      auto* const out = reinterpret_cast<uint4*>(product + words.before);
+      EachWord<kScaleThreads>(words.count, [=](int64_t k) {
+        uint4 word = in[k];
         T values[16 / sizeof(T)];
         memcpy(values, &word, sizeof word);
         for (T& value : values) value = scaled(value);
         memcpy(&word, values, sizeof word);
-        __stwb(reinterpret_cast<uint4*>(product + k), word);  // an assignment would be torn up
+        __stwb(out + k, word);  // an assignment would be torn up
       });
       EachEdge(product, args.size, [=](int64_t k) { product[k] = scaled(gradient[k]); });
     } else {
