@@ -234,8 +234,9 @@ def test_cases_have_objects_ties_and_none():
     found = list(loss.cases(Checks(None, 0), PRESETS["paper"]))
     assert len(found) == len({name for name, *_ in found}) > 40
     for name, grid, predictions, targets in found:
-        objects = (targets[..., grid.target_object_channel] != 0).mean() if targets.size else 0
-        assert (objects > 0) == (" 0% objects" not in name and len(predictions) > 0), name
+        objects = (targets[..., grid.target_object_channel] != 0).any()
+        if grid.cells > 4:  # where chance leaves none without
+            assert objects == (", 0% objects" not in name and len(predictions) > 0), name
     grid = GridSpec()
     pair = loss.random_case(np.random.default_rng(0), grid, 2, 1.0, ties=True)
     gradient = kernels.yolo_loss(*pair, grid=grid)[2][..., grid.box_channels]
