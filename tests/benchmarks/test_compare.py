@@ -1,4 +1,4 @@
-"""The gate: its statistics on noise that is known, its rounds on this checkout, its builds (slow)."""
+"""The gate: its statistics on noise that is known, rounds on this checkout, builds (slow)."""
 
 import os
 import subprocess
