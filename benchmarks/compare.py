@@ -11,17 +11,24 @@ of its life; the two then take turns, a few milliseconds each in changing order,
 the machine does falls on both. A round gives one ratio for each benchmark (`benchmarks.compared`),
 the median of its turns.
 
-The result of a benchmark is the mean logarithm of the rounds' ratios. Its interval is a bootstrap
-over rounds: they are drawn anew, all benchmarks of a round together, and the largest of the
-benchmarks' studentised deviations is kept, so that the intervals hold for all benchmarks at once
-with `--confidence`. A change is one that the interval knows from 1 and that is larger than
-`--threshold`. Rows go to ``results/compare.csv``, which `benchmarks.plot` draws.
+The result of a benchmark is the trimmed mean of the rounds' logarithms, without a fifth at either
+end. Its interval is a percentile bootstrap over the rounds (Wilcox, Introduction to Robust
+Estimation and Hypothesis Testing), as much wider as lets those of all benchmarks hold together with
+`--confidence` (Bonferroni). A change is one that the interval knows from 1 and that is larger than
+`--threshold`, and that shows once more: what seems to have changed is measured again, in new
+processes. Both are needed: in a simulation of twelve benchmarks whose rounds scatter by 2 % (by
+Student's t of three degrees, as on a busy machine), 7 % of the comparisons of 12 rounds had an
+interval without 1, rather than the 1 % of many rounds, and of 300 none had such a change.
+
+Rows go to ``results/compare.csv``, which `benchmarks.plot` draws.
 """
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -31,43 +38,34 @@ from absl import app, flags
 from benchmarks import harness, revisions
 from benchmarks.compared import BENCHMARKS
 
-flags.disclaim_key_flags()  # --help shows what is defined below as the program's own
-
 RESAMPLES = 20000
 
 
 # ---------------------------------------------------------------------------------- the intervals
 
 
-def studentised(logs):
-    """Mean of each column and its standard error, over axis -2."""
-    count = logs.shape[-2]
-    return logs.mean(-2), logs.std(-2, ddof=1) / np.sqrt(count)
+def trimmed_mean(logs):
+    """Over axis -2, without a fifth of the rounds at either end."""
+    rounds = logs.shape[-2]
+    cut = rounds // 5
+    return np.sort(logs, -2)[..., cut : rounds - cut, :].mean(-2)
 
 
 def intervals(logs, confidence, seed=0):
     """Ratio of each benchmark with an interval; together they hold with `confidence`.
 
-    The studentised bootstrap of the largest deviation (Efron and Tibshirani, An Introduction to
-    the Bootstrap, section 12.5; Westfall and Young's maximum over the tests).
-
     Args:
-        logs: logarithms of ratios, ``[rounds, benchmarks]``, of at least three rounds.
+        logs: logarithms of ratios, ``[rounds, benchmarks]``.
 
     Returns:
         ratio, low, high: each ``[benchmarks]``.
     """
-    rounds = len(logs)
-    mean, error = studentised(logs)
-    floor = np.maximum(error * 1e-3, 1e-12)  # a resample of one round only has no deviation
-    generator = np.random.default_rng(seed)
-    largest = []
-    for _ in range(RESAMPLES // 1000):
-        drawn = logs[generator.integers(0, rounds, (1000, rounds))]
-        means, errors = studentised(drawn)
-        largest.append((np.abs(means - mean) / np.maximum(errors, floor)).max(-1))
-    half = np.quantile(np.concatenate(largest), confidence) * error
-    return np.exp(mean), np.exp(mean - half), np.exp(mean + half)
+    rounds, benchmarks = logs.shape
+    drawn = np.random.default_rng(seed).integers(0, rounds, (RESAMPLES, rounds))
+    means = trimmed_mean(logs[drawn])  # all benchmarks of a round together
+    tail = (1 - confidence) / 2 / benchmarks
+    low, high = np.quantile(means, (tail, 1 - tail), axis=0)
+    return np.exp(trimmed_mean(logs)), np.exp(low), np.exp(high)
 
 
 def verdict(ratio, low, high, threshold):
@@ -88,6 +86,7 @@ class Side:
 
     def __init__(self, folder, names, slow_down=0.0):
         self.folder = Path(folder)
+        self._errors = tempfile.TemporaryFile("w+")  # a pipe that nobody reads fills up
         path = os.pathsep.join([str(folder), str(harness.ROOT)])
         # -P: the folder that it is started in has a yolov1 as well.
         command = [sys.executable, "-P", "-m", "benchmarks.compared"]
@@ -97,7 +96,7 @@ class Side:
             | {"PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self._errors,
             text=True,
             bufsize=1,
         )
@@ -106,24 +105,27 @@ class Side:
         """{benchmark: why it is missing}, once the others can be asked for."""
         said = self._read()
         if not Path(said["from"]).is_relative_to(self.folder):
-            raise RuntimeError(f"compare: measured {said['from']}, expected {self.folder}.")
+            raise RuntimeError(f"measured {said['from']}, expected {self.folder}.")
         return said["missing"]
 
     def seconds(self, name):
-        self._process.stdin.write(name + "\n")
+        with contextlib.suppress(OSError):  # it has ended, as reading will show
+            self._process.stdin.write(name + "\n")
         return self._read()
 
     def _read(self):
         line = self._process.stdout.readline()
         if not line:
-            said = self._process.communicate()[1][-2000:]
-            raise RuntimeError(f"compare: the process of {self.folder} ended:\n{said}")
+            self._errors.seek(0)
+            said = self._errors.read()[-2000:]
+            raise RuntimeError(f"the process of {self.folder} ended:\n{said}")
         return json.loads(line)
 
     def close(self):
-        self._process.stdin.close()
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
         self._process.stdout.close()
-        self._process.stderr.close()
+        self._errors.close()
         self._process.wait()
 
 
@@ -170,7 +172,7 @@ def compare(folders, names, config):
         rounds.append(one_round(folders, names, config.turns, len(rounds) % 2, slow_down))
         names = list(rounds[-1])
         if not names:
-            raise RuntimeError("compare: neither revision has any of these benchmarks.")
+            raise RuntimeError("neither revision has any of these benchmarks.")
         seconds = {name: np.array([measured[name] for measured in rounds]) for name in names}
         if len(rounds) < config.least_rounds:
             continue
@@ -212,8 +214,7 @@ def changed(rows, config):
 def judged(folders, names, revisions_, config):
     """The rows of one comparison, said as they come.
 
-    A change that fails must show twice: what has one is measured again, in processes of its own,
-    and the rows tell the second result.
+    What seems to have changed is measured again, and its rows tell the second result.
     """
     rows = list(rows_of(compare(folders, names, config), revisions_, config))
     say(rows)
@@ -236,9 +237,9 @@ def define_flags():
     flags.DEFINE_list("benchmarks", list(BENCHMARKS), "What to measure, by parts of names.")
     flags.DEFINE_float("threshold", 3, "Per cent of the time; less is no change.", 0)
     flags.DEFINE_float("confidence", 0.99, "Of all intervals together.", 0.5, 0.9999)
-    flags.DEFINE_integer("least_rounds", 6, "Rounds, at least.", 3)
-    flags.DEFINE_integer("rounds", 30, "Rounds, at most.", 3)
-    flags.DEFINE_integer("turns", 8, "Turns of each benchmark in a round.", 1)
+    flags.DEFINE_integer("least_rounds", 10, "Rounds, at least.", 5)
+    flags.DEFINE_integer("rounds", 40, "Rounds, at most.", 5)
+    flags.DEFINE_integer("turns", 10, "Turns of each benchmark in a round.", 1)
     flags.DEFINE_float("budget", 120, "Seconds after which no round of a comparison starts.")
     flags.DEFINE_integer("repeat", 1, "Comparisons one after another.", 1)
     flags.DEFINE_float("plant", 0, "Per cent by which REV_B is slowed down, to try the gate.", 0)
@@ -272,10 +273,14 @@ def main(argv):
     both = [argv[1], argv[2] if len(argv) == 3 else revisions.WORKING]
     names = chosen(config.benchmarks)
     try:
-        trees = [revisions.tree_of(revision) for revision in both]
-        folders = [revisions.make(tree) for tree in trees]
+        return gate(both, names, config)
     except (ValueError, RuntimeError) as error:
-        sys.exit(f"compare: {error}")
+        sys.exit(f"error: {error}")
+
+
+def gate(both, names, config):
+    """Builds, compares, keeps rows and says how it ended; the exit status."""
+    folders = [revisions.make(revisions.tree_of(revision)) for revision in both]
     called = [revisions.name_of(revision) for revision in both]
     print(f"A: {called[0]} in {folders[0]}\nB: {called[1]} in {folders[1]}", flush=True)
     failed = 0

@@ -75,7 +75,7 @@ def kernel_nms():
 
 
 # --------------------------------------------------------------------------------- TensorFlow's ops
-# On one thread, that of the caller: how long several take on a busy machine is the machine's affair.
+# On one thread, that of the caller: the time of several is, on a busy machine, the machine's.
 
 
 def op_loss(images, graph):
