@@ -8,6 +8,7 @@
 
 #include "kernels/box_iou/kernel.h"
 #include "kernels/box_iou/kernel_simd.h"
+#include "levels.h"
 
 namespace yolov1 {
 namespace {
@@ -160,12 +161,9 @@ struct Version {
 const std::vector<Version>& Versions() {
   static const std::vector<Version> versions = [] {
     std::vector<Version> all;
-#if defined(YOLOV1_X86_LEVELS)
-    const bool v3 = __builtin_cpu_supports("x86-64-v3"), v4 = __builtin_cpu_supports("x86-64-v4");
-    all.push_back({"avx512", &avx512::kBoxIou, v4});
-    all.push_back({"avx2", &avx2::kBoxIou, v3});
-#endif
-    all.push_back({"baseline", &baseline::kBoxIou, true});
+#define LEVEL(name, here) all.push_back({#name, &name::kBoxIou, here});
+    YOLOV1_LEVELS(LEVEL)
+#undef LEVEL
     all.push_back({"naive", nullptr, true});
     all.erase(std::remove_if(all.begin(), all.end(), [](const Version& v) { return !v.here; }),
               all.end());

@@ -4,6 +4,7 @@
 
 #include "kernels/yolo_loss/kernel.h"
 #include "kernels/yolo_loss/kernel_simd.h"
+#include "levels.h"
 
 namespace yolov1 {
 namespace {
@@ -49,12 +50,9 @@ struct Version {
 const std::vector<Version>& Versions() {
   static const std::vector<Version> versions = [] {
     std::vector<Version> all;
-#if defined(YOLOV1_X86_LEVELS)
-    const bool v3 = __builtin_cpu_supports("x86-64-v3"), v4 = __builtin_cpu_supports("x86-64-v4");
-    all.push_back({"avx512", avx512::YoloLossLanes, v4});
-    all.push_back({"avx2", avx2::YoloLossLanes, v3});
-#endif
-    all.push_back({"baseline", baseline::YoloLossLanes, true});
+#define LEVEL(name, here) all.push_back({#name, name::YoloLossLanes, here});
+    YOLOV1_LEVELS(LEVEL)
+#undef LEVEL
     all.push_back({"naive", Naive, true});
     all.erase(std::remove_if(all.begin(), all.end(), [](const Version& v) { return !v.here; }),
               all.end());
