@@ -21,6 +21,7 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
 TENSORFLOW = "tensorflow~=2.21.0"
+FRAMEWORK = f"libtensorflow_framework.{'2.dylib' if sys.platform == 'darwin' else 'so.2'}"
 # The oldest that the kernels were built and tested with.
 OLDEST_COMPILERS = {"g++": 11, "clang": 14}
 
@@ -35,7 +36,7 @@ def find_tensorflow() -> tuple[Path, str] | None:
     places = [Path(place) for place in (spec and spec.submodule_search_locations) or ()]
     places += [Path(sysconfig.get_path(name), "tensorflow") for name in ("purelib", "platlib")]
     for place in places:
-        if (place / "libtensorflow_framework.so.2").exists():
+        if (place / FRAMEWORK).exists():
             for found in importlib.metadata.distributions(
                 name="tensorflow", path=[str(place.parent)]
             ):
@@ -57,7 +58,9 @@ def check_tensorflow(found: tuple[Path, str] | None) -> tuple[Path, str]:
             f"yolov1: the op library needs TensorFlow 2.21, found {version}; "
             f"run: pip install '{TENSORFLOW}' ({off})."
         )
-    with open(place / "libtensorflow_framework.so.2", "rb") as file:
+    if sys.platform == "darwin":  # there is but one ABI
+        return found
+    with open(place / FRAMEWORK, "rb") as file:
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as library:
             if library.find(b"NSt7__cxx1112basic_string") < 0:
                 sys.exit(

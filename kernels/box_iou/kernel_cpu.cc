@@ -8,6 +8,7 @@
 
 #include "kernels/box_iou/kernel.h"
 #include "kernels/box_iou/kernel_simd.h"
+#include "kernels/caches.h"
 #include "levels.h"
 
 namespace yolov1 {
@@ -280,8 +281,7 @@ bool BoxIouCpu(const BoxIouArgs& args, const ParallelFor& parallel, int version)
     parallel(sizes.N, kAlignedPair,
              [&](int64_t begin, int64_t end) { level->forward_aligned(args, begin, end); });
   } else {
-    // As with the loss: from about this size on the result does not stay in the caches.
-    const bool large = sizes.N * sizes.M * sizes.K * SizeOf(args.type) >= 24 << 20;
+    const bool large = sizes.N * sizes.M * sizes.K * SizeOf(args.type) >= StreamingBound();
     const BoxIouTiles tiles(sizes);
     parallel(sizes.N * tiles.a * tiles.b, TileCost(kForward, sizes),
              [&](int64_t begin, int64_t end) { level->forward(args, large, begin, end); });

@@ -41,7 +41,8 @@ def yolo_loss(
             cell), w, h (of the image, or its square root: `LossSemantics.wh`). In layout "planes"
             ``[N, S * S * D]`` as Darknet writes it. float32, float64, float16 or bfloat16; sums are
             taken in float32 (float64 for float64).
-        targets: ``[N, S, S, C + 5]``: C classes, object flag, x, y, w, h. No gradient flows to it.
+        targets: ``[N, S, S, C + 5]``: C classes, object flag (an object where it is not 0; subnormal
+            numbers count as 0), x, y, w, h. No gradient flows to it.
             Of the dtype of the predictions, or float32 beside a 16-bit one; others are cast.
         grid: the `GridSpec`.
         semantics: a `LossSemantics` or a preset's name.
