@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdint>
 #include <cstdio>
 
@@ -28,8 +29,8 @@ inline int64_t ThirdLevelCache() {
 // quarters of the last one. Measured where it has 32 MB: at 17 MB writing past it took 1.3 times as
 // long, at 34 MB 0.85 times, at 68 MB 0.8 times; where it has 260 MB: 1.18 times at 68 MB, 0.75
 // times at 273 MB. Tests set it: results have the same bits either way.
-inline int64_t& StreamingBound() {
-  static int64_t bytes = [] {
+inline std::atomic<int64_t>& StreamingBound() {
+  static std::atomic<int64_t> bytes = [] {
     const int64_t cache = ThirdLevelCache();
     return (cache > 0 ? cache : int64_t{32} << 20) / 4 * 3;
   }();

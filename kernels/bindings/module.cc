@@ -49,7 +49,7 @@ PYBIND11_MODULE(_kernels, module) {
   module.def("build_info", [] { return std::string(kBuildInfo); });
   module.def("ffi_targets", &yolov1::Targets);
   module.def("geometry", &yolov1::Geometry);
-  module.def("streaming_bound", [] { return yolov1::StreamingBound(); });
+  module.def("streaming_bound", [] { return yolov1::StreamingBound().load(); });
   module.def("set_streaming_bound", [](int64_t bytes) { yolov1::StreamingBound() = bytes; });
   yolov1::BindDeviceArrays(module);
   yolov1::BindYoloLoss(module);

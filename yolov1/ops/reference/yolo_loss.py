@@ -113,7 +113,7 @@ def _split(predictions, grid, layout):
 
 
 def _marks_object(flags):
-    """Whether a flag is not 0; subnormal numbers count as 0, which they are to TensorFlow's threads."""
+    """Whether flags are not 0. Subnormal ones are, as they are to TensorFlow's threads."""
     return ~(tf.abs(flags) < np.finfo(flags.dtype.as_numpy_dtype).tiny)
 
 
