@@ -185,7 +185,7 @@ def torch_nms(score_threshold=0.001, iou_threshold=0.5, max_detections=300):
     def run(boxes, scores):
         images, count, classes = scores.shape
         over = pairwise_iou(library, boxes, boxes) > iou_threshold  # [N, K, K]
-        ranked, order = scores.transpose(1, 2).sort(-1, descending=True, stable=True)  # [N, C, K]
+        ranked, order = scores.transpose(1, 2).sort(dim=-1, descending=True, stable=True)  # [N, C, K]
         image = torch.arange(images, device=boxes.device)[:, None, None]
         over = over[image[..., None], order[..., None], order[..., None, :]].triu(1)
         kept = ranked > score_threshold

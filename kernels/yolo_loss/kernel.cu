@@ -313,7 +313,7 @@ __global__ void __launch_bounds__(kThreads)
       bool object = false;
       if (thread < count) {
         const U* const own = target + thread * tiles.target_channels;
-        object = !(static_cast<A>(own[tiles.classes]) == A(0));
+        object = MarksObject(static_cast<A>(own[tiles.classes]));
         if (object) {
           AddObject<with_gradient, squared>(grid, args.semantics, scale, view(thread), own, &sum);
         } else {

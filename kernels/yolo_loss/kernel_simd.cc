@@ -16,10 +16,7 @@
 
 #include "kernels/core/simd.h"
 #include "kernels/yolo_loss/kernel.h"
-
-#if defined(__SSE2__)
-#include <immintrin.h>
-#endif
+#include "kernels/yolo_loss/memory.h"
 
 namespace yolov1 {
 namespace YOLOV1_LEVEL {
@@ -27,9 +24,6 @@ namespace {
 
 constexpr int64_t kMaxImages = 8;           // of a block: their boxes share groups
 constexpr int64_t kBlockBytes = 48 * 1024;  // of a block's gradient, where it is kept back
-constexpr int64_t kLine = 64;
-
-YOLOV1_HOST_DEVICE int64_t RoundUp(int64_t bytes) { return (bytes + kLine - 1) / kLine * kLine; }
 
 // ------------------------------------------------------------------------------------- one stream
 
@@ -65,36 +59,6 @@ YOLOV1_HOST_DEVICE Lanes<A> SumSquares(int64_t count, const One& one, const Sing
 #pragma GCC unroll 4
   for (int part = 1; part < kSums; ++part) sums[0] += sums[part];
   return sums[0];
-}
-
-// Copies past the caches: what is written is not read again soon, and need not be fetched first.
-YOLOV1_HOST_DEVICE void StreamOut(const char* from, int64_t bytes, char* to) {
-  const int64_t head =
-      (kLine - static_cast<int64_t>(reinterpret_cast<uintptr_t>(to) % kLine)) % kLine;
-  int64_t k = head < bytes ? head : bytes;
-  memcpy(to, from, k);
-  for (; k + kLine <= bytes; k += kLine) {
-#if defined(__AVX512F__)
-    _mm512_stream_si512(reinterpret_cast<__m512i*>(to + k), _mm512_loadu_si512(from + k));
-#elif defined(__AVX__)
-    for (int part = 0; part < 64; part += 32)
-      _mm256_stream_si256(reinterpret_cast<__m256i*>(to + k + part),
-                          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + k + part)));
-#elif defined(__SSE2__)
-    for (int part = 0; part < 64; part += 16)
-      _mm_stream_si128(reinterpret_cast<__m128i*>(to + k + part),
-                       _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + k + part)));
-#else
-    memcpy(to + k, from + k, kLine);
-#endif
-  }
-  memcpy(to + k, from + k, bytes - k);
-}
-
-// Asks for what is read next. It may lie behind the end of a buffer: then nothing happens.
-YOLOV1_HOST_DEVICE void Prefetch(const void* from, int64_t bytes) {
-  const char* const line = static_cast<const char*>(from);
-  for (int64_t k = 0; k < bytes; k += kLine) __builtin_prefetch(line + k);
 }
 
 // ---------------------------------------------------------------------------------------- a group
@@ -262,18 +226,21 @@ struct Block {
     function(args.grid.B);
   }
 
-  // Lists the cells that hold an object, by the bits of their flags, all but the sign; returns how
-  // many there are. Brings the confidences together.
+  // Lists the cells that hold an object, by the bits of their flags (MarksObject), all but the
+  // sign; returns how many there are. Brings the confidences together.
   YOLOV1_HOST_DEVICE int64_t TakeApart(const T* predictions, const U* targets) {
     using Word = std::conditional_t<sizeof(U) == 8, uint64_t,
                                     std::conditional_t<sizeof(U) == 4, uint32_t, uint16_t>>;
+    // The smallest number that A takes for none that is subnormal.
+    constexpr Word kLeast =
+        std::is_same_v<U, Half> ? 1 : Word{1} << (sizeof(U) == 8 ? 52 : 8 * sizeof(U) - 9);
     const Grid& grid = args.grid;
     const int64_t cells = grid.cells();
     const U* flag = targets + grid.target_object_channel();
     int64_t found = 0;
     for (int64_t cell = 0; cell < cells; ++cell, flag += grid.target_channels()) {
       objects[found] = static_cast<int32_t>(cell);
-      found += static_cast<Word>(BitCast<Word>(*flag) << 1) != 0;
+      found += static_cast<Word>(BitCast<Word>(*flag) << 1) >= 2 * kLeast;
     }
     const T* from = strides.At(predictions, 0).confidences;
     WithBoxes([&](auto B) __attribute__((always_inline)) {
@@ -377,9 +344,7 @@ __attribute__((noinline)) bool Images(const Buffers& args, int64_t begin, int64_
   return true;
 }
 
-}  // namespace
-
-bool YoloLossLanes(const YoloLossArgs& args, int64_t begin, int64_t end, bool large) {
+bool Loss(const YoloLossArgs& args, int64_t begin, int64_t end, bool large) {
   bool done = false;
   WithTypes(args, [&](const auto& buffers) __attribute__((always_inline)) {
     done = buffers.gradient != nullptr ? Images<true>(buffers, begin, end, large)
@@ -387,6 +352,35 @@ bool YoloLossLanes(const YoloLossArgs& args, int64_t begin, int64_t end, bool la
   });
   return done;
 }
+
+// ------------------------------------------------------------------------------ gradient times
+// upstream
+
+template <typename T>
+__attribute__((noinline)) void ScaleRow(const T* from, typename Sum<T>::Type factor, int64_t count,
+                                        T* to) {
+  using A = typename Sum<T>::Type;
+  constexpr int64_t kLanes = Lanes<A>::kCount;
+  int64_t k = 0;
+  for (; k + kLanes <= count; k += kLanes) Store(factor * Load(from + k), to + k);
+  if (k < count) StoreFirst(factor * LoadFirst(from + k, count - k), to + k, count - k);
+}
+
+void Scale(const YoloLossScaleArgs& args, int64_t begin, int64_t end) {
+  WithType(args.type, [&](auto type) __attribute__((always_inline)) {
+    using T = decltype(type);
+    const T* const from = static_cast<const T*>(args.gradient);
+    const auto* const upstream = static_cast<const typename Sum<T>::Type*>(args.upstream);
+    T* const to = static_cast<T*>(args.product);
+    const int64_t rows = args.scalar ? 1 : end - begin, size = (end - begin) * args.size / rows;
+    for (int64_t row = 0, first = begin * args.size; row < rows; ++row, first += size)
+      ScaleRow(from + first, upstream[args.scalar ? 0 : begin + row], size, to + first);
+  });
+}
+
+}  // namespace
+
+const YoloLossLevel kYoloLoss = {Loss, Scale};
 
 }  // namespace YOLOV1_LEVEL
 }  // namespace yolov1

@@ -22,6 +22,16 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("device", ["CPU"] if only_cpu else devices(), indirect=True)
 
 
+@pytest.fixture(params=(False, True), ids=("in the caches", "past the caches"))
+def past_caches(request):
+    """Both ways that kernels on NumPy arrays write, whatever the size of the arrays."""
+    native = kernels.extension()
+    bound = native.streaming_bound()
+    native.set_streaming_bound(0 if request.param else 2**60)
+    yield request.param
+    native.set_streaming_bound(bound)
+
+
 @pytest.fixture(autouse=True)
 def device(request):
     if not hasattr(request, "param"):
