@@ -185,7 +185,8 @@ def torch_nms(score_threshold=0.001, iou_threshold=0.5, max_detections=300):
     def run(boxes, scores):
         images, count, classes = scores.shape
         over = pairwise_iou(library, boxes, boxes) > iou_threshold  # [N, K, K]
-        ranked, order = scores.transpose(1, 2).sort(dim=-1, descending=True, stable=True)  # [N, C, K]
+        by_class = scores.transpose(1, 2)  # [N, C, K]
+        ranked, order = by_class.sort(dim=-1, descending=True, stable=True)
         image = torch.arange(images, device=boxes.device)[:, None, None]
         over = over[image[..., None], order[..., None], order[..., None, :]].triu(1)
         kept = ranked > score_threshold
