@@ -49,7 +49,5 @@ PYBIND11_MODULE(_kernels, module) {
   module.def("ffi_targets", &yolov1::Targets);
   module.def("geometry", &yolov1::Geometry);
   yolov1::BindDeviceArrays(module);
-  yolov1::BindYoloLoss(module);
-  yolov1::BindBoxIou(module);
-  yolov1::BindNms(module);
+  yolov1::BindCalls(module);
 }

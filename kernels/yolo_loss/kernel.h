@@ -9,6 +9,7 @@
 #include "kernels/core/cell_loss.h"
 #include "kernels/core/dtype.h"
 #include "kernels/core/grid.h"
+#include "kernels/op.h"
 
 namespace yolov1 {
 
@@ -34,9 +35,8 @@ struct YoloLossConfig {
 std::string ParseYoloLossConfig(std::string_view text, YoloLossConfig* config);
 
 // Whether the shapes fit the configuration and each other. Returns "", or what is wrong.
-std::string CheckYoloLossShapes(const YoloLossConfig& config,
-                                const std::vector<int64_t>& predictions,
-                                const std::vector<int64_t>& targets);
+std::string CheckYoloLossShapes(const YoloLossConfig& config, const Shape& predictions,
+                                const Shape& targets);
 
 // Sums, loss and terms are float, or double for double predictions. Targets are of the dtype of
 // the predictions, or float where those are of 16 bits.
@@ -74,6 +74,20 @@ void YoloLossMean(const YoloLossArgs& args, void* mean);
 // Nanoseconds that an image takes on one core, roughly: what a thread pool wants to know.
 int64_t YoloLossCpuCost(const YoloLossArgs& args);
 
+// The gradient [images, size] of `type` times what comes from above (float, or double like the
+// gradient): one value, or one for each image. `product` may be `gradient` itself.
+struct YoloLossScaleArgs {
+  DType type = DType::kFloat;
+  int64_t images = 0, size = 0;
+  bool scalar = false;
+  const void* upstream = nullptr;
+  const void* gradient = nullptr;
+  void* product = nullptr;
+};
+
+// Images [begin, end) on the calling thread.
+void YoloLossScaleCpu(const YoloLossScaleArgs& args, int64_t begin, int64_t end);
+
 // ---------------------------------------------------------------------------------- on a GPU
 //
 // Where the build has CUDA (YOLOV1_CUDA). All pointers are to device memory, `stream` is a
@@ -88,17 +102,7 @@ std::string YoloLossCuda(const YoloLossArgs& args, void* mean, void* stream, int
 // The versions of the CUDA kernel, the best first.
 std::vector<std::string> YoloLossCudaVersions();
 
-// The gradient [images, size] of `type` times what comes from above (float, or double like the
-// gradient): one value, or one for each image. `product` may be `gradient` itself, and then an
-// upstream gradient of 1 leaves nothing to do.
-struct YoloLossScaleArgs {
-  DType type = DType::kFloat;
-  int64_t images = 0, size = 0;
-  bool scalar = false;
-  const void* upstream = nullptr;
-  const void* gradient = nullptr;
-  void* product = nullptr;
-};
+// If `product` is `gradient`, an upstream gradient of 1 leaves nothing to do.
 std::string YoloLossScaleCuda(const YoloLossScaleArgs& args, void* stream);
 
 // ----------------------------------------------------------------------------- inside the kernels
@@ -146,8 +150,9 @@ bool WithTypes(const YoloLossArgs& args, Function&& function) {
     case DType::kBfloat16:
       if (same) return function(YoloLossBuffers<Bfloat16, Bfloat16>(args)), true;
       return from_float && (function(YoloLossBuffers<Bfloat16, float>(args)), true);
+    default:
+      return false;
   }
-  return false;
 }
 
 }  // namespace yolov1
