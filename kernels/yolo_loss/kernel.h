@@ -9,6 +9,7 @@
 #include "kernels/core/cell_loss.h"
 #include "kernels/core/dtype.h"
 #include "kernels/core/grid.h"
+#include "kernels/op.h"
 
 namespace yolov1 {
 
@@ -34,9 +35,8 @@ struct YoloLossConfig {
 std::string ParseYoloLossConfig(std::string_view text, YoloLossConfig* config);
 
 // Whether the shapes fit the configuration and each other. Returns "", or what is wrong.
-std::string CheckYoloLossShapes(const YoloLossConfig& config,
-                                const std::vector<int64_t>& predictions,
-                                const std::vector<int64_t>& targets);
+std::string CheckYoloLossShapes(const YoloLossConfig& config, const Shape& predictions,
+                                const Shape& targets);
 
 // Sums, loss and terms are float, or double for double predictions. Targets are of the dtype of
 // the predictions, or float where those are of 16 bits.
@@ -87,6 +87,7 @@ struct YoloLossScaleArgs {
 };
 // Images [begin, end) of the product; all versions have the same bits.
 void YoloLossScaleCpu(const YoloLossScaleArgs& args, int64_t begin, int64_t end, int version = 0);
+
 
 // ---------------------------------------------------------------------------------- on a GPU
 //
@@ -150,8 +151,9 @@ bool WithTypes(const YoloLossArgs& args, Function&& function) {
     case DType::kBfloat16:
       if (same) return function(YoloLossBuffers<Bfloat16, Bfloat16>(args)), true;
       return from_float && (function(YoloLossBuffers<Bfloat16, float>(args)), true);
+    default:
+      return false;
   }
-  return false;
 }
 
 }  // namespace yolov1

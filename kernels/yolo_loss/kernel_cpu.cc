@@ -94,6 +94,18 @@ void Mean(const YoloLossArgs& args, void* mean) {
   *static_cast<A*>(mean) = static_cast<A>(sum * args.one_image());
 }
 
+template <typename T>
+void Scale(const YoloLossScaleArgs& args, int64_t begin, int64_t end) {
+  using A = typename Sum<T>::Type;
+  const T* in = static_cast<const T*>(args.gradient);
+  T* out = static_cast<T*>(args.product);
+  for (int64_t image = begin; image < end; ++image) {
+    const A scale = static_cast<const A*>(args.upstream)[args.scalar ? 0 : image];
+    for (int64_t k = image * args.size; k < (image + 1) * args.size; ++k)
+      out[k] = static_cast<T>(scale * static_cast<A>(in[k]));
+  }
+}
+
 }  // namespace
 
 std::vector<std::string> YoloLossVersions() {
@@ -113,6 +125,19 @@ void YoloLossScaleCpu(const YoloLossScaleArgs& args, int64_t begin, int64_t end,
 
 void YoloLossMean(const YoloLossArgs& args, void* mean) {
   args.type == DType::kDouble ? Mean<double>(args, mean) : Mean<float>(args, mean);
+}
+
+void YoloLossScaleCpu(const YoloLossScaleArgs& args, int64_t begin, int64_t end) {
+  switch (args.type) {
+    case DType::kDouble:
+      return Scale<double>(args, begin, end);
+    case DType::kHalf:
+      return Scale<Half>(args, begin, end);
+    case DType::kBfloat16:
+      return Scale<Bfloat16>(args, begin, end);
+    default:
+      return Scale<float>(args, begin, end);
+  }
 }
 
 bool YoloLossSupports(DType predictions, DType targets) {

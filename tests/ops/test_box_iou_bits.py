@@ -20,6 +20,7 @@ from tests.ops.iou_cases import (
 from tests.ops.test_yolo_loss_bits import bits, shifted
 from tests.shared import ROOT
 from yolov1 import kernels
+from yolov1.ops import _library
 
 THREADS = (1, 2, 4)
 LEVELS = [name for name in kernels.box_iou_versions() if name != "naive"]
@@ -71,8 +72,8 @@ def test_rows_past_the_caches(past_caches, dtype, level):
     """Rows of whole cache lines, which alone go past the caches: each as it is when it is alone."""
     a, b = random_boxes(2, 150, seed=1, dtype=dtype), random_boxes(2, 544, seed=2, dtype=dtype)
     whole = shifted(np.zeros((2, 150, 544), dtype), 0)
-    call = "pairwise", kernels.box_iou_config("giou", "xyxy"), (a, b, NO_MASK, NO_MASK)
-    kernels.extension().box_iou(*call, whole, 2, level)
+    call = "Yolov1>PairwiseIou", kernels.box_iou_config("giou", "xyxy"), (a, b, NO_MASK, NO_MASK)
+    kernels.call(*call, outputs=[whole], threads=2, version=level)
     for n, m in ((0, 0), (1, 149)):
         rows = kernels.pairwise_iou(a[n, m : m + 1], b[n, :541], kind="giou", version=level)
         assert whole[n, m, :541].tobytes() == rows[0].tobytes()
@@ -173,7 +174,7 @@ def test_a_pair_does_not_depend_on_its_neighbours(op):
 @pytest.mark.parametrize("dtype", (np.float32, ml_dtypes.bfloat16))
 @pytest.mark.parametrize("op", OPS)
 def test_alignment_of_every_buffer(op, dtype, level):
-    native, shape = kernels.extension(), op.removesuffix("_iou")
+    native = _library.OPS[op]
     config = kernels.box_iou_config("ciou", "xyxy")
     for case in cases(op, dtype):
         value, *gradients = run(op, *case, kind="ciou")
@@ -182,9 +183,10 @@ def test_alignment_of_every_buffer(op, dtype, level):
             outputs = [
                 shifted(np.full_like(array, np.nan), offset) for array in (value, *gradients)
             ]
-            call = shape, config, (a, b, *valid)
-            native.box_iou(*call, outputs[0], threads, level)
-            native.box_iou_gradient(*call, upstream, *outputs[1:], threads, level)
+            options = dict(threads=threads, version=level)
+            kernels.call(native, config, (a, b, *valid), outputs=outputs[:1], **options)
+            inputs = a, b, *valid, upstream
+            kernels.call(f"{native}Grad", config, inputs, outputs=[*outputs[1:], None], **options)
             assert bits(outputs) == bits((value, *gradients)), (threads, offset)
 
 

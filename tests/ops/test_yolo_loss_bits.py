@@ -74,7 +74,9 @@ def test_alignment_of_every_buffer(past_caches, dtype, level):
     for threads, offset in zip((*THREADS, 3), (1, 3, 5, 16), strict=True):
         inputs = shifted(predictions, offset + 1), shifted(targets, offset + 2)
         out = [shifted(np.full_like(array, np.nan), offset) for array in (*sums, predictions)]
-        kernels.extension().yolo_loss(config, *inputs, *out, None, threads, level)
+        kernels.call(
+            "Yolov1>YoloLoss", config, inputs, outputs=[*out, None], threads=threads, version=level
+        )
         assert bits(out) == want, (threads, offset)
 
 
@@ -126,7 +128,8 @@ def test_gradient_times_upstream(dtype, shape, in_place):
         for version in kernels.yolo_loss_versions():
             given = shifted(gradient, 1)
             product = given if in_place else shifted(np.zeros_like(gradient), 3)
-            kernels.extension().yolo_loss_scale(upstream, given, product, version)
+            inputs = upstream, given, given
+            kernels.call("Yolov1>YoloLossGrad", "", inputs, outputs=[product], version=version)
             assert_same(product, want)
         op = _library.load().yolov1_yolo_loss_grad(upstream, gradient, gradient)
         assert_same(op.numpy(), want)

@@ -6,7 +6,10 @@ import numbers
 import numpy as np
 
 from yolov1.kernels import _device
-from yolov1.kernels._module import extension
+from yolov1.kernels._module import call, extension
+
+_FACE, _OP = "non_max_suppression", "Yolov1>NonMaxSuppression"
+_RESULTS = ("boxes_xyxy", "scores", "labels", "count", "workspace")
 
 
 def nms_config(score_threshold, iou_threshold, max_detections, clip) -> str:
@@ -78,63 +81,19 @@ def non_max_suppression(
     """
     config = nms_config(score_threshold, iou_threshold, max_detections, clip)
     if any(map(_device.is_device_array, (boxes_xyxy, scores))):
-        return _on_device(config, boxes_xyxy, scores, max_detections, stream or 0, out)
-    _device.refuse_on_host("non_max_suppression", stream=stream, out=out)
-    return extension().non_max_suppression(config, boxes_xyxy, scores, threads)
+        inputs = _device.views(_FACE, {"boxes_xyxy": boxes_xyxy, "scores": scores}, stream)
+        options = dict(results=_RESULTS, stream=stream, version=None)
+        found = _device.call(_FACE, _OP, config, inputs, boxes_xyxy, out, **options)
+        return tuple(found[name] for name in _RESULTS[:-1])
+    _device.refuse_on_host(_FACE, stream=stream, out=out)
+    inputs = [np.asarray(x, np.float32, order="C") for x in (boxes_xyxy, scores)]
+    return tuple(call(_OP, config, inputs, threads=threads)[:-1])
 
 
 def nms_workspace(boxes_xyxy, scores) -> int:
     """Bytes that `non_max_suppression` works in on a GPU, for arrays there: the size of `out`'s
     workspace, whose address must be a multiple of 16."""
-    views = _inputs(boxes_xyxy, scores, 0)
-    return extension().non_max_suppression_cuda_workspace(nms_config(0, 0, 1, True), *views)
-
-
-# --------------------------------------------------------------------------------------- on a GPU
-
-
-def _inputs(boxes_xyxy, scores, stream):
-    op = "non_max_suppression"
-    _device.check_cuda(op)
-    views = [
-        _device.read(op, name, array, stream)
-        for name, array in (("boxes_xyxy", boxes_xyxy), ("scores", scores))
-    ]
-    if {view.dtype for view in views} != {"float32"}:
-        raise TypeError(
-            f"{op}: boxes_xyxy and scores must be float32 on a GPU, got {views[0].dtype} and "
-            f"{views[1].dtype}; convert them first."
-        )
-    return views
-
-
-def _on_device(config, boxes_xyxy, scores, most, stream, out):
-    op = "non_max_suppression"
-    inputs = _inputs(boxes_xyxy, scores, stream)
-    size = extension().non_max_suppression_cuda_workspace(config, *inputs)  # checks the shapes
-    images, most = inputs[0].shape[0], int(most)
-    wanted = (
-        ("boxes_xyxy", (images, most, 4), "float32"),
-        ("scores", (images, most), "float32"),
-        ("labels", (images, most), "int32"),
-        ("count", (images,), "int32"),
-        ("workspace", (size,), "uint8"),
-    )
-    if out is None:
-        out = [_device.empty_like(op, boxes_xyxy, *of) for _, *of in wanted]
-    if len(out) != len(wanted):
-        raise ValueError(
-            f"{op}: out must be ({', '.join(name for name, *_ in wanted)}), got {len(out)} arrays."
-        )
-    views = [
-        _device.output(op, name, array, *of, stream)
-        for (name, *of), array in zip(wanted, out, strict=True)
-    ]
-    _device.check_one_gpu(op, *inputs, *views)
-    if views[-1].pointer % 16:
-        raise ValueError(
-            f"{op}: out: workspace must begin at a multiple of 16 bytes, got "
-            f"{views[-1].pointer:#x}."
-        )
-    extension().non_max_suppression_cuda(config, *inputs, *views, stream)
-    return tuple(out[:-1])
+    inputs = _device.views(_FACE, {"boxes_xyxy": boxes_xyxy, "scores": scores}, 0)
+    config = nms_config(0, 0, 1, True)
+    *_, workspace = extension().results_on_gpu(_OP, config, [*inputs.values()], 0)
+    return workspace[0][0] if workspace else 0

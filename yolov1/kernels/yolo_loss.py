@@ -6,10 +6,11 @@ import numpy as np
 
 from yolov1.grid import GridSpec
 from yolov1.kernels import _device
-from yolov1.kernels._module import DTYPES, extension
+from yolov1.kernels._module import DTYPES, call, shape_text
 from yolov1.semantics import CHOICES, WEIGHTS, LossSemantics
 
 LAYOUTS = ("cells", "planes")
+_OP, _GRADIENT = "Yolov1>YoloLoss", 1 << 2  # the bit of a result that can be left out
 
 
 def prediction_shape(grid: GridSpec, layout: str) -> tuple[int, ...]:
@@ -26,10 +27,7 @@ def check_shapes(predictions, targets, grid: GridSpec, layout: str) -> None:
     Raises:
         ValueError: the layout is unknown or a shape does not fit; says what was expected.
     """
-    if layout not in LAYOUTS:
-        raise ValueError(
-            f"yolo_loss: layout must be one of {', '.join(map(repr, LAYOUTS))}, got {layout!r}."
-        )
+    check_layout(layout)
     spec = f"GridSpec(S={grid.S}, B={grid.B}, C={grid.C})"
     formula = "D = C + 5B" if layout == "cells" else "S * S * (C + 5B), layout 'planes'"
     expected = prediction_shape(grid, layout)
@@ -39,6 +37,14 @@ def check_shapes(predictions, targets, grid: GridSpec, layout: str) -> None:
         raise ValueError(
             "yolo_loss: predictions and targets must hold the same images, "
             f"got {predictions[0]} and {targets[0]}."
+        )
+
+
+def check_layout(layout: str) -> None:
+    """Refuses an unknown layout (`ValueError`)."""
+    if layout not in LAYOUTS:
+        raise ValueError(
+            f"yolo_loss: layout must be one of {', '.join(map(repr, LAYOUTS))}, got {layout!r}."
         )
 
 
@@ -53,9 +59,10 @@ def _check(name, shape, expected, reason):
         got in (None, want) for got, want in zip(shape[1:], expected, strict=True)
     )
     if not fits:
-        wanted = ", ".join(map(str, ("N", *expected)))
-        got = ", ".join("?" if size is None else str(size) for size in shape)
-        raise ValueError(f"yolo_loss: {name} must be [{wanted}] for {reason}, got [{got}].")
+        wanted = shape_text(("N", *expected))
+        raise ValueError(
+            f"yolo_loss: {name} must be {wanted} for {reason}, got {shape_text(shape)}."
+        )
 
 
 def yolo_loss_versions(device="cpu") -> list[str]:
@@ -65,7 +72,7 @@ def yolo_loss_versions(device="cpu") -> list[str]:
     bits, and ``"naive"``, whose sums have another order. On ``"cuda"`` those of the build, none in
     one without CUDA.
     """
-    return _device.versions("yolo_loss", device)
+    return _device.versions("yolo_loss", _OP, device)
 
 
 @functools.lru_cache(maxsize=256)
@@ -132,76 +139,41 @@ def yolo_loss(
         ImportError: the native module is missing.
         RuntimeError: CUDA refuses the launch, or this build has no CUDA kernels.
     """
-    semantics = LossSemantics.of(semantics)
+    check_layout(layout)
     check_reduction(reduction)
+    config = yolo_loss_config(grid, LossSemantics.of(semantics), layout, reduction)
+    left_out = 0 if gradient else _GRADIENT
     if _device.is_device_array(predictions):
-        config = (grid, semantics, layout, reduction)
-        return _on_device(predictions, targets, config, gradient, version, stream or 0, out)
+        arrays = {"predictions": predictions, "targets": targets}
+        inputs, order = (
+            _device.views("yolo_loss", arrays, stream),
+            ("loss", "terms", "gradient", "mean"),
+        )
+        out = _device.call(
+            *("yolo_loss", _OP, config, inputs, predictions, out),
+            # With a mean the op's first result is that, and the loss of each image is its last.
+            results=("mean", "terms", "gradient", "loss") if reduction == "mean" else order,
+            order=order,
+            left_out=left_out,
+            stream=stream,
+            version=version,
+        )
+        return out["mean" if reduction == "mean" else "loss"], out["terms"], out["gradient"]
     _device.refuse_on_host("yolo_loss", targets=targets, stream=stream, out=out)
     predictions, targets = np.asarray(predictions), np.asarray(targets)
-    check_shapes(predictions.shape, targets.shape, grid, layout)
     if predictions.dtype.name not in DTYPES:
         raise TypeError(
             f"yolo_loss: predictions must be one of {', '.join(DTYPES)}, "
             f"got {predictions.dtype}; convert them first."
         )
     # In the machine's byte order: a file's arrays need not be.
-    predictions = np.ascontiguousarray(predictions, predictions.dtype.newbyteorder("="))
-    dtype = predictions.dtype
-    sums = np.float64 if dtype == np.float64 else np.float32
-    if dtype.itemsize == 2 and targets.dtype != dtype:
-        targets = np.ascontiguousarray(targets, dtype=np.float32)
-    else:
-        targets = np.ascontiguousarray(targets, dtype=dtype)
-    images = len(predictions)
-    loss, terms, mean = np.empty(images, sums), np.empty((images, 5), sums), np.empty((), sums)
-    out = np.empty(predictions.shape, dtype) if gradient else None
-    extension().yolo_loss(
-        yolo_loss_config(grid, semantics, layout, reduction),
-        predictions,
-        targets,
-        loss,
-        terms,
-        out,
-        mean,
-        threads,
-        version or "",
-    )
-    return mean if reduction == "mean" else loss, terms, out
-
-
-def _on_device(predictions, targets, config, gradient, version, stream, out):
-    op = "yolo_loss"
-    _device.check_cuda(op)
-    grid, _, layout, reduction = config
+    dtype = predictions.dtype.newbyteorder("=")
+    half = dtype.itemsize == 2 and targets.dtype != dtype
     inputs = [
-        _device.read(op, name, array, stream)
-        for name, array in (("predictions", predictions), ("targets", targets))
+        np.asarray(predictions, dtype, order="C"),
+        np.asarray(targets, np.float32 if half else dtype, order="C"),
     ]
-    dtype, target_dtype = (x.dtype for x in inputs)
-    check_shapes(*(x.shape for x in inputs), grid, layout)
-    half = dtype in ("float16", "bfloat16")
-    if dtype not in DTYPES or target_dtype not in (dtype, "float32" if half else dtype):
-        raise TypeError(
-            f"{op}: predictions must be one of {', '.join(DTYPES)}, and targets of the same dtype, "
-            f"or float32 beside a 16-bit one, got {dtype} and {target_dtype}; convert them first."
-        )
-    sums = "float64" if dtype == "float64" else "float32"
-    images = inputs[0].shape[0]
-    wanted = {
-        "loss": ((images,), sums),
-        "terms": ((images, 5), sums),
-        "gradient": (inputs[0].shape, dtype) if gradient else None,
-        "mean": ((), sums) if reduction == "mean" else None,
-    }
-    if out is None:
-        out = [x and _device.empty_like(op, predictions, *x) for x in wanted.values()]
-    if len(out) != len(wanted):
-        raise ValueError(f"{op}: out must be ({', '.join(wanted)}), got {len(out)} arrays.")
-    outputs = [
-        x and _device.output(op, name, array, *x, stream)
-        for (name, x), array in zip(wanted.items(), out, strict=True)
-    ]
-    _device.check_one_gpu(op, *inputs, *outputs)
-    extension().yolo_loss_cuda(yolo_loss_config(*config), *inputs, *outputs, stream, version or "")
-    return out[3] if reduction == "mean" else out[0], out[1], out[2] if gradient else None
+    loss, terms, gradient, _ = call(
+        _OP, config, inputs, left_out=left_out, threads=threads, version=version
+    )
+    return loss, terms, gradient
