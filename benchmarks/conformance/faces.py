@@ -214,10 +214,11 @@ def _owed(checks, got, want):
 
 def _one_nan(arrays):
     """Arrays whose NaNs are all the same: which operand lends its sign differs with the level."""
-    copies = [np.array(array) for array in arrays]
-    for copy in copies:
-        copy[copy != copy] = np.nan  # of integers none
-    return copies
+    arrays = [np.array(array) for array in arrays]
+    for array in arrays:
+        if array.dtype.kind == "f":
+            array[np.isnan(array)] = np.nan
+    return arrays
 
 
 def check_iou(checks, run, owes):
