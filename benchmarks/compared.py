@@ -16,7 +16,7 @@ import time
 import numpy as np
 
 BURST = 1e-3  # seconds of calls that are timed together, or one call
-BURSTS = 8  # in an answer
+BURSTS = 6  # in an answer
 
 
 def loss_arrays(images, objects=0.06, dtype="float32"):

@@ -3,7 +3,7 @@
 A face makes, for each op that it has, a function of NumPy arrays:
 
     loss  (predictions, targets, grid, layout, semantics) to loss, gradient, terms
-    iou   (boxes_a, boxes_b, upstream, kind) to overlaps and both gradients
+    iou   (op, boxes_a, boxes_b, upstream, kind) to overlaps and both gradients
     nms   (boxes_xyxy, scores) to the four results
 
 Faces of the CPU's kernels owe the bits of the first one, which is the kernel on NumPy arrays.
@@ -11,6 +11,7 @@ Faces of the CPU's kernels owe the bits of the first one, which is the kernel on
 
 import functools
 import importlib.util
+import itertools
 
 import numpy as np
 
@@ -22,7 +23,8 @@ from yolov1 import kernels
 from yolov1.semantics import PRESETS
 
 OPS = ("loss", "iou", "nms")
-BOXES = ((3, 30), (3, 131))  # [N, M] and [N, K] of the IoU's case
+# Boxes of either side, without their last axis.
+BOXES = {"pairwise_iou": ((3, 30), (3, 131)), "aligned_iou": ((4, 70), (70,))}
 IOU_NEAR = 4e-5  # of the largest value, float32 against float64
 
 
@@ -44,9 +46,9 @@ def numpy_face(version=None, threads=1):
         )
         return value, gradient, terms
 
-    def iou(a, b, upstream, kind):
-        gradients = kernels.pairwise_iou_gradient(a, b, upstream, kind=kind, **options)
-        return kernels.pairwise_iou(a, b, kind=kind, **options), *gradients
+    def iou(op, a, b, upstream, kind):
+        gradients = getattr(kernels, f"{op}_gradient")(a, b, upstream, kind=kind, **options)
+        return getattr(kernels, op)(a, b, kind=kind, **options), *gradients
 
     faces = {"loss": loss, "iou": iou}
     if version is None:
@@ -81,11 +83,11 @@ def tensorflow_face(way, impl="fused"):
 
         return call(compute, predictions, targets)
 
-    def iou(a, b, upstream, kind):
+    def iou(op, a, b, upstream, kind):
         def compute(a, b, upstream):
             with tf.GradientTape() as tape:
                 tape.watch([a, b])
-                value = ops.pairwise_iou(a, b, kind=kind, impl=impl)
+                value = getattr(ops, op)(a, b, kind=kind, impl=impl)
             return value, *tape.gradient(value, (a, b), output_gradients=upstream)
 
         return call(compute, a, b, upstream)
@@ -158,8 +160,8 @@ def dlpack_face():
         value, terms, gradient = (x.read() for x in out)
         return value, gradient, terms
 
-    def iou(a, b, upstream, kind):
-        case = gpu_checks.IouCase(a=a.shape[:-1], b=b.shape[:-1], kind=kind)
+    def iou(op, a, b, upstream, kind):
+        case = gpu_checks.IouCase(op, a.shape[:-1], b.shape[:-1], kind)
         call = gpu_checks.IouCall(device, case, a, b, (None, None), upstream)
         call(device.stream())
         device.synchronize()
@@ -189,33 +191,49 @@ FACES = {
 
 
 def check_loss(checks, run, owes):
-    """`loss.check` in both layouts, and the bits of the first face on the presets."""
+    """`loss.check` in both layouts; and the bits of the first face, of ties and special values."""
     for layout in kernels.LAYOUTS:
         bound = functools.partial(run, semantics=PRESETS["paper"])
         loss_checks.check(checks, bound, PRESETS["paper"], layout)
     if not owes:
         return
     first = numpy_face()["loss"]
-    for name, semantics in PRESETS.items():
-        grid = GRIDS["many boxes"]
-        pair = loss_checks.random_case(checks.generator("bits"), grid, 5, 0.4, ties=True)
-        arguments = (*pair, grid, "cells", semantics)
-        checks.run("owed bits", name, lambda a=arguments: _owed(checks, run(*a), first(*a)))
+    grid = GRIDS["many boxes"]
+    pair = loss_checks.random_case(checks.generator("bits"), grid, 5, 0.4, ties=True)
+    cases = [(*pair, grid, "cells", semantics) for semantics in PRESETS.values()]
+    for which in (0, 1):
+        grid, *pair = loss_checks.special_case(which)
+        cases.append((*pair, grid, "cells", PRESETS["paper"]))
+    for k, arguments in enumerate(cases):
+        checks.run("owed bits", k, lambda a=arguments: _owed(checks, run(*a), first(*a)))
 
 
 def _owed(checks, got, want):
-    checks.same("owed bits", "of the first face", list(map(np.asarray, got)), list(want))
+    checks.same("owed bits", "of the first face", *map(_one_nan, (got, want)))
+
+
+def _one_nan(arrays):
+    """Arrays whose NaNs are all the same: which operand lends its sign differs with the level."""
+    arrays = [np.array(array) for array in arrays]
+    for array in arrays:
+        if array.dtype.kind == "f":
+            array[np.isnan(array)] = np.nan
+    return arrays
 
 
 def check_iou(checks, run, owes):
-    generator, first = checks.generator("iou"), numpy_face()["iou"]
-    a, b = (_boxes(generator, shape) for shape in BOXES)
-    upstream = generator.uniform(-1, 1, (*BOXES[0], BOXES[1][-1])).astype(np.float32)
-    for kind in kernels.KINDS:
-        checks.run("values", kind, lambda k=kind: _iou(checks, run, a, b, upstream, k))
+    """Every kind, of all pairs and of boxes one by one; bits of degenerate boxes among them too."""
+    first = numpy_face()["iou"]
+    for op, kind in itertools.product(BOXES, kernels.KINDS):
+        generator = checks.generator(op)
+        a, b = (_boxes(generator, shape) for shape in BOXES[op])
+        shape = getattr(kernels, op)(a, b).shape
+        arguments = op, a, b, generator.uniform(-1, 1, shape).astype(np.float32), kind
+        checks.run("values", arguments[::4], lambda x=arguments: _iou(checks, run, *x))
         if owes:
-            arguments = a, b, upstream, kind
-            checks.run("owed bits", kind, lambda x=arguments: _owed(checks, run(*x), first(*x)))
+            other = op, _degenerate(a), b, *arguments[3:]
+            for x in (arguments, other):
+                checks.run("owed bits", x[::4], lambda x=x: _owed(checks, run(*x), first(*x)))
 
 
 def _boxes(generator, shape):
@@ -223,11 +241,20 @@ def _boxes(generator, shape):
     return np.concatenate([low, low + generator.uniform(0.1, 0.5, low.shape)], -1).astype("f4")
 
 
-def _iou(checks, run, a, b, upstream, kind):
-    want = iou_twin.iou("pairwise_iou", a, b, upstream, kind=kind)
-    for name, got, true in zip(("overlap", "by a", "by b"), run(a, b, upstream, kind), want,
-                               strict=True):  # fmt: skip
-        checks.near("values", f"{kind}, {name}", got, true, IOU_NEAR)
+def _degenerate(boxes):
+    """A copy whose first boxes have no area, are inverted, infinite or not numbers."""
+    boxes = boxes.copy()
+    boxes[:, 0, 2:] = boxes[:, 0, :2]
+    boxes[:, 1] = boxes[:, 1, [2, 3, 0, 1]]
+    boxes[:, 2, 3], boxes[:, 3, 0] = np.inf, np.nan
+    return boxes
+
+
+def _iou(checks, run, op, a, b, upstream, kind):
+    want = iou_twin.iou(op, a, b, upstream, kind=kind)
+    got = run(op, a, b, upstream, kind)
+    for name, mine, true in zip(("overlap", "by a", "by b"), got, want, strict=True):
+        checks.near("values", f"{op}, {kind}, {name}", mine, true, IOU_NEAR)
 
 
 def check_nms(checks, run, owes):
