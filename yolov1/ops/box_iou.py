@@ -83,7 +83,9 @@ def aligned_iou(
     """The overlap of boxes one by one: ``[..., 4]`` with ``[..., 4]`` to ``[...]``, broadcast.
 
     Masks are bool ``[...]``, each in the shape of its boxes without the coordinates. All else is as
-    in `pairwise_iou`.
+    in `pairwise_iou`. Boxes of ``[..., M, 1, 4]`` with ``[..., 1, K, 4]`` take `pairwise_iou`'s time,
+    but several times that with a gradient, which is made for each pair first: of many boxes with
+    many, take that one.
     """
     return _iou("aligned_iou", boxes_a, boxes_b, kind, box_format, (valid_a, valid_b), impl)
 
