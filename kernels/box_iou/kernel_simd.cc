@@ -279,11 +279,11 @@ struct AlignedBoxes {
       return Read(args.type, boxes, 4 * first, 4 * count, buffer);
     }
     // Along the last dimension boxes lie side by side, or one stands for all.
-    const Broadcast& batch = args.sizes.batch;
-    const int64_t step = batch.strides[side][0];
-    for (int64_t k = 0, run; k < count; k += run) {
-      run = Least(batch.sizes[0] - (first + k) % batch.sizes[0], count - k);
-      const int64_t source = batch.Source(side, first + k);
+    const int64_t step = args.sizes.batch.strides[side][0];
+    Walk walk(args.sizes.batch, side, first);
+    for (int64_t k = 0, run; k < count; k += run, walk.Go(run)) {
+      run = Least(walk.Left(), count - k);
+      const int64_t source = walk.source;
       for (int64_t j = k; mask && j < k + run; ++j) both_valid[j] &= mask[source + (j - k) * step];
       const int64_t distinct = step == 0 ? 1 : run;
       A* const to = buffer + 4 * k;

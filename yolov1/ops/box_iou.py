@@ -84,7 +84,9 @@ def aligned_iou(
     """The overlap of boxes one by one: ``[..., 4]`` with ``[..., 4]`` to ``[...]``, broadcast.
 
     Masks are bool ``[...]``, each in the shape of its boxes without the coordinates. All else is as
-    in `pairwise_iou`.
+    in `pairwise_iou`. Boxes ``[..., M, 1, 4]`` with ``[..., 1, K, 4]`` take the time of
+    `pairwise_iou`, but their gradients several times that, as each pair's are made first: take
+    that one for many boxes with many.
     """
     return _iou("aligned_iou", boxes_a, boxes_b, kind, box_format, (valid_a, valid_b), impl)
 
