@@ -63,7 +63,7 @@ std::string InferResults(Call* call) {
   if (!error.empty()) return error;
   if (boxes.type != DType::kFloat || scores.type != DType::kFloat)
     return std::string(kFace) + ": boxes_xyxy and scores must be float32, got " +
-           DTypeName(boxes.type) + " and " + DTypeName(scores.type) + ".";
+           DTypeName(boxes.type) + " and " + DTypeName(scores.type) + "; convert them first.";
   const int64_t N = std::max(Dim(boxes.shape, 0), Dim(scores.shape, 0));
   const int64_t M = call->As<NmsConfig>().max_detections;
   call->Result(0, DType::kFloat, {N, M, 4});

@@ -88,7 +88,6 @@ struct YoloLossScaleArgs {
 // Images [begin, end) of the product; all versions have the same bits.
 void YoloLossScaleCpu(const YoloLossScaleArgs& args, int64_t begin, int64_t end, int version = 0);
 
-
 // ---------------------------------------------------------------------------------- on a GPU
 //
 // Where the build has CUDA (YOLOV1_CUDA). All pointers are to device memory, `stream` is a

@@ -128,7 +128,7 @@ def test_what_does_not_fit_is_refused():
              Interface((3, 4)), Interface((2, 4)), Interface((3,)))),
         (TypeError, "scores must be on the GPU as the others are", lambda: nms(boxes, TARGETS)),
         (TypeError, "boxes_xyxy must be on the GPU", lambda: nms(BOXES[None], scores)),
-        (TypeError, "must be float32 on a GPU, got float32 and float64; convert",
+        (TypeError, "must be float32, got float32 and float64; convert",
          lambda: nms(boxes, Interface((2, 3, 5), "<f8"))),
         (ValueError, r"boxes_xyxy must be \[N, K, 4\] and scores \[N, K, C\], got \[2, 3, 4\] and",
          lambda: nms(boxes, Interface((2, 4, 5)))),
