@@ -159,7 +159,8 @@ def box_iou_config(kind="iou", box_format="xyxy") -> str:
 
 def _iou(shape, boxes, valid, kind, box_format, threads, version, stream, out):
     if any(map(_device.is_device_array, boxes)):
-        return _iou_on_device(shape, boxes, valid, kind, box_format, version, stream or 0, out)
+        stream = _device.stream_of(boxes[0], stream)
+        return _iou_on_device(shape, boxes, valid, kind, box_format, version, stream, out)
     _device.refuse_on_host(f"{shape}_iou", stream=stream, out=out)
     call = _inputs(shape, boxes, valid, kind, box_format)
     iou = np.empty(extension().box_iou_shape(*call), call[-1][0].dtype)
@@ -169,7 +170,7 @@ def _iou(shape, boxes, valid, kind, box_format, threads, version, stream, out):
 
 def _gradient(shape, boxes, valid, upstream, kind, box_format, threads, version, stream, out):
     if any(map(_device.is_device_array, boxes)):
-        options = (kind, box_format, version, stream or 0, out)
+        options = (kind, box_format, version, _device.stream_of(boxes[0], stream), out)
         return _gradient_on_device(shape, boxes, valid, upstream, *options)
     _device.refuse_on_host(f"{shape}_iou", upstream=upstream, stream=stream, out=out)
     call = _inputs(shape, boxes, valid, kind, box_format)

@@ -115,8 +115,8 @@ def yolo_loss(
         threads: images are shared out among this many threads; the result does not depend on it.
         version: one of `yolo_loss_versions()`, or of those on ``"cuda"``; by default the first.
         stream: for arrays on a GPU (CuPy, PyTorch, JAX: kernels/_device.py), which must be the
-            current device: the number of the cudaStream_t that the kernel is queued on; None: the
-            default stream.
+            current device: the number of the cudaStream_t that the kernel is queued on. None: the
+            current stream of PyTorch or CuPy, for arrays of theirs; else the default stream.
         out: for arrays on a GPU: where to write, ``(loss [N], terms [N, 5], gradient or None, mean
             or None)``. The call then neither allocates nor waits, and a CUDA graph may record it.
             None: new arrays, of PyTorch or CuPy.
@@ -136,7 +136,8 @@ def yolo_loss(
     check_reduction(reduction)
     if _device.is_device_array(predictions):
         config = (grid, semantics, layout, reduction)
-        return _on_device(predictions, targets, config, gradient, version, stream or 0, out)
+        stream = _device.stream_of(predictions, stream)
+        return _on_device(predictions, targets, config, gradient, version, stream, out)
     _device.refuse_on_host("yolo_loss", targets=targets, stream=stream, out=out)
     predictions, targets = np.asarray(predictions), np.asarray(targets)
     check_shapes(predictions.shape, targets.shape, grid, layout)
