@@ -4,7 +4,7 @@ The extension module behind this package is built with it; without TensorFlow bu
 ``YOLOV1_TENSORFLOW=OFF pip install --no-deps --no-build-isolation .``
 """
 
-from yolov1.kernels._module import DTYPES, build_info, extension, ffi_targets
+from yolov1.kernels._module import DTYPES, build_info, compare_sources, extension, ffi_targets
 from yolov1.kernels.box_iou import (
     BOX_FORMATS,
     KINDS,
@@ -42,6 +42,7 @@ __all__ = [
     "check_box_iou",
     "check_reduction",
     "check_shapes",
+    "compare_sources",
     "extension",
     "ffi_targets",
     "nms_config",
