@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import sys
 import warnings
 
@@ -10,8 +11,10 @@ import pytest
 import tensorflow as tf
 
 from tests.ops.loss_cases import random_case
+from tests.shared import ROOT
 from yolov1 import __version__, ops
 from yolov1.grid import GridSpec
+from yolov1.kernels import _module
 from yolov1.ops import _library
 
 GOOD = {"version": __version__, "tensorflow": tf.__version__, "cxx11_abi": 1}
@@ -105,3 +108,66 @@ def test_registering_gradients_twice_is_harmless():
     module._register_gradients()
     module._register_gradients.cache_clear()
     module._register_gradients()
+
+
+# -------------------------------------------------------------------------- two copies, old builds
+
+TWO = """
+import sys
+import tensorflow as tf
+tf.load_op_library(sys.argv[1])
+from yolov1 import ops
+try:
+    ops.load()
+except ops.LibraryUnavailable as error:
+    print(error)
+else:
+    print(float(ops.aligned_iou([0.0, 0, 2, 1], [0.0, 0, 1, 1], impl="fused")))
+"""
+
+
+@pytest.mark.parametrize("same", (True, False))
+def test_a_second_copy_in_the_process(same, tmp_path):
+    """The same build serves both; another one is named, where TensorFlow says nothing and fails."""
+    mine, other = _library.PACKAGE / "_ops.so", tmp_path / "_ops.so"
+    other.write_bytes(mine.read_bytes() + (b"" if same else b"other"))
+    run = subprocess.run(
+        [sys.executable, "-c", TWO, str(other)], cwd=ROOT, capture_output=True, text=True
+    )
+    if same:
+        assert run.stdout == "0.5\n", run.stdout + run.stderr
+    else:
+        assert f"{mine} cannot be loaded" in run.stdout and f"from {other}." in run.stdout
+
+
+def sources(folder):
+    """A source tree: what is compiled, and a text beside it."""
+    (folder / "kernels/op").mkdir(parents=True)
+    for name in ("CMakeLists.txt", "kernels/op/op.cc", "kernels/op/op.h", "kernels/README.md"):
+        (folder / name).write_text(name)
+    return _module.digest_of_sources(folder)
+
+
+def test_the_digest_is_of_what_is_compiled(tmp_path):
+    first = sources(tmp_path)
+    (tmp_path / "kernels/README.md").write_text("other words")
+    assert _module.digest_of_sources(tmp_path) == first
+    for name in ("CMakeLists.txt", "kernels/op/op.cc", "kernels/op/op.h"):
+        (tmp_path / name).write_text("other code")
+        assert _module.digest_of_sources(tmp_path) != first
+        (tmp_path / name).write_text(name)
+    assert _module.digest_of_sources(tmp_path) == first
+    assert _module.digest_of_sources(tmp_path / "kernels") is None
+
+
+def test_libraries_of_other_sources_warn_once(monkeypatch):
+    _module._warn_once.cache_clear()
+    info = {"revision": "abc", "sources": "0" * 64}
+    with pytest.warns(RuntimeWarning, match=r"other sources .* \(revision abc\). Rebuild them"):
+        assert _module.REBUILD in _module.compare_sources(info)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert _module.compare_sources(info)
+        assert not _module.compare_sources({"sources": _module.digest_of_sources()})
+        monkeypatch.setattr(_module, "digest_of_sources", lambda: None)  # an installed wheel
+        assert not _module.compare_sources(info)

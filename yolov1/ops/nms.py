@@ -61,7 +61,6 @@ def non_max_suppression(
     place = device(boxes_xyxy) if compiled else "CPU"  # there is no kernel elsewhere, of either
     if _library.choose("non_max_suppression", impl, place, "float32", compiled) == "reference":
         return reference.non_max_suppression(boxes_xyxy, scores, *rule)
-    _register_no_gradient()
     return tuple(_library.load().yolov1_non_max_suppression(boxes_xyxy, scores, config))
 
 
@@ -75,11 +74,3 @@ def _check_shapes(boxes_xyxy, scores):
             "non_max_suppression: boxes_xyxy must be [N, K, 4] and scores [N, K, C], got "
             f"{boxes} and {classes}."
         )
-
-
-@functools.cache
-def _register_no_gradient():
-    try:
-        tf.no_gradient("Yolov1>NonMaxSuppression")
-    except KeyError:
-        pass  # registered before this module was reloaded
