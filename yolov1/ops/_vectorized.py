@@ -26,7 +26,7 @@ def register(library) -> None:
     for name, converter in converters.items():
         try:
             pfor.RegisterPFor(f"Yolov1>{name}")(functools.partial(converter, library))
-        except KeyError:
+        except AssertionError:
             pass  # registered before this module was reloaded
 
 
