@@ -7,6 +7,7 @@ arrays that say they lie on a GPU. `python -m benchmarks.gpu --cuda=HOST` checks
 import os
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -83,6 +84,50 @@ def test_the_cuda_array_interface():
         _device.read("op", "name", Interface((2, 3), "<f8", (8, 16)), 0)
     with pytest.raises(TypeError, match="op: name has the unknown dtype <c8"):
         _device.read("op", "name", Interface((2, 3), "<c8"), 0)
+
+
+@pytest.mark.parametrize("library", ("torch", "cupy"))
+def test_by_default_the_stream_is_the_current_one_of_the_library(library, monkeypatch):
+    """Which PyTorch and CuPy keep for each device: stand-ins for both say what they were asked."""
+
+    def current(device):
+        return types.SimpleNamespace(cuda_stream=70 + device, ptr=70 + device)
+
+    class Device(int):
+        entered = []
+
+        def __enter__(self):
+            self.entered.append(self)
+
+        def __exit__(self, *_):
+            self.entered.pop()
+
+    array = type("ndarray", (), {"__module__": f"{library}.core", "device": Device(3)})()
+    cupy = types.SimpleNamespace(get_current_stream=lambda: current(Device.entered[-1]))
+    stand_in = types.SimpleNamespace(cuda=cupy)
+    if library == "torch":
+        stand_in.cuda = types.SimpleNamespace(current_stream=current)
+    monkeypatch.setitem(sys.modules, library, stand_in)
+    assert _device.stream_of(array, None) == 73
+    assert _device.stream_of(array, 0) == 0 and _device.stream_of(array, 9) == 9
+    assert _device.stream_of(HostArray(PREDICTIONS), None) == 0
+
+
+@with_cuda
+@pytest.mark.parametrize(
+    "call",
+    (
+        lambda p, t, b: kernels.yolo_loss(p, t, grid=GRID),
+        lambda p, t, b: kernels.pairwise_iou(b, b),
+        lambda p, t, b: kernels.aligned_iou_gradient(b, b, b),
+    ),
+)
+def test_every_call_asks_for_the_stream(call, monkeypatch):
+    arrays = [HostArray(x) for x in (PREDICTIONS, TARGETS, BOXES)]
+    monkeypatch.setattr(_device, "stream_of", lambda array, stream: 77)
+    with pytest.raises(TypeError, match="must be in the memory of a CUDA device"):
+        call(*arrays)
+    assert {stream for array in arrays for stream in array.asked} == {77}
 
 
 @with_cuda

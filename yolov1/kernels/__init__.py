@@ -4,7 +4,15 @@ The extension module behind this package is built with it; without TensorFlow bu
 ``YOLOV1_TENSORFLOW=OFF pip install --no-deps --no-build-isolation .``
 """
 
-from yolov1.kernels._module import DTYPES, build_info, call, extension, ffi_targets, shape_text
+from yolov1.kernels._module import (
+    DTYPES,
+    build_info,
+    call,
+    compare_sources,
+    extension,
+    ffi_targets,
+    shape_text,
+)
 from yolov1.kernels.box_iou import (
     BOX_FORMATS,
     KINDS,
@@ -45,6 +53,7 @@ __all__ = [
     "check_mask",
     "check_reduction",
     "check_shapes",
+    "compare_sources",
     "extension",
     "ffi_targets",
     "nms_config",

@@ -40,6 +40,27 @@ def refuse_on_host(op, **options) -> None:
             raise TypeError(f"{op}: {name} is for arrays on a GPU, got NumPy arrays; leave it out.")
 
 
+def stream_of(array, stream):
+    """`stream`, a CUDA stream as an integer; of None the one that the array's library is using.
+
+    That of PyTorch and CuPy is where the array was written and where its memory is reused; other
+    libraries have none to ask for, and get the default stream.
+    """
+    if stream is not None:
+        return stream
+    library = type(array).__module__.split(".")[0]
+    if library == "torch":
+        import torch
+
+        return torch.cuda.current_stream(array.device).cuda_stream
+    if library == "cupy":
+        import cupy
+
+        with array.device:
+            return cupy.cuda.get_current_stream().ptr
+    return 0
+
+
 def read(op, name, array, stream):
     """The native view of a device array: pointer, shape, dtype, device.
 

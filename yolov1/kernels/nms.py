@@ -81,6 +81,7 @@ def non_max_suppression(
     """
     config = nms_config(score_threshold, iou_threshold, max_detections, clip)
     if any(map(_device.is_device_array, (boxes_xyxy, scores))):
+        stream = _device.stream_of(boxes_xyxy, stream)
         inputs = _device.views(_FACE, {"boxes_xyxy": boxes_xyxy, "scores": scores}, stream)
         options = dict(results=_RESULTS, stream=stream, version=None)
         found = _device.call(_FACE, _OP, config, inputs, boxes_xyxy, out, **options)

@@ -71,7 +71,6 @@ def non_max_suppression(
 
 
 def _fused(boxes_xyxy, scores, config):
-    _register_no_gradient()
     return tuple(_library.load().yolov1_non_max_suppression(boxes_xyxy, scores, config))
 
 
@@ -85,11 +84,3 @@ def _check_shapes(boxes_xyxy, scores):
             "non_max_suppression: boxes_xyxy must be [N, K, 4] and scores [N, K, C], got "
             f"{boxes} and {classes}."
         )
-
-
-@functools.cache
-def _register_no_gradient():
-    try:
-        tf.no_gradient("Yolov1>NonMaxSuppression")
-    except KeyError:
-        pass  # registered before this module was reloaded

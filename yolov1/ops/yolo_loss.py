@@ -6,7 +6,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from yolov1 import kernels
-from yolov1.ops import _library, _tape, reference
+from yolov1.ops import _gradients, _library, _tape, reference
 from yolov1.ops._arguments import as_tensor, device
 from yolov1.semantics import LossSemantics
 
@@ -54,8 +54,11 @@ def yolo_loss(
     refuses a batch whose size depends on values (as of `tf.boolean_mask`).
 
     A value that is not finite makes its image's loss not finite if the loss reads it, and has no
-    effect if not; a NaN overlap counts as 0. The fused gradient cannot be differentiated again
-    (`LookupError`): take ``impl="reference"`` for that.
+    effect if not; a NaN overlap counts as 0.
+
+    Forward mode works, and the fused gradient has derivatives by what comes from above, as by
+    weights of the images. By the predictions it cannot be differentiated again (`LookupError`):
+    take ``impl="reference"`` for that. `pairwise_iou` says what else is refused.
 
     Raises:
         ValueError: a shape does not fit the grid, or an unknown choice.
@@ -82,15 +85,11 @@ def yolo_loss(
     )
     if chosen == "fused":
         if reduction == "mean" and predictions.dtype == tf.float16:
-            reduction = _MEAN_LOSS
+            reduction = _gradients.MEAN_LOSS
         config = kernels.yolo_loss_config(grid, semantics, layout, reduction)
         return _fused(predictions, targets, config)
     return _reference(predictions, targets, grid, semantics, layout, reduction)
 
-
-# For float16: its gradient, divided by N, would underflow before the factor of a loss scaling
-# optimizer reaches it. So the op leaves it undivided, and `_scale` divides what comes from above.
-_MEAN_LOSS = "mean_loss"
 
 # What the op takes as targets beside predictions of a dtype; others are cast to the first.
 _TARGET_DTYPES = {
@@ -120,8 +119,8 @@ def _loss_dtype(predictions):
 
 
 def _fused(predictions, targets, config):
-    _register_gradients()
-    op, dtype = _library.load().yolov1_yolo_loss, _loss_dtype(predictions)
+    library, dtype = _library.load(), _loss_dtype(predictions)
+    op = library.yolov1_yolo_loss
     wanted = _tape.gradient_wanted(predictions)
     if not tf.executing_eagerly():
         loss, terms, _ = op(predictions, targets, config, wanted, dtype)
@@ -134,46 +133,7 @@ def _fused(predictions, targets, config):
 
     # Only the loss is recorded: for every further output the tape would make a gradient of zeros.
     def backward(upstream):
-        return [_scale(upstream, gradient, predictions, config)]
+        return [_gradients.scale(library, upstream, gradient, predictions, config)]
 
     _tape.record_gradient("Yolov1YoloLoss", [loss], [predictions], backward)
     return YoloLossOutput(loss, terms)
-
-
-def _scale(upstream, gradient, predictions, config):
-    if f"reduction={_MEAN_LOSS} " in config:
-        images = tf.cast(tf.shape(predictions)[0], upstream.dtype)
-        upstream = tf.math.divide_no_nan(upstream, images)
-    return _library.load().yolov1_yolo_loss_grad(upstream, gradient, predictions)
-
-
-@functools.cache
-def _register_gradients():
-    for name, function in (
-        ("Yolov1>YoloLoss", _gradient_in_graph),
-        ("Yolov1>YoloLossGrad", _no_second_gradient),
-    ):
-        try:
-            tf.RegisterGradient(name)(function)
-        except KeyError:
-            pass  # registered before this module was reloaded
-
-
-def _gradient_in_graph(op, upstream, *_):
-    """The gradient of a graph's op. `upstream` is that of the loss; terms carry none."""
-    predictions, targets = op.inputs
-    gradient, config = op.outputs[2], op.get_attr("config").decode()
-    if not op.get_attr("compute_gradient"):
-        # Traced while no tape was in sight (say, the tape is outside the function): once more, with
-        # the gradient.
-        gradient = _library.load().yolov1_yolo_loss(
-            predictions, targets, config, True, op.get_attr("Tloss")
-        )[2]
-    return _scale(upstream, gradient, predictions, config), None
-
-
-def _no_second_gradient(op, *_):
-    raise LookupError(
-        "yolo_loss: the fused op has no second derivative; use impl='reference' to differentiate "
-        "its gradient."
-    )
