@@ -133,19 +133,23 @@ def one_round(folders, names, turns, first, slow_down=0.0):
     """Seconds of a call, ``{benchmark: [turns, 2]}``, of a fresh process for either folder.
 
     Args:
-        names: benchmarks; those that a revision does not have are said and left out.
+        names: benchmarks; those that the first revision does not have are said and left out.
         first: which process starts, and has the first turn: 0 or 1.
         slow_down: share of its time by which the second one is slowed down.
+
+    Raises:
+        RuntimeError: the second revision cannot run what the first one can; a process ends.
     """
     sides = [None, None]
     try:
         for which in (first, 1 - first):
             sides[which] = Side(folders[which], names, slow_down if which else 0.0)
-        missing = {}
-        for side in sides:
-            missing |= side.ready()
+        missing, broken = (side.ready() for side in sides)
         for name, why in missing.items():
             print(f"left out: {name}: {why}", flush=True)
+        for name, why in broken.items():
+            if name not in missing:
+                raise RuntimeError(f"B cannot run {name!r}, which A can: {why}")
         seconds = {name: np.empty((turns, 2)) for name in names if name not in missing}
         for turn in range(turns):
             for name, measured in seconds.items():

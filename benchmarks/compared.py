@@ -75,11 +75,12 @@ def kernel_nms():
 
 
 # --------------------------------------------------------------------------------- TensorFlow's ops
-# On one thread, that of the caller: the time of several is, on a busy machine, the machine's.
+# Eagerly and on one thread, that of the caller: how long it takes to wake another, as starting a
+# graph does, is on a busy machine the machine's affair.
 
 
-def op_loss(images, graph):
-    """With its gradient, by a tape: eagerly, or in the graph of a function."""
+def op_loss(images):
+    """With its gradient, by a tape."""
     tf = _tensorflow()
     from yolov1 import ops
 
@@ -91,7 +92,7 @@ def op_loss(images, graph):
             loss = ops.yolo_loss(p, t, grid=grid, reduction="mean", impl="fused").loss
         return loss, tape.gradient(loss, p)
 
-    return _called(compute, graph, predictions, targets)
+    return _called(compute, predictions, targets)
 
 
 def op_iou():
@@ -104,7 +105,7 @@ def op_iou():
             iou = ops.pairwise_iou(a, b, impl="fused")
         return iou, *tape.gradient(iou, (a, b), output_gradients=upstream)
 
-    return _called(compute, False, *box_arrays(16, 98, 20))
+    return _called(compute, *box_arrays(16, 98, 20))
 
 
 def op_nms():
@@ -115,7 +116,7 @@ def op_nms():
     def compute(boxes, scores):
         return ops.non_max_suppression(boxes, scores, impl="fused")
 
-    return _called(compute, False, *realistic(8, 0))
+    return _called(compute, *realistic(8, 0))
 
 
 def _tensorflow():
@@ -126,12 +127,10 @@ def _tensorflow():
     return tf
 
 
-def _called(compute, graph, *arrays):
+def _called(compute, *arrays):
     import tensorflow as tf
 
     tensors = [tf.constant(array) for array in arrays]
-    if graph:
-        compute = tf.function(compute, autograph=False).get_concrete_function(*tensors)
     return lambda: compute(*tensors)
 
 
@@ -145,9 +144,8 @@ BENCHMARKS = {
     "kernel iou": lambda: kernel_iou(False),
     "kernel iou gradient": lambda: kernel_iou(True),
     "kernel nms": kernel_nms,
-    "op loss 64": lambda: op_loss(64, False),
-    "op loss 1": lambda: op_loss(1, False),
-    "op loss 1, graph": lambda: op_loss(1, True),
+    "op loss 64": lambda: op_loss(64),
+    "op loss 1": lambda: op_loss(1),
     "op iou": op_iou,
     "op nms": op_nms,
 }

@@ -180,7 +180,8 @@ def history_plot(rows: list[dict], newest=24):
         bars.append([b - r for r, b in zip(ratio, high, strict=True)])
         axes.errorbar(x, ratio, bars, fmt="o", markersize=3, linewidth=1, label=name)
     axes.axhspan(1 / 1.03, 1.03, color="grey", alpha=0.2)
-    axes.set_yscale("log")
+    bottom, top = axes.get_ylim()
+    axes.set_ylim(max(bottom, 0.8), min(top, 1.25))  # an interval beyond that says nothing
     axes.set_xticks(range(len(found)), [name for name, _ in found], fontsize=6)
     axes.set_ylabel("time of the second revision, of the first's")
     axes.set_title("benchmarks.compare: comparisons, one after another (grey: 3 %)")

@@ -1,8 +1,8 @@
 """Revisions of this repository, exported and built side by side for `benchmarks.compare`.
 
 A revision is known by its git tree, so that the working tree with its changes is one too. Each has
-a folder in ``build/compare`` with its ``yolov1`` and the native code built of its ``kernels``; what
-is there is not made again, and revisions with the same native sources share one build.
+a folder in ``build/compare`` with its files and the native code that is built of them; what is
+there is not made again, and revisions with the same native sources share one build.
 """
 
 import hashlib
@@ -76,11 +76,12 @@ def make(tree: str) -> Path:
     part = folder.with_suffix(f".{os.getpid()}")  # never half a folder under its final name
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    # Only what is measured: what measures is this checkout's, for all revisions alike.
     archive = part / "sources.tar"
-    git("archive", f"--output={archive}", tree, "yolov1", *NATIVE[:2])
+    git("archive", f"--output={archive}", tree)
     _run("tar", "-xf", str(archive), "-C", str(part))
     archive.unlink()
+    # What measures is this checkout's, for all revisions alike.
+    shutil.rmtree(part / "benchmarks", ignore_errors=True)
     for library in _native(tree, part).iterdir():
         shutil.copy2(library, part / "yolov1")
     part.replace(folder)

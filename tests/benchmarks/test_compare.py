@@ -85,6 +85,28 @@ def test_a_round_measures_both_and_says_what_is_missing(monkeypatch, capfd):
     assert "left out: kernel nothing: KeyError" in capfd.readouterr().out
 
 
+def test_what_only_the_second_cannot_run_is_no_pass(monkeypatch):
+    """A revision that breaks a benchmark must not pass for want of it."""
+
+    class Side:
+        def __init__(self, folder, names, slow_down):
+            self.missing = {name: "AttributeError: gone" for name in folder}
+
+        def ready(self):
+            return self.missing
+
+        def seconds(self, name):
+            return 1.0
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(compare, "Side", Side)
+    with pytest.raises(RuntimeError, match="B cannot run 'kernel iou', which A can: Attribute"):
+        compare.one_round(((), ("kernel iou",)), FAST, 1, first=0)
+    assert list(compare.one_round((("kernel iou",), ()), FAST, 1, first=0)) == FAST[:1]
+
+
 def test_a_planted_slowdown_of_a_third_is_measured():
     folders = harness.ROOT, harness.ROOT
     seconds = compare.one_round(folders, FAST, 6, first=0, slow_down=1.0)
