@@ -97,12 +97,12 @@ void Mean(const YoloLossArgs& args, void* mean) {
 template <typename T>
 void Scale(const YoloLossScaleArgs& args, int64_t begin, int64_t end) {
   using A = typename Sum<T>::Type;
-  const T* in = static_cast<const T*>(args.gradient);
-  T* out = static_cast<T*>(args.product);
+  const int64_t size = args.size;
   for (int64_t image = begin; image < end; ++image) {
     const A scale = static_cast<const A*>(args.upstream)[args.scalar ? 0 : image];
-    for (int64_t k = image * args.size; k < (image + 1) * args.size; ++k)
-      out[k] = static_cast<T>(scale * static_cast<A>(in[k]));
+    const T* from = static_cast<const T*>(args.gradient) + image * size;
+    T* to = static_cast<T*>(args.product) + image * size;
+    for (int64_t k = 0; k < size; ++k) to[k] = static_cast<T>(scale * static_cast<A>(from[k]));
   }
 }
 
