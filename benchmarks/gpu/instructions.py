@@ -147,10 +147,15 @@ class Kernel:
             self.lines.pop()
 
     def innermost_loops(self):
-        """(first, last) of `lines` of each loop that has none inside."""
+        """(first, last) of `lines` of each loop that has none inside.
+
+        A loop is what a branch backwards goes over. Not one from behind the kernel's end, where
+        code lies that hardly ever runs: that comes back from there.
+        """
         at = {address: k for k, (address, _, _) in enumerate(self.lines)}
+        end = max((k for k, line in enumerate(self.lines) if line[1] == "EXIT"), default=0)
         loops = []
-        for k, (_, opcode, rest) in enumerate(self.lines):
+        for k, (_, opcode, rest) in enumerate(self.lines[:end]):
             target = re.search(r"0x[0-9a-f]+", rest)
             if opcode.startswith("BRA") and target and at.get(int(target[0], 16), k) < k:
                 loops.append((at[int(target[0], 16)], k))

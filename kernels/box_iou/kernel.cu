@@ -631,7 +631,7 @@ std::string Name(const BoxIouArgs& args, const char* what) {
 }
 
 #if defined(YOLOV1_CUDA_ON_HOST)  // so that the small tensors of a test take more than one part
-constexpr int64_t kLeastPart = 40, kMostParts = 8;
+constexpr int64_t kLeastPart = 12, kMostParts = 8;
 #else
 constexpr int64_t kLeastPart = 1024, kMostParts = 4096;
 #endif
