@@ -214,7 +214,7 @@ def accessed(counts) -> str:
 
 def pairs_of_a_lane() -> int:
     """How many pairs a lane computes in one round of a loop over a tile's rows."""
-    source = (ROOT / "kernels/box_iou/kernel.cu").read_text()
+    source = (ROOT / "kernels/box_iou/cuda_tiles.h").read_text()
     return int(re.search(r"constexpr int kPerLane = (\d+);", source)[1])
 
 
