@@ -7,8 +7,8 @@ Compiles the .cu files for one architecture and prints for each kernel its regis
 shared memory, its wide (8 and 16 bytes) and narrow loads and stores, and its instructions by kind.
 ``--loops`` adds each innermost loop. All counts are static: an instruction counts once, however
 often it runs, and each side of a branch counts, whichever is taken. A loop that goes through the
-pairs of a tile reads their boxes from shared memory; its instructions are divided by the pairs that
-a lane has in it.
+pairs of a tile reads boxes from shared memory and divides; its instructions are divided by the
+pairs that a lane has in it. Of the shared memory 1 KB is the system's.
 
 Needs nvcc, and cuobjdump and nvdisasm, which are part of the CUDA toolkit and of the packages
 nvidia-cuda-cuobjdump and nvidia-cuda-nvdisasm.
@@ -225,9 +225,12 @@ def report(name, registers, shared, kernel, loops):
     for first, last in kernel.innermost_loops() if loops else ():
         size = last - first + 1
         memory = kernel.memory(first, last)
-        over_pairs = name.startswith("Tile") and any(what == "LDS" for what, _ in memory)
+        kinds = kernel.by_kind(first, last)
+        over_pairs = (
+            name.startswith("Tile") and kinds["special"] and any(m == "LDS" for m, _ in memory)
+        )
         pairs = f", {size / pairs_of_a_lane():.1f} a pair" if over_pairs else ""
-        yield f"    loop of {size} instructions{pairs}: {counted(kernel.by_kind(first, last))}"
+        yield f"    loop of {size} instructions{pairs}: {counted(kinds)}"
         if memory:
             yield f"        {accessed(memory)}"
 
