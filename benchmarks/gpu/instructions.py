@@ -7,8 +7,8 @@ Compiles the .cu files for one architecture and prints for each kernel its regis
 shared memory, its wide (8 and 16 bytes) and narrow loads and stores, and its instructions by kind.
 ``--loops`` adds each innermost loop. All counts are static: an instruction counts once, however
 often it runs, and each side of a branch counts, whichever is taken. A loop that goes through the
-pairs of a tile reads their boxes from shared memory; its instructions are divided by the pairs that
-a lane has in it.
+pairs of a tile reads boxes from shared memory and divides; its instructions are divided by the
+pairs that a lane has in it. Of the shared memory 1 KB is the system's.
 
 Needs nvcc, and cuobjdump and nvdisasm, which are part of the CUDA toolkit and of the packages
 nvidia-cuda-cuobjdump and nvidia-cuda-nvdisasm.
@@ -147,10 +147,15 @@ class Kernel:
             self.lines.pop()
 
     def innermost_loops(self):
-        """(first, last) of `lines` of each loop that has none inside."""
+        """(first, last) of `lines` of each loop that has none inside.
+
+        A loop is what a branch backwards goes over. Not one from behind the kernel's end, where
+        code lies that hardly ever runs: that comes back from there.
+        """
         at = {address: k for k, (address, _, _) in enumerate(self.lines)}
+        end = max((k for k, line in enumerate(self.lines) if line[1] == "EXIT"), default=0)
         loops = []
-        for k, (_, opcode, rest) in enumerate(self.lines):
+        for k, (_, opcode, rest) in enumerate(self.lines[:end]):
             target = re.search(r"0x[0-9a-f]+", rest)
             if opcode.startswith("BRA") and target and at.get(int(target[0], 16), k) < k:
                 loops.append((at[int(target[0], 16)], k))
@@ -209,7 +214,7 @@ def accessed(counts) -> str:
 
 def pairs_of_a_lane() -> int:
     """How many pairs a lane computes in one round of a loop over a tile's rows."""
-    source = (ROOT / "kernels/box_iou/kernel.cu").read_text()
+    source = (ROOT / "kernels/box_iou/cuda_tiles.h").read_text()
     return int(re.search(r"constexpr int kPerLane = (\d+);", source)[1])
 
 
@@ -220,9 +225,12 @@ def report(name, registers, shared, kernel, loops):
     for first, last in kernel.innermost_loops() if loops else ():
         size = last - first + 1
         memory = kernel.memory(first, last)
-        over_pairs = name.startswith("Tile") and any(what == "LDS" for what, _ in memory)
+        kinds = kernel.by_kind(first, last)
+        over_pairs = (
+            name.startswith("Tile") and kinds["special"] and any(m == "LDS" for m, _ in memory)
+        )
         pairs = f", {size / pairs_of_a_lane():.1f} a pair" if over_pairs else ""
-        yield f"    loop of {size} instructions{pairs}: {counted(kernel.by_kind(first, last))}"
+        yield f"    loop of {size} instructions{pairs}: {counted(kinds)}"
         if memory:
             yield f"        {accessed(memory)}"
 

@@ -1,10 +1,9 @@
 // Arithmetic for pairs of ordinary boxes on a GPU: the maths of kernels/core/iou.h with neither a
 // branch nor a special case in it. For kernel.cu alone.
 //
-// Hopper issues compares, selects, minima and maxima at half the rate of sums and products, and a
-// division that has to look for its special cases calls a function where its numerator is 0, as
-// that of all boxes apart is. Here a division is six instructions, and a choice by a sign is a
-// product with 0, 1/2 or 1.
+// Hopper runs compares, selects, minima and maxima at half the rate of sums and products, and a
+// division has to look for its special cases, of which it has a function to call. Here a division
+// is six instructions, and a choice by a sign is a product with 0, 1/2 or 1.
 #pragma once
 
 #include "kernels/core/iou.h"
