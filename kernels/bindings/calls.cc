@@ -79,7 +79,7 @@ py::list CallOnCpu(const std::string& name, const std::string& config,
                    const std::optional<std::vector<std::optional<py::array>>>& outputs,
                    int64_t threads, const std::string& version) {
   const Op& op = Find(name);
-  Call call;
+  thread_local Call call;
   Check(ConfigureAgain(op, config, &call));
   call.version = FindVersion(op, false, version);
   call.left_out = left_out;
@@ -90,10 +90,12 @@ py::list CallOnCpu(const std::string& name, const std::string& config,
   InferOrThrow(op, &call);
 
   py::list results;
-  std::vector<View> given = call.out;
+  std::vector<View> given;
+  if (outputs) given = call.out;
   for (size_t k = 0; k < call.out.size(); ++k) {
     if (call.LeftOut(k) || (outputs && !outputs->at(k))) {
-      if (call.out[k].size() > 0) given[k].shape = {0};
+      if (outputs) given[k].shape = {0};
+      call.out[k].data = nullptr;
       results.append(py::none());
       continue;
     }
