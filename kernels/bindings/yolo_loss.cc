@@ -1,4 +1,6 @@
 // The YOLO loss on NumPy arrays.
+#include <tuple>
+
 #include "kernels/bindings/arrays.h"
 #include "kernels/bindings/device_arrays.h"
 #include "kernels/yolo_loss/kernel.h"
@@ -7,19 +9,27 @@ namespace yolov1 {
 namespace {
 
 // Fills the outputs, all of them C-contiguous arrays whose dtypes fit (yolov1/kernels/ makes them);
-// `gradient` may be None, and `mean` where the configuration asks for none. `version`: one of
-// YoloLossVersions(), or empty for the first.
-void YoloLoss(const std::string& config, py::array predictions, py::array targets, py::array loss,
+// `gradient` may be None, and `mean` where the configuration asks for none. `targets`: an array, or
+// the three of objects as boxes. `version`: one of YoloLossVersions(), or empty for the first.
+void YoloLoss(const std::string& config, py::array predictions, py::object targets, py::array loss,
               py::array terms, py::object gradient, py::object mean, int64_t threads,
               const std::string& version) {
   YoloLossArgs args;
   Check(ParseYoloLossConfig(config, &args.config));
-  Check(CheckYoloLossShapes(args.config, Sizes(predictions), Sizes(targets)));
   args.images = predictions.shape(0);
   args.type = ToDType("yolo_loss", predictions);
-  args.target_type = ToDType("yolo_loss", targets);
   args.predictions = predictions.data();
-  args.targets = targets.data();
+  if (py::isinstance<py::tuple>(targets)) {
+    const auto [boxes, labels, valid] = targets.cast<std::tuple<py::array, py::array, py::array>>();
+    Check(CheckYoloLossBoxes(args.config, Sizes(predictions), Sizes(boxes), Sizes(labels),
+                             Sizes(valid)));
+    SetBoxes(labels.shape(1), boxes.data(), labels.data(), valid.data(), valid.ndim() == 2, &args);
+  } else {
+    const auto array = targets.cast<py::array>();
+    Check(CheckYoloLossShapes(args.config, Sizes(predictions), Sizes(array)));
+    args.target_type = ToDType("yolo_loss", array);
+    args.targets = array.data();
+  }
   args.loss = loss.mutable_data();
   args.terms = terms.mutable_data();
   if (!gradient.is_none()) args.gradient = gradient.cast<py::array>().mutable_data();

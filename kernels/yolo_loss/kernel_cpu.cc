@@ -13,19 +13,39 @@ namespace {
 template <bool with_gradient, typename Buffers>
 void NaiveImage(const Buffers& args, int64_t image) {
   using T = typename Buffers::T;
+  using U = typename Buffers::U;
   using A = typename Buffers::A;
   const Grid& grid = args.grid;
   const CellStrides strides(grid, args.layout);
   const LossScale<A> scale(args.semantics, args.upstream);
   const T* predictions = args.predictions + image * grid.flat_size();
-  const auto* target = args.targets + image * grid.flat_target_size();
   T* gradient = with_gradient ? args.gradient + image * grid.flat_size() : nullptr;
-  if (with_gradient) std::fill_n(gradient, grid.flat_size(), T(0));
 
   Terms<A> sum = {};
-  for (int64_t cell = 0; cell < grid.cells(); ++cell, target += grid.target_channels()) {
-    AddCellLoss<with_gradient>(grid, args.semantics, scale, strides.At(predictions, cell), target,
-                               with_gradient ? strides.At(gradient, cell) : Cell<T>{}, &sum);
+  for (int64_t cell = 0; cell < grid.cells(); ++cell) {
+    const CellView<A, T> view = {strides.At(predictions, cell),
+                                 with_gradient ? strides.At(gradient, cell) : Cell<T>{}};
+    AnyRow<U> target = {};
+    bool object;
+    if (args.targets == nullptr) {
+      const ImageBoxes boxes(args.boxes, image);
+      const int64_t m = ObjectOf(grid, args.on_collision, boxes, cell);
+      object = m >= 0;
+      if (object) target.object = ObjectRow(grid, boxes, m);
+    } else {
+      target.row = args.targets + (image * grid.cells() + cell) * grid.target_channels();
+      object = !(static_cast<A>(target[grid.target_object_channel()]) == 0);
+    }
+    if (object) {
+      AddObjectCell<with_gradient>(grid, args.semantics, args.activations, scale, view, target,
+                                   &sum);
+      continue;
+    }
+    const ActivatedView<A, CellView<A, T>> seen = {view, args.activations};
+    AddEmptyCell<with_gradient>(grid, scale, seen, &sum);
+    if (!with_gradient) continue;
+    std::fill_n(view.gradient.classes, grid.C, T(0));
+    std::fill_n(view.gradient.boxes, 4 * grid.B, T(0));
   }
   WriteTerms(scale, sum, args.terms + image * kTerms, args.loss + image);
 }
@@ -69,8 +89,12 @@ bool IsLarge(const YoloLossArgs& args) {
   constexpr int64_t kBytes = 24 << 20;
   int64_t image = 0;
   WithTypes(args, [&](const auto& buffers) {
-    image = 2 * args.config.grid.flat_size() * sizeof(*buffers.predictions) +
-            args.config.grid.flat_target_size() * sizeof(*buffers.targets);
+    const int64_t tensors = args.gradient == args.predictions ? 1 : 2;
+    image = tensors * args.config.grid.flat_size() * sizeof(*buffers.predictions);
+    if (args.targets)
+      image += args.config.grid.flat_target_size() * sizeof(*buffers.targets);
+    else
+      image += args.boxes.most * (4 * sizeof(float) + sizeof(int32_t));
   });
   return image > 0 && args.images >= kBytes / image;  // 0: no kernel for these dtypes
 }

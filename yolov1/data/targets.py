@@ -7,7 +7,8 @@ are counted.
 
 import numpy as np
 
-COLLISION_RULES = ("first", "last", "largest")
+from yolov1.kernels import COLLISION_RULES
+
 LAYOUTS = ("cells", "keras_voc", "tf2_person")
 UNUSED = 5  # channels at the end of keras_voc's targets that are always zero and never read
 

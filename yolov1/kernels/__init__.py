@@ -19,7 +19,12 @@ from yolov1.kernels.box_iou import (
 )
 from yolov1.kernels.nms import nms_config, non_max_suppression
 from yolov1.kernels.yolo_loss import (
+    COLLISION_RULES,
     LAYOUTS,
+    Boxes,
+    activation_key,
+    check_boxes,
+    check_collision,
     check_reduction,
     check_shapes,
     prediction_shape,
@@ -30,9 +35,12 @@ from yolov1.kernels.yolo_loss import (
 
 __all__ = [
     "BOX_FORMATS",
+    "Boxes",
+    "COLLISION_RULES",
     "DTYPES",
     "KINDS",
     "LAYOUTS",
+    "activation_key",
     "aligned_iou",
     "aligned_iou_gradient",
     "box_iou_config",
@@ -40,6 +48,8 @@ __all__ = [
     "box_iou_workspace",
     "build_info",
     "check_box_iou",
+    "check_boxes",
+    "check_collision",
     "check_reduction",
     "check_shapes",
     "extension",

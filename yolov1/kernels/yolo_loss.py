@@ -1,15 +1,35 @@
 """The fused YOLO loss of NumPy arrays."""
 
 import functools
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from yolov1.activations import resolve_activations
 from yolov1.grid import GridSpec
 from yolov1.kernels import _device
 from yolov1.kernels._module import DTYPES, extension
 from yolov1.semantics import CHOICES, WEIGHTS, LossSemantics
 
 LAYOUTS = ("cells", "planes")
+COLLISION_RULES = ("first", "last", "largest")
+
+
+class Boxes(NamedTuple):
+    """The objects of a batch as boxes: what targets are encoded from, and the loss takes as well.
+
+    A tuple of arrays or tensors, which `tf.function` and `tf.data` carry as any other.
+
+    Attributes:
+        boxes_cxcywh: float32 ``[N, M, 4]``, fractions of the image: centres in [0, 1].
+        labels: int32 ``[N, M]`` in [0, C); another one is that of an object of no class.
+        valid: which are objects: int32 ``[N]``, that many from the first on; or bool ``[N, M]``.
+            The values of the others are not read.
+    """
+
+    boxes_cxcywh: Any
+    labels: Any
+    valid: Any
 
 
 def prediction_shape(grid: GridSpec, layout: str) -> tuple[int, ...]:
@@ -42,6 +62,45 @@ def check_shapes(predictions, targets, grid: GridSpec, layout: str) -> None:
         )
 
 
+def check_boxes(predictions, boxes: Boxes, grid: GridSpec, layout: str) -> None:
+    """As `check_shapes`, for objects as `Boxes` of shapes."""
+    check_shapes(predictions, (predictions[0], *grid.target_shape), grid, layout)
+    box, labels, valid = boxes
+    images, most = labels if len(labels) == 2 else (None, None)
+    wanted = (images, most, 4), (images, most), (images, most)[: len(valid)]
+    known = [
+        (got, want)
+        for shape, size in zip(boxes, wanted, strict=True)
+        for got, want in zip(shape, size, strict=False)
+    ]
+    known.append((images, predictions[0]))
+    fits = (
+        (len(box), len(labels)) == (3, 2)
+        and len(valid) in (1, 2)
+        and all(None in pair or pair[0] == pair[1] for pair in known)
+    )
+    if not fits:
+        count, *got = (_text(shape) for shape in ((predictions[0],), *boxes))
+        raise ValueError(
+            "yolo_loss: objects must be boxes [N, M, 4], labels [N, M] and a count [N] or mask "
+            f"[N, M] with N = {count[1:-1]} as in the predictions, got {got[0]}, {got[1]} and "
+            f"{got[2]}."
+        )
+
+
+def check_collision(on_collision: str) -> None:
+    """Refuses an unknown rule (`ValueError`)."""
+    if on_collision not in COLLISION_RULES:
+        raise ValueError(
+            f"yolo_loss: on_collision must be one of {', '.join(map(repr, COLLISION_RULES))}, "
+            f"got {on_collision!r}."
+        )
+
+
+def _text(shape):
+    return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"
+
+
 def check_reduction(reduction: str) -> None:
     """Refuses an unknown reduction (`ValueError`)."""
     if reduction not in ("none", "mean"):
@@ -54,8 +113,7 @@ def _check(name, shape, expected, reason):
     )
     if not fits:
         wanted = ", ".join(map(str, ("N", *expected)))
-        got = ", ".join("?" if size is None else str(size) for size in shape)
-        raise ValueError(f"yolo_loss: {name} must be [{wanted}] for {reason}, got [{got}].")
+        raise ValueError(f"yolo_loss: {name} must be [{wanted}] for {reason}, got {_text(shape)}.")
 
 
 def yolo_loss_versions(device="cpu") -> list[str]:
@@ -69,7 +127,9 @@ def yolo_loss_versions(device="cpu") -> list[str]:
 
 
 @functools.lru_cache(maxsize=256)
-def yolo_loss_config(grid, semantics, layout="cells", reduction="none") -> str:
+def yolo_loss_config(
+    grid, semantics, layout="cells", reduction="none", activations="linear", on_collision="first"
+) -> str:
     """The one text that every fused implementation is configured with: ``key=value`` words.
 
     Args:
@@ -78,10 +138,18 @@ def yolo_loss_config(grid, semantics, layout="cells", reduction="none") -> str:
         layout: ``"cells"`` or ``"planes"``.
         reduction: ``"none"``, ``"mean"``, or ``"mean_loss"``: the mean of the loss but the gradient
             of the sum, for callers that divide it themselves.
+        activations: of what comes in as predictions: a name, or a tuple of (block, activation).
+        on_collision: of objects as `Boxes`.
     """
     words = {"S": grid.S, "B": grid.B, "C": grid.C, "layout": layout, "reduction": reduction}
     words |= {name: repr(getattr(semantics, name)) for name in WEIGHTS}
     words |= {name: getattr(semantics, name) for name in CHOICES}
+    # Only where they say something: a graph that was saved without them loads.
+    activations = resolve_activations(
+        activations if isinstance(activations, str) else dict(activations)
+    )
+    words |= {f"activate_{block}": a for block, a in activations.items() if a != "linear"}
+    words |= {} if on_collision == "first" else {"on_collision": on_collision}
     return " ".join(f"{name}={value}" for name, value in words.items())
 
 
@@ -93,6 +161,8 @@ def yolo_loss(
     semantics="paper",
     layout="cells",
     reduction="none",
+    activations="linear",
+    on_collision="first",
     gradient=True,
     threads=1,
     version=None,
@@ -106,12 +176,16 @@ def yolo_loss(
         predictions: float32, float64, float16 or bfloat16 (of ml_dtypes) ``[N, S, S, D]``, or
             ``[N, S * S * D]`` in layout "planes".
         targets: ``[N, S, S, C + 5]`` of the same dtype, or float32 beside a 16-bit one; others are
-            converted.
+            converted. Or `Boxes`, of which the kernel finds the cells.
         grid: the `GridSpec`.
         semantics: a `LossSemantics` or a preset's name.
         layout: ``"cells"`` or ``"planes"``.
         reduction: ``"none"``, or ``"mean"`` over the batch (0 for an empty one).
-        gradient: whether to compute it.
+        activations: what turns `predictions`, then raw outputs, into predictions, as
+            `yolov1.activations` takes it; the gradient is that by the raw outputs.
+        on_collision: which of several `Boxes` a cell keeps: "first", "last" or "largest".
+        gradient: whether to compute it; ``"in_place"``: over the predictions, a contiguous NumPy
+            array, which are lost.
         threads: images are shared out among this many threads; the result does not depend on it.
         version: one of `yolo_loss_versions()`, or of those on ``"cuda"``; by default the first.
         stream: for arrays on a GPU (CuPy, PyTorch, JAX: kernels/_device.py), which must be the
@@ -134,30 +208,44 @@ def yolo_loss(
     """
     semantics = LossSemantics.of(semantics)
     check_reduction(reduction)
+    check_collision(on_collision)
+    activations = activation_key(activations)
     if _device.is_device_array(predictions):
-        config = (grid, semantics, layout, reduction)
+        config = (grid, semantics, layout, reduction, activations, on_collision)
         return _on_device(predictions, targets, config, gradient, version, stream or 0, out)
     _device.refuse_on_host("yolo_loss", targets=targets, stream=stream, out=out)
-    predictions, targets = np.asarray(predictions), np.asarray(targets)
-    check_shapes(predictions.shape, targets.shape, grid, layout)
+    given, predictions = predictions, np.asarray(predictions)
+    if isinstance(targets, Boxes):
+        targets = _box_arrays(targets)
+        check_boxes(predictions.shape, Boxes(*(x.shape for x in targets)), grid, layout)
+    else:
+        targets = np.asarray(targets)
+        check_shapes(predictions.shape, targets.shape, grid, layout)
     if predictions.dtype.name not in DTYPES:
         raise TypeError(
             f"yolo_loss: predictions must be one of {', '.join(DTYPES)}, "
             f"got {predictions.dtype}; convert them first."
         )
     # In the machine's byte order: a file's arrays need not be.
-    predictions = np.ascontiguousarray(predictions, predictions.dtype.newbyteorder("="))
-    dtype = predictions.dtype
+    dtype = predictions.dtype.newbyteorder("=")
+    predictions = np.ascontiguousarray(predictions, dtype)
+    if not isinstance(targets, Boxes):
+        wide = np.float32 if dtype.itemsize == 2 and targets.dtype != dtype else dtype
+        targets = np.ascontiguousarray(targets, dtype=wide)
     sums = np.float64 if dtype == np.float64 else np.float32
-    if dtype.itemsize == 2 and targets.dtype != dtype:
-        targets = np.ascontiguousarray(targets, dtype=np.float32)
-    else:
-        targets = np.ascontiguousarray(targets, dtype=dtype)
     images = len(predictions)
     loss, terms, mean = np.empty(images, sums), np.empty((images, 5), sums), np.empty((), sums)
-    out = np.empty(predictions.shape, dtype) if gradient else None
+    if gradient == "in_place":
+        mine = isinstance(given, np.ndarray) and np.may_share_memory(predictions, given)
+        if not mine or not given.flags.writeable:
+            raise ValueError(
+                "yolo_loss: a gradient in place needs predictions in a writable C-contiguous array."
+            )
+        out = given
+    else:
+        out = np.empty(predictions.shape, dtype) if gradient else None
     extension().yolo_loss(
-        yolo_loss_config(grid, semantics, layout, reduction),
+        yolo_loss_config(grid, semantics, layout, reduction, activations, on_collision),
         predictions,
         targets,
         loss,
@@ -170,10 +258,28 @@ def yolo_loss(
     return mean if reduction == "mean" else loss, terms, out
 
 
+def activation_key(activations):
+    """`activations` as `yolo_loss_config` takes it: mappings are not hashable."""
+    return activations if isinstance(activations, str) else tuple(dict(activations).items())
+
+
+def _box_arrays(boxes):
+    valid = np.asarray(boxes.valid)
+    return Boxes(
+        np.ascontiguousarray(boxes.boxes_cxcywh, np.float32),
+        np.ascontiguousarray(boxes.labels, np.int32),
+        np.ascontiguousarray(valid, np.bool_ if valid.ndim == 2 else np.int32),
+    )
+
+
 def _on_device(predictions, targets, config, gradient, version, stream, out):
     op = "yolo_loss"
     _device.check_cuda(op)
-    grid, _, layout, reduction = config
+    grid, _, layout, reduction = config[:4]
+    if isinstance(targets, Boxes):
+        raise NotImplementedError(f"{op}: on a GPU targets must be encoded; Boxes are for the CPU.")
+    if config[4] != "linear":
+        raise NotImplementedError(f"{op}: on a GPU predictions must be activated before the call.")
     inputs = [
         _device.read(op, name, array, stream)
         for name, array in (("predictions", predictions), ("targets", targets))

@@ -14,11 +14,11 @@ import numbers
 
 import keras
 
+from yolov1.activations import ACTIVATIONS
 from yolov1.grid import GridSpec
 from yolov1.models.applications import build_application
 from yolov1.models.classifier import copy_backbone, on_top_of
 from yolov1.models.heads import (
-    ACTIVATIONS,
     ActivateCells,
     YoloReshape,
     cells_to_planes,
