@@ -10,6 +10,7 @@
 #include "kernels/core/dtype.h"
 #include "kernels/core/grid.h"
 #include "kernels/core/objects.h"
+#include "kernels/core/one_cell.h"
 
 namespace yolov1 {
 
