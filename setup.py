@@ -9,6 +9,7 @@ import importlib.util
 import mmap
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,9 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
 TENSORFLOW = "tensorflow~=2.21.0"
+FRAMEWORK = f"libtensorflow_framework.{'2.dylib' if sys.platform == 'darwin' else 'so.2'}"
+# The oldest that the kernels were built and tested with.
+OLDEST_COMPILERS = {"g++": 11, "clang": 14}
 
 
 def find_tensorflow() -> tuple[Path, str] | None:
@@ -32,7 +36,7 @@ def find_tensorflow() -> tuple[Path, str] | None:
     places = [Path(place) for place in (spec and spec.submodule_search_locations) or ()]
     places += [Path(sysconfig.get_path(name), "tensorflow") for name in ("purelib", "platlib")]
     for place in places:
-        if (place / "libtensorflow_framework.so.2").exists():
+        if (place / FRAMEWORK).exists():
             for found in importlib.metadata.distributions(
                 name="tensorflow", path=[str(place.parent)]
             ):
@@ -54,7 +58,9 @@ def check_tensorflow(found: tuple[Path, str] | None) -> tuple[Path, str]:
             f"yolov1: the op library needs TensorFlow 2.21, found {version}; "
             f"run: pip install '{TENSORFLOW}' ({off})."
         )
-    with open(place / "libtensorflow_framework.so.2", "rb") as file:
+    if sys.platform == "darwin":  # there is but one ABI
+        return found
+    with open(place / FRAMEWORK, "rb") as file:
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as library:
             if library.find(b"NSt7__cxx1112basic_string") < 0:
                 sys.exit(
@@ -65,14 +71,28 @@ def check_tensorflow(found: tuple[Path, str] | None) -> tuple[Path, str]:
 
 
 def check_compiler() -> None:
-    """Stops the build where there is no C++ compiler."""
-    wanted = [os.environ.get("CXX", "").split(" ")[0]] if os.environ.get("CXX") else []
-    wanted = wanted or ["c++", "g++", "clang++"]
-    if not any(shutil.which(name) for name in wanted):
+    """Stops the build where there is no C++ compiler, or one older than the kernels build with."""
+    wanted = [os.environ["CXX"]] if os.environ.get("CXX") else ["c++", "g++", "clang++"]
+    commands = [command for name in wanted if shutil.which((command := shlex.split(name))[0])]
+    oldest = " or ".join(f"{kind} {version}" for kind, version in OLDEST_COMPILERS.items())
+    if not commands:
         sys.exit(
             f"yolov1: no C++17 compiler found (looked for {', '.join(wanted)}); install one, "
-            "for example with: apt-get install g++ (or point CXX to yours)."
+            f"{oldest} at least, for example with: apt-get install g++ (or point CXX to yours)."
         )
+    answer = subprocess.run(
+        [*commands[0], "-dM", "-E", "-x", "c++", os.devnull], capture_output=True, text=True
+    )
+    macros = dict(re.findall(r"#define (\w+) (\d+)$", answer.stdout, re.MULTILINE))
+    for kind, macro in (("clang", "__clang_major__"), ("g++", "__GNUC__")):  # clang has both
+        if macro in macros:
+            if int(macros[macro]) < OLDEST_COMPILERS[kind]:
+                sys.exit(
+                    f"yolov1: the kernels need {oldest} at least, and {commands[0][0]} is {kind} "
+                    f"{macros[macro]}; install a newer one and point CXX to it, for example with: "
+                    "apt-get install g++-11 && export CXX=g++-11."
+                )
+            return
 
 
 def check_headers() -> None:

@@ -1,6 +1,7 @@
 // Everything that touches TensorFlow's C++ surface, which changes between releases.
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "tensorflow/core/framework/shape_inference.h"
 #include "tensorflow/core/lib/core/threadpool.h"
 #include "tensorflow/core/platform/errors.h"
+#include "tensorflow/core/util/work_sharder.h"
 #include "xla/stream_executor/stream.h"
 
 namespace yolov1 {
@@ -30,12 +32,12 @@ inline absl::Status LaunchStatus(const std::string& error) {
 }
 
 // Runs work(begin, end) over parts of [0, count), on TensorFlow's own threads too
-// (kernels/parallel.h).
+// (kernels/parallel.h), as many as the caller's thread may use: tf.data's max_intra_op_parallelism.
 template <typename Work>
 void ShareOut(tensorflow::OpKernelContext* context, int64_t count, int64_t cost, Work work) {
   const auto& workers = *context->device()->tensorflow_cpu_worker_threads();
-  ShareOut(
-      workers.num_threads, count, cost, [&](auto run) { workers.workers->Schedule(run); }, work);
+  const int threads = std::min(workers.num_threads, tensorflow::GetPerThreadMaxParallelism());
+  ShareOut(threads, count, cost, [&](auto run) { workers.workers->Schedule(run); }, work);
 }
 
 inline std::vector<int64_t> Sizes(const tensorflow::TensorShape& shape) {

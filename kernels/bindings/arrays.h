@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -55,15 +56,23 @@ inline int FindVersion(const char* op, const std::vector<std::string>& versions,
   return version.empty() ? 0 : static_cast<int>(found - versions.begin());
 }
 
-// Runs work(begin, end) over equal parts of [0, count), one for each thread.
+// Runs work(begin, end), which throws nothing, over equal parts of [0, count), one for each thread.
+// Parts whose thread cannot be made are done by the calling one.
 template <typename Work>
 void RunThreads(int64_t threads, int64_t count, const Work& work) {
-  constexpr int64_t kMostThreads = 256;  // one that cannot be made would end the process
+  constexpr int64_t kMostThreads = 256;
   threads = std::max<int64_t>(1, std::min({threads, count, kMostThreads}));
   const auto bound = [&](int64_t k) { return count * k / threads; };
   std::vector<std::thread> pool;
-  for (int64_t k = 1; k < threads; ++k) pool.emplace_back([&, k] { work(bound(k), bound(k + 1)); });
+  pool.reserve(threads);
+  int64_t next = 1;  // the first part that has no thread
+  try {
+    for (; next < threads; ++next)
+      pool.emplace_back([&, k = next] { work(bound(k), bound(k + 1)); });
+  } catch (const std::system_error&) {
+  }
   work(0, bound(1));
+  if (next < threads) work(bound(next), count);
   for (auto& thread : pool) thread.join();
 }
 

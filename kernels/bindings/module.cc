@@ -5,6 +5,7 @@
 #include "build_info.h"
 #include "kernels/bindings/arrays.h"
 #include "kernels/bindings/device_arrays.h"
+#include "kernels/caches.h"
 #include "kernels/core/grid.h"
 #include "kernels/ffi_targets.h"
 
@@ -48,6 +49,8 @@ PYBIND11_MODULE(_kernels, module) {
   module.def("build_info", [] { return std::string(kBuildInfo); });
   module.def("ffi_targets", &yolov1::Targets);
   module.def("geometry", &yolov1::Geometry);
+  module.def("streaming_bound", [] { return yolov1::StreamingBound().load(); });
+  module.def("set_streaming_bound", [](int64_t bytes) { yolov1::StreamingBound() = bytes; });
   yolov1::BindDeviceArrays(module);
   yolov1::BindYoloLoss(module);
   yolov1::BindBoxIou(module);

@@ -43,6 +43,21 @@ void YoloLoss(const std::string& config, py::array predictions, py::object targe
   if (args.config.mean()) YoloLossMean(args, mean.cast<py::array>().mutable_data());
 }
 
+// The gradient [N, ...] times what comes from above, a scalar or [N], into `product`: arrays as
+// YoloLossScaleArgs wants them. What the TensorFlow op does, for tests.
+void YoloLossScale(py::array upstream, py::array gradient, py::array product,
+                   const std::string& version) {
+  YoloLossScaleArgs args;
+  args.type = ToDType("yolo_loss", gradient);
+  args.images = gradient.shape(0);
+  args.size = args.images == 0 ? 0 : gradient.size() / args.images;
+  args.scalar = upstream.ndim() == 0;
+  args.upstream = upstream.data();
+  args.gradient = gradient.data();
+  args.product = product.mutable_data();
+  YoloLossScaleCpu(args, 0, args.images, FindVersion("yolo_loss", YoloLossVersions(), version));
+}
+
 #ifdef YOLOV1_CUDA
 
 // The same in device memory, queued on a cudaStream_t; `gradient` and `mean` may be null.
@@ -73,6 +88,7 @@ void YoloLossOnDevice(const std::string& config, const DeviceArray& predictions,
 void BindYoloLoss(py::module_& module) {
   module.def("yolo_loss", &YoloLoss);
   module.def("yolo_loss_versions", &YoloLossVersions);
+  module.def("yolo_loss_scale", &YoloLossScale);
 #ifdef YOLOV1_CUDA
   module.def("yolo_loss_cuda", &YoloLossOnDevice);
   module.def("yolo_loss_cuda_versions", &YoloLossCudaVersions);

@@ -124,21 +124,6 @@ bool BoxIouGradientCpu(const BoxIouArgs& args, const ParallelFor& parallel, int 
 // all of the same bits, and "naive", whose gradients are summed in another order.
 std::vector<std::string> BoxIouVersions();
 
-// Calls function(T{}) for the type of tensors of `type`.
-template <typename Function>
-auto WithType(DType type, const Function& function) {
-  switch (type) {
-    case DType::kDouble:
-      return function(double{});
-    case DType::kHalf:
-      return function(Half{});
-    case DType::kBfloat16:
-      return function(Bfloat16{});
-    default:
-      return function(float{});
-  }
-}
-
 // ---------------------------------------------------------------------------------- on a GPU
 //
 // Where the build has CUDA (YOLOV1_CUDA). All pointers are to device memory, `stream` is a

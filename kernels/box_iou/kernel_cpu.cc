@@ -8,6 +8,8 @@
 
 #include "kernels/box_iou/kernel.h"
 #include "kernels/box_iou/kernel_simd.h"
+#include "kernels/caches.h"
+#include "levels.h"
 
 namespace yolov1 {
 namespace {
@@ -20,22 +22,6 @@ int64_t SizeOfSum(DType type) { return type == DType::kDouble ? 8 : 4; }
 using Memory = std::unique_ptr<void, decltype(&std::free)>;
 Memory Allocate(int64_t bytes) {
   return Memory(std::aligned_alloc(64, (bytes + 63) / 64 * 64), &std::free);
-}
-
-// The elements n of the result that use each element of one side, [count, N / count], in rising
-// order.
-Memory UsersOf(const BoxIouSizes& sizes, int side) {
-  const int64_t count = sizes.Count(side), repeats = sizes.N / count;
-  Memory users = Allocate(sizes.N * sizeof(int64_t)), found = Allocate(count * sizeof(int64_t));
-  if (!users || !found) return Memory(nullptr, &std::free);
-  auto* const list = static_cast<int64_t*>(users.get());
-  auto* const filled = static_cast<int64_t*>(found.get());
-  std::fill_n(filled, count, 0);
-  for (int64_t n = 0; n < sizes.N; ++n) {
-    const int64_t source = sizes.batch.Source(side, n);
-    list[source * repeats + filled[source]++] = n;
-  }
-  return users;
 }
 
 // --------------------------------------------------------------------------------- v1: one by one
@@ -160,12 +146,9 @@ struct Version {
 const std::vector<Version>& Versions() {
   static const std::vector<Version> versions = [] {
     std::vector<Version> all;
-#if defined(YOLOV1_X86_LEVELS)
-    const bool v3 = __builtin_cpu_supports("x86-64-v3"), v4 = __builtin_cpu_supports("x86-64-v4");
-    all.push_back({"avx512", &avx512::kBoxIou, v4});
-    all.push_back({"avx2", &avx2::kBoxIou, v3});
-#endif
-    all.push_back({"baseline", &baseline::kBoxIou, true});
+#define LEVEL(name, here) all.push_back({#name, &name::kBoxIou, here});
+    YOLOV1_LEVELS(LEVEL)
+#undef LEVEL
     all.push_back({"naive", nullptr, true});
     all.erase(std::remove_if(all.begin(), all.end(), [](const Version& v) { return !v.here; }),
               all.end());
@@ -208,33 +191,35 @@ bool PairwiseGradient(const BoxIouArgs& args, const BoxIouLevel& level,
     const int64_t elements = sizes.Count(side);
     const int64_t boxes = tiles.Size(side);
     const int64_t parts = tiles.Tiles(1 - side), repeats = sizes.N / elements;
-    Memory users(nullptr, &std::free);
-    if (sizes.Repeats(side)) {
-      users = UsersOf(sizes, side);
-      if (!users) return false;
-    }
     parallel(elements * tiles.Tiles(side), boxes * (4 + parts * repeats),
-             [&](int64_t begin, int64_t end) {
-               level.finish(args, side, sums, static_cast<const int64_t*>(users.get()), begin, end);
-             });
+             [&](int64_t begin, int64_t end) { level.finish(args, side, sums, begin, end); });
   }
   return true;
 }
 
-// Adds up what the pairs gave the boxes of one side, `by` [N, 4] in Sum<T>, pair after pair.
-void AddRepeated(const BoxIouArgs& args, int side, const void* by, const int64_t* users,
-                 int64_t begin, int64_t end) {
+// Adds up what the pairs gave the boxes of one side, `by` [N, 4] in Sum<T>, pair after pair. Those
+// of a box lie side by side, or those of neighbouring boxes do, which are then added up together.
+void AddRepeated(const BoxIouArgs& args, int side, const void* by, int64_t begin, int64_t end) {
+  constexpr int64_t kTogether = 64;
+  const BoxIouSizes& sizes = args.sizes;
+  const int64_t repeats = sizes.N / sizes.Count(side), last = sizes.batch.sizes[0];
+  const bool repeated = sizes.batch.strides[side][0] == 0;
   WithType(args.type, [&](auto type) {
     using T = decltype(type);
     using A = typename Sum<T>::Type;
-    const int64_t count = args.sizes.Count(side);
-    const int64_t repeats = args.sizes.N / count;
     T* const to = static_cast<T*>(args.Gradient(side));
-    for (int64_t element = begin; element < end; ++element) {
-      double sums[4] = {};
-      for (int64_t user = element * repeats; user < (element + 1) * repeats; ++user)
-        for (int c = 0; c < 4; ++c) sums[c] += static_cast<const A*>(by)[4 * users[user] + c];
-      for (int c = 0; c < 4; ++c) to[4 * element + c] = static_cast<T>(static_cast<A>(sums[c]));
+    for (int64_t element = begin, count; element < end; element += count) {
+      count = repeated ? 1 : std::min({kTogether, end - element, last - element % last});
+      const int64_t run = repeated ? last : 1;
+      double sums[4 * kTogether];
+      std::fill_n(sums, 4 * count, 0);
+      for (int64_t repeat = 0; repeat < repeats; repeat += run) {
+        const A* from = static_cast<const A*>(by) + 4 * sizes.batch.User(side, element, repeat);
+        for (int64_t k = 0; k < run; ++k, from += 4)
+          for (int64_t c = 0; c < 4 * count; ++c) sums[c] += from[c];
+      }
+      for (int64_t c = 0; c < 4 * count; ++c)
+        to[4 * element + c] = static_cast<T>(static_cast<A>(sums[c]));
     }
   });
 }
@@ -243,12 +228,10 @@ bool AlignedGradient(const BoxIouArgs& args, const BoxIouLevel& level,
                      const ParallelFor& parallel) {
   const BoxIouSizes& sizes = args.sizes;
   Memory by[2] = {{nullptr, &std::free}, {nullptr, &std::free}};
-  Memory users[2] = {{nullptr, &std::free}, {nullptr, &std::free}};
   for (int side = 0; side < 2; ++side) {
     if (!sizes.Repeats(side)) continue;
     by[side] = Allocate(sizes.N * 4 * SizeOfSum(args.type));
-    users[side] = UsersOf(sizes, side);
-    if (!by[side] || !users[side]) return false;
+    if (!by[side]) return false;
   }
   parallel(sizes.N, kAlignedPair, [&](int64_t begin, int64_t end) {
     level.gradient_aligned(args, by[0].get(), by[1].get(), begin, end);
@@ -257,11 +240,49 @@ bool AlignedGradient(const BoxIouArgs& args, const BoxIouLevel& level,
     if (!sizes.Repeats(side)) continue;
     const int64_t count = sizes.Count(side);
     parallel(count, 4 * (sizes.N / count) + 1, [&](int64_t begin, int64_t end) {
-      AddRepeated(args, side, by[side].get(), static_cast<const int64_t*>(users[side].get()), begin,
-                  end);
+      AddRepeated(args, side, by[side].get(), begin, end);
     });
   }
   return true;
+}
+
+// Aligned boxes whose last dimension is walked through by one side alone are rows of pairs, and
+// blocks of them where the other side has the dimension before for itself. Pairwise their boxes are
+// made ready once, and not for each pair; the overlap of two boxes has the same bits in either
+// order. False where it is not so, or where blocks are too small for the pairwise kernel.
+bool AsPairwise(const BoxIouArgs& args, BoxIouArgs* pairwise) {
+  constexpr int64_t kSmallest = 32;  // pairs
+  const Broadcast& batch = args.sizes.batch;
+  if (batch.rank == 0) return false;
+  const int row = batch.strides[0][0] == 0 ? 0 : 1, column = 1 - row;  // sides: a row has one box
+  if (batch.strides[row][0] != 0) return false;
+  const int inner = batch.rank > 1 && batch.strides[column][1] == 0 ? 2 : 1;
+  const int64_t K = batch.sizes[0], M = inner == 2 ? batch.sizes[1] : 1;
+  if (M * K < kSmallest) return false;
+
+  *pairwise = args;
+  pairwise->config.shape = IouShape::kPairwise;
+  pairwise->boxes_a = args.Boxes(row);
+  pairwise->boxes_b = args.Boxes(column);
+  pairwise->valid_a = args.Valid(row);
+  pairwise->valid_b = args.Valid(column);
+  BoxIouSizes& sizes = pairwise->sizes;
+  sizes = {args.sizes.N / (M * K),       M, K, args.sizes.Count(row) / M,
+           args.sizes.Count(column) / K, {}};
+  for (int k = inner; k < batch.rank; ++k, ++sizes.batch.rank) {
+    sizes.batch.sizes[k - inner] = batch.sizes[k];
+    sizes.batch.strides[0][k - inner] = batch.strides[row][k] / M;
+    sizes.batch.strides[1][k - inner] = batch.strides[column][k] / K;
+  }
+  return true;
+}
+
+void Pairwise(const BoxIouArgs& args, const BoxIouLevel& level, const ParallelFor& parallel) {
+  const BoxIouSizes& sizes = args.sizes;
+  const bool large = sizes.N * sizes.M * sizes.K * SizeOf(args.type) >= StreamingBound();
+  const BoxIouTiles tiles(sizes);
+  parallel(sizes.N * tiles.a * tiles.b, TileCost(kForward, sizes),
+           [&](int64_t begin, int64_t end) { level.forward(args, large, begin, end); });
 }
 
 }  // namespace
@@ -273,20 +294,18 @@ std::vector<std::string> BoxIouVersions() {
 }
 
 bool BoxIouCpu(const BoxIouArgs& args, const ParallelFor& parallel, int version) {
-  const BoxIouSizes& sizes = args.sizes;
   const BoxIouLevel* const level = Versions()[version].level;
+  BoxIouArgs pairwise;
   if (args.empty()) return true;
   if (level == nullptr) {
     Naive(args);
-  } else if (args.config.shape == IouShape::kAligned) {
-    parallel(sizes.N, kAlignedPair,
-             [&](int64_t begin, int64_t end) { level->forward_aligned(args, begin, end); });
+  } else if (args.config.shape == IouShape::kPairwise) {
+    Pairwise(args, *level, parallel);
+  } else if (AsPairwise(args, &pairwise)) {
+    Pairwise(pairwise, *level, parallel);
   } else {
-    // As with the loss: from about this size on the result does not stay in the caches.
-    const bool large = sizes.N * sizes.M * sizes.K * SizeOf(args.type) >= 24 << 20;
-    const BoxIouTiles tiles(sizes);
-    parallel(sizes.N * tiles.a * tiles.b, TileCost(kForward, sizes),
-             [&](int64_t begin, int64_t end) { level->forward(args, large, begin, end); });
+    parallel(args.sizes.N, kAlignedPair,
+             [&](int64_t begin, int64_t end) { level->forward_aligned(args, begin, end); });
   }
   return true;
 }

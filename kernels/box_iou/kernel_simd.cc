@@ -179,7 +179,7 @@ __attribute__((noinline)) void WriteGradient(const BoxIouConfig& config,
 // Boxes of one side in tiles of kTile, each of which has sums from the tiles of the other side.
 template <int64_t kTile, typename A>
 __attribute__((noinline)) void FinishTile(const BoxIouArgs& args, int side, const A* sums,
-                                          const int64_t* users, int64_t number) {
+                                          int64_t number) {
   const BoxIouSizes& sizes = args.sizes;
   const BoxIouTiles all(sizes);
   const int64_t boxes = sizes.Boxes(side);
@@ -198,7 +198,7 @@ __attribute__((noinline)) void FinishTile(const BoxIouArgs& args, int side, cons
   const int used = args.config.kind == IouKind::kCiou ? 6 : 5;
   const int64_t repeats = sizes.N / sizes.Count(side);
   for (int64_t user = 0; user < repeats; ++user) {
-    const int64_t n = users ? users[element * repeats + user] : element;
+    const int64_t n = sizes.batch.User(side, element, user);
     if (!any_pair) {
       const bool* const others_valid = other_mask + sizes.batch.Source(1 - side, n) * other_boxes;
       for (int64_t k = 0; k < other_boxes; ++k) any_pair |= others_valid[k];
@@ -216,13 +216,12 @@ __attribute__((noinline)) void FinishTile(const BoxIouArgs& args, int side, cons
   WriteGradient(args.config, ready, &total, count, args.type, args.Gradient(side), 4 * at);
 }
 
-void Finish(const BoxIouArgs& args, int side, const void* sums, const int64_t* users, int64_t begin,
-            int64_t end) {
+void Finish(const BoxIouArgs& args, int side, const void* sums, int64_t begin, int64_t end) {
   WithSum(args.type, [&](auto zero) __attribute__((always_inline)) {
     const auto* const typed = static_cast<const decltype(zero)*>(sums);
     for (int64_t number = begin; number < end; ++number)
-      side == 0 ? FinishTile<kTileA>(args, side, typed, users, number)
-                : FinishTile<kTileB>(args, side, typed, users, number);
+      side == 0 ? FinishTile<kTileA>(args, side, typed, number)
+                : FinishTile<kTileB>(args, side, typed, number);
   });
 }
 
@@ -275,15 +274,22 @@ struct AlignedBoxes {
                        bool* both_valid) {
     const void* const boxes = args.Boxes(side);
     const bool* const mask = args.Valid(side);
-    const auto source = [&](int64_t k) {
-      return args.sizes.Repeats(side) ? args.sizes.batch.Source(side, first + k) : first + k;
-    };
-    for (int64_t k = 0; mask && k < count; ++k) both_valid[k] &= mask[source(k)];
-    if (!args.sizes.Repeats(side)) return Read(args.type, boxes, 4 * first, 4 * count, buffer);
-    for (int64_t k = 0; k < count; ++k) {
+    if (!args.sizes.Repeats(side)) {
+      for (int64_t k = 0; mask && k < count; ++k) both_valid[k] &= mask[first + k];
+      return Read(args.type, boxes, 4 * first, 4 * count, buffer);
+    }
+    // Along the last dimension boxes lie side by side, or one stands for all.
+    const Broadcast& batch = args.sizes.batch;
+    const int64_t step = batch.strides[side][0];
+    for (int64_t k = 0, run; k < count; k += run) {
+      run = Least(batch.sizes[0] - (first + k) % batch.sizes[0], count - k);
+      const int64_t source = batch.Source(side, first + k);
+      for (int64_t j = k; mask && j < k + run; ++j) both_valid[j] &= mask[source + (j - k) * step];
+      const int64_t distinct = step == 0 ? 1 : run;
       A* const to = buffer + 4 * k;
-      const A* const box = Read(args.type, boxes, 4 * source(k), 4, to);
-      if (box != to) memcpy(to, box, 4 * sizeof(A));
+      const A* const from = Read(args.type, boxes, 4 * source, 4 * distinct, to);
+      if (from != to) memcpy(to, from, 4 * distinct * sizeof(A));
+      for (int64_t j = distinct; j < run; ++j) memcpy(to + 4 * j, to, 4 * sizeof(A));
     }
     return buffer;
   }

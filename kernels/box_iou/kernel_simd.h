@@ -38,10 +38,8 @@ struct BoxIouLevel {
   // sums_a [N, tiles.a, tiles.b, 6, size_a] and sums_b [N, tiles.a, tiles.b, 6, size_b].
   void (*sum_tiles)(const BoxIouArgs& args, void* sums_a, void* sums_b, int64_t begin, int64_t end);
   // Boxes of one side in tiles, numbered as [count, tiles]: adds up what their tiles gave them and
-  // writes the gradient. `users`: the elements n that use a box of this side, [count, N / count];
-  // null where each is used by the one of its number.
-  void (*finish)(const BoxIouArgs& args, int side, const void* sums, const int64_t* users,
-                 int64_t begin, int64_t end);
+  // writes the gradient.
+  void (*finish)(const BoxIouArgs& args, int side, const void* sums, int64_t begin, int64_t end);
   // Both gradients of elements n in [begin, end), each of which is one tile and shares no box with
   // another: the two steps above in one, without memory for the sums.
   void (*gradient_small)(const BoxIouArgs& args, int64_t begin, int64_t end);

@@ -144,14 +144,14 @@ struct Ready {
       for (; k + 4 <= count; k += 4) {
         Four box[4];
         memcpy(box, boxes + 4 * k, sizeof box);
-        const Four low_01 = __builtin_shufflevector(box[0], box[1], 0, 4, 1, 5);
-        const Four low_23 = __builtin_shufflevector(box[2], box[3], 0, 4, 1, 5);
-        const Four high_01 = __builtin_shufflevector(box[0], box[1], 2, 6, 3, 7);
-        const Four high_23 = __builtin_shufflevector(box[2], box[3], 2, 6, 3, 7);
-        const Four side[] = {__builtin_shufflevector(low_01, low_23, 0, 1, 4, 5),
-                             __builtin_shufflevector(low_01, low_23, 2, 3, 6, 7),
-                             __builtin_shufflevector(high_01, high_23, 0, 1, 4, 5),
-                             __builtin_shufflevector(high_01, high_23, 2, 3, 6, 7)};
+        const Four low_01 = YOLOV1_SHUFFLE(box[0], box[1], 0, 4, 1, 5);
+        const Four low_23 = YOLOV1_SHUFFLE(box[2], box[3], 0, 4, 1, 5);
+        const Four high_01 = YOLOV1_SHUFFLE(box[0], box[1], 2, 6, 3, 7);
+        const Four high_23 = YOLOV1_SHUFFLE(box[2], box[3], 2, 6, 3, 7);
+        const Four side[] = {YOLOV1_SHUFFLE(low_01, low_23, 0, 1, 4, 5),
+                             YOLOV1_SHUFFLE(low_01, low_23, 2, 3, 6, 7),
+                             YOLOV1_SHUFFLE(high_01, high_23, 0, 1, 4, 5),
+                             YOLOV1_SHUFFLE(high_01, high_23, 2, 3, 6, 7)};
 #pragma GCC unroll 4
         for (int c = 0; c < 4; ++c) memcpy(&numbers[c][k], &side[c], sizeof side[c]);
       }

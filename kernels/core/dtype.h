@@ -84,6 +84,21 @@ struct Half {
 #endif
 };
 
+// Calls function(T{}) for the type of tensors of `type`.
+template <typename Function>
+auto WithType(DType type, const Function& function) {
+  switch (type) {
+    case DType::kDouble:
+      return function(double{});
+    case DType::kHalf:
+      return function(Half{});
+    case DType::kBfloat16:
+      return function(Bfloat16{});
+    default:
+      return function(float{});
+  }
+}
+
 // The type of sums, loss and terms for predictions of type T.
 template <typename T>
 struct Sum {

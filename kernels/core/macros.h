@@ -11,3 +11,10 @@
 #define YOLOV1_HOST_DEVICE_CALL __attribute__((noinline))
 #define YOLOV1_CALLS_EITHER
 #endif
+
+// The values of vectors a and b at four places, those of b counted from 4 on.
+#if defined(__clang__)
+#define YOLOV1_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else  // g++ 11 has but this one
+#define YOLOV1_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, decltype((a) < (a)){__VA_ARGS__})
+#endif

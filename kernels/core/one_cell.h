@@ -12,6 +12,13 @@
 
 namespace yolov1 {
 
+// Whether a flag, as a number that is computed with, marks an object: any but 0 does, and NaN too.
+// Subnormal numbers count as 0, which they are to TensorFlow's threads.
+template <typename A>
+YOLOV1_HOST_DEVICE bool MarksObject(A flag) {
+  return !(Abs(flag) < (sizeof(A) == 8 ? A(0x1p-1022) : A(0x1p-126)));
+}
+
 // The view of one cell in a tensor of type T, as numbers of type A.
 template <typename A, typename T>
 struct CellView {
@@ -139,7 +146,7 @@ YOLOV1_HOST_DEVICE void AddCellLoss(const Grid& grid, const LossSemantics& s,
                                     const Cell<T>& gradient,  // not touched without one
                                     Terms<A>* sum) {
   const CellView<A, T> view = {predicted, gradient};
-  if (static_cast<A>(target[grid.target_object_channel()]) == 0)
+  if (!MarksObject(static_cast<A>(target[grid.target_object_channel()])))
     return AddEmptyCell<with_gradient>(grid, scale, view, sum);
   AddObjectCell<with_gradient>(grid, s, Activations{}, scale, view, target, sum);
 }

@@ -259,7 +259,7 @@ __global__ void __launch_bounds__(kThreads)
         bool object = false;
         if (cell < count) {
           const U* const own = target + cell * grid.target_channels();
-          object = !(static_cast<A>(own[grid.target_object_channel()]) == A(0));
+          object = MarksObject(static_cast<A>(own[grid.target_object_channel()]));
           if (object) {
             AddObject<with_gradient, squared>(grid, args.semantics, scale, view(cell), own, &sum);
           } else {

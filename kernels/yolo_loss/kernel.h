@@ -100,6 +100,20 @@ void YoloLossMean(const YoloLossArgs& args, void* mean);
 // Nanoseconds that an image takes on one core, roughly: what a thread pool wants to know.
 int64_t YoloLossCpuCost(const YoloLossArgs& args);
 
+// The gradient [images, size] of `type` times what comes from above (float, or double like the
+// gradient): one value, or one for each image. `product` may be `gradient` itself, and then on
+// a GPU an upstream gradient of 1 leaves nothing to do.
+struct YoloLossScaleArgs {
+  DType type = DType::kFloat;
+  int64_t images = 0, size = 0;
+  bool scalar = false;
+  const void* upstream = nullptr;
+  const void* gradient = nullptr;
+  void* product = nullptr;
+};
+// Images [begin, end) of the product; all versions have the same bits.
+void YoloLossScaleCpu(const YoloLossScaleArgs& args, int64_t begin, int64_t end, int version = 0);
+
 // ---------------------------------------------------------------------------------- on a GPU
 //
 // Where the build has CUDA (YOLOV1_CUDA). All pointers are to device memory, `stream` is a
@@ -114,17 +128,7 @@ std::string YoloLossCuda(const YoloLossArgs& args, void* mean, void* stream, int
 // The versions of the CUDA kernel, the best first.
 std::vector<std::string> YoloLossCudaVersions();
 
-// The gradient [images, size] of `type` times what comes from above (float, or double like the
-// gradient): one value, or one for each image. `product` may be `gradient` itself, and then an
-// upstream gradient of 1 leaves nothing to do.
-struct YoloLossScaleArgs {
-  DType type = DType::kFloat;
-  int64_t images = 0, size = 0;
-  bool scalar = false;
-  const void* upstream = nullptr;
-  const void* gradient = nullptr;
-  void* product = nullptr;
-};
+// As YoloLossScaleCpu.
 std::string YoloLossScaleCuda(const YoloLossScaleArgs& args, void* stream);
 
 // ----------------------------------------------------------------------------- inside the kernels

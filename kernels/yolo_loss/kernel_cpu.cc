@@ -2,8 +2,10 @@
 // and their times.
 #include <algorithm>
 
+#include "kernels/caches.h"
 #include "kernels/yolo_loss/kernel.h"
 #include "kernels/yolo_loss/kernel_simd.h"
+#include "levels.h"
 
 namespace yolov1 {
 namespace {
@@ -34,7 +36,7 @@ void NaiveImage(const Buffers& args, int64_t image) {
       if (object) target.object = ObjectRow(grid, boxes, m);
     } else {
       target.row = args.targets + (image * grid.cells() + cell) * grid.target_channels();
-      object = !(static_cast<A>(target[grid.target_object_channel()]) == 0);
+      object = MarksObject(static_cast<A>(target[grid.target_object_channel()]));
     }
     if (object) {
       AddObjectCell<with_gradient>(grid, args.semantics, args.activations, scale, view, target,
@@ -57,11 +59,25 @@ bool Naive(const YoloLossArgs& args, int64_t begin, int64_t end, bool) {
   });
 }
 
+void NaiveScale(const YoloLossScaleArgs& args, int64_t begin, int64_t end) {
+  WithType(args.type, [&](auto type) {
+    using T = decltype(type);
+    using A = typename Sum<T>::Type;
+    for (int64_t k = begin * args.size; k < end * args.size; ++k) {
+      const A factor = static_cast<const A*>(args.upstream)[args.scalar ? 0 : k / args.size];
+      const A value = static_cast<A>(static_cast<const T*>(args.gradient)[k]);
+      static_cast<T*>(args.product)[k] = static_cast<T>(factor * value);
+    }
+  });
+}
+
+constexpr YoloLossLevel kNaive = {Naive, NaiveScale};
+
 // -------------------------------------------------------------------------------------- versions
 
 struct Version {
   const char* name;
-  YoloLossSimd* run;
+  const YoloLossLevel* level;
   bool here;  // whether this processor has what it needs
 };
 
@@ -69,13 +85,10 @@ struct Version {
 const std::vector<Version>& Versions() {
   static const std::vector<Version> versions = [] {
     std::vector<Version> all;
-#if defined(YOLOV1_X86_LEVELS)
-    const bool v3 = __builtin_cpu_supports("x86-64-v3"), v4 = __builtin_cpu_supports("x86-64-v4");
-    all.push_back({"avx512", avx512::YoloLossLanes, v4});
-    all.push_back({"avx2", avx2::YoloLossLanes, v3});
-#endif
-    all.push_back({"baseline", baseline::YoloLossLanes, true});
-    all.push_back({"naive", Naive, true});
+#define LEVEL(name, here) all.push_back({#name, &name::kYoloLoss, here});
+    YOLOV1_LEVELS(LEVEL)
+#undef LEVEL
+    all.push_back({"naive", &kNaive, true});
     all.erase(std::remove_if(all.begin(), all.end(), [](const Version& v) { return !v.here; }),
               all.end());
     return all;
@@ -83,10 +96,8 @@ const std::vector<Version>& Versions() {
   return versions;
 }
 
-// Whether the batch does not stay in the caches. Where the bound lies was measured: at 17 MB
-// writing past them takes 1.3 times as long, at 34 MB 0.85 times, at 68 MB 0.8 times.
+// Whether the batch does not stay in the caches.
 bool IsLarge(const YoloLossArgs& args) {
-  constexpr int64_t kBytes = 24 << 20;
   int64_t image = 0;
   WithTypes(args, [&](const auto& buffers) {
     const int64_t tensors = args.gradient == args.predictions ? 1 : 2;
@@ -96,7 +107,7 @@ bool IsLarge(const YoloLossArgs& args) {
     else
       image += args.boxes.most * (4 * sizeof(float) + sizeof(int32_t));
   });
-  return image > 0 && args.images >= kBytes / image;  // 0: no kernel for these dtypes
+  return image > 0 && args.images >= StreamingBound() / image;  // 0: no kernel for these dtypes
 }
 
 template <typename A>
@@ -116,7 +127,12 @@ std::vector<std::string> YoloLossVersions() {
 }
 
 void YoloLossCpu(const YoloLossArgs& args, int64_t begin, int64_t end, int version) {
-  if (!Versions()[version].run(args, begin, end, IsLarge(args))) Naive(args, begin, end, false);
+  if (!Versions()[version].level->loss(args, begin, end, IsLarge(args)))
+    Naive(args, begin, end, false);
+}
+
+void YoloLossScaleCpu(const YoloLossScaleArgs& args, int64_t begin, int64_t end, int version) {
+  if (begin < end) Versions()[version].level->scale(args, begin, end);
 }
 
 void YoloLossMean(const YoloLossArgs& args, void* mean) {

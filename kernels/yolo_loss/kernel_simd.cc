@@ -17,6 +17,7 @@
 #include "kernels/core/simd.h"
 #include "kernels/yolo_loss/kernel.h"
 #include "kernels/yolo_loss/lanes.h"
+#include "kernels/yolo_loss/memory.h"
 
 namespace yolov1 {
 namespace YOLOV1_LEVEL {
@@ -232,18 +233,21 @@ struct Block {
     function(args.grid.B);
   }
 
-  // Lists the cells that hold an object, by the bits of their flags, all but the sign; returns how
-  // many there are.
+  // Lists the cells that hold an object, by the bits of their flags (MarksObject), all but the
+  // sign; returns how many there are.
   YOLOV1_HOST_DEVICE int64_t FindFlags(const U* targets) {
     using Word = std::conditional_t<sizeof(U) == 8, uint64_t,
                                     std::conditional_t<sizeof(U) == 4, uint32_t, uint16_t>>;
+    // The smallest number that A takes for none that is subnormal.
+    constexpr Word kLeast =
+        std::is_same_v<U, Half> ? 1 : Word{1} << (sizeof(U) == 8 ? 52 : 8 * sizeof(U) - 9);
     const Grid& grid = args.grid;
     const int64_t cells = grid.cells();
     const U* flag = targets + grid.target_object_channel();
     int64_t found = 0;
     for (int64_t cell = 0; cell < cells; ++cell, flag += grid.target_channels()) {
       objects[found] = static_cast<int32_t>(cell);
-      found += static_cast<Word>(BitCast<Word>(*flag) << 1) != 0;
+      found += static_cast<Word>(BitCast<Word>(*flag) << 1) >= 2 * kLeast;
     }
     return found;
   }
@@ -432,9 +436,7 @@ __attribute__((noinline)) bool Images(const Buffers& args, int64_t begin, int64_
   return true;
 }
 
-}  // namespace
-
-bool YoloLossLanes(const YoloLossArgs& args, int64_t begin, int64_t end, bool large) {
+bool Loss(const YoloLossArgs& args, int64_t begin, int64_t end, bool large) {
   bool done = false;
   WithTypes(args, [&](const auto& buffers) __attribute__((always_inline)) {
     done = buffers.gradient != nullptr ? Images<true>(buffers, begin, end, large)
@@ -442,6 +444,35 @@ bool YoloLossLanes(const YoloLossArgs& args, int64_t begin, int64_t end, bool la
   });
   return done;
 }
+
+// ------------------------------------------------------------------------------ gradient times
+// upstream
+
+template <typename T>
+__attribute__((noinline)) void ScaleRow(const T* from, typename Sum<T>::Type factor, int64_t count,
+                                        T* to) {
+  using A = typename Sum<T>::Type;
+  constexpr int64_t kLanes = Lanes<A>::kCount;
+  int64_t k = 0;
+  for (; k + kLanes <= count; k += kLanes) Store(factor * Load(from + k), to + k);
+  if (k < count) StoreFirst(factor * LoadFirst(from + k, count - k), to + k, count - k);
+}
+
+void Scale(const YoloLossScaleArgs& args, int64_t begin, int64_t end) {
+  WithType(args.type, [&](auto type) __attribute__((always_inline)) {
+    using T = decltype(type);
+    const T* const from = static_cast<const T*>(args.gradient);
+    const auto* const upstream = static_cast<const typename Sum<T>::Type*>(args.upstream);
+    T* const to = static_cast<T*>(args.product);
+    const int64_t rows = args.scalar ? 1 : end - begin, size = (end - begin) * args.size / rows;
+    for (int64_t row = 0, first = begin * args.size; row < rows; ++row, first += size)
+      ScaleRow(from + first, upstream[args.scalar ? 0 : begin + row], size, to + first);
+  });
+}
+
+}  // namespace
+
+const YoloLossLevel kYoloLoss = {Loss, Scale};
 
 }  // namespace YOLOV1_LEVEL
 }  // namespace yolov1

@@ -7,19 +7,22 @@
 
 namespace yolov1 {
 
-// Images [begin, end). `large`: the batch does not stay in the caches, so memory is asked for
-// ahead, and the gradient is written past them. False, with nothing computed, where there was no
-// memory to work in.
-using YoloLossSimd = bool(const YoloLossArgs& args, int64_t begin, int64_t end, bool large);
+// What one level computes, of images [begin, end).
+struct YoloLossLevel {
+  // `large`: the batch does not stay in the caches, so memory is asked for ahead, and the gradient
+  // is written past them. False, with nothing computed, where there was no memory to work in.
+  bool (*loss)(const YoloLossArgs& args, int64_t begin, int64_t end, bool large);
+  void (*scale)(const YoloLossScaleArgs& args, int64_t begin, int64_t end);
+};
 
 namespace baseline {
-YoloLossSimd YoloLossLanes;
+extern const YoloLossLevel kYoloLoss;
 }
 namespace avx2 {
-YoloLossSimd YoloLossLanes;
+extern const YoloLossLevel kYoloLoss;
 }
 namespace avx512 {
-YoloLossSimd YoloLossLanes;
+extern const YoloLossLevel kYoloLoss;
 }
 
 }  // namespace yolov1

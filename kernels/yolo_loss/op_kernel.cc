@@ -78,8 +78,24 @@ class YoloLossOp : public OpKernel {
   bool compute_gradient_ = false;
 };
 
-// Tensors are read as T, and multiplied in A, the type of the upstream gradient.
-template <typename T, typename A>
+// What both devices' kernels of the product take, but where it goes.
+YoloLossScaleArgs ScaleArgs(const Tensor& upstream, const Tensor& gradient) {
+  YoloLossScaleArgs args;
+  args.type = ToDType(gradient.dtype());
+  args.images = gradient.dim_size(0);
+  args.size = args.images == 0 ? 0 : gradient.NumElements() / args.images;
+  args.scalar = upstream.dims() == 0;
+  args.upstream = upstream.data();
+  args.gradient = gradient.data();
+  return args;
+}
+
+template <typename A>
+bool AllOnes(const Tensor& upstream) {
+  const auto up = upstream.flat<A>();
+  return std::all_of(up.data(), up.data() + up.size(), [](A value) { return value == A(1); });
+}
+
 class YoloLossGradOp : public OpKernel {
  public:
   using OpKernel::OpKernel;
@@ -88,26 +104,18 @@ class YoloLossGradOp : public OpKernel {
     const Tensor& upstream = context->input(0);
     const Tensor& gradient = context->input(1);
     OP_REQUIRES_OK(context, CheckYoloLossUpstream(upstream.shape(), gradient.shape()));
-    const bool scalar = upstream.dims() == 0;
-    const int64_t images = gradient.dim_size(0);
-    const auto up = upstream.flat<A>();
-    if (std::all_of(up.data(), up.data() + up.size(), [](A value) { return value == A(1); })) {
+    if (upstream.dtype() == tensorflow::DT_DOUBLE ? AllOnes<double>(upstream)
+                                                  : AllOnes<float>(upstream)) {
       context->set_output(0, gradient);
       return;
     }
+    YoloLossScaleArgs args = ScaleArgs(upstream, gradient);  // before it may be forwarded
     Tensor* product;
     OP_REQUIRES_OK(context,
                    context->forward_input_or_allocate_output({1}, 0, gradient.shape(), &product));
-    const int64_t size = images == 0 ? 0 : gradient.NumElements() / images;
-    const T* in = gradient.flat<T>().data();
-    T* out = product->flat<T>().data();
-    ShareOut(context, images, size / 8 + 1, [&](int64_t begin, int64_t end) {
-      for (int64_t image = begin; image < end; ++image) {
-        const A scale = up(scalar ? 0 : image);
-        for (int64_t k = image * size; k < (image + 1) * size; ++k)
-          out[k] = static_cast<T>(scale * static_cast<A>(in[k]));
-      }
-    });
+    args.product = product->data();
+    ShareOut(context, args.images, args.size / 8 + 1,
+             [&](int64_t begin, int64_t end) { YoloLossScaleCpu(args, begin, end); });
   }
 };
 
@@ -123,13 +131,7 @@ class YoloLossGradGpuOp : public OpKernel {
     const Tensor& upstream = context->input(0);
     const Tensor& gradient = context->input(1);
     OP_REQUIRES_OK(context, CheckYoloLossUpstream(upstream.shape(), gradient.shape()));
-    YoloLossScaleArgs args;
-    args.type = ToDType(gradient.dtype());
-    args.images = gradient.dim_size(0);
-    args.size = args.images == 0 ? 0 : gradient.NumElements() / args.images;
-    args.scalar = upstream.dims() == 0;
-    args.upstream = upstream.data();
-    args.gradient = gradient.data();  // before it may be forwarded
+    YoloLossScaleArgs args = ScaleArgs(upstream, gradient);  // before it may be forwarded
     Tensor* product;
     OP_REQUIRES_OK(context,
                    context->forward_input_or_allocate_output({1}, 0, gradient.shape(), &product));
@@ -148,10 +150,10 @@ class YoloLossGradGpuOp : public OpKernel {
   REGISTER_KERNEL_BUILDER(                                                                    \
       Name("Yolov1>YoloLossGrad").Device(tensorflow::DEVICE_##DEVICE).TypeConstraint<T>("T"), \
       __VA_ARGS__)
-REGISTER_ON(CPU, float, YoloLossGradOp<float, float>);
-REGISTER_ON(CPU, double, YoloLossGradOp<double, double>);
-REGISTER_ON(CPU, Eigen::half, YoloLossGradOp<Eigen::half, float>);
-REGISTER_ON(CPU, Eigen::bfloat16, YoloLossGradOp<Eigen::bfloat16, float>);
+REGISTER_ON(CPU, float, YoloLossGradOp);
+REGISTER_ON(CPU, double, YoloLossGradOp);
+REGISTER_ON(CPU, Eigen::half, YoloLossGradOp);
+REGISTER_ON(CPU, Eigen::bfloat16, YoloLossGradOp);
 #ifdef YOLOV1_CUDA
 REGISTER_ON(GPU, float, YoloLossGradGpuOp);
 REGISTER_ON(GPU, double, YoloLossGradGpuOp);

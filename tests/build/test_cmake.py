@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -23,7 +24,7 @@ exit 1
 }
 
 
-def configure(folder, nvcc, cuda):
+def configure(folder, nvcc, cuda, **more):
     """Runs CMake, without TensorFlow, with a program of the text `nvcc` as the first in PATH."""
     (folder / "bin").mkdir()
     (folder / "bin/nvcc").write_text(nvcc)
@@ -34,6 +35,7 @@ def configure(folder, nvcc, cuda):
         "YOLOV1_CUDA": cuda,
         "YOLOV1_TENSORFLOW": "OFF",
         "Python_EXECUTABLE": sys.executable,
+        **more,
     }
     return subprocess.run(
         [cmake, "-G", "Ninja", "-S", ROOT, "-B", folder / "build"]
@@ -60,3 +62,24 @@ def test_on_stops_where_nvcc_does_not_work(tmp_path):
     assert answer.returncode != 0
     words = " ".join(answer.stderr.split())
     assert "YOLOV1_CUDA is ON but no working nvcc was found" in words and "CUDAHOSTCXX" in words
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the levels are those of x86-64")
+@pytest.mark.parametrize(
+    "refused, levels", ((None, "baseline, avx2, avx512"), ("-mavx512bw", "baseline, avx2"))
+)
+def test_simd_levels_are_named_and_a_missing_one_is_explained(tmp_path, refused, levels):
+    compiler = tmp_path / "c++"
+    compiler.write_text(f"""#!/bin/sh
+case " $* " in *" {refused} "*) echo unknown option {refused} >&2; exit 1;; esac
+exec {shutil.which("c++")} "$@"
+""")
+    compiler.chmod(0o755)
+    answer = configure(tmp_path, BROKEN["fails"], "OFF", CMAKE_CXX_COMPILER=compiler)
+    assert answer.returncode == 0, answer.stderr
+    assert f"SIMD levels: {levels}\n" in answer.stdout
+    info = json.loads((tmp_path / "build/_build_info.json").read_text())
+    assert info["simd_levels"] == levels
+    said = "SIMD level avx512 is left out: " in answer.stdout
+    warned = "The kernels will be slow on newer processors" in answer.stderr
+    assert said == warned == (refused is not None)

@@ -1,6 +1,9 @@
 """The native module: its geometry is grid.py's, its record is the one beside it."""
 
+import collections
 import json
+import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -63,6 +66,75 @@ def test_levels_of_simd_share_no_code_with_the_linker():
         defined = [line.split(maxsplit=1)[1] for line in table.splitlines() if line[:1] != " "]
         assert sum(symbol.startswith(("T ", "D ")) for symbol in defined) == 1, path
         assert not [symbol for symbol in defined if symbol[0] in "WVui"], path
+
+
+# There is no room for the stack of a thread, but for all that the calling thread needs.
+OUT_OF_THREADS = """
+import resource, threading
+from pathlib import Path
+import numpy as np
+from yolov1 import kernels
+from yolov1.grid import GridSpec
+
+case = np.ones((64, 7, 7, 30), np.float32), np.ones((64, 7, 7, 25), np.float32)
+want = kernels.yolo_loss(*case, grid=GridSpec(), threads=1)
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+most = pages * resource.getpagesize() + (6 << 20)
+resource.setrlimit(resource.RLIMIT_AS, (most, most))
+resource.setrlimit(resource.RLIMIT_STACK, (64 << 20, resource.getrlimit(resource.RLIMIT_STACK)[1]))
+try:
+    threading.Thread(target=print).start()
+except RuntimeError:
+    pass
+else:
+    raise SystemExit("a thread could be made")
+got = kernels.yolo_loss(*case, grid=GridSpec(), threads=8)
+assert [x.tobytes() for x in got] == [x.tobytes() for x in want]
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on memory that holds")
+def test_threads_that_cannot_be_made_are_done_without():
+    answer = subprocess.run(
+        [sys.executable, "-c", OUT_OF_THREADS], cwd=ROOT, capture_output=True, text=True
+    )
+    assert answer.returncode == 0, answer.stderr
+
+
+OLDEST = ("g++-11", "clang++-14")
+# What they have beside the functions of the C library.
+BUILTINS = {"convertvector", "cpu_supports", "mul_overflow", "prefetch", "shuffle", "shufflevector"}
+
+
+def test_kernels_use_builtins_of_the_oldest_compilers_alone():
+    """__builtin_shufflevector is clang's, behind YOLOV1_SHUFFLE."""
+    used = collections.defaultdict(set)
+    for path in (ROOT / "kernels").rglob("*"):
+        if path.suffix in (".h", ".cc"):
+            for name in re.findall(r"__builtin_(\w+)", path.read_text()):
+                used[name].add(path.relative_to(ROOT / "kernels").as_posix())
+    assert set(used) <= BUILTINS
+    assert used["shufflevector"] == used["shuffle"] == {"core/macros.h"}
+    features = re.findall(
+        r"^set\(features_\w+ (.*)\)$", (ROOT / "CMakeLists.txt").read_text(), re.M
+    )
+    known = {"avx2", "bmi", "bmi2", *(f"avx512{part}" for part in ("f", "bw", "cd", "dq", "vl"))}
+    assert features and set(" ".join(features).split()) - {"${features_avx2}"} <= known
+
+
+@pytest.mark.parametrize("compiler", OLDEST)
+@pytest.mark.parametrize("source", sorted((ROOT / "kernels").rglob("kernel_*.cc")), ids=str)
+def test_the_oldest_compilers_take_the_kernels(compiler, source, tmp_path):
+    if not shutil.which(compiler):
+        pytest.skip(f"no {compiler} here")
+    asks = " && ".join(f'__builtin_cpu_supports("{name}")' for name in ("avx512vl", "bmi2"))
+    levels = f"#define YOLOV1_LEVELS(LEVEL) LEVEL(avx512, {asks})"
+    (tmp_path / "levels.h").write_text(levels)
+    flags = ["-std=c++17", "-fsyntax-only", "-DYOLOV1_LEVEL=avx2", "-mavx2", f"-I{tmp_path}"]
+    if platform.machine() != "x86_64":
+        pytest.skip("needs x86-64")
+    answer = subprocess.run([compiler, *flags, f"-I{ROOT}", source], capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
 
 
 def test_fuzz_without_clang_is_one_sentence_that_says_what_to_install():

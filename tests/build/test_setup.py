@@ -49,6 +49,26 @@ def test_no_compiler_is_one_sentence_that_says_what_to_run(environment):
     assert answer.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "kind, macros, accepted",
+    (
+        ("g++ 10", "#define __GNUC__ 10", False),
+        ("g++ 11", "#define __GNUC__ 11", True),
+        ("clang 13", "#define __GNUC__ 4\n#define __clang_major__ 13", False),
+        ("clang 14", "#define __GNUC__ 4\n#define __clang_major__ 14", True),
+        ("unknown to us", "", True),
+    ),
+)
+def test_a_compiler_that_is_too_old_is_named(tmp_path, kind, macros, accepted):
+    (tmp_path / "cxx").write_text(f"#!/bin/sh\necho '{macros}'\n")
+    (tmp_path / "cxx").chmod(0o755)
+    answer = setup_py("setup.check_compiler()", CXX=f"{tmp_path}/cxx --option")
+    assert answer.returncode == (0 if accepted else 1), answer.stderr
+    if not accepted:
+        assert f"need g++ 11 or clang 14 at least, and {tmp_path}/cxx is {kind};" in answer.stderr
+        assert "point CXX to it" in answer.stderr and answer.stderr.count("\n") == 1
+
+
 def test_no_python_headers_is_one_sentence_that_says_what_to_run():
     answer = setup_py("setup.sysconfig.get_path = lambda name: '/none'; setup.check_headers()")
     assert answer.returncode == 1

@@ -7,6 +7,8 @@ A test that holds an op against the CPU's kernels to the bit, or that is of the 
 import pytest
 import tensorflow as tf
 
+from yolov1 import kernels
+
 
 def devices():
     return ["CPU"] + ["GPU"] * bool(tf.config.list_physical_devices("GPU"))
@@ -17,6 +19,16 @@ def pytest_generate_tests(metafunc):
     if "device" in metafunc.fixturenames and len(devices()) > 1:
         only_cpu = metafunc.definition.get_closest_marker("on_cpu")
         metafunc.parametrize("device", ["CPU"] if only_cpu else devices(), indirect=True)
+
+
+@pytest.fixture(params=(False, True), ids=("in the caches", "past the caches"))
+def past_caches(request):
+    """Both ways that kernels on NumPy arrays write, whatever the size of the arrays."""
+    native = kernels.extension()
+    bound = native.streaming_bound()
+    native.set_streaming_bound(0 if request.param else 2**60)
+    yield request.param
+    native.set_streaming_bound(bound)
 
 
 @pytest.fixture(autouse=True)

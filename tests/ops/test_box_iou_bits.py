@@ -23,6 +23,7 @@ from yolov1 import kernels
 
 THREADS = (1, 2, 4)
 LEVELS = [name for name in kernels.box_iou_versions() if name != "naive"]
+NO_MASK = np.zeros(0, bool)
 # More than a tile each way, a batch that is broadcast on both sides, and few boxes in many batches.
 PAIRWISE = (((150,), (530,)), ((2, 1, 7), (3, 19)), ((67, 5), (67, 3)))
 ALIGNED = (((1003,), (1003,)), ((3, 1, 50), (4, 50)), ((4099,), ()))
@@ -61,6 +62,78 @@ def test_repeats_threads_levels_and_tensorflow(op, kind, dtype):
         for level in LEVELS:
             assert bits(run(op, *case, version=level, **options)) == first
         assert bits(value_and_gradients(op, *case, impl="fused", **options)) == first
+
+
+@pytest.mark.on_cpu
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_past_the_caches(past_caches, dtype, level):
+    """Rows of whole cache lines, which alone go past the caches: each as it is when it is alone."""
+    a, b = random_boxes(2, 150, seed=1, dtype=dtype), random_boxes(2, 544, seed=2, dtype=dtype)
+    whole = shifted(np.zeros((2, 150, 544), dtype), 0)
+    call = "pairwise", kernels.box_iou_config("giou", "xyxy"), (a, b, NO_MASK, NO_MASK)
+    kernels.extension().box_iou(*call, whole, 2, level)
+    for n, m in ((0, 0), (1, 149)):
+        rows = kernels.pairwise_iou(a[n, m : m + 1], b[n, :541], kind="giou", version=level)
+        assert whole[n, m, :541].tobytes() == rows[0].tobytes()
+
+
+# Blocks of pairs, rows of them, runs where both sides walk, one box beside many, and many turns.
+BROADCAST = (
+    ((3, 9, 1), (3, 1, 21)),
+    ((3, 1, 21), (3, 9, 1)),
+    ((9, 1), (3, 1, 21)),
+    ((), (150,)),
+    ((150,), ()),
+    ((5, 40), (5, 1)),
+    ((3, 1, 50), (4, 50)),
+    ((6, 5, 2), (6, 5, 1)),
+    ((2, 1, 3, 1, 5), (1, 4, 3, 6, 1)),
+    ((7, 1, 2, 1), (1, 70, 1, 3)),
+)
+
+
+@pytest.mark.on_cpu
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("masked", (False, True))
+def test_broadcast_is_the_same_as_repeated_boxes(masked, dtype):
+    sums = np.float64 if dtype == np.float64 else np.float32
+    for k, (shape_a, shape_b) in enumerate(BROADCAST):
+        options = dict(kind=KINDS[k % 4], box_format=FORMATS[k % 3 % 2])
+        sides, masks = [], []
+        for seed, shape in enumerate((shape_a, shape_b)):
+            sides.append(
+                random_boxes(*shape, seed=seed, dtype=dtype, box_format=options["box_format"])
+            )
+            sides[-1].reshape(-1)[:3] = -0.0  # on the edge of another box's, it may be 0.0
+            generator = np.random.default_rng(seed + 2)
+            masks.append(generator.random(shape) < 0.8 if masked else None)
+        result = np.broadcast_shapes(shape_a, shape_b)
+        upstream = random_upstream(result, dtype)
+        repeated = [np.broadcast_to(x, (*result, 4)).copy() for x in sides]
+        valid = [x if x is None else np.broadcast_to(x, result).copy() for x in masks]
+        value, *_ = run("aligned_iou", *repeated, upstream, *valid, **options)
+        # What each pair gives its boxes, not rounded to 16 bits, added up in order.
+        wide = [x.astype(sums) for x in (*repeated, upstream)]
+        _, *pairs = run("aligned_iou", *wide, *valid, **options)
+        want = [value]
+        for side, by_pair in zip(sides, pairs, strict=True):
+            numbers = np.broadcast_to(np.arange(side.size // 4).reshape(side.shape[:-1]), result)
+            total = np.zeros((side.size // 4, 4))
+            np.add.at(total, numbers.reshape(-1), by_pair.reshape(-1, 4).astype(np.float64))
+            want.append(total.astype(sums).astype(dtype).reshape(side.shape))
+        for version in LEVELS:
+            for threads in (1, 3):
+                got = run(
+                    "aligned_iou",
+                    *sides,
+                    upstream,
+                    *masks,
+                    version=version,
+                    threads=threads,
+                    **options,
+                )
+                assert bits(got) == bits(want), (shape_a, shape_b, version)
 
 
 @pytest.mark.on_cpu

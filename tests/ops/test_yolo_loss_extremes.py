@@ -3,6 +3,7 @@
 import ml_dtypes
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.ops import numpy_twin
 from tests.ops.loss_cases import (
@@ -14,7 +15,7 @@ from tests.ops.loss_cases import (
     to_planes,
     value_and_gradient,
 )
-from yolov1 import kernels
+from yolov1 import kernels, ops
 from yolov1.grid import GridSpec
 from yolov1.semantics import CHOICES, LossSemantics
 
@@ -110,12 +111,9 @@ def test_special_values_in_the_kernel(name, layout, dtype, kind):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", GRIDS)
 def test_special_values_in_tensorflow(name, dtype, kind):
-    """Both implementations. To TensorFlow's own operations, so to the reference, a number below the
-    smallest normal one is 0; the fused op looks at the bits of a flag. So none is such a flag."""
+    """Both implementations."""
     grid = GRIDS[name]
     predictions, targets = make_case(kind, grid, "cells", dtype)
-    flags = targets[..., grid.target_object_channel]
-    flags[np.abs(flags.astype(np.float64)) < 2.0**-126] = 0
     for semantics in VARIANTS.values():
         p, t = moderate((predictions, targets), semantics)
         got, want = (
@@ -131,6 +129,49 @@ def test_special_values_in_tensorflow(name, dtype, kind):
         # NaN in the fused gradient, and never taken in the reference.
         sound = np.isfinite(targets.astype(np.float64)).all((1, 2, 3))
         assert_alike(got[2][sound], want[2][sound], **gradient_tolerance(semantics, dtype))
+
+
+FLAGS = (
+    0.0,
+    1e-45,
+    1e-42,
+    2.0**-127,
+    2.0**-126,
+    2.0**-125,
+    6e-8,
+    1e-5,
+    5e-324,
+    2.0**-1022,
+    1.0,
+    np.nan,
+)
+
+
+@pytest.mark.parametrize("dtypes", (*zip(DTYPES, DTYPES, strict=True), (np.float16, np.float32)))
+def test_subnormal_flags_mark_no_object(dtypes):
+    """Each as a cell's flag, in every implementation: an object takes part with its class, 1."""
+    grid = GRIDS["one box"]
+    with np.errstate(under="ignore"):
+        flags = np.array([sign * flag for flag in FLAGS for sign in (1, -1)]).astype(dtypes[1])
+    targets = np.zeros((len(flags), *grid.target_shape), dtypes[1])
+    targets[:, 1, 0, 0] = 1
+    targets[:, 1, 0, grid.target_object_channel] = flags
+    predictions = np.zeros((len(flags), *grid.prediction_shape), dtypes[0])
+    computed = flags.astype(np.float64 if dtypes[1] == np.float64 else np.float32)
+    objects = ~(np.abs(computed) < np.finfo(computed.dtype).tiny)
+    assert 4 < objects.sum() < len(flags)
+    results = [
+        kernels.yolo_loss(predictions, targets, grid=grid, version=version)[1]
+        for version in kernels.yolo_loss_versions()
+    ]
+    results.append(numpy_twin.yolo_loss(predictions, targets, grid, VARIANTS["paper"]).terms)
+    for impl in IMPLS:
+        for xla in (None, True):
+            function = tf.function(ops.yolo_loss, jit_compile=xla)
+            for call in (ops.yolo_loss, function):
+                results.append(call(predictions, targets, grid=grid, impl=impl).terms.numpy())
+    for terms in results:
+        np.testing.assert_array_equal(terms[:, 4] == 1, objects)
 
 
 @pytest.mark.parametrize("box", CHOICES["box"])

@@ -41,8 +41,9 @@ def yolo_loss(
             cell), w, h (of the image, or its square root: `LossSemantics.wh`). In layout "planes"
             ``[N, S * S * D]`` as Darknet writes it. float32, float64, float16 or bfloat16; sums are
             taken in float32 (float64 for float64).
-        targets: ``[N, S, S, C + 5]``: C classes, object flag, x, y, w, h. No gradient flows to it.
-            Of the dtype of the predictions, or float32 beside a 16-bit one; others are cast.
+        targets: ``[N, S, S, C + 5]``: C classes, object flag (any number but 0 and the
+            subnormal ones), x, y, w, h. No gradient flows to it. Of the dtype of the predictions,
+            or float32 beside a 16-bit one; others are cast.
         grid: the `GridSpec`.
         semantics: a `LossSemantics` or a preset's name.
         layout: ``"cells"`` or ``"planes"``.

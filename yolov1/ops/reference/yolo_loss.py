@@ -7,6 +7,7 @@ mask afterwards: zero times NaN is NaN, in the loss and again in its gradient.
 
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from yolov1.ops.reference.box_iou import aligned_iou
@@ -18,7 +19,7 @@ class Cells(NamedTuple):
     classes: tf.Tensor  # [N, L, C]
     confidences: tf.Tensor  # [N, L, B]
     boxes: tf.Tensor  # [N, L, B, 4], as predicted
-    flags: tf.Tensor  # [N, L]; not 0 where the cell holds an object
+    flags: tf.Tensor  # [N, L]; `_marks_object` where the cell holds one
     target_classes: tf.Tensor  # [N, L, C]
     target_boxes: tf.Tensor  # [N, L, 4]; zeros where there is no object
     overlap: tf.Tensor  # [N, L, B], as `LossSemantics.iou_overlap` says
@@ -32,7 +33,7 @@ def yolo_loss(predictions, targets, grid, semantics, layout):
     """
     cells = read_cells(predictions, targets, grid, semantics, layout)
     classes, confidences, boxes, flags, target_classes, target_boxes, overlap, responsible = cells
-    in_object = (flags != 0)[..., None]  # [N, L, 1]
+    in_object = _marks_object(flags)[..., None]  # [N, L, 1]
     if semantics.no_object == "non_responsible":
         no_object = ~responsible
     else:
@@ -82,7 +83,7 @@ def read_cells(predictions, targets, grid, semantics, layout) -> Cells:
     """The `Cells` of checked arguments: the one place that chooses the responsible boxes."""
     classes, confidences, boxes = _split(predictions, grid, layout)
     flags, target_classes, target_boxes = _split_targets(targets, grid)
-    in_object = (flags != 0)[..., None]
+    in_object = _marks_object(flags)[..., None]
     target_boxes = tf.where(in_object, target_boxes, 0)
     overlap = _overlap(boxes, target_boxes, grid, semantics)
     responsible = in_object & _responsible(overlap, boxes, target_boxes, grid, semantics)
@@ -109,6 +110,11 @@ def _split(predictions, grid, layout):
         tf.reshape(parts[1], [-1, L, B]),
         tf.reshape(parts[2], [-1, L, B, 4]),
     )
+
+
+def _marks_object(flags):
+    """Whether flags are not 0. Subnormal ones are, as they are to TensorFlow's threads."""
+    return ~(tf.abs(flags) < np.finfo(flags.dtype.as_numpy_dtype).tiny)
 
 
 def _split_targets(targets, grid):
