@@ -136,18 +136,21 @@ def _kernel(version):
     """A version of the kernel by itself, on one thread: no TensorFlow, no memory to make."""
 
     def form(case):
-        shape, config = case.op.removesuffix("_iou"), kernels.box_iou_config(case.kind)
+        op, config = _library.OPS[case.op], kernels.box_iou_config(case.kind)
         every, outputs = np.zeros(0, bool), []
 
         def compute(a, b, upstream):
             if not outputs:
                 outputs.extend(np.empty_like(like) for like in (upstream, a, b))
             iou, *gradients = outputs
-            call = shape, config, (a, b, every, every)
-            kernels.extension().box_iou(*call, iou, 1, version)
+            inputs = a, b, every, every
+            kernels.call(op, config, inputs, outputs=[iou], version=version)
             if case.mode == "forward":
                 return (iou,)
-            kernels.extension().box_iou_gradient(*call, upstream, *gradients, 1, version)
+            inputs += (upstream,)
+            kernels.call(
+                f"{native}Grad", config, inputs, outputs=[*gradients, None], version=version
+            )
             return outputs
 
         return compute

@@ -97,16 +97,14 @@ def _kernel(version):
 
     def form(mode):
         config = kernels.yolo_loss_config(GRID, strong_tf.PAPER)
-        outputs = {}
+        outputs = []
 
         def compute(p, t):
             if not outputs:
-                outputs["loss"] = np.empty(len(p), np.float32)
-                outputs["terms"] = np.empty((len(p), len(TERMS)), np.float32)
-                outputs["gradient"] = np.empty_like(p) if mode == "full" else None
-                outputs["mean"] = np.empty((), np.float32)
-            kernels.extension().yolo_loss(config, p, t, *outputs.values(), 1, version)
-            return outputs["loss"], outputs["gradient"]
+                sums = np.empty(len(p), np.float32), np.empty((len(p), len(TERMS)), np.float32)
+                outputs.extend((*sums, np.empty_like(p) if mode == "full" else None, None))
+            kernels.call("Yolov1>YoloLoss", config, (p, t), outputs=outputs, version=version)
+            return outputs[0], outputs[2]
 
         return compute
 

@@ -1,4 +1,4 @@
-// What the ops' config.cc share: reading "key=value" words, and shapes in messages.
+// Reads the text that configures an op: "key=value" words.
 #pragma once
 
 #include <algorithm>
@@ -7,7 +7,6 @@
 #include <string>
 #include <string_view>
 #include <system_error>
-#include <vector>
 
 namespace yolov1 {
 
@@ -59,13 +58,12 @@ struct ConfigReader {
     }
     Complain(key, expected, value);
   }
-};
 
-// "[2, 3]"
-inline std::string ShapeText(const std::vector<int64_t>& shape) {
-  std::string text = "[";
-  for (size_t k = 0; k < shape.size(); ++k) text += (k ? ", " : "") + std::to_string(shape[k]);
-  return text + "]";
-}
+  // The same of a key that may be missing: then the choice stays what it is.
+  template <typename Enum, size_t count>
+  void ChooseIfGiven(const char* key, const char* const (&names)[count], Enum* choice) {
+    if (!Find(key).empty()) Choose(key, names, choice);
+  }
+};
 
 }  // namespace yolov1

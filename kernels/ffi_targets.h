@@ -1,8 +1,10 @@
-// The table of functions that XLA may call: each op's ffi.cc adds its own, the TensorFlow op
-// library and the NumPy module (for JAX) hand them out.
+// The table's ops as functions that XLA may call (ffi.cc): TensorFlow's XLA is told of them by
+// xla.cc, JAX by whoever uses it there.
 #pragma once
 
 #include <vector>
+
+#include "kernels/op.h"
 
 namespace yolov1 {
 
@@ -12,9 +14,7 @@ struct FfiTarget {
   void* handler;         // an XLA_FFI_Handler
 };
 
-inline std::vector<FfiTarget>& FfiTargets() {
-  static std::vector<FfiTarget> targets;
-  return targets;
-}
+// None in a build without XLA.
+YOLOV1_EXPORT std::vector<FfiTarget> FfiTargets();
 
 }  // namespace yolov1

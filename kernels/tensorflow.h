@@ -2,12 +2,14 @@
 #pragma once
 
 #include <algorithm>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
-#include "kernels/core/dtype.h"
+#include "kernels/op.h"
 #include "kernels/parallel.h"
+#include "tensorflow/core/framework/kernel_def_builder.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/shape_inference.h"
@@ -17,9 +19,6 @@
 #include "xla/stream_executor/stream.h"
 
 namespace yolov1 {
-
-// Where an OpKernel runs: the one thing in which the kernels of an op differ.
-enum class Device { CPU, GPU };
 
 // The CUDA stream that TensorFlow has given the kernel.
 inline void* Stream(tensorflow::OpKernelContext* context) {
@@ -40,23 +39,46 @@ void ShareOut(tensorflow::OpKernelContext* context, int64_t count, int64_t cost,
   ShareOut(threads, count, cost, [&](auto run) { workers.workers->Schedule(run); }, work);
 }
 
-inline std::vector<int64_t> Sizes(const tensorflow::TensorShape& shape) {
+// ------------------------------------------------------------------------------------------- ops
+
+// What an OpKernel of a table's op keeps: the same for XLA's.
+struct Configured {
+  const Op* op = nullptr;
+  std::string text;  // of `config`, or ""
+  std::shared_ptr<const void> config;
+  bool on_gpu = false;
+  uint32_t left_out = 0;
+
+  // Reads the attributes of a kernel that is being made, and checks its dtypes.
+  absl::Status Read(tensorflow::OpKernelConstruction* context, bool is_on_gpu);
+
+  // Whether the inputs of `call`, which stand in it already, fit; then what its results are like.
+  absl::Status Infer(Call* call) const;
+};
+
+// The dtypes that `op` is registered for: those of its attribute T.
+tensorflow::DataTypeVector Types(const Op& op);
+
+// The framework-free name of a dtype that the interface of an op allows, and back.
+DType ToDType(tensorflow::DataType type);
+tensorflow::DataType ToDataType(DType type);
+
+inline Shape Sizes(const tensorflow::TensorShape& shape) {
   const auto sizes = shape.dim_sizes();
   return {sizes.begin(), sizes.end()};
 }
 
-// The framework-free name of a dtype that an op's attribute allows.
-inline DType ToDType(tensorflow::DataType type) {
-  switch (type) {
-    case tensorflow::DT_DOUBLE:
-      return DType::kDouble;
-    case tensorflow::DT_HALF:
-      return DType::kHalf;
-    case tensorflow::DT_BFLOAT16:
-      return DType::kBfloat16;
-    default:
-      return DType::kFloat;
-  }
+// Registers a kernel of `op`: Kernel is a class of OpKernel. A macro would do it for one op.
+template <typename Kernel>
+void RegisterKernel(const Op& op, const char* device) {
+  const tensorflow::DataTypeVector types = Types(op);
+  tensorflow::KernelDefBuilder builder(op.name);
+  builder.Device(device).TypeConstraint("T", types);
+  tensorflow::kernel_factory::OpKernelRegistrar(
+      builder.Build(), op.name,
+      [](tensorflow::OpKernelConstruction* context) -> tensorflow::OpKernel* {
+        return new Kernel(context);
+      });
 }
 
 }  // namespace yolov1

@@ -103,7 +103,7 @@ void BindDeviceArrays(py::module_& module) {
       .def_readonly("pointer", &DeviceArray::pointer)
       .def_readonly("read_only", &DeviceArray::read_only)
       .def_readonly("shape", &DeviceArray::shape)
-      .def_readonly("dtype", &DeviceArray::dtype)
+      .def_readwrite("dtype", &DeviceArray::dtype)
       .def_readonly("device", &DeviceArray::device);
   module.def("from_dlpack", &FromDlpack);
 }

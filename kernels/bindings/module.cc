@@ -52,7 +52,5 @@ PYBIND11_MODULE(_kernels, module) {
   module.def("streaming_bound", [] { return yolov1::StreamingBound().load(); });
   module.def("set_streaming_bound", [](int64_t bytes) { yolov1::StreamingBound() = bytes; });
   yolov1::BindDeviceArrays(module);
-  yolov1::BindYoloLoss(module);
-  yolov1::BindBoxIou(module);
-  yolov1::BindNms(module);
+  yolov1::BindCalls(module);
 }

@@ -2,13 +2,13 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "kernels/core/dtype.h"
 #include "kernels/core/iou.h"
+#include "kernels/op.h"
 
 namespace yolov1 {
 
@@ -75,17 +75,11 @@ struct BoxIouSizes {
 };
 
 // Whether the shapes fit each other, and their sizes. A mask is [..., M] for boxes [..., M, 4], or
-// [0] for none. `result`, if asked for, is the shape of the result. Returns "", or what is wrong.
-std::string ReadBoxIouShapes(const BoxIouConfig& config, const std::vector<int64_t>& boxes_a,
-                             const std::vector<int64_t>& boxes_b,
-                             const std::vector<int64_t>& valid_a,
-                             const std::vector<int64_t>& valid_b, BoxIouSizes* sizes,
-                             std::vector<int64_t>* result = nullptr);
-
-// Whether the gradient that comes from above is of the result's shape. Returns "", or what is
-// wrong.
-std::string CheckBoxIouUpstream(const BoxIouConfig& config, const std::vector<int64_t>& result,
-                                const std::vector<int64_t>& upstream);
+// [0] for none. `result`, if asked for, is the shape of the result. Where something is unknown, so
+// is what comes of it, and `sizes` is meaningless. Returns "", or what is wrong.
+std::string ReadBoxIouShapes(const BoxIouConfig& config, const Shape& boxes_a, const Shape& boxes_b,
+                             const Shape& valid_a, const Shape& valid_b, BoxIouSizes* sizes,
+                             Shape* result = nullptr);
 
 // All tensors are of one dtype; what is computed, is computed in Sum<T>.
 struct BoxIouArgs {
@@ -108,11 +102,6 @@ struct BoxIouArgs {
   // Whether there is nothing to read.
   bool empty() const { return sizes.N * sizes.M * sizes.K == 0; }
 };
-
-// Runs work(begin, end) over parts of [0, count), on whatever threads the caller has; `cost`:
-// nanoseconds that one unit takes on one core, roughly.
-using ParallelFor = std::function<void(int64_t count, int64_t cost,
-                                       const std::function<void(int64_t, int64_t)>& work)>;
 
 // Forward and backward pass on the CPU. The work is cut the same way whatever the threads, and
 // partial sums are added in one order, so that the bits are always the same. False where there was

@@ -1,87 +1,18 @@
-// Interface of the ops: attributes, shapes, documentation.
+// Batched IoU: the ops' interfaces, the text that configures them, what their inputs must look like
+// and their results do, and how they are run.
+#include <algorithm>
+#include <utility>
+
 #include "kernels/box_iou/kernel.h"
-#include "kernels/tensorflow.h"
-#include "tensorflow/core/framework/common_shape_fns.h"
+#include "kernels/config.h"
+#include "kernels/ops.h"
 
 namespace yolov1 {
 namespace {
 
-using tensorflow::Status;
-using tensorflow::shape_inference::DimensionHandle;
-using tensorflow::shape_inference::InferenceContext;
-using tensorflow::shape_inference::ShapeHandle;
+// ------------------------------------------------------------------------------------ interfaces
 
-Status ReadConfig(InferenceContext* c, IouShape shape, BoxIouConfig* config) {
-  std::string text;
-  TF_RETURN_IF_ERROR(c->GetAttr("config", &text));
-  config->shape = shape;
-  const std::string error = ParseBoxIouConfig(text, config);
-  return error.empty() ? tensorflow::OkStatus() : absl::InvalidArgumentError(error);
-}
-
-// The checks of the kernel with its messages, where all sizes are known already.
-Status CheckKnown(InferenceContext* c, const BoxIouConfig& config) {
-  std::vector<int64_t> shapes[4];
-  for (int input = 0; input < 4; ++input) {
-    const ShapeHandle shape = c->input(input);
-    if (!c->FullyDefined(shape)) return tensorflow::OkStatus();
-    for (int k = 0; k < c->Rank(shape); ++k) shapes[input].push_back(c->Value(c->Dim(shape, k)));
-  }
-  BoxIouSizes sizes;
-  const std::string error =
-      ReadBoxIouShapes(config, shapes[0], shapes[1], shapes[2], shapes[3], &sizes);
-  return error.empty() ? tensorflow::OkStatus() : absl::InvalidArgumentError(error);
-}
-
-template <IouShape shape>
-Status InferShapes(InferenceContext* c) {
-  BoxIouConfig config;
-  TF_RETURN_IF_ERROR(ReadConfig(c, shape, &config));
-  TF_RETURN_IF_ERROR(CheckKnown(c, config));
-  constexpr int inner = shape == IouShape::kPairwise ? 2 : 1;
-  ShapeHandle boxes[2], leading[2], result;
-  for (int side : {0, 1}) {
-    DimensionHandle four;
-    TF_RETURN_WITH_CONTEXT_IF_ERROR(c->WithRankAtLeast(c->input(side), inner, &boxes[side]),
-                                    config.name(), ": boxes have too few dimensions");
-    TF_RETURN_WITH_CONTEXT_IF_ERROR(c->WithValue(c->Dim(boxes[side], -1), 4, &four), config.name(),
-                                    ": boxes must have 4 coordinates");
-    TF_RETURN_IF_ERROR(c->Subshape(boxes[side], 0, -inner, &leading[side]));
-  }
-  TF_RETURN_WITH_CONTEXT_IF_ERROR(
-      BroadcastBinaryOpOutputShapeFnHelper(c, leading[0], leading[1],
-                                           /*incompatible_shape_error=*/true, &result),
-      config.name(), ": the leading dimensions do not fit");
-  if (shape == IouShape::kPairwise) {
-    const ShapeHandle pairs = c->Matrix(c->Dim(boxes[0], -2), c->Dim(boxes[1], -2));
-    TF_RETURN_IF_ERROR(c->Concatenate(result, pairs, &result));
-  }
-  c->set_output(0, result);
-  return tensorflow::OkStatus();
-}
-
-template <IouShape shape>
-Status InferGradientShapes(InferenceContext* c) {
-  BoxIouConfig config;
-  TF_RETURN_IF_ERROR(ReadConfig(c, shape, &config));
-  TF_RETURN_IF_ERROR(CheckKnown(c, config));
-  c->set_output(0, c->input(0));
-  c->set_output(1, c->input(1));
-  return tensorflow::OkStatus();
-}
-
-}  // namespace
-
-REGISTER_OP("Yolov1>PairwiseIou")
-    .Input("boxes_a: T")
-    .Input("boxes_b: T")
-    .Input("valid_a: bool")
-    .Input("valid_b: bool")
-    .Output("iou: T")
-    .Attr("config: string")
-    .Attr("T: {float, double, half, bfloat16}")
-    .SetShapeFn(InferShapes<IouShape::kPairwise>)
-    .Doc(R"doc(
+constexpr const char* kPairwiseDoc = R"doc(
 The overlap of each box a with each box b. I is the area of a pair's intersection, U that of its
 union, C that of the box that encloses both; c is the diagonal of that box, d the distance of the
 centres.
@@ -102,18 +33,17 @@ valid_b: [..., K] as in boxes_b, or [0].
 iou: [..., M, K].
 config: "kind=giou box_format=xyxy"; kind: iou, giou, diou or ciou; box_format: xyxy (corners) or
   cxcywh (centre and size).
-)doc");
+)doc";
 
-REGISTER_OP("Yolov1>AlignedIou")
-    .Input("boxes_a: T")
-    .Input("boxes_b: T")
-    .Input("valid_a: bool")
-    .Input("valid_b: bool")
-    .Output("iou: T")
-    .Attr("config: string")
-    .Attr("T: {float, double, half, bfloat16}")
-    .SetShapeFn(InferShapes<IouShape::kAligned>)
-    .Doc(R"doc(
+constexpr const char* kPairwiseGradDoc = R"doc(
+The gradient of sum(upstream * iou) of Yolov1>PairwiseIou; its inputs, and:
+
+upstream: [..., M, K] like iou; not read for pairs that are not valid.
+gradient_a: like boxes_a, summed over all that a box was paired with; 0 for a box that is not valid.
+gradient_b: like boxes_b.
+)doc";
+
+constexpr const char* kAlignedDoc = R"doc(
 The overlap of boxes a and b one by one; formulas and config as in Yolov1>PairwiseIou.
 
 boxes_a: [..., 4].
@@ -121,44 +51,267 @@ boxes_b: [..., 4]. Leading dimensions are broadcast against each other.
 valid_a: [...] as in boxes_a, or [0] for all.
 valid_b: [...] as in boxes_b, or [0].
 iou: [...].
-)doc");
+)doc";
 
-REGISTER_OP("Yolov1>PairwiseIouGrad")
-    .Input("boxes_a: T")
-    .Input("boxes_b: T")
-    .Input("valid_a: bool")
-    .Input("valid_b: bool")
-    .Input("upstream: T")
-    .Output("gradient_a: T")
-    .Output("gradient_b: T")
-    .Attr("config: string")
-    .Attr("T: {float, double, half, bfloat16}")
-    .SetShapeFn(InferGradientShapes<IouShape::kPairwise>)
-    .Doc(R"doc(
-The gradient of sum(upstream * iou) of Yolov1>PairwiseIou; its inputs, and:
-
-upstream: [..., M, K] like iou; not read for pairs that are not valid.
-gradient_a: like boxes_a, summed over all that a box was paired with; 0 for a box that is not valid.
-gradient_b: like boxes_b.
-)doc");
-
-REGISTER_OP("Yolov1>AlignedIouGrad")
-    .Input("boxes_a: T")
-    .Input("boxes_b: T")
-    .Input("valid_a: bool")
-    .Input("valid_b: bool")
-    .Input("upstream: T")
-    .Output("gradient_a: T")
-    .Output("gradient_b: T")
-    .Attr("config: string")
-    .Attr("T: {float, double, half, bfloat16}")
-    .SetShapeFn(InferGradientShapes<IouShape::kAligned>)
-    .Doc(R"doc(
+constexpr const char* kAlignedGradDoc = R"doc(
 The gradient of sum(upstream * iou) of Yolov1>AlignedIou; its inputs, and:
 
 upstream: [...] like iou; not read for pairs that are not valid.
 gradient_a: like boxes_a, summed over all that a box was paired with; 0 for a box that is not valid.
 gradient_b: like boxes_b.
-)doc");
+)doc";
+
+// ---------------------------------------------------------------------------------------- shapes
+
+// The dimensions of boxes that are not leading ones: [M, 4], or [4].
+size_t InnerRank(const BoxIouConfig& config) { return config.shape == IouShape::kPairwise ? 2 : 1; }
+
+// What is wrong with the shapes of one side, 'a' or 'b', by themselves.
+std::string CheckSide(const BoxIouConfig& config, char side, const Shape& boxes,
+                      const Shape& valid) {
+  if (!Ranked(boxes)) return "";
+  const std::string start = std::string(config.name()) + ": ";
+  if (boxes.size() < InnerRank(config) || !Fits(boxes.back(), 4)) {
+    const char* boxes_count = side == 'a' ? "M, " : "K, ";
+    return start + "boxes_" + side + " must be [..., " +
+           (config.shape == IouShape::kPairwise ? boxes_count : "") + "4], got " +
+           ShapeText(boxes) + ".";
+  }
+  const bool none = valid.size() == 1 && valid[0] == 0;
+  if (!none && Known(boxes) && Known(valid) &&
+      !std::equal(valid.begin(), valid.end(), boxes.begin(), boxes.end() - 1))
+    return start + "valid_" + side + " must be " + ShapeText({boxes.begin(), boxes.end() - 1}) +
+           " for boxes_" + side + " " + ShapeText(boxes) + ", got " + ShapeText(valid) + ".";
+  return "";
+}
+
+// Sets N, count_a, count_b and batch of `sizes`, and `leading`, the broadcast shape. Returns "",
+// or what is wrong with the shapes.
+std::string BroadcastLeading(Shape a, Shape b, BoxIouSizes* sizes, Shape* leading) {
+  const size_t rank = std::max(a.size(), b.size());
+  a.insert(a.begin(), rank - a.size(), 1);
+  b.insert(b.begin(), rank - b.size(), 1);
+  leading->assign(rank, 1);
+  Broadcast& batch = sizes->batch;
+  sizes->N = sizes->count_a = sizes->count_b = 1;
+  for (size_t k = rank; k-- > 0;) {
+    if (a[k] < 0 || b[k] < 0) {  // a known size other than 1 is that of the result
+      const int64_t known = std::max(a[k], b[k]);
+      (*leading)[k] = known == 1 ? kUnknown : known;
+      continue;
+    }
+    if (a[k] != b[k] && a[k] != 1 && b[k] != 1)
+      return "the leading dimensions of boxes_a and boxes_b must be equal or 1 (they are "
+             "broadcast)";
+    const int64_t size = (*leading)[k] = a[k] == 1 ? b[k] : a[k];
+    const int64_t strides[] = {a[k] == 1 ? 0 : sizes->count_a, b[k] == 1 ? 0 : sizes->count_b};
+    if (__builtin_mul_overflow(sizes->N, size, &sizes->N) ||
+        __builtin_mul_overflow(sizes->count_a, a[k], &sizes->count_a) ||
+        __builtin_mul_overflow(sizes->count_b, b[k], &sizes->count_b))
+      return "the result must have less than 2^63 elements";
+    if (size == 1 || sizes->N == 0) continue;  // nothing to walk through
+    const int last = batch.rank - 1;
+    if (last >= 0 && strides[0] == batch.sizes[last] * batch.strides[0][last] &&
+        strides[1] == batch.sizes[last] * batch.strides[1][last]) {
+      batch.sizes[last] *= size;
+      continue;
+    }
+    if (batch.rank == Broadcast::kMaxRank)
+      return "at most " + std::to_string(Broadcast::kMaxRank) +
+             " leading dimensions of boxes_a and boxes_b may be broadcast in turn (repeat one side "
+             "beforehand)";
+    batch.sizes[batch.rank] = size;
+    for (int side : {0, 1}) batch.strides[side][batch.rank] = strides[side];
+    ++batch.rank;
+  }
+  return "";
+}
+
+// ----------------------------------------------------------------------------------------- calls
+
+template <IouShape shape>
+std::string Configure(std::string_view text, BoxIouConfig* config) {
+  config->shape = shape;
+  return ParseBoxIouConfig(text, config);
+}
+
+// The configuration, sizes and inputs of a call whose shapes fit, or what is wrong with it; and the
+// shape of the overlaps.
+std::string Read(const Call& call, BoxIouArgs* args, Shape* iou) {
+  const std::vector<View>& in = call.in;
+  args->config = call.As<BoxIouConfig>();
+  args->type = in[0].type;
+  const auto mask = [&](const View& valid) {  // [0] is none; one of no boxes at all may be none too
+    return valid.data == nullptr || valid.size() == 0 ? nullptr
+                                                      : static_cast<const bool*>(valid.data);
+  };
+  args->boxes_a = in[0].data;
+  args->boxes_b = in[1].data;
+  args->valid_a = mask(in[2]);
+  args->valid_b = mask(in[3]);
+  return ReadBoxIouShapes(args->config, in[0].shape, in[1].shape, in[2].shape, in[3].shape,
+                          &args->sizes, iou);
+}
+
+std::string CheckTypes(const Call& call) {
+  const DType a = call.in[0].type, b = call.in[1].type;
+  const std::string start = std::string(call.As<BoxIouConfig>().name()) + ": ";
+  if (!IsFloating(a) || a != b)
+    return start +
+           "boxes_a and boxes_b must have one dtype of float32, float64, float16, bfloat16, " +
+           "got " + DTypeName(a) + " and " + DTypeName(b) + "; convert them first.";
+  if (call.in[2].type != DType::kBool || call.in[3].type != DType::kBool)
+    return start + "valid_a and valid_b must be bool, got " + DTypeName(call.in[2].type) + " and " +
+           DTypeName(call.in[3].type) + ".";
+  return "";
+}
+
+std::string InferIou(Call* call) {
+  BoxIouArgs args;
+  call->out[0].type = call->in[0].type;
+  const std::string error = Read(*call, &args, &call->out[0].shape);
+  return error.empty() ? CheckTypes(*call) : error;
+}
+
+bool IouOnCpu(const Call& call, const ParallelFor& parallel) {
+  BoxIouArgs args;
+  Read(call, &args, nullptr);
+  args.iou = call.out[0].data;
+  return BoxIouCpu(args, parallel, call.version);
+}
+
+std::string InferGradient(Call* call) {
+  BoxIouArgs args;
+  Shape iou;
+  std::string error = Read(*call, &args, &iou);
+  if (error.empty()) error = CheckTypes(*call);
+  if (!error.empty()) return error;
+  const View& upstream = call->in[4];
+  const bool known = Known(iou);
+  const bool fits = !known || !Known(upstream.shape) || upstream.shape == iou;
+  if (!fits || upstream.type != args.type)
+    return std::string(args.config.name()) + ": upstream must be " + DTypeName(args.type) + " " +
+           ShapeText(iou) + ", got " + DTypeName(upstream.type) + " " + ShapeText(upstream.shape) +
+           ".";
+  call->Result(0, args.type, call->in[0].shape);
+  call->Result(1, args.type, call->in[1].shape);
+  int64_t workspace = 0;
+#ifdef YOLOV1_CUDA
+  if (call->on_gpu) workspace = known ? BoxIouWorkspace(args) : kUnknown;
+#endif
+  call->Result(2, DType::kUint8, {workspace});
+  return "";
+}
+
+BoxIouArgs GradientArgs(const Call& call) {
+  BoxIouArgs args;
+  Read(call, &args, nullptr);
+  args.upstream = call.in[4].data;
+  args.gradient_a = call.out[0].data;
+  args.gradient_b = call.out[1].data;
+  return args;
+}
+
+bool GradientOnCpu(const Call& call, const ParallelFor& parallel) {
+  return BoxIouGradientCpu(GradientArgs(call), parallel, call.version);
+}
+
+#ifdef YOLOV1_CUDA
+std::string IouOnCuda(const Call& call, void* stream) {
+  BoxIouArgs args;
+  Read(call, &args, nullptr);
+  args.iou = call.out[0].data;
+  return BoxIouCuda(args, stream, call.version);
+}
+
+std::string GradientOnCuda(const Call& call, void* stream) {
+  return BoxIouGradientCuda(GradientArgs(call), call.out[2].data, stream, call.version);
+}
+#endif
+
+std::vector<std::string> Versions(bool on_gpu) {
+#ifdef YOLOV1_CUDA
+  if (on_gpu) return BoxIouCudaVersions();
+#endif
+  return on_gpu ? std::vector<std::string>() : BoxIouVersions();
+}
+
+template <IouShape shape>
+Op Iou(const char* name, const char* doc) {
+  Op op;
+  op.name = name;
+  op.face = shape == IouShape::kPairwise ? "pairwise_iou" : "aligned_iou";
+  op.inputs = {"boxes_a: T", "boxes_b: T", "valid_a: bool", "valid_b: bool"};
+  op.outputs = {"iou: T"};
+  op.attributes = {"T: {float, double, half, bfloat16}"};
+  op.doc = doc;
+  op.configure = ConfigureBy<BoxIouConfig, Configure<shape>>;
+  op.infer = InferIou;
+  op.cpu = IouOnCpu;
+  op.cuda = YOLOV1_CUDA_OR_NULL(IouOnCuda);
+  op.versions = Versions;
+  return op;
+}
+
+template <IouShape shape>
+Op IouGrad(const char* name, const char* doc) {
+  Op op = Iou<shape>(name, doc);
+  op.inputs.push_back("upstream: T");
+  op.outputs = {"gradient_a: T", "gradient_b: T"};
+  op.scratch = {"workspace"};  // of BoxIouWorkspace() bytes on a GPU, [0] on the CPU
+  op.infer = InferGradient;
+  op.cpu = GradientOnCpu;
+  op.cuda = YOLOV1_CUDA_OR_NULL(GradientOnCuda);
+  return op;
+}
+
+}  // namespace
+
+const Op kPairwiseIou = Iou<IouShape::kPairwise>("Yolov1>PairwiseIou", kPairwiseDoc);
+const Op kAlignedIou = Iou<IouShape::kAligned>("Yolov1>AlignedIou", kAlignedDoc);
+const Op kPairwiseIouGrad =
+    IouGrad<IouShape::kPairwise>("Yolov1>PairwiseIouGrad", kPairwiseGradDoc);
+const Op kAlignedIouGrad = IouGrad<IouShape::kAligned>("Yolov1>AlignedIouGrad", kAlignedGradDoc);
+
+std::string ParseBoxIouConfig(std::string_view text, BoxIouConfig* config) {
+  ConfigReader reader = {config->name(), text};
+  reader.Choose("kind", {"iou", "giou", "diou", "ciou"}, &config->kind);
+  reader.Choose("box_format", {"xyxy", "cxcywh"}, &config->format);
+  return reader.error;
+}
+
+// Every call comes through here: text is made only where there is something to say.
+std::string ReadBoxIouShapes(const BoxIouConfig& config, const Shape& boxes_a, const Shape& boxes_b,
+                             const Shape& valid_a, const Shape& valid_b, BoxIouSizes* sizes,
+                             Shape* result) {
+  std::string error = CheckSide(config, 'a', boxes_a, valid_a);
+  if (error.empty()) error = CheckSide(config, 'b', boxes_b, valid_b);
+  if (!error.empty()) return error;
+
+  *sizes = {};
+  if (!Ranked(boxes_a) || !Ranked(boxes_b)) {
+    if (result != nullptr) result->assign({kAnyRank});
+    return "";
+  }
+  Shape leading;
+  const auto inner = static_cast<std::ptrdiff_t>(InnerRank(config));
+  error = BroadcastLeading({boxes_a.begin(), boxes_a.end() - inner},
+                           {boxes_b.begin(), boxes_b.end() - inner}, sizes, &leading);
+  if (config.shape == IouShape::kPairwise) {
+    sizes->M = boxes_a.end()[-2];
+    sizes->K = boxes_b.end()[-2];
+    leading.insert(leading.end(), {sizes->M, sizes->K});
+  }
+  int64_t pairs = 0;
+  if (error.empty() && Known(leading) &&
+      (__builtin_mul_overflow(sizes->N, sizes->M, &pairs) ||
+       __builtin_mul_overflow(pairs, sizes->K, &pairs)))
+    error = "the result must have less than 2^63 elements";
+  if (!error.empty())
+    return std::string(config.name()) + ": " + error + ", got " + ShapeText(boxes_a) + " and " +
+           ShapeText(boxes_b) + ".";
+  if (result != nullptr) *result = std::move(leading);
+  return "";
+}
 
 }  // namespace yolov1

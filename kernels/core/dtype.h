@@ -9,10 +9,21 @@
 
 namespace yolov1 {
 
-enum class DType { kFloat, kDouble, kHalf, kBfloat16 };
+// What is computed with, and what masks, labels and memory to work in are made of.
+enum class DType { kFloat, kDouble, kHalf, kBfloat16, kBool, kInt32, kUint8 };
 
 YOLOV1_HOST_DEVICE int64_t SizeOf(DType type) {  // in bytes
-  return type == DType::kDouble ? 8 : type == DType::kFloat ? 4 : 2;
+  if (type == DType::kDouble) return 8;
+  if (type == DType::kFloat || type == DType::kInt32) return 4;
+  return type == DType::kHalf || type == DType::kBfloat16 ? 2 : 1;
+}
+
+YOLOV1_HOST_DEVICE bool IsFloating(DType type) { return type <= DType::kBfloat16; }
+
+inline const char* DTypeName(DType type) {  // NumPy's
+  constexpr const char* kNames[] = {"float32", "float64", "float16", "bfloat16",
+                                    "bool",    "int32",   "uint8"};
+  return kNames[static_cast<int>(type)];
 }
 
 // Widen and Narrow below work on one value (F = float, W = uint32_t, the bits in its lower half) or

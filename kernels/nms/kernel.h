@@ -4,7 +4,8 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <vector>
+
+#include "kernels/op.h"
 
 namespace yolov1 {
 
@@ -22,8 +23,7 @@ struct NmsConfig {
 std::string ParseNmsConfig(std::string_view text, NmsConfig* config);
 
 // Whether the shapes fit each other. Returns "", or what is wrong.
-std::string CheckNmsShapes(const std::vector<int64_t>& boxes_xyxy,
-                           const std::vector<int64_t>& scores);
+std::string CheckNmsShapes(const Shape& boxes_xyxy, const Shape& scores);
 
 // M is max_detections; behind an image's detections its results are filled with zeros.
 struct NmsArgs {

@@ -1,55 +1,19 @@
-// Interface of the op: attributes, shapes, documentation.
+// Non-maximum suppression: its interface, the text that configures it, what its inputs must look
+// like and its results do, and how it is run.
+#include <algorithm>
+#include <atomic>
+#include <limits>
+
+#include "kernels/config.h"
 #include "kernels/nms/kernel.h"
-#include "kernels/tensorflow.h"
+#include "kernels/ops.h"
 
 namespace yolov1 {
 namespace {
 
-using tensorflow::Status;
-using tensorflow::shape_inference::DimensionHandle;
-using tensorflow::shape_inference::InferenceContext;
-using tensorflow::shape_inference::ShapeHandle;
+constexpr const char* kFace = "non_max_suppression";
 
-Status InferShapes(InferenceContext* c) {
-  std::string text;
-  TF_RETURN_IF_ERROR(c->GetAttr("config", &text));
-  NmsConfig config;
-  const std::string error = ParseNmsConfig(text, &config);
-  if (!error.empty()) return absl::InvalidArgumentError(error);
-
-  const DimensionHandle unknown = c->UnknownDim();
-  ShapeHandle boxes, scores;
-  TF_RETURN_WITH_CONTEXT_IF_ERROR(
-      c->Merge(c->input(0), c->MakeShape({unknown, unknown, c->MakeDim(4)}), &boxes),
-      "non_max_suppression: boxes_xyxy must be [N, K, 4]");
-  TF_RETURN_WITH_CONTEXT_IF_ERROR(c->WithRank(c->input(1), 3, &scores),
-                                  "non_max_suppression: scores must be [N, K, C]");
-  DimensionHandle images, count;
-  for (const auto& [dimension, merged] : {std::pair{0, &images}, {1, &count}})
-    TF_RETURN_WITH_CONTEXT_IF_ERROR(
-        c->Merge(c->Dim(boxes, dimension), c->Dim(scores, dimension), merged),
-        "non_max_suppression: boxes_xyxy and scores hold different boxes");
-  const DimensionHandle detections = c->MakeDim(config.max_detections);
-  c->set_output(0, c->MakeShape({images, detections, c->MakeDim(4)}));
-  c->set_output(1, c->Matrix(images, detections));
-  c->set_output(2, c->Matrix(images, detections));
-  c->set_output(3, c->Vector(images));
-  return tensorflow::OkStatus();
-}
-
-}  // namespace
-
-REGISTER_OP("Yolov1>NonMaxSuppression")
-    .Input("boxes_xyxy: T")
-    .Input("scores: T")
-    .Output("found_boxes: T")
-    .Output("found_scores: T")
-    .Output("labels: int32")
-    .Output("count: int32")
-    .Attr("config: string")
-    .Attr("T: {float}")
-    .SetShapeFn(InferShapes)
-    .Doc(R"doc(
+constexpr const char* kDoc = R"doc(
 Keeps, class by class, the boxes that no better box of the class overlaps.
 
 A box and class whose score is not greater than score_threshold go at once. Of the others, by
@@ -69,6 +33,90 @@ labels: [N, max_detections]: the classes.
 count: [N]: the detections of each image.
 config: "score_threshold=0.001 iou_threshold=0.5 max_detections=300 clip=True"; clip: move the
   corners of what was found into [0, 1].
-)doc");
+)doc";
+
+std::string InferResults(Call* call) {
+  const View &boxes = call->in[0], &scores = call->in[1];
+  std::string error = CheckNmsShapes(boxes.shape, scores.shape);
+  if (!error.empty()) return error;
+  if (boxes.type != DType::kFloat || scores.type != DType::kFloat)
+    return std::string(kFace) + ": boxes_xyxy and scores must be float32, got " +
+           DTypeName(boxes.type) + " and " + DTypeName(scores.type) + ".";
+  const int64_t N = std::max(Dim(boxes.shape, 0), Dim(scores.shape, 0));
+  const int64_t M = call->As<NmsConfig>().max_detections;
+  call->Result(0, DType::kFloat, {N, M, 4});
+  call->Result(1, DType::kFloat, {N, M});
+  call->Result(2, DType::kInt32, {N, M});
+  call->Result(3, DType::kInt32, {N});
+  return "";
+}
+
+bool OnCpu(const Call& call, const ParallelFor& parallel) {
+  NmsArgs args;
+  args.config = call.As<NmsConfig>();
+  const Shape& scores = call.in[1].shape;
+  args.images = scores[0];
+  args.boxes = scores[1];
+  args.classes = scores[2];
+  args.boxes_xyxy = static_cast<const float*>(call.in[0].data);
+  args.scores = static_cast<const float*>(call.in[1].data);
+  args.found_boxes = static_cast<float*>(call.out[0].data);
+  args.found_scores = static_cast<float*>(call.out[1].data);
+  args.labels = static_cast<int32_t*>(call.out[2].data);
+  args.count = static_cast<int32_t*>(call.out[3].data);
+  if (args.images == 0) return true;
+  std::atomic<bool> done{true};
+  parallel(args.images, NmsCpuCost(args), [&](int64_t begin, int64_t end) {
+    if (!NmsCpu(args, begin, end)) done = false;
+  });
+  return done;
+}
+
+}  // namespace
+
+const Op kNonMaxSuppression = [] {
+  Op op;
+  op.name = "Yolov1>NonMaxSuppression";
+  op.face = kFace;
+  op.inputs = {"boxes_xyxy: T", "scores: T"};
+  op.outputs = {"found_boxes: T", "found_scores: T", "labels: int32", "count: int32"};
+  op.attributes = {"T: {float}"};
+  op.doc = kDoc;
+  op.configure = ConfigureBy<NmsConfig, ParseNmsConfig>;
+  op.infer = InferResults;
+  op.cpu = OnCpu;
+  return op;
+}();
+
+std::string ParseNmsConfig(std::string_view text, NmsConfig* config) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  ConfigReader reader = {kFace, text};
+  double score = 0, iou = 0;  // decimals become floats as TensorFlow's do: through a double
+  reader.Read("score_threshold", "a number", -kInfinity, kInfinity, &score);
+  reader.Read("iou_threshold", "a number from 0 to 1", 0.0, 1.0, &iou);
+  reader.Read("max_detections", "an integer from 1 to 2^31 - 1", int64_t{1},
+              int64_t{std::numeric_limits<int32_t>::max()}, &config->max_detections);
+  reader.Choose("clip", {"False", "True"}, &config->clip);
+  config->score_threshold = static_cast<float>(score);
+  config->iou_threshold = static_cast<float>(iou);
+  return reader.error;
+}
+
+// Every call comes through here: text is made only where there is something to say.
+std::string CheckNmsShapes(const Shape& boxes_xyxy, const Shape& scores) {
+  const bool fit = Fits(boxes_xyxy, {kUnknown, kUnknown, 4}) &&
+                   Fits(scores, {Dim(boxes_xyxy, 0), Dim(boxes_xyxy, 1), kUnknown});
+  const std::string start = std::string(kFace) + ": ";
+  if (!fit)
+    return start + "boxes_xyxy must be [N, K, 4] and scores [N, K, C], got " +
+           ShapeText(boxes_xyxy) + " and " + ShapeText(scores) + ".";
+  // The kernel numbers the scores of an image with 32 bits.
+  int64_t candidates;
+  if (Known(scores) &&
+      (__builtin_mul_overflow(scores[1], scores[2], &candidates) || candidates > int64_t{1} << 32))
+    return start + "an image must have at most 2^32 scores (K * C), got " + ShapeText(scores) +
+           "; keep the best boxes beforehand.";
+  return "";
+}
 
 }  // namespace yolov1

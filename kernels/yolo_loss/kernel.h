@@ -11,6 +11,7 @@
 #include "kernels/core/grid.h"
 #include "kernels/core/objects.h"
 #include "kernels/core/one_cell.h"
+#include "kernels/op.h"
 
 namespace yolov1 {
 
@@ -38,15 +39,11 @@ struct YoloLossConfig {
 std::string ParseYoloLossConfig(std::string_view text, YoloLossConfig* config);
 
 // Whether the shapes fit the configuration and each other. Returns "", or what is wrong.
-std::string CheckYoloLossShapes(const YoloLossConfig& config,
-                                const std::vector<int64_t>& predictions,
-                                const std::vector<int64_t>& targets);
+std::string CheckYoloLossShapes(const YoloLossConfig& config, const Shape& predictions,
+                                const Shape& targets);
 // The same for objects as boxes; `valid` is the shape of the counts or of the mask.
-std::string CheckYoloLossBoxes(const YoloLossConfig& config,
-                               const std::vector<int64_t>& predictions,
-                               const std::vector<int64_t>& boxes,
-                               const std::vector<int64_t>& labels,
-                               const std::vector<int64_t>& valid);
+std::string CheckYoloLossBoxes(const YoloLossConfig& config, const Shape& predictions,
+                               const Shape& boxes, const Shape& labels, const Shape& valid);
 
 // Sums, loss and terms are float, or double for double predictions. Targets are of the dtype of
 // the predictions, or float where those are of 16 bits.
@@ -101,8 +98,7 @@ void YoloLossMean(const YoloLossArgs& args, void* mean);
 int64_t YoloLossCpuCost(const YoloLossArgs& args);
 
 // The gradient [images, size] of `type` times what comes from above (float, or double like the
-// gradient): one value, or one for each image. `product` may be `gradient` itself, and then on
-// a GPU an upstream gradient of 1 leaves nothing to do.
+// gradient): one value, or one for each image. `product` may be `gradient` itself.
 struct YoloLossScaleArgs {
   DType type = DType::kFloat;
   int64_t images = 0, size = 0;
@@ -111,6 +107,7 @@ struct YoloLossScaleArgs {
   const void* gradient = nullptr;
   void* product = nullptr;
 };
+
 // Images [begin, end) of the product; all versions have the same bits.
 void YoloLossScaleCpu(const YoloLossScaleArgs& args, int64_t begin, int64_t end, int version = 0);
 
@@ -128,7 +125,7 @@ std::string YoloLossCuda(const YoloLossArgs& args, void* mean, void* stream, int
 // The versions of the CUDA kernel, the best first.
 std::vector<std::string> YoloLossCudaVersions();
 
-// As YoloLossScaleCpu.
+// If `product` is `gradient`, an upstream gradient of 1 leaves nothing to do.
 std::string YoloLossScaleCuda(const YoloLossScaleArgs& args, void* stream);
 
 // ----------------------------------------------------------------------------- inside the kernels
@@ -182,8 +179,9 @@ bool WithTypes(const YoloLossArgs& args, Function&& function) {
     case DType::kBfloat16:
       if (same) return function(YoloLossBuffers<Bfloat16, Bfloat16>(args)), true;
       return from_float && (function(YoloLossBuffers<Bfloat16, float>(args)), true);
+    default:
+      return false;
   }
-  return false;
 }
 
 }  // namespace yolov1

@@ -8,11 +8,13 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from tests.ops.loss_cases import GRIDS
 from tests.shared import ROOT
 from yolov1 import kernels
+from yolov1.semantics import PRESETS
 
 
 @pytest.mark.parametrize("name", GRIDS)
@@ -135,6 +137,64 @@ def test_the_oldest_compilers_take_the_kernels(compiler, source, tmp_path):
         pytest.skip("needs x86-64")
     answer = subprocess.run([compiler, *flags, f"-I{ROOT}", source], capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr
+@pytest.mark.skipif(not shutil.which("readelf"), reason="needs binutils")
+def test_the_kernels_are_linked_once_and_seen_by_the_table_alone():
+    def symbols(path, *options):
+        command = ["nm", "-C", *options, "--defined-only", path]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    package = ROOT / "yolov1"
+    seen = symbols(package / "libyolov1_kernels.so", "-D")
+    names = {line.split(maxsplit=2)[2].split("(")[0].split("[")[0] for line in seen.splitlines()}
+    ours = {name.removeprefix("yolov1::") for name in names if "yolov1::" in name}
+    functions = {"Infer", "ConfigureAgain", "CheckResults", "ResultName", "FfiTargets"}
+    assert functions <= ours and len(ours - functions) == len(table())
+    for path in [*package.glob("_kernels*.so"), *package.glob("_ops.so")]:
+        needed = subprocess.run(["readelf", "-d", path], check=True, capture_output=True, text=True)
+        assert "[$ORIGIN/libyolov1_kernels.so]" in needed.stdout, path
+        assert "YoloLossCpu" not in symbols(path), path
+
+
+def table():
+    """The names of the ops, as kernels/ops.h has them."""
+    text = (ROOT / "kernels/ops.h").read_text()
+    return re.findall(r"&(k\w+)", text)
+
+
+def test_another_build_takes_its_own_kernels(tmp_path):
+    """One of another folder, in a process that has loaded those of this one."""
+    for path in (ROOT / "yolov1").glob("*kernels*.so"):
+        shutil.copy(path, tmp_path)
+    code = f"""
+import importlib.util
+from pathlib import Path
+from yolov1 import kernels
+kernels.extension()
+(path,) = Path({str(tmp_path)!r}).glob("_kernels*.so")
+spec = importlib.util.spec_from_file_location("yolov1._kernels", path)
+importlib.util.module_from_spec(spec)
+maps = Path("/proc/self/maps").read_text()
+for folder in (Path(kernels.__file__).parents[1], Path({str(tmp_path)!r})):
+    assert f"{{folder}}/libyolov1_kernels.so" in maps, folder
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize("name", table())
+def test_every_op_of_the_table_has_versions_and_refuses_a_wrong_number_of_inputs(name):
+    op = f"Yolov1>{name.removeprefix('k')}"
+    assert kernels.extension().versions(op, False)
+    config = {"Yolo": kernels.yolo_loss_config(GRIDS["paper"], PRESETS["paper"])}.get(name[1:5])
+    config = config or (
+        kernels.nms_config(0.5, 0.5, 3, True) if "Suppression" in op else kernels.box_iou_config()
+    )
+    with pytest.raises(ValueError, match=f"{op} takes [2-5] inputs, got 1"):
+        kernels.call(op, config, [np.zeros(3)])
+
+
+def test_an_op_that_is_not_in_the_table_is_refused():
+    with pytest.raises(KeyError, match="there is no op Yolov1>Nothing"):
+        kernels.call("Yolov1>Nothing", "", [])
 
 
 def test_fuzz_without_clang_is_one_sentence_that_says_what_to_install():

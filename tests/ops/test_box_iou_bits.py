@@ -20,6 +20,7 @@ from tests.ops.iou_cases import (
 from tests.ops.test_yolo_loss_bits import bits, shifted
 from tests.shared import ROOT
 from yolov1 import kernels
+from yolov1.ops import _library
 
 THREADS = (1, 2, 4)
 LEVELS = [name for name in kernels.box_iou_versions() if name != "naive"]
@@ -173,7 +174,7 @@ def test_a_pair_does_not_depend_on_its_neighbours(op):
 @pytest.mark.parametrize("dtype", (np.float32, ml_dtypes.bfloat16))
 @pytest.mark.parametrize("op", OPS)
 def test_alignment_of_every_buffer(op, dtype, level):
-    native, shape = kernels.extension(), op.removesuffix("_iou")
+    native = _library.OPS[op]
     config = kernels.box_iou_config("ciou", "xyxy")
     for case in cases(op, dtype):
         value, *gradients = run(op, *case, kind="ciou")
@@ -182,9 +183,10 @@ def test_alignment_of_every_buffer(op, dtype, level):
             outputs = [
                 shifted(np.full_like(array, np.nan), offset) for array in (value, *gradients)
             ]
-            call = shape, config, (a, b, *valid)
-            native.box_iou(*call, outputs[0], threads, level)
-            native.box_iou_gradient(*call, upstream, *outputs[1:], threads, level)
+            options = dict(threads=threads, version=level)
+            kernels.call(native, config, (a, b, *valid), outputs=outputs[:1], **options)
+            inputs = a, b, *valid, upstream
+            kernels.call(f"{native}Grad", config, inputs, outputs=[*outputs[1:], None], **options)
             assert bits(outputs) == bits((value, *gradients)), (threads, offset)
 
 

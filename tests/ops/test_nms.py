@@ -281,7 +281,7 @@ def test_a_broken_configuration_is_refused(change, message):
     config = kernels.nms_config(0.001, 0.5, 300, True).replace(old, new)
     message = re.escape(f"non_max_suppression: config needs {message}")
     with pytest.raises(ValueError, match=message):
-        kernels.extension().non_max_suppression(config, *random_case(0), 1)
+        kernels.call("Yolov1>NonMaxSuppression", config, random_case(0))
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         _library.load().yolov1_non_max_suppression(*random_case(0), config)
 

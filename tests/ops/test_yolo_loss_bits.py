@@ -74,7 +74,9 @@ def test_alignment_of_every_buffer(past_caches, dtype, level):
     for threads, offset in zip((*THREADS, 3), (1, 3, 5, 16), strict=True):
         inputs = shifted(predictions, offset + 1), shifted(targets, offset + 2)
         out = [shifted(np.full_like(array, np.nan), offset) for array in (*sums, predictions)]
-        kernels.extension().yolo_loss(config, *inputs, *out, None, threads, level)
+        kernels.call(
+            "Yolov1>YoloLoss", config, inputs, outputs=[*out, None], threads=threads, version=level
+        )
         assert bits(out) == want, (threads, offset)
 
 

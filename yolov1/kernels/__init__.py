@@ -4,7 +4,7 @@ The extension module behind this package is built with it; without TensorFlow bu
 ``YOLOV1_TENSORFLOW=OFF pip install --no-deps --no-build-isolation .``
 """
 
-from yolov1.kernels._module import DTYPES, build_info, extension, ffi_targets
+from yolov1.kernels._module import DTYPES, build_info, call, extension, ffi_targets, shape_text
 from yolov1.kernels.box_iou import (
     BOX_FORMATS,
     KINDS,
@@ -14,6 +14,7 @@ from yolov1.kernels.box_iou import (
     box_iou_versions,
     box_iou_workspace,
     check_box_iou,
+    check_mask,
     pairwise_iou,
     pairwise_iou_gradient,
 )
@@ -47,9 +48,11 @@ __all__ = [
     "box_iou_versions",
     "box_iou_workspace",
     "build_info",
+    "call",
     "check_box_iou",
     "check_boxes",
     "check_collision",
+    "check_mask",
     "check_reduction",
     "check_shapes",
     "extension",
@@ -59,6 +62,7 @@ __all__ = [
     "pairwise_iou",
     "pairwise_iou_gradient",
     "prediction_shape",
+    "shape_text",
     "yolo_loss",
     "yolo_loss_config",
     "yolo_loss_versions",

@@ -23,7 +23,7 @@ def is_device_array(array) -> bool:
 
 def check_cuda(op) -> None:
     """Refuses device arrays where the native module has no CUDA kernels (`RuntimeError`)."""
-    if not hasattr(extension(), "yolo_loss_cuda"):
+    if not hasattr(extension(), "call_on_gpu"):
         raise RuntimeError(
             f"{op}: this build has no CUDA kernels, but an array is on a GPU. Copy it to the host, "
             "or build where nvcc is found: YOLOV1_CUDA=ON pip install --no-build-isolation -e ."
@@ -101,6 +101,10 @@ def output(op, name, array, shape, dtype, stream):
         raise ValueError(
             f"{op}: out: {name} must be {dtype} {list(shape)}, got {view.dtype} {list(view.shape)}."
         )
+    if name == "workspace" and view.pointer % 16:
+        raise ValueError(
+            f"{op}: out: workspace must begin at a multiple of 16 bytes, got {view.pointer:#x}."
+        )
     if view.read_only:
         raise ValueError(f"{op}: out: {name} must not be read-only; pass another array.")
     return view
@@ -135,10 +139,44 @@ def empty_like(op, array, shape, dtype):
     )
 
 
-def versions(name, device) -> list[str]:
-    """The versions of a kernel ``"yolo_loss"`` or ``"box_iou"`` on ``"cpu"`` or ``"cuda"``."""
+def views(op, arrays, stream) -> dict:
+    """The native views of ``{argument: array}``, where this build has CUDA; None for None."""
+    check_cuda(op)
+    return {k: None if x is None else read(op, k, x, stream or 0) for k, x in arrays.items()}
+
+
+def call(op, native, config, inputs, like, out, *, results, order=(), left_out=0, stream, version):
+    """Queues a native op on arrays on a GPU.
+
+    Args:
+        op: who asks, for errors.
+        native, config, left_out, version: as of `yolov1.kernels._module.call`.
+        inputs: `views` of the op's arguments; None: no mask.
+        like: an array, of whose library and on whose GPU new ones are made.
+        out: arrays to write, None for what is not made; None: new ones.
+        results: names for the op's results.
+        order: the names in the order of `out`, where that is another.
+
+    Returns:
+        ``{name: array}``; None for what is not made.
+    """
+    names, inputs = order or results, list(inputs.values())
+    made = extension().results_on_gpu(native, config, inputs, left_out)
+    wanted = dict(zip(results, made, strict=True))
+    if out is None:
+        out = [wanted[name] and empty_like(op, like, *wanted[name]) for name in names]
+    if len(out) > len(names) or any(wanted[name] for name in names[len(out) :]):
+        raise ValueError(f"{op}: out must be ({', '.join(names)}), got {len(out)} arrays.")
+    out = {name: array for name, array in zip(names, out, strict=False) if wanted[name]}
+    outputs = [x and output(op, name, out[name], *x, stream or 0) for name, x in wanted.items()]
+    check_one_gpu(op, *inputs, *outputs)
+    native_call = native, config, inputs, left_out, outputs
+    extension().call_on_gpu(*native_call, stream or 0, version or "")
+    return dict.fromkeys(names) | out
+
+
+def versions(op, native, device) -> list[str]:
+    """The versions of a native op on ``"cpu"`` or ``"cuda"``."""
     if device not in ("cpu", "cuda"):
-        raise ValueError(f"{name}_versions: device must be 'cpu' or 'cuda', got {device!r}.")
-    if device == "cpu":
-        return getattr(extension(), f"{name}_versions")()
-    return getattr(extension(), f"{name}_cuda_versions", list)()
+        raise ValueError(f"{op}_versions: device must be 'cpu' or 'cuda', got {device!r}.")
+    return extension().versions(native, device == "cuda")

@@ -6,7 +6,7 @@ DTYPES = ("float32", "float64", "float16", "bfloat16")
 
 
 def extension():
-    """The native module itself: no checks but those of shapes, outputs are the caller's.
+    """The native module itself. Its `call` runs an op of the table in kernels/ops.h, by name.
 
     Raises:
         ImportError: it is missing, or does not fit this Python; says how to build it.
@@ -21,6 +21,20 @@ def extension():
     return _kernels
 
 
+def call(name, config, inputs, *, left_out=0, outputs=None, threads=1, version=None) -> list:
+    """Runs a native op on C-contiguous NumPy arrays of dtypes that it takes.
+
+    Args:
+        name: ``"Yolov1>YoloLoss"``.
+        left_out: bit k: result k is not asked for, and None.
+        outputs: arrays to write, None for what is left out or takes no memory; None: new ones.
+
+    Raises:
+        ValueError: shapes or dtypes do not fit; says what was expected.
+    """
+    return extension().call(name, config, inputs, left_out, outputs, threads, version or "")
+
+
 def build_info() -> dict:
     """What the native module was built from and with: versions, compiler, CUDA, git revision."""
     return json.loads(extension().build_info())
@@ -33,3 +47,8 @@ def ffi_targets() -> list[tuple[str, str, object]]:
     differentiable JAX function of one. TensorFlow's ops need no such step.
     """
     return extension().ffi_targets()
+
+
+def shape_text(shape) -> str:
+    """``[2, ?, 3]``, for messages; `shape` has None for what is not known yet."""
+    return f"[{', '.join('?' if size is None else str(size) for size in shape)}]"

@@ -3,10 +3,11 @@
 import numpy as np
 
 from yolov1.kernels import _device
-from yolov1.kernels._module import DTYPES, extension
+from yolov1.kernels._module import DTYPES, call, extension, shape_text
 
 KINDS = ("iou", "giou", "diou", "ciou")
 BOX_FORMATS = ("xyxy", "cxcywh")
+_OPS = {"pairwise_iou": "Yolov1>PairwiseIou", "aligned_iou": "Yolov1>AlignedIou"}
 
 
 def pairwise_iou(
@@ -47,8 +48,8 @@ def pairwise_iou(
         ImportError: the native module is missing.
         RuntimeError: CUDA refuses the launch, or this build has no CUDA kernels.
     """
-    boxes, valid = (boxes_a, boxes_b), (valid_a, valid_b)
-    return _iou("pairwise", boxes, valid, kind, box_format, threads, version, stream, out)
+    arrays = _named(boxes_a, boxes_b, valid_a, valid_b)
+    return _run("pairwise_iou", arrays, (kind, box_format), threads, version, stream, out)["iou"]
 
 
 def pairwise_iou_gradient(
@@ -77,9 +78,9 @@ def pairwise_iou_gradient(
         The gradients by `boxes_a` and by `boxes_b`, in their shapes and dtype: summed over what a
         box was paired with, 0 for a box that does not count.
     """
-    boxes, valid = (boxes_a, boxes_b), (valid_a, valid_b)
-    options = (kind, box_format, threads, version, stream, out)
-    return _gradient("pairwise", boxes, valid, upstream, *options)
+    arrays = _named(boxes_a, boxes_b, valid_a, valid_b) | {"upstream": upstream}
+    out = _run("pairwise_iou", arrays, (kind, box_format), threads, version, stream, out)
+    return out["gradient_a"], out["gradient_b"]
 
 
 def aligned_iou(
@@ -99,8 +100,8 @@ def aligned_iou(
 
     Masks are bool ``[...]``, each like its boxes. All else is as in `pairwise_iou`.
     """
-    boxes, valid = (boxes_a, boxes_b), (valid_a, valid_b)
-    return _iou("aligned", boxes, valid, kind, box_format, threads, version, stream, out)
+    arrays = _named(boxes_a, boxes_b, valid_a, valid_b)
+    return _run("aligned_iou", arrays, (kind, box_format), threads, version, stream, out)["iou"]
 
 
 def aligned_iou_gradient(
@@ -118,9 +119,9 @@ def aligned_iou_gradient(
     out=None,
 ):
     """The gradient of ``sum(upstream * aligned_iou(...))``; as `pairwise_iou_gradient`."""
-    boxes, valid = (boxes_a, boxes_b), (valid_a, valid_b)
-    options = (kind, box_format, threads, version, stream, out)
-    return _gradient("aligned", boxes, valid, upstream, *options)
+    arrays = _named(boxes_a, boxes_b, valid_a, valid_b) | {"upstream": upstream}
+    out = _run("aligned_iou", arrays, (kind, box_format), threads, version, stream, out)
+    return out["gradient_a"], out["gradient_b"]
 
 
 def box_iou_versions(device="cpu") -> list[str]:
@@ -130,14 +131,17 @@ def box_iou_versions(device="cpu") -> list[str]:
     bits, and ``"naive"``, whose gradients are summed in another order. On ``"cuda"`` those of the
     build, none in one without CUDA.
     """
-    return _device.versions("box_iou", device)
+    return _device.versions("box_iou", _OPS["pairwise_iou"], device)
 
 
 def box_iou_workspace(boxes_a, boxes_b, *, op="pairwise_iou") -> int:
     """Bytes in which the gradient of `op` works on a GPU, for boxes there: the size of `out`'s
     workspace, whose address must be a multiple of 16."""
-    call = _device_inputs(op, (boxes_a, boxes_b), (None, None), "iou", "xyxy", 0)
-    return extension().box_iou_cuda_workspace(*call)
+    inputs = _device.views(op, _named(boxes_a, boxes_b, None, None), 0)
+    upstream = extension().DeviceArray(0, (-2,), inputs["boxes_a"].dtype, False)  # of any shape
+    inputs = [*inputs.values(), upstream]
+    *_, workspace = extension().results_on_gpu(f"{_OPS[op]}Grad", box_iou_config(), inputs, 0)
+    return workspace[0][0] if workspace else 0
 
 
 def check_box_iou(op, kind, box_format) -> None:
@@ -149,6 +153,21 @@ def check_box_iou(op, kind, box_format) -> None:
             )
 
 
+def check_mask(op, side, valid, boxes, counts=False) -> None:
+    """Refuses the shape of a mask, or of counts, that does not fit its boxes' (`ValueError`).
+
+    None in a shape, a size that is not known yet, fits anything.
+    """
+    expected, what = (boxes[:-2], "counts ") if counts else (boxes[:-1], "")
+    if len(valid) != len(expected) or not all(
+        a == b or None in (a, b) for a, b in zip(valid, expected, strict=True)
+    ):
+        raise ValueError(
+            f"{op}: valid_{side} must be {what}{shape_text(expected)} for boxes_{side} "
+            f"{shape_text(boxes)}, got {shape_text(valid)}."
+        )
+
+
 def box_iou_config(kind="iou", box_format="xyxy") -> str:
     """The one text that every fused implementation is configured with: ``key=value`` words."""
     return f"kind={kind} box_format={box_format}"
@@ -157,41 +176,49 @@ def box_iou_config(kind="iou", box_format="xyxy") -> str:
 # ---------------------------------------------------------------------------------------- inside
 
 
-def _iou(shape, boxes, valid, kind, box_format, threads, version, stream, out):
-    if any(map(_device.is_device_array, boxes)):
-        return _iou_on_device(shape, boxes, valid, kind, box_format, version, stream or 0, out)
-    _device.refuse_on_host(f"{shape}_iou", stream=stream, out=out)
-    call = _inputs(shape, boxes, valid, kind, box_format)
-    iou = np.empty(extension().box_iou_shape(*call), call[-1][0].dtype)
-    extension().box_iou(*call, iou, threads, version or "")
-    return iou
+def _named(boxes_a, boxes_b, valid_a, valid_b):
+    return {"boxes_a": boxes_a, "boxes_b": boxes_b, "valid_a": valid_a, "valid_b": valid_b}
 
 
-def _gradient(shape, boxes, valid, upstream, kind, box_format, threads, version, stream, out):
-    if any(map(_device.is_device_array, boxes)):
-        options = (kind, box_format, version, stream or 0, out)
-        return _gradient_on_device(shape, boxes, valid, upstream, *options)
-    _device.refuse_on_host(f"{shape}_iou", upstream=upstream, stream=stream, out=out)
-    call = _inputs(shape, boxes, valid, kind, box_format)
-    boxes_a, boxes_b, *_ = call[-1]
-    upstream = np.asarray(upstream, boxes_a.dtype, order="C")
-    gradients = np.empty_like(boxes_a), np.empty_like(boxes_b)
-    extension().box_iou_gradient(*call, upstream, *gradients, threads, version or "")
-    return gradients
-
-
-def _inputs(shape, boxes, valid, kind, box_format):
-    """What the native functions take first: shape, configuration, boxes and masks."""
-    op = f"{shape}_iou"
-    check_box_iou(op, kind, box_format)
-    boxes = [_boxes(op, *side) for side in zip("ab", boxes, strict=True)]
-    if boxes[0].dtype != boxes[1].dtype:
+def _run(op, arrays, choices, threads, version, stream, out):
+    """The results by name: of the gradient where there is an upstream one."""
+    check_box_iou(op, *choices)
+    config, native, names = box_iou_config(*choices), _OPS[op], ("iou",)
+    if "upstream" in arrays:
+        native, names = f"{native}Grad", ("gradient_a", "gradient_b", "workspace")
+    if any(_device.is_device_array(arrays[name]) for name in ("boxes_a", "boxes_b")):
+        inputs = _device.views(op, arrays, stream)
+        _check_device_masks(op, inputs)
+        out = out if out is None or len(names) > 1 else (out,)
+        options = dict(results=names, stream=stream, version=version)
+        return _device.call(op, native, config, inputs, arrays["boxes_a"], out, **options)
+    upstream = {"upstream": arrays["upstream"]} if len(names) > 1 else {}
+    _device.refuse_on_host(op, **upstream, stream=stream, out=out)
+    a, b = (_boxes(op, side, arrays[f"boxes_{side}"]) for side in "ab")
+    if a.dtype != b.dtype:
         raise TypeError(
-            f"{op}: boxes_a and boxes_b must have one dtype, got {boxes[0].dtype} and "
-            f"{boxes[1].dtype}; convert one of them."
+            f"{op}: boxes_a and boxes_b must have one dtype, got {a.dtype} and {b.dtype}; convert "
+            "one of them."
         )
-    masks = [_mask(op, *side) for side in zip("ab", valid, boxes, strict=True)]
-    return shape, box_iou_config(kind, box_format), (*boxes, *masks)
+    masks = [_mask(op, side, arrays[f"valid_{side}"], x) for side, x in (("a", a), ("b", b))]
+    above = [np.asarray(x, a.dtype, order="C") for x in upstream.values()]
+    made = call(native, config, [a, b, *masks, *above], threads=threads, version=version)
+    return dict(zip(names, made, strict=True))
+
+
+def _check_device_masks(op, views):
+    """Refuses what the native module cannot: a mask [0] is none there, and it knows no counts."""
+    for side in "ab":
+        valid = views[f"valid_{side}"]
+        if valid is None:
+            continue
+        if valid.dtype not in ("bool", "uint8"):
+            raise TypeError(
+                f"{op}: valid_{side} must be bool on a GPU, got {valid.dtype}; of counts make "
+                "arange(M) < counts[..., None]."
+            )
+        check_mask(op, side, valid.shape, views[f"boxes_{side}"].shape)
+        valid.dtype = "bool"  # libraries without a bool in DLPack hand it over as bytes
 
 
 def _boxes(op, side, boxes):
@@ -210,100 +237,15 @@ def _mask(op, side, valid, boxes):
     if valid is None:
         return np.zeros(0, bool)
     valid = np.asarray(valid)
-    expected, what = boxes.shape[:-1], ""
-    if op == "pairwise_iou" and valid.dtype.kind in "iu":
-        expected, what = boxes.shape[:-2], "counts "
-    elif valid.dtype != bool:
+    counts = op == "pairwise_iou" and valid.dtype.kind in "iu"
+    if not counts and valid.dtype != bool:
         wanted = "bool" if op == "aligned_iou" else "bool, or integers that count"
         raise TypeError(
             f"{op}: valid_{side} must be {wanted}, got {valid.dtype}; convert it, or compare."
         )
     # The native module takes [0] for no mask, whatever the boxes: it must not come from here.
-    if valid.shape != expected:
-        raise ValueError(
-            f"{op}: valid_{side} must be {what}{list(expected)} for boxes_{side} "
-            f"{list(boxes.shape)}, got {list(valid.shape)}."
-        )
-    if what:
+    check_mask(op, side, valid.shape, boxes.shape, counts)
+    if counts:
         most = boxes.shape[-2] if boxes.ndim > 1 else 0  # without M the module refuses the boxes
         valid = np.arange(most) < valid[..., None]
     return np.asarray(valid, order="C")
-
-
-# --------------------------------------------------------------------------------------- on a GPU
-
-
-def _iou_on_device(shape, boxes, valid, kind, box_format, version, stream, out):
-    op = f"{shape}_iou"
-    call = _device_inputs(op, boxes, valid, kind, box_format, stream)
-    result, dtype = extension().box_iou_cuda_shape(*call), call[-1][0].dtype
-    if out is None:
-        out = _device.empty_like(op, boxes[0], result, dtype)
-    view = _device.output(op, "iou", out, result, dtype, stream)
-    _device.check_one_gpu(op, *call[-1], view)
-    extension().box_iou_cuda(*call, view, stream, version or "")
-    return out
-
-
-def _gradient_on_device(shape, boxes, valid, upstream, kind, box_format, version, stream, out):
-    op = f"{shape}_iou"
-    call = _device_inputs(op, boxes, valid, kind, box_format, stream)
-    a, b, *_ = call[-1]
-    result, size = (
-        getattr(extension(), f"box_iou_cuda_{what}")(*call) for what in ("shape", "workspace")
-    )
-    above = _device.read(op, "upstream", upstream, stream)
-    if list(above.shape) != result or above.dtype != a.dtype:
-        raise ValueError(
-            f"{op}: upstream must be {a.dtype} {result}, got {above.dtype} {list(above.shape)}."
-        )
-    wanted = [("gradient_a", a.shape, a.dtype), ("gradient_b", b.shape, b.dtype)]
-    wanted += [("workspace", (size,), "uint8")] if size else []
-    if out is None:
-        out = [_device.empty_like(op, boxes[0], *x) for _, *x in wanted]
-    if len(out) < len(wanted):
-        raise ValueError(
-            f"{op}: out must be ({', '.join(name for name, *_ in wanted)}), got {len(out)} arrays."
-        )
-    views = [
-        _device.output(op, *x[:1], array, *x[1:], stream)
-        for x, array in zip(wanted, out, strict=False)
-    ]
-    _device.check_one_gpu(op, *call[-1], above, *views)
-    if size and views[2].pointer % 16:
-        raise ValueError(
-            f"{op}: out: workspace must begin at a multiple of 16 bytes, got {views[2].pointer:#x}."
-        )
-    extension().box_iou_cuda_gradient(
-        *call, above, *views[:2], views[2] if size else None, stream, version or ""
-    )
-    return out[0], out[1]
-
-
-def _device_inputs(op, boxes, valid, kind, box_format, stream):
-    """What the native functions on a GPU take first, as `_inputs` makes it for NumPy arrays."""
-    _device.check_cuda(op)
-    check_box_iou(op, kind, box_format)
-    boxes = [
-        _device.read(op, f"boxes_{side}", x, stream) for side, x in zip("ab", boxes, strict=True)
-    ]
-    if boxes[0].dtype != boxes[1].dtype or boxes[0].dtype not in DTYPES:
-        raise TypeError(
-            f"{op}: boxes_a and boxes_b must have one dtype of {', '.join(DTYPES)}, got "
-            f"{boxes[0].dtype} and {boxes[1].dtype}; convert them first."
-        )
-    masks = []
-    for side, mask, of in zip("ab", valid, boxes, strict=True):
-        view = None if mask is None else _device.read(op, f"valid_{side}", mask, stream)
-        if view is not None and view.dtype not in ("bool", "uint8"):
-            raise TypeError(
-                f"{op}: valid_{side} must be bool on a GPU, got {view.dtype}; of counts make "
-                "arange(M) < counts[..., None]."
-            )
-        if view is not None and view.shape != of.shape[:-1]:
-            raise ValueError(
-                f"{op}: valid_{side} must be {of.shape[:-1]} for boxes_{side} {of.shape}, got "
-                f"{view.shape}."
-            )
-        masks.append(view)
-    return op.removesuffix("_iou"), box_iou_config(kind, box_format), (*boxes, *masks)

@@ -5,7 +5,7 @@ import numbers
 
 import numpy as np
 
-from yolov1.kernels._module import extension
+from yolov1.kernels._module import call
 
 
 def nms_config(score_threshold, iou_threshold, max_detections, clip) -> str:
@@ -65,4 +65,5 @@ def non_max_suppression(
         ImportError: the native module is missing.
     """
     config = nms_config(score_threshold, iou_threshold, max_detections, clip)
-    return extension().non_max_suppression(config, boxes_xyxy, scores, threads)
+    inputs = [np.asarray(x, np.float32, order="C") for x in (boxes_xyxy, scores)]
+    return tuple(call("Yolov1>NonMaxSuppression", config, inputs, threads=threads))

@@ -8,11 +8,13 @@ import numpy as np
 from yolov1.activations import resolve_activations
 from yolov1.grid import GridSpec
 from yolov1.kernels import _device
-from yolov1.kernels._module import DTYPES, extension
+from yolov1.kernels._module import DTYPES, call, shape_text
 from yolov1.semantics import CHOICES, WEIGHTS, LossSemantics
 
 LAYOUTS = ("cells", "planes")
 COLLISION_RULES = ("first", "last", "largest")
+_OP, _OP_OF_BOXES = "Yolov1>YoloLoss", "Yolov1>YoloLossOfBoxes"
+_GRADIENT = 1 << 2  # the bit of a result that can be left out
 
 
 class Boxes(NamedTuple):
@@ -46,10 +48,7 @@ def check_shapes(predictions, targets, grid: GridSpec, layout: str) -> None:
     Raises:
         ValueError: the layout is unknown or a shape does not fit; says what was expected.
     """
-    if layout not in LAYOUTS:
-        raise ValueError(
-            f"yolo_loss: layout must be one of {', '.join(map(repr, LAYOUTS))}, got {layout!r}."
-        )
+    check_layout(layout)
     spec = f"GridSpec(S={grid.S}, B={grid.B}, C={grid.C})"
     formula = "D = C + 5B" if layout == "cells" else "S * S * (C + 5B), layout 'planes'"
     expected = prediction_shape(grid, layout)
@@ -63,28 +62,22 @@ def check_shapes(predictions, targets, grid: GridSpec, layout: str) -> None:
 
 
 def check_boxes(predictions, boxes: Boxes, grid: GridSpec, layout: str) -> None:
-    """As `check_shapes`, for objects as `Boxes` of shapes."""
+    """As `check_shapes`, for `Boxes` of shapes."""
     check_shapes(predictions, (predictions[0], *grid.target_shape), grid, layout)
-    box, labels, valid = boxes
-    images, most = labels if len(labels) == 2 else (None, None)
-    wanted = (images, most, 4), (images, most), (images, most)[: len(valid)]
-    known = [
-        (got, want)
-        for shape, size in zip(boxes, wanted, strict=True)
-        for got, want in zip(shape, size, strict=False)
-    ]
-    known.append((images, predictions[0]))
-    fits = (
-        (len(box), len(labels)) == (3, 2)
-        and len(valid) in (1, 2)
-        and all(None in pair or pair[0] == pair[1] for pair in known)
+    ranks = tuple(map(len, boxes))
+    images, most = boxes.labels if ranks[1] == 2 else (None, None)
+    wanted = ((images, most, 4), (images, most), (images, most)[: ranks[2]], (images,))
+    fits = ranks in ((3, 2, 1), (3, 2, 2)) and all(
+        None in (got, size) or got == size
+        for shape, sizes in zip((*boxes, predictions[:1]), wanted, strict=True)
+        for got, size in zip(shape, sizes, strict=True)
     )
     if not fits:
-        count, *got = (_text(shape) for shape in ((predictions[0],), *boxes))
+        box, labels, valid = map(shape_text, boxes)
         raise ValueError(
             "yolo_loss: objects must be boxes [N, M, 4], labels [N, M] and a count [N] or mask "
-            f"[N, M] with N = {count[1:-1]} as in the predictions, got {got[0]}, {got[1]} and "
-            f"{got[2]}."
+            f"[N, M] with N = {shape_text(predictions[:1])[1:-1]} as in the predictions, got "
+            f"{box}, {labels} and {valid}."
         )
 
 
@@ -97,8 +90,17 @@ def check_collision(on_collision: str) -> None:
         )
 
 
-def _text(shape):
-    return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"
+def activation_key(activations):
+    """`activations` as `yolo_loss_config` takes it: mappings are not hashable."""
+    return activations if isinstance(activations, str) else tuple(dict(activations).items())
+
+
+def check_layout(layout: str) -> None:
+    """Refuses an unknown layout (`ValueError`)."""
+    if layout not in LAYOUTS:
+        raise ValueError(
+            f"yolo_loss: layout must be one of {', '.join(map(repr, LAYOUTS))}, got {layout!r}."
+        )
 
 
 def check_reduction(reduction: str) -> None:
@@ -112,8 +114,10 @@ def _check(name, shape, expected, reason):
         got in (None, want) for got, want in zip(shape[1:], expected, strict=True)
     )
     if not fits:
-        wanted = ", ".join(map(str, ("N", *expected)))
-        raise ValueError(f"yolo_loss: {name} must be [{wanted}] for {reason}, got {_text(shape)}.")
+        wanted = shape_text(("N", *expected))
+        raise ValueError(
+            f"yolo_loss: {name} must be {wanted} for {reason}, got {shape_text(shape)}."
+        )
 
 
 def yolo_loss_versions(device="cpu") -> list[str]:
@@ -123,7 +127,7 @@ def yolo_loss_versions(device="cpu") -> list[str]:
     bits, and ``"naive"``, whose sums have another order. On ``"cuda"`` those of the build, none in
     one without CUDA.
     """
-    return _device.versions("yolo_loss", device)
+    return _device.versions("yolo_loss", _OP, device)
 
 
 @functools.lru_cache(maxsize=256)
@@ -138,17 +142,15 @@ def yolo_loss_config(
         layout: ``"cells"`` or ``"planes"``.
         reduction: ``"none"``, ``"mean"``, or ``"mean_loss"``: the mean of the loss but the gradient
             of the sum, for callers that divide it themselves.
-        activations: of what comes in as predictions: a name, or a tuple of (block, activation).
+        activations: of what comes in as predictions: as `activation_key` gives it.
         on_collision: of objects as `Boxes`.
     """
     words = {"S": grid.S, "B": grid.B, "C": grid.C, "layout": layout, "reduction": reduction}
     words |= {name: repr(getattr(semantics, name)) for name in WEIGHTS}
     words |= {name: getattr(semantics, name) for name in CHOICES}
     # Only where they say something: a graph that was saved without them loads.
-    activations = resolve_activations(
-        activations if isinstance(activations, str) else dict(activations)
-    )
-    words |= {f"activate_{block}": a for block, a in activations.items() if a != "linear"}
+    blocks = resolve_activations(activations if isinstance(activations, str) else dict(activations))
+    words |= {f"activate_{block}": name for block, name in blocks.items() if name != "linear"}
     words |= {} if on_collision == "first" else {"on_collision": on_collision}
     return " ".join(f"{name}={value}" for name, value in words.items())
 
@@ -176,16 +178,17 @@ def yolo_loss(
         predictions: float32, float64, float16 or bfloat16 (of ml_dtypes) ``[N, S, S, D]``, or
             ``[N, S * S * D]`` in layout "planes".
         targets: ``[N, S, S, C + 5]`` of the same dtype, or float32 beside a 16-bit one; others are
-            converted. Or `Boxes`, of which the kernel finds the cells.
+            converted. Or `Boxes`, of which the kernel finds the cells; arrays of the CPU.
         grid: the `GridSpec`.
         semantics: a `LossSemantics` or a preset's name.
         layout: ``"cells"`` or ``"planes"``.
         reduction: ``"none"``, or ``"mean"`` over the batch (0 for an empty one).
-        activations: what turns `predictions`, then raw outputs, into predictions, as
-            `yolov1.activations` takes it; the gradient is that by the raw outputs.
-        on_collision: which of several `Boxes` a cell keeps: "first", "last" or "largest".
-        gradient: whether to compute it; ``"in_place"``: over the predictions, a contiguous NumPy
-            array, which are lost.
+        activations: what turns `predictions`, then the raw outputs of a network, into predictions,
+            as `yolov1.activations` has it; the gradient is by the raw outputs. On the CPU.
+        on_collision: which of several `Boxes` a cell keeps: "first", "last" or "largest" (by area;
+            the first among equals).
+        gradient: whether to compute it; ``"in_place"``: into the array of the predictions, on the
+            CPU; they are lost.
         threads: images are shared out among this many threads; the result does not depend on it.
         version: one of `yolo_loss_versions()`, or of those on ``"cuda"``; by default the first.
         stream: for arrays on a GPU (CuPy, PyTorch, JAX: kernels/_device.py), which must be the
@@ -206,21 +209,37 @@ def yolo_loss(
         ImportError: the native module is missing.
         RuntimeError: CUDA refuses the launch, or this build has no CUDA kernels.
     """
-    semantics = LossSemantics.of(semantics)
+    check_layout(layout)
     check_reduction(reduction)
     check_collision(on_collision)
-    activations = activation_key(activations)
+    config = yolo_loss_config(
+        *(grid, LossSemantics.of(semantics), layout, reduction),
+        *(activation_key(activations), on_collision),
+    )
+    left_out = 0 if gradient else _GRADIENT
     if _device.is_device_array(predictions):
-        config = (grid, semantics, layout, reduction, activations, on_collision)
-        return _on_device(predictions, targets, config, gradient, version, stream or 0, out)
+        if isinstance(targets, Boxes) or gradient == "in_place":
+            raise NotImplementedError(
+                "yolo_loss: Boxes and a gradient in place are for arrays of the CPU; encode the "
+                "targets, and pass out=."
+            )
+        arrays = {"predictions": predictions, "targets": targets}
+        inputs, order = (
+            _device.views("yolo_loss", arrays, stream),
+            ("loss", "terms", "gradient", "mean"),
+        )
+        out = _device.call(
+            *("yolo_loss", _OP, config, inputs, predictions, out),
+            # With a mean the op's first result is that, and the loss of each image is its last.
+            results=("mean", "terms", "gradient", "loss") if reduction == "mean" else order,
+            order=order,
+            left_out=left_out,
+            stream=stream,
+            version=version,
+        )
+        return out["mean" if reduction == "mean" else "loss"], out["terms"], out["gradient"]
     _device.refuse_on_host("yolo_loss", targets=targets, stream=stream, out=out)
     given, predictions = predictions, np.asarray(predictions)
-    if isinstance(targets, Boxes):
-        targets = _box_arrays(targets)
-        check_boxes(predictions.shape, Boxes(*(x.shape for x in targets)), grid, layout)
-    else:
-        targets = np.asarray(targets)
-        check_shapes(predictions.shape, targets.shape, grid, layout)
     if predictions.dtype.name not in DTYPES:
         raise TypeError(
             f"yolo_loss: predictions must be one of {', '.join(DTYPES)}, "
@@ -228,86 +247,37 @@ def yolo_loss(
         )
     # In the machine's byte order: a file's arrays need not be.
     dtype = predictions.dtype.newbyteorder("=")
-    predictions = np.ascontiguousarray(predictions, dtype)
-    if not isinstance(targets, Boxes):
-        wide = np.float32 if dtype.itemsize == 2 and targets.dtype != dtype else dtype
-        targets = np.ascontiguousarray(targets, dtype=wide)
-    sums = np.float64 if dtype == np.float64 else np.float32
-    images = len(predictions)
-    loss, terms, mean = np.empty(images, sums), np.empty((images, 5), sums), np.empty((), sums)
+    inputs = [np.asarray(predictions, dtype, order="C"), *_target_arrays(targets, dtype)]
+    outputs = None
     if gradient == "in_place":
-        mine = isinstance(given, np.ndarray) and np.may_share_memory(predictions, given)
-        if not mine or not given.flags.writeable:
-            raise ValueError(
-                "yolo_loss: a gradient in place needs predictions in a writable C-contiguous array."
-            )
-        out = given
-    else:
-        out = np.empty(predictions.shape, dtype) if gradient else None
-    extension().yolo_loss(
-        yolo_loss_config(grid, semantics, layout, reduction, activations, on_collision),
-        predictions,
-        targets,
-        loss,
-        terms,
-        out,
-        mean,
-        threads,
-        version or "",
+        outputs = _outputs_in_place(given, inputs[0], reduction == "mean")
+    op = _OP_OF_BOXES if len(inputs) > 2 else _OP
+    loss, terms, gradient, _ = call(
+        *(op, config, inputs), left_out=left_out, outputs=outputs, threads=threads, version=version
     )
-    return mean if reduction == "mean" else loss, terms, out
+    return loss, terms, given if outputs else gradient
 
 
-def activation_key(activations):
-    """`activations` as `yolo_loss_config` takes it: mappings are not hashable."""
-    return activations if isinstance(activations, str) else tuple(dict(activations).items())
-
-
-def _box_arrays(boxes):
-    valid = np.asarray(boxes.valid)
-    return Boxes(
-        np.ascontiguousarray(boxes.boxes_cxcywh, np.float32),
-        np.ascontiguousarray(boxes.labels, np.int32),
-        np.ascontiguousarray(valid, np.bool_ if valid.ndim == 2 else np.int32),
-    )
-
-
-def _on_device(predictions, targets, config, gradient, version, stream, out):
-    op = "yolo_loss"
-    _device.check_cuda(op)
-    grid, _, layout, reduction = config[:4]
-    if isinstance(targets, Boxes):
-        raise NotImplementedError(f"{op}: on a GPU targets must be encoded; Boxes are for the CPU.")
-    if config[4] != "linear":
-        raise NotImplementedError(f"{op}: on a GPU predictions must be activated before the call.")
-    inputs = [
-        _device.read(op, name, array, stream)
-        for name, array in (("predictions", predictions), ("targets", targets))
+def _target_arrays(targets, dtype):
+    if not isinstance(targets, Boxes):
+        targets = np.asarray(targets)
+        half = dtype.itemsize == 2 and targets.dtype != dtype
+        return [np.asarray(targets, np.float32 if half else dtype, order="C")]
+    valid = np.asarray(targets.valid)
+    return [
+        np.asarray(targets.boxes_cxcywh, np.float32, order="C"),
+        np.asarray(targets.labels, np.int32, order="C"),
+        np.asarray(valid, np.bool_ if valid.ndim == 2 else np.int32, order="C"),
     ]
-    dtype, target_dtype = (x.dtype for x in inputs)
-    check_shapes(*(x.shape for x in inputs), grid, layout)
-    half = dtype in ("float16", "bfloat16")
-    if dtype not in DTYPES or target_dtype not in (dtype, "float32" if half else dtype):
-        raise TypeError(
-            f"{op}: predictions must be one of {', '.join(DTYPES)}, and targets of the same dtype, "
-            f"or float32 beside a 16-bit one, got {dtype} and {target_dtype}; convert them first."
+
+
+def _outputs_in_place(given, predictions, mean):
+    mine = isinstance(given, np.ndarray) and np.may_share_memory(given, predictions)
+    if not mine or not given.flags.writeable:
+        raise ValueError(
+            "yolo_loss: for a gradient in place the predictions must be a NumPy array, writable "
+            "and C-contiguous."
         )
-    sums = "float64" if dtype == "float64" else "float32"
-    images = inputs[0].shape[0]
-    wanted = {
-        "loss": ((images,), sums),
-        "terms": ((images, 5), sums),
-        "gradient": (inputs[0].shape, dtype) if gradient else None,
-        "mean": ((), sums) if reduction == "mean" else None,
-    }
-    if out is None:
-        out = [x and _device.empty_like(op, predictions, *x) for x in wanted.values()]
-    if len(out) != len(wanted):
-        raise ValueError(f"{op}: out must be ({', '.join(wanted)}), got {len(out)} arrays.")
-    outputs = [
-        x and _device.output(op, name, array, *x, stream)
-        for (name, x), array in zip(wanted.items(), out, strict=True)
-    ]
-    _device.check_one_gpu(op, *inputs, *outputs)
-    extension().yolo_loss_cuda(yolo_loss_config(*config), *inputs, *outputs, stream, version or "")
-    return out[3] if reduction == "mean" else out[0], out[1], out[2] if gradient else None
+    sums, images = np.float64 if given.dtype == np.float64 else np.float32, len(given)
+    loss, terms = np.empty(() if mean else images, sums), np.empty((images, 5), sums)
+    return [loss, terms, predictions, np.empty(images, sums) if mean else None]

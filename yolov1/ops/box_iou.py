@@ -37,6 +37,7 @@ import functools
 import tensorflow as tf
 
 from yolov1 import kernels
+from yolov1.kernels import shape_text
 from yolov1.ops import _library, _tape, reference
 from yolov1.ops._arguments import as_tensor, device, static_shape
 
@@ -144,15 +145,18 @@ def _check_shapes(op, boxes_a, boxes_b):
     names, own = (("M, 4", "K, 4"), 2) if op == "pairwise_iou" else (("4", "4"), 1)
     for side, boxes, name in zip("ab", (boxes_a, boxes_b), names, strict=True):
         if boxes is not None and (len(boxes) < own or boxes[-1] not in (4, None)):
-            raise ValueError(f"{op}: boxes_{side} must be [..., {name}], got {_text(boxes)}.")
+            raise ValueError(f"{op}: boxes_{side} must be [..., {name}], got {shape_text(boxes)}.")
     if boxes_a is None or boxes_b is None:
         return
     leading = (reversed(boxes[:-own]) for boxes in (boxes_a, boxes_b))
     if not all(a == b or {a, b} & {1, None} for a, b in zip(*leading, strict=False)):
         raise ValueError(
             f"{op}: the leading dimensions of boxes_a and boxes_b must be equal or 1 (they are "
-            f"broadcast), got {_text(boxes_a)} and {_text(boxes_b)}."
+            f"broadcast), got {shape_text(boxes_a)} and {shape_text(boxes_b)}."
         )
+
+
+_check_mask = functools.lru_cache(maxsize=256)(kernels.check_mask)
 
 
 def _mask(op, side, valid, boxes):
@@ -167,7 +171,8 @@ def _mask(op, side, valid, boxes):
             f"{op}: valid_{side} must be {expected}, got {valid.dtype.name}; cast it, or compare."
         )
     shape = static_shape(boxes)
-    _check_mask(op, side, shape, static_shape(valid), counts)
+    if shape is not None and valid.shape.rank is not None:
+        _check_mask(op, side, tuple(valid.shape), shape, counts)
     if not counts:
         return _not_none(op, side, valid, boxes)
     most = None if shape is None else shape[-2]
@@ -187,24 +192,6 @@ def _not_none(op, side, valid, boxes):
     )
     with tf.control_dependencies([fits] if fits is not None else []):
         return tf.identity(valid)
-
-
-@functools.lru_cache(maxsize=256)
-def _check_mask(op, side, boxes, valid, counts):
-    if boxes is None or valid is None:
-        return
-    expected, what = (boxes[:-2], "counts ") if counts else (boxes[:-1], "")
-    if len(valid) != len(expected) or not all(
-        a == b or None in (a, b) for a, b in zip(valid, expected, strict=True)
-    ):
-        raise ValueError(
-            f"{op}: valid_{side} must be {what}{_text(expected)} for boxes_{side} {_text(boxes)}, "
-            f"got {_text(valid)}."
-        )
-
-
-def _text(shape):
-    return f"[{', '.join('?' if size is None else str(size) for size in shape)}]"
 
 
 # ------------------------------------------------------------------------------------- gradients
