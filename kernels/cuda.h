@@ -82,36 +82,108 @@ __device__ A WarpSum(A value) {
   return value;
 }
 
+// The WarpSum of each of up to 32 values, to the bit, each in some of the lanes: in every exchange
+// a lane hands over that half of its values with which it does not go on, so that five sums take
+// nine exchanges and not 25. All lanes must call it.
+template <int count, typename A>
+__device__ A WarpSums(const A (&own)[count], int half = kWarp / 2) {
+  if constexpr (count == 1) {
+    A sum = own[0];
+    for (; half > 0; half /= 2) sum += __shfl_xor_sync(kAllLanes, sum, half);
+    return sum;
+  } else {
+    constexpr int next = (count + 1) / 2;
+    const bool upper = (threadIdx.x & half) != 0;
+    A sums[next];
+#pragma unroll
+    for (int k = 0; k < next; ++k) {
+      const int other = k + next < count ? k + next : k;
+      const A kept = upper ? own[other] : own[k], given = upper ? own[k] : own[other];
+      sums[k] = kept + __shfl_xor_sync(kAllLanes, given, half);
+    }
+    return WarpSums(sums, half / 2);
+  }
+}
+
+// The first lane that WarpSums gives the sum of value k of `count`.
+YOLOV1_HOST_DEVICE constexpr int LaneOfWarpSum(int k, int count) {
+  int lane = 0;
+  for (int half = kWarp / 2; count > 1; half /= 2) {
+    count = (count + 1) / 2;
+    if (k >= count) {
+      k -= count;
+      lane += half;
+    }
+  }
+  return lane;
+}
+
 // ------------------------------------------------------------------------------------------ spans
 //
-// Each by all threads of a block.
+// Each by all threads of a block; how many those are is a constant, so that the places of a
+// thread's words differ by one.
 
 template <typename T>
 __device__ int Misalignment(const T* address) {  // in elements, from a multiple of 16 bytes
   return static_cast<int>(reinterpret_cast<uintptr_t>(address) % 16 / sizeof(T));
 }
 
-// Calls vector(k) for each 16-byte word k of `count` elements from `from` on that is aligned, with
-// its first element, and scalar(element) for those before and behind.
-template <typename T, typename Vector, typename Scalar>
-__device__ void EachWord(const T* from, int count, const Vector& vector, const Scalar& scalar) {
-  constexpr int kPerWord = 16 / sizeof(T);
-  const int threads = static_cast<int>(blockDim.x), thread = static_cast<int>(threadIdx.x);
-  const int before = (kPerWord - Misalignment(from)) % kPerWord;
-  const int head = before < count ? before : count;
-  const int tail = head + (count - head) / kPerWord * kPerWord;
-  for (int k = head + thread * kPerWord; k < tail; k += threads * kPerWord) vector(k);
-  if (thread < head) scalar(thread);
-  if (tail + thread < count) scalar(tail + thread);
+// The aligned 16-byte words of `count` elements from `from` on: behind how many elements the first
+// one begins, and how many there are.
+template <typename T, typename Count>
+struct Words {
+  static constexpr int kElements = 16 / sizeof(T);
+  int before;
+  Count count;  // below 1 where there are none
+
+  __device__ Words(const T* from, Count elements)
+      : before(-Misalignment(from) & (kElements - 1)), count((elements - before) / kElements) {}
+};
+
+// Calls word(k) for each k below `words`, of the threads in turn and four of a thread at a time.
+template <int threads, typename Count, typename Word>
+__device__ void EachWord(Count words, const Word& word) {
+  constexpr int kAtOnce = 4;
+#pragma unroll 1
+  for (Count first = threadIdx.x; first < words; first += kAtOnce * threads) {
+    const Count left = words - first;
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k)
+      if (k * threads < left) word(first + k * threads);
+  }
 }
 
-// Begins to copy to shared memory: complete for this thread after FinishLoads(), and for the others
-// after a barrier behind it. `from` and `to` must lie alike between multiples of 16 bytes.
+// Calls scalar(k) for each of the elements before those words and behind them.
+template <typename T, typename Count, typename Scalar>
+__device__ void EachEdge(const T* from, Count count, const Scalar& scalar) {
+  constexpr int kPerWord = 16 / sizeof(T);
+  const int thread = static_cast<int>(threadIdx.x);
+  if (thread >= 2 * kPerWord) return;
+  const Words<T, Count> words(from, count);
+  const bool in_head = thread < kPerWord;
+  const Count k = in_head ? thread : words.before + words.count * kPerWord + (thread - kPerWord);
+  if (k < count && (k < words.before) == in_head) scalar(k);  // without a word, all is head
+}
+
+// Begin to copy to shared memory: complete for this thread after FinishLoads(), and for the others
+// after a barrier behind it. `from` and `to` must lie alike between multiples of 16 bytes. The
+// edges of 16-bit elements are waited for at once: begin them behind the words of all spans.
+template <int threads, typename T>
+__device__ void BeginWords(const T* from, T* to, int count) {
+  const Words<T, int> words(from, count);
+  const auto* const in = reinterpret_cast<const uint4*>(from + words.before);
+  auto* const out = reinterpret_cast<uint4*>(to + words.before);
+  EachWord<threads>(words.count, [=](int k) { __pipeline_memcpy_async(out + k, in + k, 16); });
+}
 template <typename T>
-__device__ void BeginLoad(const T* from, T* to, int count) {
-  EachWord(
-      from, count, [=](int k) { __pipeline_memcpy_async(to + k, from + k, 16); },
-      [=](int k) { to[k] = from[k]; });
+__device__ void BeginEdges(const T* from, T* to, int count) {
+  EachEdge(from, count, [=](int k) {
+    if constexpr (sizeof(T) >= 4) {
+      __pipeline_memcpy_async(to + k, from + k, sizeof(T));
+    } else {
+      to[k] = from[k];
+    }
+  });
 }
 __device__ inline void FinishLoads() {
   __pipeline_commit();
@@ -119,12 +191,13 @@ __device__ inline void FinishLoads() {
 }
 
 // From shared memory, lying alike.
-template <typename T>
+template <int threads, typename T>
 __device__ void Store(const T* from, T* to, int count) {
-  EachWord(
-      from, count,
-      [=](int k) { *reinterpret_cast<uint4*>(to + k) = *reinterpret_cast<const uint4*>(from + k); },
-      [=](int k) { to[k] = from[k]; });
+  const Words<T, int> words(to, count);
+  const auto* const in = reinterpret_cast<const uint4*>(from + words.before);
+  auto* const out = reinterpret_cast<uint4*>(to + words.before);
+  EachWord<threads>(words.count, [=](int k) { out[k] = in[k]; });
+  EachEdge(to, count, [=](int k) { to[k] = from[k]; });
 }
 
 }  // namespace yolov1

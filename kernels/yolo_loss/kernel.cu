@@ -15,8 +15,10 @@
 namespace yolov1 {
 namespace {
 
-constexpr int kThreads = 128;
+// A thread for each of the paper's 49 cells, and no warp without one.
+constexpr int kThreads = 64;
 constexpr int kWarps = kThreads / kWarp;
+constexpr int kScaleThreads = 128;
 #if defined(YOLOV1_CUDA_ON_HOST)  // so that a test uses them up
 constexpr int kMeanCounters = 8;
 #else
@@ -28,40 +30,66 @@ __device__ unsigned mean_counters[kMeanCounters];
 
 // ------------------------------------------------------------------------------------------- sums
 
+// Of the 32 lanes, as many get the same sum.
+constexpr int kLanesOfSum = 4;
+static_assert(LaneOfWarpSum(kTerms - 1, kTerms) % kLanesOfSum == 0 && kTerms * kLanesOfSum <= kWarp,
+              "each sum has lanes of its own");
+
 template <typename A>
 struct BlockSums {
-  Terms<A> warps[kWarps];
+  A sums[kThreads / kLanesOfSum];  // over a warp
   double mean[kWarps];
   bool last;
 };
 
-// The sum over the block's threads, in thread 0. `warps` is not read before the next barrier ends.
+// Puts the sums over each warp where thread 0 finds them behind a barrier.
 template <typename A>
-__device__ Terms<A> BlockSum(const Terms<A>& own, Terms<A>* warps) {
-  const Terms<A> warp = {WarpSum(own.xy), WarpSum(own.wh), WarpSum(own.object),
-                         WarpSum(own.no_object), WarpSum(own.classes)};
-  if (threadIdx.x % kWarp == 0) warps[threadIdx.x / kWarp] = warp;
-  __syncthreads();
-  Terms<A> sum = {};
-  if (threadIdx.x == 0) {
-    for (int k = 0; k < kWarps; ++k) {
-      sum.xy += warps[k].xy;
-      sum.wh += warps[k].wh;
-      sum.object += warps[k].object;
-      sum.no_object += warps[k].no_object;
-      sum.classes += warps[k].classes;
-    }
-  }
-  return sum;
+__device__ void PutSums(const Terms<A>& own, BlockSums<A>* block) {
+  const A values[] = {own.xy, own.wh, own.object, own.no_object, own.classes};
+  block->sums[threadIdx.x / kLanesOfSum] = WarpSums(values);
 }
 
-// By one block: the mean of `loss` [images], in double. Read past the first cache, which knows
-// nothing of what other multiprocessors have written.
+// By thread 0: an image's sums to its terms and its loss.
+template <typename A>
+__device__ void WriteSums(const LossScale<A>& scale, const BlockSums<A>& block, A* terms, A* loss) {
+  const auto sum = [&](int term) {
+    A total = {};
+    for (int first = 0; first < kThreads; first += kWarp)
+      total += block.sums[(first + LaneOfWarpSum(term, kTerms)) / kLanesOfSum];
+    return total;
+  };
+  WriteTerms(scale, Terms<A>{sum(0), sum(1), sum(2), sum(3), sum(4)}, terms, loss);
+}
+
+// By one block: the mean of `loss` [images], in double and in one order at any alignment. Read past
+// the first cache, which knows nothing of what other multiprocessors have written, and many words
+// at once: the other blocks have ended, and all wait for this one.
 template <typename A>
 __device__ void WriteMean(const A* loss, int64_t images, double one_image, A* mean, double* warps) {
+  constexpr int kPerWord = 16 / sizeof(A), kAtOnce = 8;
+  const int64_t words = Misalignment(loss) == 0 ? images / kPerWord : 0;
   double sum = 0;
-#pragma unroll 8
-  for (int64_t image = threadIdx.x; image < images; image += kThreads) sum += __ldcg(loss + image);
+  int64_t word = threadIdx.x;
+  while (word < words) {
+    uint4 loaded[kAtOnce];
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) {
+      if (word + k * kThreads < words)
+        loaded[k] = __ldcg(reinterpret_cast<const uint4*>(loss) + word + k * kThreads);
+    }
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) {
+      if (word >= words) break;
+      A values[kPerWord];
+      memcpy(values, &loaded[k], sizeof values);
+      for (A value : values) sum += value;
+      word += kThreads;
+    }
+  }
+  for (; word * kPerWord < images; word += kThreads) {
+    for (int64_t image = word * kPerWord; image < images && image < (word + 1) * kPerWord; ++image)
+      sum += __ldcg(loss + image);
+  }
   sum = WarpSum(sum);
   if (threadIdx.x % kWarp == 0) warps[threadIdx.x / kWarp] = sum;
   __syncthreads();
@@ -87,7 +115,7 @@ __device__ void FinishMean(const Mean<A>& mean, const A* loss, int64_t images, B
     __threadfence();
     const unsigned others = gridDim.x - 1;
     sums->last = atomicInc(&mean_counters[mean.counter], others) == others;
-    __threadfence();
+    if (sums->last) __threadfence();
   }
   __syncthreads();
   if (sums->last) WriteMean(loss, images, mean.one_image, mean.to, sums->mean);
@@ -121,8 +149,9 @@ __global__ void __launch_bounds__(kThreads)
                                  targets + cell * grid.target_channels(),
                                  with_gradient ? strides.At(gradient, cell) : Cell<T>{}, &sum);
     }
-    sum = BlockSum(sum, sums.warps);
-    if (threadIdx.x == 0) WriteTerms(scale, sum, args.terms + image * kTerms, args.loss + image);
+    PutSums(sum, &sums);
+    __syncthreads();
+    if (threadIdx.x == 0) WriteSums(scale, sums, args.terms + image * kTerms, args.loss + image);
   }
   FinishMean(mean, args.loss, images, &sums);
 }
@@ -133,157 +162,181 @@ __global__ void __launch_bounds__(kThreads)
 // the gradient goes out so; both layouts alike. A lane takes a cell for its boxes and confidences,
 // and all lanes of a warp take the classes of one object cell after another.
 
-// The cells [first, first + count) of an image in shared memory: the spans of device memory that
-// hold them, one of each kind of block in "planes", and one for all in "cells". Each lies between
-// multiples of 16 bytes as it does in device memory.
-template <typename T>
-struct TileOfCells {
-  static constexpr int kSpans = 3;
-  int64_t from[kSpans] = {};  // in the image
-  int at[kSpans];             // in shared memory
-  int size[kSpans] = {};
-  CellStrides strides;  // within the tile: its offsets are those of the tile's first cell
+// How an image is cut into tiles, none of more cells than a block has threads, and a block's shared
+// memory with it; and what else of a grid is the same for all images. Spans of a tile are short.
+struct Tiles {
+  int cells;                 // of a tile; 0 where not one fits
+  int predictions, targets;  // bytes
+  int shared;                // bytes of all
+  int side, classes, boxes, channels, target_channels, image_cells;
+  int64_t confidences_offset, boxes_offset;  // in an image of layout "planes"
+  int64_t flat_size, flat_target_size;
+};
 
-  __device__ TileOfCells(const Grid& grid, Layout layout, const CellStrides& of_image,
-                         const T* image, int64_t first, int64_t count)
-      : strides(of_image) {
-    if (layout == Layout::kCells) {
-      from[0] = first * grid.channels();
-      size[0] = static_cast<int>(count * grid.channels());
-    } else {
-      from[0] = first * of_image.classes;
-      from[1] = of_image.confidences_offset + first * of_image.confidences;
-      from[2] = of_image.boxes_offset + first * of_image.boxes;
-      size[0] = static_cast<int>(count * of_image.classes);
-      size[1] = static_cast<int>(count * of_image.confidences);
-      size[2] = static_cast<int>(count * of_image.boxes);
+// Bytes for `elements` in some spans, as TileOfCells lays them out.
+template <typename T>
+int TileBytes(int64_t elements, int spans) {
+  return static_cast<int>((elements * static_cast<int64_t>(sizeof(T)) + spans * 32 + 15) / 16 * 16);
+}
+
+template <typename Buffers>
+Tiles MakeTiles(const Grid& grid, Layout layout, bool with_gradient) {
+  using T = typename Buffers::T;
+  using U = typename Buffers::U;
+  const int spans = layout == Layout::kCells ? 1 : 3;
+  // With room for a gradient even where there is none: the same tiles, so the same order of sums.
+  const int64_t cell = 2 * grid.channels() * static_cast<int64_t>(sizeof(T)) +
+                       grid.target_channels() * static_cast<int64_t>(sizeof(U));
+  const int64_t most = std::min<int64_t>((kSharedBytes - 2 * 112 - 48) / cell, kThreads);
+  Tiles tiles = {};
+  if (most == 0) return tiles;
+  const int64_t count = (grid.cells() + most - 1) / most;  // then all of about one size
+  tiles.cells = static_cast<int>((grid.cells() + count - 1) / count);
+  tiles.predictions = TileBytes<T>(tiles.cells * grid.channels(), spans);
+  tiles.targets = TileBytes<U>(tiles.cells * grid.target_channels(), 1);
+  tiles.shared = (with_gradient ? 2 : 1) * tiles.predictions + tiles.targets;
+  tiles.side = static_cast<int>(grid.S);
+  tiles.classes = static_cast<int>(grid.C);
+  tiles.boxes = static_cast<int>(grid.B);
+  tiles.channels = static_cast<int>(grid.channels());
+  tiles.target_channels = static_cast<int>(grid.target_channels());
+  tiles.image_cells = static_cast<int>(grid.cells());
+  tiles.confidences_offset = grid.cells() * grid.C;
+  tiles.boxes_offset = grid.cells() * (grid.C + grid.B);
+  tiles.flat_size = grid.flat_size();
+  tiles.flat_target_size = grid.flat_target_size();
+  return tiles;
+}
+
+// Some cells of an image, one tile after another, in shared memory: the spans of device memory that
+// hold them, one for all in "cells", and one of each kind of block in "planes". Each lies between
+// multiples of 16 bytes as it does in device memory.
+template <typename T, Layout layout>
+struct TileOfCells {
+  static constexpr int kSpans = layout == Layout::kCells ? 1 : 3;
+  T* place[kSpans];  // in device memory
+  int at[kSpans];    // in shared memory
+  int size[kSpans] = {};
+
+  __device__ TileOfCells(const Tiles& tiles, T* image) {
+    place[0] = image;
+    if constexpr (layout == Layout::kPlanes) {
+      place[1] = image + tiles.confidences_offset;
+      place[2] = image + tiles.boxes_offset;
     }
+  }
+  // Goes on to the next `count` cells.
+  __device__ void Next(const Tiles& tiles, int count) {
     constexpr int kPerWord = 16 / sizeof(T);
     int end = 0;
 #pragma unroll
     for (int k = 0; k < kSpans; ++k) {
-      at[k] = (end + kPerWord - 1) / kPerWord * kPerWord + Misalignment(image + from[k]);
+      place[k] += size[k];
+      size[k] = count * (kSpans == 1 ? tiles.channels
+                         : k == 0    ? tiles.classes
+                                     : tiles.boxes * (k == 1 ? 1 : 4));
+      at[k] = ((end + kPerWord - 1) & -kPerWord) + Misalignment(place[k]);
       end = at[k] + size[k];
     }
-    if (layout == Layout::kPlanes) {
-      strides.confidences_offset = at[1] - at[0];
-      strides.boxes_offset = at[2] - at[0];
+  }
+
+  template <typename V>  // T, const or not
+  __device__ Cell<V> At(const Tiles& tiles, V* shared, int cell) const {
+    if constexpr (layout == Layout::kCells) {
+      V* const own = shared + at[0] + cell * tiles.channels;
+      return {own, own + tiles.classes, own + tiles.classes + tiles.boxes};
+    } else {
+      return {shared + at[0] + cell * tiles.classes, shared + at[1] + cell * tiles.boxes,
+              shared + at[2] + cell * tiles.boxes * 4};
     }
   }
-
-  template <typename U>  // T or const T
-  __device__ Cell<U> At(U* shared, int64_t cell) const {
-    return strides.At(shared + at[0], cell);
-  }
-  __device__ void Load(const T* image, T* shared) const {
+  template <typename V>
+  __device__ void LoadWords(V* shared) const {
 #pragma unroll
-    for (int k = 0; k < kSpans; ++k) BeginLoad(image + from[k], shared + at[k], size[k]);
+    for (int k = 0; k < kSpans; ++k) BeginWords<kThreads>(place[k], shared + at[k], size[k]);
   }
-  __device__ void Store(const T* shared, T* image) const {
+  template <typename V>
+  __device__ void LoadEdges(V* shared) const {
 #pragma unroll
-    for (int k = 0; k < kSpans; ++k) yolov1::Store(shared + at[k], image + from[k], size[k]);
+    for (int k = 0; k < kSpans; ++k) BeginEdges(place[k], shared + at[k], size[k]);
+  }
+  __device__ void Store(const T* shared) const {
+#pragma unroll
+    for (int k = 0; k < kSpans; ++k) yolov1::Store<kThreads>(shared + at[k], place[k], size[k]);
   }
 };
 
-// Bytes for `elements` in up to three spans, as TileOfCells lays them out.
-template <typename T>
-int64_t TileBytes(int64_t elements, int spans) {
-  return (elements * static_cast<int64_t>(sizeof(T)) + spans * 32 + 15) / 16 * 16;
-}
-
-// How a block's shared memory is cut: in bytes, and in cells.
-struct TileSizes {
-  int64_t cells;  // of a tile; 0 where not one fits
-  int predictions, targets;
-  int64_t total;
-};
-
-template <typename Buffers>
-TileSizes SizesOfTiles(const Grid& grid, bool with_gradient) {
-  using T = typename Buffers::T;
-  using U = typename Buffers::U;
-  const int copies = with_gradient ? 2 : 1;
-  const int64_t cell = copies * grid.channels() * static_cast<int64_t>(sizeof(T)) +
-                       grid.target_channels() * static_cast<int64_t>(sizeof(U));
-  const int64_t rest = kSharedBytes - copies * 112 - 48;
-  TileSizes sizes = {std::min(rest / cell, grid.cells()), 0, 0, 0};
-  sizes.predictions = static_cast<int>(TileBytes<T>(sizes.cells * grid.channels(), 3));
-  sizes.targets = static_cast<int>(TileBytes<U>(sizes.cells * grid.target_channels(), 1));
-  sizes.total = copies * sizes.predictions + sizes.targets;
-  return sizes;
-}
-
-template <bool with_gradient, bool squared, typename Buffers, typename A>
+template <bool with_gradient, bool squared, Layout layout, typename Buffers, typename A>
 __global__ void __launch_bounds__(kThreads)
-    Staged(const Buffers args, const CellStrides strides, const LossScale<A> scale,
-           const TileSizes sizes, const int64_t images, const Mean<A> mean) {
+    Staged(const Buffers args, const LossScale<A> scale, const Tiles tiles, const int64_t images,
+           const Mean<A> mean) {
   using T = typename Buffers::T;
   using U = typename Buffers::U;
   __shared__ BlockSums<A> sums;
   static_assert(sizeof sums <= 1 << 10, "kSharedBytes leaves 1 KB");
   T* const shared = reinterpret_cast<T*>(shared_memory);
-  U* const shared_targets = reinterpret_cast<U*>(shared_memory + sizes.predictions);
+  U* const shared_targets = reinterpret_cast<U*>(shared_memory + tiles.predictions);
   T* const shared_gradient =
-      reinterpret_cast<T*>(shared_memory + sizes.predictions + sizes.targets);
-  const Grid& grid = args.grid;
-  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+      reinterpret_cast<T*>(shared_memory + tiles.predictions + tiles.targets);
+  const Grid grid = {tiles.side, tiles.boxes, tiles.classes};  // seen to be small numbers
+  const int thread = static_cast<int>(threadIdx.x), lane = thread % kWarp;
   for (int64_t image = blockIdx.x; image < images; image += gridDim.x) {
-    const T* const predictions = args.predictions + image * grid.flat_size();
-    const U* const targets = args.targets + image * grid.flat_target_size();
-    T* const gradient = with_gradient ? args.gradient + image * grid.flat_size() : nullptr;
+    const int64_t offset = image * tiles.flat_size;
+    TileOfCells<const T, layout> tile(tiles, args.predictions + offset);
+    TileOfCells<T, layout> tile_out(
+        tiles, offset + (with_gradient ? args.gradient : const_cast<T*>(args.predictions)));
+    const U* targets = args.targets + image * tiles.flat_target_size;
     Terms<A> sum = {};
-    for (int64_t first = 0; first < grid.cells(); first += sizes.cells) {
-      const int64_t left = grid.cells() - first;
-      const int count = static_cast<int>(left < sizes.cells ? left : sizes.cells);
-      const TileOfCells<T> tile(grid, args.layout, strides, predictions, first, count);
-      const U* const tile_targets = targets + first * grid.target_channels();
-      U* const target = shared_targets + Misalignment(tile_targets);
-      const TileOfCells<T> tile_out(grid, args.layout, strides,
-                                    with_gradient ? gradient : predictions, first, count);
-      tile.Load(predictions, shared);
-      BeginLoad(tile_targets, target, count * static_cast<int>(grid.target_channels()));
+    int count;
+    for (int left = tiles.image_cells; left > 0; left -= count) {
+      count = left < tiles.cells ? left : tiles.cells;
+      tile.Next(tiles, count);
+      if (with_gradient) tile_out.Next(tiles, count);
+      U* const target = shared_targets + Misalignment(targets);
+      const int target_size = count * tiles.target_channels;
+      tile.LoadWords(shared);
+      BeginWords<kThreads>(targets, target, target_size);
       if (with_gradient) {  // while they come
         uint4* const words = reinterpret_cast<uint4*>(shared_gradient);
-        for (int k = threadIdx.x; k < sizes.predictions / 16; k += kThreads)
-          words[k] = uint4{0, 0, 0, 0};
+        EachWord<kThreads>(tiles.predictions / 16, [=](int k) { words[k] = uint4{}; });
       }
+      tile.LoadEdges(shared);
+      BeginEdges(targets, target, target_size);
       FinishLoads();
       __syncthreads();
 
       const auto view = [&](int cell) {
-        return CellView<A, T>{tile.At(static_cast<const T*>(shared), cell),
-                              with_gradient ? tile_out.At(shared_gradient, cell) : Cell<T>{}};
+        return CellView<A, T>{
+            tile.At(tiles, static_cast<const T*>(shared), cell),
+            with_gradient ? tile_out.At(tiles, shared_gradient, cell) : Cell<T>{}};
       };
-      for (int begin = warp * kWarp; begin < count; begin += kThreads) {
-        const int cell = begin + lane;
-        bool object = false;
-        if (cell < count) {
-          const U* const own = target + cell * grid.target_channels();
-          object = MarksObject(static_cast<A>(own[grid.target_object_channel()]));
-          if (object) {
-            AddObject<with_gradient, squared>(grid, args.semantics, scale, view(cell), own, &sum);
-          } else {
-            AddEmptyCell<with_gradient>(grid, scale, view(cell), &sum);
-          }
-        }
-        for (unsigned objects = __ballot_sync(kAllLanes, object); objects != 0;
-             objects &= objects - 1) {
-          const int other = begin + __ffs(objects) - 1;
-          const CellView<A, T> of_other = view(other);
-          const U* const its_target = target + other * grid.target_channels();
-          for (int64_t k = lane; k < grid.C; k += kWarp)
-            AddClass<with_gradient>(scale, of_other, its_target, k, &sum.classes);
+      bool object = false;
+      if (thread < count) {
+        const U* const own = target + thread * tiles.target_channels;
+        object = MarksObject(static_cast<A>(own[tiles.classes]));
+        if (object) {
+          AddObject<with_gradient, squared>(grid, args.semantics, scale, view(thread), own, &sum);
+        } else {
+          AddEmptyCell<with_gradient>(grid, scale, view(thread), &sum);
         }
       }
-      __syncthreads();  // the tile's gradient is there, and its inputs have been read
-      if (with_gradient) {
-        tile_out.Store(shared_gradient, gradient);
-        if (first + count < grid.cells()) __syncthreads();  // before it is cleared for the next
+      for (unsigned objects = __ballot_sync(kAllLanes, object); objects != 0;
+           objects &= objects - 1) {
+        const int other = thread - lane + __ffs(objects) - 1;
+        const CellView<A, T> of_other = view(other);
+        const U* const its_target = target + other * tiles.target_channels;
+#pragma unroll 1
+        for (int k = lane; k < tiles.classes; k += kWarp)
+          AddClass<with_gradient>(scale, of_other, its_target, k, &sum.classes);
       }
+      if (count == left) PutSums(sum, &sums);
+      __syncthreads();  // the sums and the gradient are there, and the inputs have been read
+      if (with_gradient) tile_out.Store(shared_gradient);
+      if (count < left) __syncthreads();  // before the gradient is cleared for the next tile
+      targets += target_size;
     }
-    sum = BlockSum(sum, sums.warps);
-    if (threadIdx.x == 0) WriteTerms(scale, sum, args.terms + image * kTerms, args.loss + image);
-    if (image + gridDim.x < images) __syncthreads();  // before the next image's sums are written
+    if (thread == 0) WriteSums(scale, sums, args.terms + image * kTerms, args.loss + image);
+    if (image + gridDim.x < images) __syncthreads();  // before the next image comes
   }
   FinishMean(mean, args.loss, images, &sums);
 }
@@ -299,15 +352,30 @@ __global__ void __launch_bounds__(kThreads)
 
 // A block an image, or every so many. Multiplied in A.
 template <typename T, typename A>
-__global__ void __launch_bounds__(kThreads) Scale(const YoloLossScaleArgs args) {
-  const T* const gradient = static_cast<const T*>(args.gradient);
-  T* const product = static_cast<T*>(args.product);
+__global__ void __launch_bounds__(kScaleThreads) Scale(const YoloLossScaleArgs args) {
   for (int64_t image = blockIdx.x; image < args.images; image += gridDim.x) {
     const A scale = static_cast<const A*>(args.upstream)[args.scalar ? 0 : image];
+    const T* const gradient = static_cast<const T*>(args.gradient) + image * args.size;
+    T* const product = static_cast<T*>(args.product) + image * args.size;
     if (scale == A(1) && gradient == product) continue;
-    const int64_t end = (image + 1) * args.size;
-    for (int64_t k = image * args.size + threadIdx.x; k < end; k += kThreads)
-      product[k] = static_cast<T>(scale * static_cast<A>(gradient[k]));
+    const auto scaled = [=](T value) { return static_cast<T>(scale * static_cast<A>(value)); };
+    if (Misalignment(gradient) == Misalignment(product)) {
+      const Words<T, int64_t> words(product, args.size);
+      const auto* const in = reinterpret_cast<const uint4*>(gradient + words.before);
+      auto* const out = reinterpret_cast<uint4*>(product + words.before);
+      EachWord<kScaleThreads>(words.count, [=](int64_t k) {
+        uint4 word = in[k];
+        T values[16 / sizeof(T)];
+        memcpy(values, &word, sizeof word);
+        for (T& value : values) value = scaled(value);
+        memcpy(&word, values, sizeof word);
+        __stwb(out + k, word);  // an assignment would be torn up
+      });
+      EachEdge(product, args.size, [=](int64_t k) { product[k] = scaled(gradient[k]); });
+    } else {
+      for (int64_t k = threadIdx.x; k < args.size; k += kScaleThreads)
+        product[k] = scaled(gradient[k]);
+    }
   }
 }
 
@@ -329,32 +397,37 @@ int CounterOf(const void* mean) {
 enum Version { kStaged, kDirect };
 const char* const kVersions[] = {"staged", "direct"};
 
+template <bool with_gradient, typename Buffers>
+std::string LaunchVersion(const Buffers& args, int64_t images,
+                          const Mean<typename Buffers::A>& mean, void* stream, int version) {
+  using A = typename Buffers::A;
+  const LossScale<A> scale(args.semantics, args.upstream);
+  const Tiles tiles = MakeTiles<Buffers>(args.grid, args.layout, with_gradient);
+  if (tiles.cells == 0) version = kDirect;
+  const std::string name = std::string("yolo_loss (") + kVersions[version] + ")";
+  if (version == kDirect) {
+    return Launch(name, Direct<with_gradient, Buffers, A>, Blocks(images), kThreads, 0, stream,
+                  args, CellStrides(args.grid, args.layout), scale, images, mean);
+  }
+  constexpr Layout kCells = Layout::kCells, kPlanes = Layout::kPlanes;
+  const bool cells = args.layout == kCells, squared = args.semantics.box == BoxTerm::kSquared;
+  const auto kernel = cells     ? squared ? Staged<with_gradient, true, kCells, Buffers, A>
+                                          : Staged<with_gradient, false, kCells, Buffers, A>
+                      : squared ? Staged<with_gradient, true, kPlanes, Buffers, A>
+                                : Staged<with_gradient, false, kPlanes, Buffers, A>;
+  return Launch(name, kernel, Blocks(images), kThreads, tiles.shared, stream, args, scale, tiles,
+                images, mean);
+}
+
 template <typename Buffers>
 std::string LaunchLoss(const Buffers& args, int64_t images, Mean<typename Buffers::A> mean,
                        void* stream, int version) {
   using A = typename Buffers::A;
-  const bool with_gradient = args.gradient != nullptr;
-  const CellStrides strides(args.grid, args.layout);
-  const LossScale<A> scale(args.semantics, args.upstream);
-  const TileSizes sizes = SizesOfTiles<Buffers>(args.grid, with_gradient);
-  if (sizes.cells == 0) version = kDirect;
   const Mean<A> asked = mean;
   if (mean.counter < 0) mean.to = nullptr;
-  const std::string name = std::string("yolo_loss (") + kVersions[version] + ")";
-  std::string error;
-  if (version == kDirect) {
-    const auto kernel = with_gradient ? Direct<true, Buffers, A> : Direct<false, Buffers, A>;
-    error = Launch(name, kernel, Blocks(images), kThreads, 0, stream, args, strides, scale, images,
-                   mean);
-  } else {
-    const bool squared = args.semantics.box == BoxTerm::kSquared;
-    const auto kernel =
-        with_gradient ? squared ? Staged<true, true, Buffers, A> : Staged<true, false, Buffers, A>
-        : squared     ? Staged<false, true, Buffers, A>
-                      : Staged<false, false, Buffers, A>;
-    error = Launch(name, kernel, Blocks(images), kThreads, sizes.total, stream, args, strides,
-                   scale, sizes, images, mean);
-  }
+  std::string error = args.gradient != nullptr
+                          ? LaunchVersion<true>(args, images, mean, stream, version)
+                          : LaunchVersion<false>(args, images, mean, stream, version);
   if (error.empty() && asked.to != mean.to) {
     error = Launch("yolo_loss (mean)", MeanOfLosses<A>, 1, kThreads, 0, stream,
                    static_cast<const A*>(args.loss), images, asked);
@@ -369,6 +442,8 @@ std::vector<std::string> YoloLossCudaVersions() {
 }
 
 std::string YoloLossCuda(const YoloLossArgs& args, void* mean, void* stream, int version) {
+  if (!args.config.activations.linear())
+    return "yolo_loss: on a GPU predictions must be activated before the call.";
   const bool with_mean = args.config.mean();
   if (args.images == 0) {  // a grid of no blocks is an error
     if (!with_mean) return "";
@@ -392,7 +467,8 @@ std::string YoloLossScaleCuda(const YoloLossScaleArgs& args, void* stream) {
                       : args.type == DType::kFloat ? Scale<float, float>
                       : args.type == DType::kHalf  ? Scale<Half, float>
                                                    : Scale<Bfloat16, float>;
-  return Launch("yolo_loss (gradient)", kernel, Blocks(args.images), kThreads, 0, stream, args);
+  return Launch("yolo_loss (gradient)", kernel, Blocks(args.images), kScaleThreads, 0, stream,
+                args);
 }
 
 }  // namespace yolov1

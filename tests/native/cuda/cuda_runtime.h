@@ -305,6 +305,10 @@ template <typename T>
 T __ldcg(const T* from) {
   return *from;
 }
+template <typename T>
+void __stwb(T* to, T value) {
+  *to = value;
+}
 
 // ---------------------------------------------------------------------------------- the runtime
 
