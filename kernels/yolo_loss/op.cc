@@ -53,8 +53,9 @@ The gradient that Yolov1>YoloLoss computed, times the gradient that comes from a
 
 upstream: [N], one value for each image; or a scalar.
 gradient: [N, ...]. Handed through without a copy where every upstream value is 1.
-predictions: [N, ...]. Not read: it ties the product to the predictions, so that a second derivative
-  is refused instead of being taken for zero.
+loss: what the gradient is of. Not read: it ties the product to the predictions, so that a second
+  derivative is refused instead of being taken for zero. (Not they themselves: their memory may then
+  be the gradient's.)
 product: [N, ...] upstream[n] * gradient[n].
 )doc";
 
@@ -257,7 +258,7 @@ const Op kYoloLossGrad = [] {
   Op op;
   op.name = "Yolov1>YoloLossGrad";
   op.face = "yolo_loss";
-  op.inputs = {"upstream: Tloss", "gradient: T", "predictions: T"};
+  op.inputs = {"upstream: Tloss", "gradient: T", "loss: Tloss"};
   op.outputs = {"product: T"};
   op.attributes = {"T: {float, double, half, bfloat16}", "Tloss: {float, double}"};
   op.doc = kGradDoc;

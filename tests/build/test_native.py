@@ -137,6 +137,8 @@ def test_the_oldest_compilers_take_the_kernels(compiler, source, tmp_path):
         pytest.skip("needs x86-64")
     answer = subprocess.run([compiler, *flags, f"-I{ROOT}", source], capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr
+
+
 @pytest.mark.skipif(not shutil.which("readelf"), reason="needs binutils")
 def test_the_kernels_are_linked_once_and_seen_by_the_table_alone():
     def symbols(path, *options):

@@ -95,6 +95,11 @@ def activation_key(activations):
     return activations if isinstance(activations, str) else tuple(dict(activations).items())
 
 
+def activations_of(key) -> dict[str, str]:
+    """Blocks and their activations, of what `activation_key` gave."""
+    return resolve_activations(key if isinstance(key, str) else dict(key))
+
+
 def check_layout(layout: str) -> None:
     """Refuses an unknown layout (`ValueError`)."""
     if layout not in LAYOUTS:
@@ -149,7 +154,7 @@ def yolo_loss_config(
     words |= {name: repr(getattr(semantics, name)) for name in WEIGHTS}
     words |= {name: getattr(semantics, name) for name in CHOICES}
     # Only where they say something: a graph that was saved without them loads.
-    blocks = resolve_activations(activations if isinstance(activations, str) else dict(activations))
+    blocks = activations_of(activations)
     words |= {f"activate_{block}": name for block, name in blocks.items() if name != "linear"}
     words |= {} if on_collision == "first" else {"on_collision": on_collision}
     return " ".join(f"{name}={value}" for name, value in words.items())

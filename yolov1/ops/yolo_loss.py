@@ -6,6 +6,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from yolov1 import kernels
+from yolov1.kernels import Boxes
 from yolov1.ops import _library, _tape, reference
 from yolov1.ops._arguments import as_tensor, device
 from yolov1.semantics import LossSemantics
@@ -32,6 +33,8 @@ def yolo_loss(
     semantics="paper",
     layout="cells",
     reduction="none",
+    activations="linear",
+    on_collision="first",
     impl="auto",
 ) -> YoloLossOutput:
     """The YOLOv1 loss of a batch (arXiv 1506.02640, equation 3, and its published variants).
@@ -43,12 +46,23 @@ def yolo_loss(
             taken in float32 (float64 for float64).
         targets: ``[N, S, S, C + 5]``: C classes, object flag (any number but 0 and the
             subnormal ones), x, y, w, h. No gradient flows to it. Of the dtype of the predictions,
-            or float32 beside a 16-bit one; others are cast.
+            or float32 beside a 16-bit one; others are cast. Or `Boxes`, of which the op finds the
+            cells: the same bits as of `yolov1.data.encode_targets`, with nothing to encode and a
+            third of the bytes less to read.
         grid: the `GridSpec`.
         semantics: a `LossSemantics` or a preset's name.
         layout: ``"cells"`` or ``"planes"``.
         reduction: ``"none"``, or ``"mean"`` over the batch (0 for an empty one).
+        activations: what turns `predictions`, then the raw outputs of a network, into predictions:
+            ``"softmax"`` (over the classes of a cell, sigmoid elsewhere), ``"sigmoid"``, or a
+            mapping of blocks as `yolov1.activations` has it. The gradient is that by the raw
+            outputs. Classes and boxes of empty cells are not activated at all.
+        on_collision: which of several `Boxes` a cell keeps: ``"first"``, ``"last"`` or
+            ``"largest"``, as in `encode_targets`.
         impl: ``"auto"``, ``"fused"`` or ``"reference"``.
+
+    The gradient takes the memory of the predictions where a graph on the CPU needs them no more.
+    On a GPU boxes are encoded, and raw outputs activated, before the op.
 
     Inside ``tf.function(jit_compile=True)`` each batch size is compiled by itself, and the fused op
     refuses a batch whose size depends on values (as of `tf.boolean_mask`).
@@ -68,24 +82,55 @@ def yolo_loss(
         raise TypeError(
             f"yolo_loss: predictions must be floating, got {predictions.dtype.name}; cast them."
         )
-    targets = as_tensor(targets)
-    fitting = _TARGET_DTYPES.get(predictions.dtype, ())
-    if targets.dtype not in fitting:
-        targets = tf.cast(targets, fitting[0] if fitting else tf.float32)
     kernels.check_reduction(reduction)
-    if predictions.shape.rank is not None and targets.shape.rank is not None:
-        _check_shapes(tuple(predictions.shape), tuple(targets.shape), grid, layout)
+    kernels.check_collision(on_collision)
+    if isinstance(targets, Boxes):
+        targets = _box_tensors(targets)
+    else:
+        targets = as_tensor(targets)
+        fitting = _TARGET_DTYPES.get(predictions.dtype, ())
+        if targets.dtype not in fitting:
+            targets = tf.cast(targets, fitting[0] if fitting else tf.float32)
+    _check(predictions, targets, grid, layout)
 
+    activations = kernels.activation_key(activations)
+    place = device(predictions)
     compiled = not tf.executing_eagerly() and _tape.compiled_by_xla()
-    chosen = _library.choose(
-        "yolo_loss", impl, device(predictions), predictions.dtype.name, compiled
+    chosen = _library.choose("yolo_loss", impl, place, predictions.dtype.name, compiled)
+    if isinstance(targets, Boxes) and (chosen == "reference" or place == "GPU"):
+        targets = reference.encode(targets, grid, on_collision)
+        targets = tf.cast(targets, _TARGET_DTYPES[predictions.dtype][0])
+    if chosen == "reference":
+        return _reference(predictions, targets, grid, semantics, layout, reduction, activations)
+    if place == "GPU" and activations != "linear":
+        blocks = kernels.activations_of(activations)
+        predictions = reference.activate(predictions, grid, layout, blocks)
+        activations = "linear"
+    if reduction == "mean" and predictions.dtype == tf.float16:
+        reduction = _MEAN_LOSS
+    config = kernels.yolo_loss_config(grid, semantics, layout, reduction, activations, on_collision)
+    return _fused(predictions, targets, config)
+
+
+def _box_tensors(boxes):
+    boxes_cxcywh, labels, valid = map(as_tensor, boxes)
+    return Boxes(
+        tf.cast(boxes_cxcywh, tf.float32),
+        tf.cast(labels, tf.int32),
+        valid if valid.dtype == tf.bool else tf.cast(valid, tf.int32),
     )
-    if chosen == "fused":
-        if reduction == "mean" and predictions.dtype == tf.float16:
-            reduction = _MEAN_LOSS
-        config = kernels.yolo_loss_config(grid, semantics, layout, reduction)
-        return _fused(predictions, targets, config)
-    return _reference(predictions, targets, grid, semantics, layout, reduction)
+
+
+def _check(predictions, targets, grid, layout):
+    of_boxes = isinstance(targets, Boxes)
+    shapes = [tensor.shape for tensor in (predictions, *(targets if of_boxes else [targets]))]
+    if any(shape.rank is None for shape in shapes):
+        return
+    predicted, *rest = map(tuple, shapes)
+    if of_boxes:
+        _check_boxes(predicted, Boxes(*rest), grid, layout)
+    else:
+        _check_shapes(predicted, *rest, grid, layout)
 
 
 # For float16: its gradient, divided by N, would underflow before the factor of a loss scaling
@@ -103,12 +148,20 @@ _TARGET_DTYPES = {
 
 # Eagerly the same shapes come again and again, and looking costs a quarter of the whole call.
 _check_shapes = functools.lru_cache(maxsize=256)(kernels.check_shapes)
+_check_boxes = functools.lru_cache(maxsize=256)(kernels.check_boxes)
 
 
-def _reference(predictions, targets, grid, semantics, layout, reduction):
+def _reference(predictions, targets, grid, semantics, layout, reduction, activations):
     dtype = _loss_dtype(predictions)  # as in the fused op, 16-bit values are computed in float32
     targets = tf.cast(tf.stop_gradient(targets), dtype)
-    loss, terms = reference.yolo_loss(tf.cast(predictions, dtype), targets, grid, semantics, layout)
+    loss, terms = reference.yolo_loss(
+        tf.cast(predictions, dtype),
+        targets,
+        grid,
+        semantics,
+        layout,
+        kernels.activations_of(activations),
+    )
     if reduction == "mean":
         count = tf.cast(tf.shape(loss)[0], loss.dtype)
         loss = tf.math.divide_no_nan(tf.reduce_sum(loss), count)
@@ -121,36 +174,45 @@ def _loss_dtype(predictions):
 
 def _fused(predictions, targets, config):
     _register_gradients()
-    op, dtype = _library.load().yolov1_yolo_loss, _loss_dtype(predictions)
+    inputs = [predictions, *(targets if isinstance(targets, Boxes) else [targets])]
+    dtype = _loss_dtype(predictions)
     wanted = _tape.gradient_wanted(predictions)
     if not tf.executing_eagerly():
-        loss, terms, _ = op(predictions, targets, config, wanted, dtype)
+        loss, terms, _ = _op(inputs, config, wanted, dtype)
         return YoloLossOutput(loss, tf.stop_gradient(terms))
     if not wanted:
-        loss, terms, _ = op(predictions, targets, config, False, dtype)
+        loss, terms, _ = _op(inputs, config, False, dtype)
         return YoloLossOutput(loss, terms)
     with _tape.paused():
-        loss, terms, gradient = op(predictions, targets, config, True, dtype)
+        loss, terms, gradient = _op(inputs, config, True, dtype)
 
     # Only the loss is recorded: for every further output the tape would make a gradient of zeros.
     def backward(upstream):
-        return [_scale(upstream, gradient, predictions, config)]
+        return [_scale(upstream, gradient, loss, config)]
 
     _tape.record_gradient("Yolov1YoloLoss", [loss], [predictions], backward)
     return YoloLossOutput(loss, terms)
 
 
-def _scale(upstream, gradient, predictions, config):
+def _op(inputs, config, gradient, dtype):
+    """Loss, terms and gradient of (predictions, targets) or of (predictions, *boxes)."""
+    library = _library.load()
+    op = library.yolov1_yolo_loss if len(inputs) == 2 else library.yolov1_yolo_loss_of_boxes
+    return op(*inputs, config, gradient, dtype)
+
+
+def _scale(upstream, gradient, loss, config):
     if f"reduction={_MEAN_LOSS} " in config:
-        images = tf.cast(tf.shape(predictions)[0], upstream.dtype)
+        images = tf.cast(tf.shape(gradient)[0], upstream.dtype)
         upstream = tf.math.divide_no_nan(upstream, images)
-    return _library.load().yolov1_yolo_loss_grad(upstream, gradient, predictions)
+    return _library.load().yolov1_yolo_loss_grad(upstream, gradient, loss)
 
 
 @functools.cache
 def _register_gradients():
     for name, function in (
         ("Yolov1>YoloLoss", _gradient_in_graph),
+        ("Yolov1>YoloLossOfBoxes", _gradient_in_graph),
         ("Yolov1>YoloLossGrad", _no_second_gradient),
     ):
         try:
@@ -161,15 +223,13 @@ def _register_gradients():
 
 def _gradient_in_graph(op, upstream, *_):
     """The gradient of a graph's op. `upstream` is that of the loss; terms carry none."""
-    predictions, targets = op.inputs
     gradient, config = op.outputs[2], op.get_attr("config").decode()
     if not op.get_attr("compute_gradient"):
         # Traced while no tape was in sight (say, the tape is outside the function): once more, with
         # the gradient.
-        gradient = _library.load().yolov1_yolo_loss(
-            predictions, targets, config, True, op.get_attr("Tloss")
-        )[2]
-    return _scale(upstream, gradient, predictions, config), None
+        gradient = _op(op.inputs, config, True, op.get_attr("Tloss"))[2]
+    others = [None] * (len(op.inputs) - 1)
+    return _scale(upstream, gradient, op.outputs[0], config), *others
 
 
 def _no_second_gradient(op, *_):
