@@ -35,10 +35,10 @@ class YoloLoss(keras.losses.Loss):
         on_collision: which of several objects a cell keeps where ``y_true`` is `ops.Boxes`.
 
     ``y_true`` are targets ``[N, S, S, C + 5]``, or `ops.Boxes` where a loop of your own calls the
-    loss (Keras' `fit` takes one tensor for one output), ``y_pred`` predictions of any floating dtype, which
-    the op takes as they are: under a mixed precision policy nothing is cast, gradients come back in
-    the predictions' dtype, and the loss is float32 (float64 for float64 predictions). There is no
-    ``dtype`` argument for that reason.
+    loss (Keras' `fit` takes one tensor for one output). ``y_pred`` are predictions of any floating
+    dtype, which the op takes as they are: under a mixed precision policy nothing is cast, gradients
+    come back in the predictions' dtype, and the loss is float32 (float64 for float64 predictions).
+    There is no ``dtype`` argument for that reason.
 
     ``sample_weight`` ``[N]`` weighs images as in every Keras loss: the default reduction sums
     weight times loss and divides by N.
