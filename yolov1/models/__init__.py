@@ -152,7 +152,7 @@ def logits(model: keras.Model) -> keras.Model:
     """
     last = _last(model, "logits")
     linear = type(last).from_config(last.get_config() | {"activations": "linear"})
-    return keras.Model(model.inputs, linear(last.input), name=model.name + "_logits")
+    return keras.Model(model.inputs[0], linear(last.input), name=f"{model.name}_logits")
 
 
 def activations_of(model: keras.Model) -> dict[str, str]:

@@ -148,7 +148,7 @@ def _split(predictions, grid, layout):
 def _sigmoid(x):
     """The sigmoid, with the gradient 0 of a NaN whose value is not read."""
     broken = tf.math.is_nan(x)
-    return tf.where(broken, x, tf.sigmoid(tf.where(broken, 0, x)))
+    return tf.where(broken, x, tf.sigmoid(tf.where(broken, tf.zeros_like(x), x)))
 
 
 _ACTIVATE = {"linear": tf.identity, "sigmoid": _sigmoid, "softmax": tf.nn.softmax}
