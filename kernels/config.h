@@ -58,6 +58,12 @@ struct ConfigReader {
     }
     Complain(key, expected, value);
   }
+
+  // The same of a key that may be missing: then the choice stays what it is.
+  template <typename Enum, size_t count>
+  void ChooseIfGiven(const char* key, const char* const (&names)[count], Enum* choice) {
+    if (!Find(key).empty()) Choose(key, names, choice);
+  }
 };
 
 }  // namespace yolov1

@@ -118,8 +118,13 @@ struct Op {
     size_t result;
   };
   std::vector<Request> requests;
-  // The input whose memory result 0 may take, or -1.
-  int in_place = -1;
+  // A result may take the memory of an input of its shape which nobody else needs.
+  struct InPlace {
+    int input = -1;  // none
+    size_t result = 0;
+    bool on_gpu = true;  // there, too
+  };
+  InPlace in_place;
 
   // Reads the text that configures the op. All functions return "", or what is wrong.
   std::string (*configure)(std::string_view text, std::shared_ptr<const void>* config) = nullptr;
@@ -131,8 +136,8 @@ struct Op {
   // The same on a GPU: queued on `stream`, a cudaStream_t. It neither allocates nor waits. Null in
   // a build without CUDA, or where there is no such kernel.
   std::string (*cuda)(const Call& call, void* stream) = nullptr;
-  // On the CPU: whether result 0 is the input `in_place` as it stands, so that nothing is to be
-  // run.
+  // On the CPU: whether result 0 is the input `in_place` names as it stands, so that nothing is to
+  // be run.
   bool (*unchanged)(const Call& call) = nullptr;
   // The versions of the kernel on the CPU or a GPU, the best first.
   std::vector<std::string> (*versions)(bool on_gpu) = [](bool) {

@@ -5,13 +5,13 @@
 
 namespace yolov1 {
 
-YOLOV1_EXPORT extern const Op kYoloLoss, kYoloLossGrad;
+YOLOV1_EXPORT extern const Op kYoloLoss, kYoloLossOfBoxes, kYoloLossGrad;
 YOLOV1_EXPORT extern const Op kPairwiseIou, kPairwiseIouGrad, kAlignedIou, kAlignedIouGrad;
 YOLOV1_EXPORT extern const Op kNonMaxSuppression;
 
 inline constexpr const Op* kOps[] = {
-    &kYoloLoss,   &kYoloLossGrad,   &kPairwiseIou,       &kPairwiseIouGrad,
-    &kAlignedIou, &kAlignedIouGrad, &kNonMaxSuppression,
+    &kYoloLoss,        &kYoloLossOfBoxes, &kYoloLossGrad,   &kPairwiseIou,
+    &kPairwiseIouGrad, &kAlignedIou,      &kAlignedIouGrad, &kNonMaxSuppression,
 };
 
 }  // namespace yolov1

@@ -109,7 +109,7 @@ class TableOpKernel : public OpKernel {
     }
     OP_REQUIRES_OK(context, configured_.Infer(&call));
     if (!on_gpu && op.unchanged != nullptr && op.unchanged(call))
-      return context->set_output(0, context->input(op.in_place));
+      return context->set_output(0, context->input(op.in_place.input));
 
     absl::InlinedVector<Tensor, 1> scratch(op.scratch.size());
     for (size_t k = 0; k < call.out.size(); ++k)
@@ -130,8 +130,10 @@ class TableOpKernel : public OpKernel {
       if (shape.num_elements() == 0) return absl::OkStatus();
       // TensorFlow gives it to others only behind what is queued on its stream.
       TF_RETURN_IF_ERROR(context->allocate_temp(ToDataType(result->type), shape, to));
-    } else if (k == 0 && op.in_place >= 0) {
-      TF_RETURN_IF_ERROR(context->forward_input_or_allocate_output({op.in_place}, 0, shape, &to));
+    } else if (k == op.in_place.result && op.in_place.input >= 0 &&
+               (op.in_place.on_gpu || !on_gpu)) {
+      TF_RETURN_IF_ERROR(
+          context->forward_input_or_allocate_output({op.in_place.input}, k, shape, &to));
     } else {
       TF_RETURN_IF_ERROR(context->allocate_output(k, shape, &to));
     }

@@ -10,7 +10,8 @@ from tests.shared import ROOT
 
 # Each may import those before it.
 LAYERS = [
-    *("files", "fonts", "grid", "boxes", "revision", "semantics", "kernels", "data", "models"),
+    *("files", "fonts", "grid", "boxes", "revision", "semantics", "activations", "kernels"),
+    *("data", "models"),
     *("ops", "responsible", "losses", "training", "inference", "evaluation", "reporting"),
     "doctor",
 ]

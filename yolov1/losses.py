@@ -8,6 +8,7 @@ import dataclasses
 import keras
 import tensorflow as tf
 
+from yolov1.activations import resolve_activations
 from yolov1.grid import GridSpec
 from yolov1.ops import yolo_loss
 from yolov1.responsible import responsible_boxes
@@ -27,11 +28,17 @@ class YoloLoss(keras.losses.Loss):
         layout: ``"cells"`` for predictions ``[N, S, S, D]``, ``"planes"`` for ``[N, S * S * D]``.
         impl: ``"auto"``, ``"fused"`` or ``"reference"``; see `yolov1.ops.yolo_loss`.
         reduction: as in every Keras loss.
+        from_logits: whether ``y_pred`` is what the last layer of a network gives before its
+            activations (`yolov1.models.logits`): then the loss activates it, and its gradient is by
+            that.
+        activations: of a network's head, as it takes them; read with `from_logits`.
+        on_collision: which of several objects a cell keeps where ``y_true`` is `ops.Boxes`.
 
-    ``y_true`` are targets ``[N, S, S, C + 5]``, ``y_pred`` predictions of any floating dtype, which
-    the op takes as they are: under a mixed precision policy nothing is cast, gradients come back in
-    the predictions' dtype, and the loss is float32 (float64 for float64 predictions). There is no
-    ``dtype`` argument for that reason.
+    ``y_true`` are targets ``[N, S, S, C + 5]``, or `ops.Boxes` where a loop of your own calls the
+    loss (Keras' `fit` takes one tensor for one output). ``y_pred`` are predictions of any floating
+    dtype, which the op takes as they are: under a mixed precision policy nothing is cast, gradients
+    come back in the predictions' dtype, and the loss is float32 (float64 for float64 predictions).
+    There is no ``dtype`` argument for that reason.
 
     ``sample_weight`` ``[N]`` weighs images as in every Keras loss: the default reduction sums
     weight times loss and divides by N.
@@ -50,12 +57,18 @@ class YoloLoss(keras.losses.Loss):
         impl="auto",
         reduction="sum_over_batch_size",
         name="yolo_loss",
+        from_logits=False,
+        activations="softmax",
+        on_collision="first",
     ):
         super().__init__(name=name, reduction=reduction)
         self.grid = grid or GridSpec()
         self.semantics = LossSemantics.of(semantics)
         self.layout = layout
         self.impl = impl
+        self.from_logits = from_logits
+        self.activations = resolve_activations(activations)
+        self.on_collision = on_collision
 
     @property
     def dtype(self):
@@ -103,8 +116,9 @@ class YoloLoss(keras.losses.Loss):
     @property
     def options(self):
         """What it hands to `yolov1.ops.yolo_loss` beside tensors and reduction."""
-        names = ("grid", "semantics", "layout", "impl")
-        return {name: getattr(self, name) for name in names}
+        names = ("grid", "semantics", "layout", "impl", "on_collision")
+        activations = self.activations if self.from_logits else "linear"
+        return {name: getattr(self, name) for name in names} | {"activations": activations}
 
     def get_config(self):
         return {
@@ -112,6 +126,8 @@ class YoloLoss(keras.losses.Loss):
             **self.options,
             "grid": dataclasses.asdict(self.grid),
             "semantics": dataclasses.asdict(self.semantics),
+            "from_logits": self.from_logits,
+            "activations": self.activations,
         }
 
     @classmethod

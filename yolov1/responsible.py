@@ -14,7 +14,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from yolov1 import kernels, ops
-from yolov1.ops.reference.yolo_loss import boxes_cxcywh, read_cells
+from yolov1.ops.reference.yolo_loss import boxes_cxcywh, encode, read_cells
 from yolov1.semantics import LossSemantics
 
 
@@ -30,7 +30,15 @@ class BoxFit(NamedTuple):
 
 
 def responsible_boxes(
-    predictions, targets, *, grid, semantics="paper", layout="cells", impl="auto"
+    predictions,
+    targets,
+    *,
+    grid,
+    semantics="paper",
+    layout="cells",
+    activations="linear",
+    on_collision="first",
+    impl="auto",
 ) -> BoxFit:
     """The `BoxFit` of a batch, in float32 (float64 for float64 predictions), without gradient.
 
@@ -41,7 +49,8 @@ def responsible_boxes(
     over them. The probability for a soft class target is the mean weighted with it.
 
     Args:
-        predictions, targets, grid, semantics, layout: as in `yolov1.ops.yolo_loss`.
+        predictions, targets, grid, semantics, layout, activations, on_collision: as in
+            `yolov1.ops.yolo_loss`.
         impl: of the IoU: ``"auto"``, ``"fused"`` or ``"reference"``.
 
     Raises:
@@ -49,6 +58,8 @@ def responsible_boxes(
         LibraryUnavailable, NotImplementedError: ``impl="fused"`` cannot be had.
     """
     semantics = LossSemantics.of(semantics)
+    if isinstance(targets, ops.Boxes):
+        targets = encode(ops.Boxes(*map(tf.convert_to_tensor, targets)), grid, on_collision)
     predictions, targets = tf.convert_to_tensor(predictions), tf.convert_to_tensor(targets)
     if predictions.shape.rank is not None and targets.shape.rank is not None:
         kernels.check_shapes(predictions.shape, targets.shape, grid, layout)
@@ -56,7 +67,7 @@ def responsible_boxes(
     predictions, targets = (
         tf.stop_gradient(tf.cast(tensor, dtype)) for tensor in (predictions, targets)
     )
-    cells = read_cells(predictions, targets, grid, semantics, layout)
+    cells = read_cells(predictions, targets, grid, semantics, layout, activations)
     has_object = cells.flags != 0
     responsible = cells.responsible
     iou = ops.aligned_iou(

@@ -17,17 +17,21 @@ enum class IouShape {
   kAligned,   // boxes [..., 4] one by one: [...]
 };
 
+enum class Sides { kBoth, kA, kB };  // whose gradients are wanted
+
 // What is the same for every call.
 struct BoxIouConfig {
   IouShape shape = IouShape::kPairwise;
   IouKind kind = IouKind::kIou;
   BoxFormat format = BoxFormat::kXyxy;
+  Sides sides = Sides::kBoth;
 
   const char* name() const { return shape == IouShape::kPairwise ? "pairwise_iou" : "aligned_iou"; }
 };
 
 // Reads the text that every caller configures the ops with, as yolov1/kernels/ writes it:
-// "kind=giou box_format=xyxy". Sets all but the shape. Returns "", or what is wrong.
+// "kind=giou box_format=xyxy", and "sides=a" where one gradient of both is wanted. Sets all but the
+// shape. Returns "", or what is wrong.
 std::string ParseBoxIouConfig(std::string_view text, BoxIouConfig* config);
 
 // Leading dimensions that were broadcast against each other, from the last one on; those that both

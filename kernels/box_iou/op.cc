@@ -196,8 +196,11 @@ std::string InferGradient(Call* call) {
     return std::string(args.config.name()) + ": upstream must be " + DTypeName(args.type) + " " +
            ShapeText(iou) + ", got " + DTypeName(upstream.type) + " " + ShapeText(upstream.shape) +
            ".";
-  call->Result(0, args.type, call->in[0].shape);
-  call->Result(1, args.type, call->in[1].shape);
+  const Sides sides = args.config.sides;
+  for (int side : {0, 1}) {
+    const bool wanted = sides == Sides::kBoth || sides == (side == 0 ? Sides::kA : Sides::kB);
+    call->Result(side, args.type, wanted ? call->in[side].shape : Shape{0});
+  }
   int64_t workspace = 0;
 #ifdef YOLOV1_CUDA
   if (call->on_gpu) workspace = known ? BoxIouWorkspace(args) : kUnknown;
@@ -210,8 +213,8 @@ BoxIouArgs GradientArgs(const Call& call) {
   BoxIouArgs args;
   Read(call, &args, nullptr);
   args.upstream = call.in[4].data;
-  args.gradient_a = call.out[0].data;
-  args.gradient_b = call.out[1].data;
+  if (args.config.sides != Sides::kB) args.gradient_a = call.out[0].data;
+  if (args.config.sides != Sides::kA) args.gradient_b = call.out[1].data;
   return args;
 }
 
@@ -280,6 +283,7 @@ std::string ParseBoxIouConfig(std::string_view text, BoxIouConfig* config) {
   ConfigReader reader = {config->name(), text};
   reader.Choose("kind", {"iou", "giou", "diou", "ciou"}, &config->kind);
   reader.Choose("box_format", {"xyxy", "cxcywh"}, &config->format);
+  if (!reader.Find("sides").empty()) reader.Choose("sides", {"ab", "a", "b"}, &config->sides);
   return reader.error;
 }
 

@@ -1,5 +1,5 @@
-// The YOLO loss of one cell and its gradient: the only place with YOLO maths in C++.
-// yolov1/semantics.py has the formula and the meaning of every choice below.
+// The YOLO loss of one cell and its gradient: with one_cell.h the only place with YOLO maths in
+// C++. yolov1/semantics.py has the formula and the meaning of every choice below.
 #pragma once
 
 #include <cmath>
@@ -279,103 +279,6 @@ YOLOV1_HOST_DEVICE void AddObjectBoxes(const Grid& grid, const LossSemantics& s,
       view.SetConfidence(j, Select(responsible, scale.gradient.object * object,
                                    scale.gradient.no_object * no_object));
     }
-  }
-}
-
-// ---------------------------------------------------------------------------------------- one cell
-
-// Whether a flag, as a number that is computed with, marks an object: any but 0 does, and NaN too.
-// Subnormal numbers count as 0, which they are to TensorFlow's threads.
-template <typename A>
-YOLOV1_HOST_DEVICE bool MarksObject(A flag) {
-  return !(Abs(flag) < (sizeof(A) == 8 ? A(0x1p-1022) : A(0x1p-126)));
-}
-
-// The view of one cell in a tensor of type T, as numbers of type A.
-template <typename A, typename T>
-struct CellView {
-  Cell<const T> predicted;
-  Cell<T> gradient;
-
-  YOLOV1_HOST_DEVICE A Confidence(int64_t j) const {
-    return static_cast<A>(predicted.confidences[j]);
-  }
-  YOLOV1_HOST_DEVICE A Output(int64_t j, int k) const {
-    return static_cast<A>(predicted.boxes[4 * j + k]);
-  }
-  YOLOV1_HOST_DEVICE void SetConfidence(int64_t j, A value) const {
-    gradient.confidences[j] = static_cast<T>(value);
-  }
-  YOLOV1_HOST_DEVICE void SetOutput(int64_t j, int k, A value) const {
-    gradient.boxes[4 * j + k] = static_cast<T>(value);
-  }
-};
-
-// With a gradient, the functions below write only values that can differ from zero: the caller has
-// filled it with zeros, which it can do for a whole image at once.
-
-// An empty cell, of which nothing but the flag and the confidences is read.
-template <bool with_gradient, typename A, typename T>
-YOLOV1_HOST_DEVICE void AddEmptyCell(const Grid& grid, const LossScale<A>& scale,
-                                     const CellView<A, T>& view, Terms<A>* sum) {
-  A no_object = {};  // by itself: a shorter chain of additions that wait for each other
-  for (int64_t j = 0; j < grid.B; ++j) {
-    const A confidence = view.Confidence(j);
-    no_object += confidence * confidence;
-    if (with_gradient) view.SetConfidence(j, scale.gradient.no_object * confidence);
-  }
-  sum->no_object += no_object;
-}
-
-// One class of an object cell.
-template <bool with_gradient, typename A, typename T, typename U>
-YOLOV1_HOST_DEVICE void AddClass(const LossScale<A>& scale, const CellView<A, T>& view,
-                                 const U* target,  // [C + 5]
-                                 int64_t k, A* classes) {
-  const A difference = static_cast<A>(view.predicted.classes[k]) - static_cast<A>(target[k]);
-  *classes += difference * difference;
-  if (with_gradient) {
-    view.gradient.classes[k] = static_cast<T>(scale.gradient.classes * difference);
-  }
-}
-
-// All but the classes of an object cell. A flag that is not finite marks broken targets: it makes
-// the object term NaN.
-template <bool with_gradient, bool squared, typename A, typename T, typename U>
-YOLOV1_HOST_DEVICE void AddObject(const Grid& grid, const LossSemantics& s,
-                                  const LossScale<A>& scale, const CellView<A, T>& view,
-                                  const U* target,  // [C + 5]
-                                  Terms<A>* sum) {
-  const A flag = static_cast<A>(target[grid.target_object_channel()]);
-  const U* from = target + grid.target_box_channel();
-  const Box<A> box = {static_cast<A>(from[0]), static_cast<A>(from[1]), static_cast<A>(from[2]),
-                      static_cast<A>(from[3])};
-  Terms<A> cell = {};
-  AddObjectBoxes<with_gradient, squared>(grid, s, scale, view, box, &cell);
-  sum->xy += cell.xy;
-  sum->wh += cell.wh;
-  sum->object += cell.object + (flag - flag);
-  sum->no_object += cell.no_object;
-}
-
-// Adds one cell's sums of squares to `sum`.
-template <bool with_gradient, typename A, typename T, typename U>
-YOLOV1_HOST_DEVICE void AddCellLoss(const Grid& grid, const LossSemantics& s,
-                                    const LossScale<A>& scale, const Cell<const T>& predicted,
-                                    const U* target,          // [C + 5]
-                                    const Cell<T>& gradient,  // not touched without one
-                                    Terms<A>* sum) {
-  const CellView<A, T> view = {predicted, gradient};
-  if (!MarksObject(static_cast<A>(target[grid.target_object_channel()]))) {
-    return AddEmptyCell<with_gradient>(grid, scale, view, sum);
-  }
-  A classes = {};
-  for (int64_t k = 0; k < grid.C; ++k) AddClass<with_gradient>(scale, view, target, k, &classes);
-  sum->classes += classes;
-  if (s.box == BoxTerm::kSquared) {
-    AddObject<with_gradient, true>(grid, s, scale, view, target, sum);
-  } else {
-    AddObject<with_gradient, false>(grid, s, scale, view, target, sum);
   }
 }
 

@@ -337,6 +337,8 @@ std::vector<std::string> YoloLossCudaVersions() {
 }
 
 std::string YoloLossCuda(const YoloLossArgs& args, void* mean, void* stream, int version) {
+  if (!args.config.activations.linear())
+    return "yolo_loss: on a GPU predictions must be activated before the call.";
   const bool with_mean = args.config.mean();
   if (args.images == 0) {  // a grid of no blocks is an error
     if (!with_mean) return "";

@@ -9,6 +9,8 @@
 #include "kernels/core/cell_loss.h"
 #include "kernels/core/dtype.h"
 #include "kernels/core/grid.h"
+#include "kernels/core/objects.h"
+#include "kernels/core/one_cell.h"
 #include "kernels/op.h"
 
 namespace yolov1 {
@@ -25,18 +27,23 @@ struct YoloLossConfig {
   Layout layout = Layout::kCells;
   Reduction reduction = Reduction::kNone;
   LossSemantics semantics;
+  Activations activations;                         // of what comes in as predictions
+  OnCollision on_collision = OnCollision::kFirst;  // of objects given as boxes
 
   bool mean() const { return reduction != Reduction::kNone; }
 };
 
 // Reads the one text that every caller configures the loss with, as yolov1/kernels/ writes it:
-// "S=7 B=2 C=20 layout=cells reduction=none weight_xy=5.0 ... box=squared". All keys are
-// needed. Returns "", or what is wrong.
+// "S=7 B=2 C=20 layout=cells reduction=none weight_xy=5.0 ... box=squared". All of these keys are
+// needed; those of activations and on_collision are not. Returns "", or what is wrong.
 std::string ParseYoloLossConfig(std::string_view text, YoloLossConfig* config);
 
 // Whether the shapes fit the configuration and each other. Returns "", or what is wrong.
 std::string CheckYoloLossShapes(const YoloLossConfig& config, const Shape& predictions,
                                 const Shape& targets);
+// The same for objects as boxes; `valid` is the shape of the counts or of the mask.
+std::string CheckYoloLossBoxes(const YoloLossConfig& config, const Shape& predictions,
+                               const Shape& boxes, const Shape& labels, const Shape& valid);
 
 // Sums, loss and terms are float, or double for double predictions. Targets are of the dtype of
 // the predictions, or float where those are of 16 bits.
@@ -46,15 +53,31 @@ struct YoloLossArgs {
   DType type = DType::kFloat;
   DType target_type = DType::kFloat;
   const void* predictions = nullptr;  // [N, S, S, D] or [N, L * D], by layout
-  const void* targets = nullptr;      // [N, S, S, C + 5]
+  const void* targets = nullptr;      // [N, S, S, C + 5], or null:
+  ObjectBoxes boxes;                  // what they are encoded from; `target_type` is that of sums
   void* loss = nullptr;               // [N], with a mean too
   void* terms = nullptr;              // [N, 5]: xy, wh, object, no_object, class
-  void* gradient = nullptr;           // like predictions, or null: then none is computed
+  void* gradient = nullptr;           // like predictions, or null: then none is computed; on a CPU
+                                      // it may be the predictions themselves
 
   // What makes a mean of a sum, and what the gradient is multiplied by.
   double one_image() const { return images > 0 ? 1.0 / images : 1.0; }
   double upstream() const { return config.reduction == Reduction::kMean ? one_image() : 1.0; }
 };
+
+// Objects as boxes: float boxes [N, most, 4], int32 labels [N, most], and an int32 count [N] or a
+// bool mask [N, most].
+inline void SetBoxes(int64_t most, const void* boxes, const void* labels, const void* valid,
+                     bool is_mask, YoloLossArgs* args) {
+  args->boxes.most = most;
+  args->boxes.boxes_cxcywh = static_cast<const float*>(boxes);
+  args->boxes.labels = static_cast<const int32_t*>(labels);
+  if (is_mask)
+    args->boxes.mask = static_cast<const bool*>(valid);
+  else
+    args->boxes.count = static_cast<const int32_t*>(valid);
+  args->target_type = args->type == DType::kDouble ? DType::kDouble : DType::kFloat;
+}
 
 // Whether there is a kernel for these dtypes.
 bool YoloLossSupports(DType predictions, DType targets);
@@ -85,6 +108,7 @@ struct YoloLossScaleArgs {
   const void* gradient = nullptr;
   void* product = nullptr;
 };
+
 // Images [begin, end) of the product; all versions have the same bits.
 void YoloLossScaleCpu(const YoloLossScaleArgs& args, int64_t begin, int64_t end, int version = 0);
 
@@ -116,9 +140,12 @@ struct YoloLossBuffers {
   Grid grid;
   Layout layout;
   LossSemantics semantics;
+  Activations activations;
+  OnCollision on_collision;
   double upstream;
   const T* predictions;
-  const U* targets;
+  const U* targets;  // null where there are boxes
+  ObjectBoxes boxes;
   A* loss;
   A* terms;
   T* gradient;
@@ -127,9 +154,12 @@ struct YoloLossBuffers {
       : grid(args.config.grid),
         layout(args.config.layout),
         semantics(args.config.semantics),
+        activations(args.config.activations),
+        on_collision(args.config.on_collision),
         upstream(args.upstream()),
         predictions(static_cast<const T*>(args.predictions)),
         targets(static_cast<const U*>(args.targets)),
+        boxes(args.boxes),
         loss(static_cast<A*>(args.loss)),
         terms(static_cast<A*>(args.terms)),
         gradient(static_cast<T*>(args.gradient)) {}

@@ -15,19 +15,39 @@ namespace {
 template <bool with_gradient, typename Buffers>
 void NaiveImage(const Buffers& args, int64_t image) {
   using T = typename Buffers::T;
+  using U = typename Buffers::U;
   using A = typename Buffers::A;
   const Grid& grid = args.grid;
   const CellStrides strides(grid, args.layout);
   const LossScale<A> scale(args.semantics, args.upstream);
   const T* predictions = args.predictions + image * grid.flat_size();
-  const auto* target = args.targets + image * grid.flat_target_size();
   T* gradient = with_gradient ? args.gradient + image * grid.flat_size() : nullptr;
-  if (with_gradient) std::fill_n(gradient, grid.flat_size(), T(0));
 
   Terms<A> sum = {};
-  for (int64_t cell = 0; cell < grid.cells(); ++cell, target += grid.target_channels()) {
-    AddCellLoss<with_gradient>(grid, args.semantics, scale, strides.At(predictions, cell), target,
-                               with_gradient ? strides.At(gradient, cell) : Cell<T>{}, &sum);
+  for (int64_t cell = 0; cell < grid.cells(); ++cell) {
+    const CellView<A, T> view = {strides.At(predictions, cell),
+                                 with_gradient ? strides.At(gradient, cell) : Cell<T>{}};
+    AnyRow<U> target = {};
+    bool object;
+    if (args.targets == nullptr) {
+      const ImageBoxes boxes(args.boxes, image);
+      const int64_t m = ObjectOf(grid, args.on_collision, boxes, cell);
+      object = m >= 0;
+      if (object) target.object = ObjectRow(grid, boxes, m);
+    } else {
+      target.row = args.targets + (image * grid.cells() + cell) * grid.target_channels();
+      object = MarksObject(static_cast<A>(target[grid.target_object_channel()]));
+    }
+    if (object) {
+      AddObjectCell<with_gradient>(grid, args.semantics, args.activations, scale, view, target,
+                                   &sum);
+      continue;
+    }
+    const ActivatedView<A, CellView<A, T>> seen = {view, args.activations};
+    AddEmptyCell<with_gradient>(grid, scale, seen, &sum);
+    if (!with_gradient) continue;
+    std::fill_n(view.gradient.classes, grid.C, T(0));
+    std::fill_n(view.gradient.boxes, 4 * grid.B, T(0));
   }
   WriteTerms(scale, sum, args.terms + image * kTerms, args.loss + image);
 }
@@ -80,8 +100,12 @@ const std::vector<Version>& Versions() {
 bool IsLarge(const YoloLossArgs& args) {
   int64_t image = 0;
   WithTypes(args, [&](const auto& buffers) {
-    image = 2 * args.config.grid.flat_size() * sizeof(*buffers.predictions) +
-            args.config.grid.flat_target_size() * sizeof(*buffers.targets);
+    const int64_t tensors = args.gradient == args.predictions ? 1 : 2;
+    image = tensors * args.config.grid.flat_size() * sizeof(*buffers.predictions);
+    if (args.targets)
+      image += args.config.grid.flat_target_size() * sizeof(*buffers.targets);
+    else
+      image += args.boxes.most * (4 * sizeof(float) + sizeof(int32_t));
   });
   return image > 0 && args.images >= StreamingBound() / image;  // 0: no kernel for these dtypes
 }
@@ -92,18 +116,6 @@ void Mean(const YoloLossArgs& args, void* mean) {
   double sum = 0;
   for (int64_t image = 0; image < args.images; ++image) sum += loss[image];
   *static_cast<A*>(mean) = static_cast<A>(sum * args.one_image());
-}
-
-template <typename T>
-void Scale(const YoloLossScaleArgs& args, int64_t begin, int64_t end) {
-  using A = typename Sum<T>::Type;
-  const int64_t size = args.size;
-  for (int64_t image = begin; image < end; ++image) {
-    const A scale = static_cast<const A*>(args.upstream)[args.scalar ? 0 : image];
-    const T* from = static_cast<const T*>(args.gradient) + image * size;
-    T* to = static_cast<T*>(args.product) + image * size;
-    for (int64_t k = 0; k < size; ++k) to[k] = static_cast<T>(scale * static_cast<A>(from[k]));
-  }
 }
 
 }  // namespace
@@ -125,19 +137,6 @@ void YoloLossScaleCpu(const YoloLossScaleArgs& args, int64_t begin, int64_t end,
 
 void YoloLossMean(const YoloLossArgs& args, void* mean) {
   args.type == DType::kDouble ? Mean<double>(args, mean) : Mean<float>(args, mean);
-}
-
-void YoloLossScaleCpu(const YoloLossScaleArgs& args, int64_t begin, int64_t end) {
-  switch (args.type) {
-    case DType::kDouble:
-      return Scale<double>(args, begin, end);
-    case DType::kHalf:
-      return Scale<Half>(args, begin, end);
-    case DType::kBfloat16:
-      return Scale<Bfloat16>(args, begin, end);
-    default:
-      return Scale<float>(args, begin, end);
-  }
 }
 
 bool YoloLossSupports(DType predictions, DType targets) {

@@ -16,6 +16,7 @@
 
 #include "kernels/core/simd.h"
 #include "kernels/yolo_loss/kernel.h"
+#include "kernels/yolo_loss/lanes.h"
 #include "kernels/yolo_loss/memory.h"
 
 namespace yolov1 {
@@ -24,77 +25,6 @@ namespace {
 
 constexpr int64_t kMaxImages = 8;           // of a block: their boxes share groups
 constexpr int64_t kBlockBytes = 48 * 1024;  // of a block's gradient, where it is kept back
-
-// ------------------------------------------------------------------------------------- one stream
-
-// Takes `one(k)`, which handles the lanes from place k on and returns their values, over all places
-// of [0, count); returns the sums of the squares, of which there are `kSums`, so that additions
-// need not wait for each other. Where lanes do not divide `count`, the last are taken once more,
-// and not summed twice; `single(k)` takes one value where there are fewer than lanes.
-template <int kSums, typename A, typename One, typename Single>
-YOLOV1_HOST_DEVICE Lanes<A> SumSquares(int64_t count, const One& one, const Single& single) {
-  constexpr int64_t kLanes = Lanes<A>::kCount;
-  Lanes<A> sums[kSums] = {};
-  int64_t k = 0;
-  for (; k + kSums * kLanes <= count; k += kSums * kLanes) {
-#pragma GCC unroll 4
-    for (int part = 0; part < kSums; ++part) {
-      const Lanes<A> value = one(k + part * kLanes);
-      sums[part] += value * value;
-    }
-  }
-  for (; kSums > 1 && k + kLanes <= count; k += kLanes) {
-    const Lanes<A> value = one(k);
-    sums[0] += value * value;
-  }
-  if (k < count && count >= kLanes) {
-    const Lanes<A> value = FromLane(one(count - kLanes), kLanes - (count - k));
-    sums[kSums - 1] += value * value;
-  } else if (k < count) {
-    A values[kLanes] = {};
-    for (; k < count; ++k) values[k] = single(k);
-    const Lanes<A> value = Load(values);
-    sums[kSums - 1] += value * value;
-  }
-#pragma GCC unroll 4
-  for (int part = 1; part < kSums; ++part) sums[0] += sums[part];
-  return sums[0];
-}
-
-// ---------------------------------------------------------------------------------------- a group
-
-// Boxes of up to as many object cells as there are lanes: value k of all cells side by side, a
-// cell's confidences first, then its boxes, as in the `cells` layout.
-template <typename A>
-struct GroupView {
-  int64_t B;
-  Lanes<A>* values;     // [5 B]
-  Lanes<A>* gradients;  // [5 B]
-
-  YOLOV1_HOST_DEVICE Lanes<A> Confidence(int64_t j) const { return values[j]; }
-  YOLOV1_HOST_DEVICE Lanes<A> Output(int64_t j, int k) const { return values[B + 4 * j + k]; }
-  YOLOV1_HOST_DEVICE void SetConfidence(int64_t j, const Lanes<A>& value) const {
-    gradients[j] = value;
-  }
-  YOLOV1_HOST_DEVICE void SetOutput(int64_t j, int k, const Lanes<A>& value) const {
-    gradients[B + 4 * j + k] = value;
-  }
-};
-
-// Not inlined: it is large, and the same for all dtypes of tensors. `target`: x, y, w, h, flag.
-template <bool with_gradient, bool squared, typename A>
-__attribute__((noinline)) Terms<Lanes<A>> GroupLoss(const Grid& grid,
-                                                    const LossSemantics& semantics,
-                                                    const LossScale<A>& scale,
-                                                    const GroupView<A>& group,
-                                                    const Lanes<A>* target) {
-  Terms<Lanes<A>> sum = {};
-  AddObjectBoxes<with_gradient, squared>(grid, semantics, scale, group,
-                                         Box<Lanes<A>>{target[0], target[1], target[2], target[3]},
-                                         &sum);
-  sum.object += target[4] - target[4];  // a flag that is not finite: NaN
-  return sum;
-}
 
 // A cell of the group: where its gradient goes, and to which image of the block its terms.
 template <typename T>
@@ -117,12 +47,18 @@ struct Block {
   const LossScale<A> scale;
   int64_t images;    // of a full block
   bool large;        // the batch does not stay in the caches
+  bool in_place;     // the gradient takes the place of the predictions
   bool streams_out;  // the gradient is kept back here and written past the caches
   // Memory that Lay() hands out.
   T* confidences = nullptr;           // [cells, B], of one image
   T* confidence_gradients = nullptr;  // [cells, B]
   int32_t* objects = nullptr;         // [cells]: the cells of an image that hold an object
-  Lanes<A>* target = nullptr;         // [5]: the group's boxes x, y, w, h, and flags
+  uint64_t* occupied = nullptr;       // [cells / 64]: a bit a cell, of objects that are boxes
+  int32_t* owners = nullptr;          // [cells]: which box an occupied cell keeps
+  U* one_hot = nullptr;               // [2 C + 1]: zeros, and a 1 in their middle
+  T* saved = nullptr;             // [cells, D]: object cells, where predictions are written over
+  Lanes<A>* activated = nullptr;  // [2, C]: the classes of a cell, and their slopes
+  Lanes<A>* target = nullptr;     // [5]: the group's boxes x, y, w, h, and flags
   GroupView<A> group = {};
   T* kept_back = nullptr;  // [images, flat_size]
   // Of the block at hand.
@@ -136,7 +72,8 @@ struct Block {
     images = kBlockBytes / (args.grid.flat_size() * static_cast<int64_t>(sizeof(T)));
     // An image that alone is larger than a block is neither asked for ahead nor kept back.
     this->large = large && images > 0;
-    streams_out = this->large && with_gradient;
+    in_place = with_gradient && args.gradient == args.predictions;
+    streams_out = this->large && with_gradient && !in_place;
     images = images < 1 ? 1 : images > kMaxImages ? kMaxImages : images;
   }
 
@@ -152,9 +89,16 @@ struct Block {
     take(&confidences, grid.cells() * grid.B);
     take(&confidence_gradients, grid.cells() * grid.B);
     take(&objects, grid.cells());
+    const bool boxes = args.targets == nullptr, raw = !args.activations.linear();
+    take(&occupied, boxes ? grid.cells() / 64 + 1 : 0);
+    take(&owners, boxes ? grid.cells() : 0);
+    take(&one_hot, boxes ? 2 * grid.C + 1 : 0);
+    take(&saved, in_place ? grid.flat_size() : 0);
+    take(&activated, raw ? 2 * ClassParts() : 0);
     take(&target, 5);
     take(&group.values, 5 * grid.B);
     take(&group.gradients, 5 * grid.B);
+    take(&group.slopes, raw ? 5 * grid.B : 0);
     take(&kept_back, streams_out ? images * grid.flat_size() : 0);
     group.B = grid.B;
     return used;
@@ -164,7 +108,12 @@ struct Block {
   YOLOV1_HOST_DEVICE void Prepare() {
     for (int k = 0; k < 5; ++k) target[k] = A(0);
     for (int64_t k = 0; k < 5 * args.grid.B; ++k) group.values[k] = A(0);
+    if (args.targets != nullptr) return;
+    for (int64_t k = 0; k <= 2 * args.grid.C; ++k) one_hot[k] = U(0);
+    one_hot[args.grid.C] = U(1);
   }
+
+  YOLOV1_HOST_DEVICE int64_t ClassParts() const { return (args.grid.C + kLanes - 1) / kLanes; }
 
   // Images [begin, begin + count), at most `images` of them.
   YOLOV1_HOST_DEVICE void Run(int64_t begin, int64_t count) {
@@ -174,12 +123,13 @@ struct Block {
     const int64_t target_size = args.grid.flat_target_size();
     for (int64_t k = 0; k < count; ++k) {
       const T* const predictions = args.predictions + (begin + k) * size;
-      const U* const targets = args.targets + (begin + k) * target_size;
+      const U* targets = nullptr;
+      if (args.targets) targets = args.targets + (begin + k) * target_size;
       if (large) {
         Prefetch(predictions + size, size * sizeof(T));
-        Prefetch(targets + target_size, target_size * sizeof(U));
+        if (targets) Prefetch(targets + target_size, target_size * sizeof(U));
       }
-      Image(predictions, targets, with_gradient ? gradient + k * size : nullptr, k);
+      Image(predictions, targets, begin + k, with_gradient ? gradient + k * size : nullptr, k);
     }
     FinishGroup();
     for (int64_t k = 0; k < count; ++k) {
@@ -192,30 +142,87 @@ struct Block {
                 reinterpret_cast<char*>(args.gradient + begin * size));
   }
 
-  YOLOV1_HOST_DEVICE void Image(const T* predictions, const U* targets, T* gradient, int64_t k) {
-    const int64_t found = TakeApart(predictions, targets);
+  // Image k of the block, number `image` of the batch. `targets` is null where they are boxes.
+  YOLOV1_HOST_DEVICE void Image(const T* predictions, const U* targets, int64_t image, T* gradient,
+                                int64_t k) {
     const Grid& grid = args.grid;
-    for (int64_t i = 0; i < found; ++i)
-      for (int64_t j = 0; j < grid.B; ++j) confidences[objects[i] * grid.B + j] = T(0);
-    const A factor = scale.gradient.no_object;
-    no_object_sums[k] = SumSquares<4, A>(
-        grid.cells() * grid.B,
-        [&](int64_t c) __attribute__((always_inline)) {
-          const Lanes<A> value = Load(confidences + c);
-          if (with_gradient) Store(factor * value, confidence_gradients + c);
-          return value;
-        },
-        [&](int64_t c) __attribute__((always_inline)) {
-          const A value = static_cast<A>(confidences[c]);
-          if (with_gradient) confidence_gradients[c] = static_cast<T>(factor * value);
-          return value;
-        });
+    const int64_t found = targets ? FindFlags(targets) : FindBoxes(ImageBoxes(args.boxes, image));
+    TakeConfidences(predictions);
+    if (args.activations.confidences == Activation::kLinear) {
+      ClearConfidences(found, T(0));
+      no_object_sums[k] = Confidences(
+          [](const auto& value) { return Activated<std::decay_t<decltype(value)>>{value, A(1)}; });
+    } else {
+      no_object_sums[k] = ActivatedConfidences(found);
+    }
+    if (in_place) Save(predictions, found);
     if (with_gradient) SpreadGradient(gradient);
     sums[k] = {};
     class_sums[k] = A(0);
+    for (int64_t i = 0; i < found; ++i) {
+      const int64_t cell = objects[i];
+      const Cell<const T> predicted = in_place ? Saved<const T>(i) : strides.At(predictions, cell);
+      const Cell<T> by = with_gradient ? strides.At(gradient, cell) : Cell<T>{};
+      if (targets) {
+        const U* const row = targets + cell * grid.target_channels();
+        Object(predicted, row, row + grid.target_box_channel(), row[grid.target_object_channel()],
+               by, k);
+      } else {
+        const ObjectRow row(grid, ImageBoxes(args.boxes, image), owners[cell]);
+        Object(predicted, one_hot + grid.C - row.label, row.box, row.flag, by, k);
+      }
+    }
+  }
+
+  // The confidences of cells that hold an object are not counted with the others.
+  YOLOV1_HOST_DEVICE void ClearConfidences(int64_t found, T nothing) {
+    const int64_t B = args.grid.B;
     for (int64_t i = 0; i < found; ++i)
-      Object(strides.At(predictions, objects[i]), targets + objects[i] * grid.target_channels(),
-             with_gradient ? strides.At(gradient, objects[i]) : Cell<T>{}, k);
+      for (int64_t j = 0; j < B; ++j) confidences[objects[i] * B + j] = nothing;
+  }
+
+  // The squares of all confidences, in lanes, and the gradients to confidence_gradients.
+  template <typename Activate>
+  YOLOV1_HOST_DEVICE Lanes<A> Confidences(const Activate& activate) {
+    const A factor = scale.gradient.no_object;
+    return SumSquares<4, A>(
+        args.grid.cells() * args.grid.B,
+        [&](int64_t c) __attribute__((always_inline)) {
+          const Activated<Lanes<A>> confidence = activate(Load(confidences + c));
+          if (with_gradient)
+            Store(factor * confidence.value * confidence.slope, confidence_gradients + c);
+          return confidence.value;
+        },
+        [&](int64_t c) __attribute__((always_inline)) {
+          const Activated<A> confidence = activate(static_cast<A>(confidences[c]));
+          if (with_gradient)
+            confidence_gradients[c] = static_cast<T>(factor * confidence.value * confidence.slope);
+          return confidence.value;
+        });
+  }
+
+  __attribute__((noinline)) Lanes<A> ActivatedConfidences(int64_t found) {
+    ClearConfidences(found, T(-static_cast<A>(INFINITY)));  // of which a sigmoid makes 0
+    return Confidences([](const auto& raw) { return Sigmoid(raw); });
+  }
+
+  // Keeps what is read of object cells while their image's gradient is written over them.
+  template <typename V>
+  YOLOV1_HOST_DEVICE Cell<V> Saved(int64_t i) const {
+    return CellStrides(args.grid, Layout::kCells).At<V>(saved, i);
+  }
+  YOLOV1_HOST_DEVICE void Save(const T* predictions, int64_t found) {
+    const Grid& grid = args.grid;
+    const auto copy = [](T* to, const T* from, int64_t count) __attribute__((always_inline)) {
+      memcpy(static_cast<void*>(to), from, count * sizeof(T));
+    };
+    for (int64_t i = 0; i < found; ++i) {
+      const Cell<const T> from = strides.At(predictions, objects[i]);
+      const Cell<T> to = Saved<T>(i);
+      copy(to.classes, from.classes, grid.C);
+      copy(to.confidences, from.confidences, grid.B);
+      copy(to.boxes, from.boxes, 4 * grid.B);
+    }
   }
 
   // Calls function(B), with B a constant where it is the paper's: the compiler then has straight
@@ -227,8 +234,8 @@ struct Block {
   }
 
   // Lists the cells that hold an object, by the bits of their flags (MarksObject), all but the
-  // sign; returns how many there are. Brings the confidences together.
-  YOLOV1_HOST_DEVICE int64_t TakeApart(const T* predictions, const U* targets) {
+  // sign; returns how many there are.
+  YOLOV1_HOST_DEVICE int64_t FindFlags(const U* targets) {
     using Word = std::conditional_t<sizeof(U) == 8, uint64_t,
                                     std::conditional_t<sizeof(U) == 4, uint32_t, uint16_t>>;
     // The smallest number that A takes for none that is subnormal.
@@ -242,13 +249,39 @@ struct Block {
       objects[found] = static_cast<int32_t>(cell);
       found += static_cast<Word>(BitCast<Word>(*flag) << 1) >= 2 * kLeast;
     }
+    return found;
+  }
+
+  // The same of boxes, in the same order; `owners` then has the box that each such cell keeps.
+  __attribute__((noinline)) int64_t FindBoxes(const ImageBoxes& image) {
+    const Grid& grid = args.grid;
+    const int64_t words = grid.cells() / 64 + 1;
+    for (int64_t k = 0; k < words; ++k) occupied[k] = 0;
+    for (int64_t m = 0; m < image.end; ++m) {
+      if (!image.Has(m)) continue;
+      const float* const box = image.boxes + 4 * m;
+      const int64_t cell = CellOf(box, grid.S);
+      const uint64_t bit = uint64_t{1} << (cell % 64);
+      const bool taken = occupied[cell / 64] & bit;
+      if (taken && !GivesUp(args.on_collision, image.boxes + 4 * owners[cell], box)) continue;
+      occupied[cell / 64] |= bit;
+      owners[cell] = static_cast<int32_t>(m);
+    }
+    int64_t found = 0;
+    for (int64_t k = 0; k < words; ++k)
+      for (uint64_t left = occupied[k]; left != 0; left &= left - 1)
+        objects[found++] = static_cast<int32_t>(64 * k + __builtin_ctzll(left));
+    return found;
+  }
+
+  // Brings the confidences together.
+  YOLOV1_HOST_DEVICE void TakeConfidences(const T* predictions) {
     const T* from = strides.At(predictions, 0).confidences;
     WithBoxes([&](auto B) __attribute__((always_inline)) {
       T* to = confidences;
-      for (int64_t cell = 0; cell < cells; ++cell, from += strides.confidences, to += B)
+      for (int64_t cell = 0; cell < args.grid.cells(); ++cell, from += strides.confidences, to += B)
         memcpy(static_cast<void*>(to), from, B * sizeof(T));
     });
-    return found;
   }
 
   // The confidences' gradient to its cells, and zeros to all else.
@@ -278,9 +311,66 @@ struct Block {
         });
   }
 
-  YOLOV1_HOST_DEVICE void Object(const Cell<const T>& predicted, const U* cell_target,
-                                 const Cell<T>& gradient, int64_t image) {
-    class_sums[image] += Classes(predicted.classes, cell_target, gradient.classes);
+  // The same of raw outputs, softmax or sigmoid, and the gradient by these.
+  __attribute__((noinline)) Lanes<A> ActivatedClasses(const T* raw, const U* truth, T* gradient) {
+    const bool softmax = args.activations.classes == Activation::kSoftmax;
+    const int64_t parts = ClassParts(), last = args.grid.C - (parts - 1) * kLanes;
+    const auto load = [&](const auto* from, int64_t part) __attribute__((always_inline)) {
+      const auto* const at = from + part * kLanes;
+      return part + 1 < parts || last == kLanes ? Load(at) : LoadFirst(at, last);
+    };
+    Lanes<A>*values = activated, *slopes = activated + parts;
+    A along = 0;
+    if (softmax) {
+      const Lanes<A> nothing = A(-static_cast<A>(INFINITY));
+      Lanes<A> most = nothing, total = A(0);
+      for (int64_t k = 0; k < parts; ++k) {
+        const A end = static_cast<A>(args.grid.C - k * kLanes);
+        values[k] = Select(Numbers(A{}) < end, load(raw, k), nothing);
+        most = Higher(values[k], most);
+      }
+      A largest = -static_cast<A>(INFINITY);
+      for (int64_t k = 0; k < kLanes; ++k)
+        largest = Higher(reinterpret_cast<const A*>(&most)[k], largest);
+      for (int64_t k = 0; k < parts; ++k) {
+        values[k] = ExpOfNegative<Lanes<A>>(values[k] - largest);
+        total += values[k];
+      }
+      const Lanes<A> sum = SumLanes(total);
+      for (int64_t k = 0; k < parts; ++k) slopes[k] = values[k] = values[k] / sum;
+    } else {
+      for (int64_t k = 0; k < parts; ++k) {
+        const A end = static_cast<A>(args.grid.C - k * kLanes);
+        const Activated<Lanes<A>> value = Sigmoid(load(raw, k));
+        values[k] = Select(Numbers(A{}) < end, value.value, Lanes<A>(0));
+        slopes[k] = value.slope;
+      }
+    }
+    const A factor = scale.gradient.classes;
+    Lanes<A> sum = A(0), products = A(0);
+    for (int64_t k = 0; k < parts; ++k) {
+      const Lanes<A> difference = values[k] - load(truth, k);
+      sum += difference * difference;
+      values[k] = factor * difference;
+      products += slopes[k] * values[k];
+    }
+    if (!with_gradient) return sum;
+    if (softmax) along = SumLanes(products);
+    for (int64_t k = 0; k < parts; ++k) {
+      const Lanes<A> by = slopes[k] * (values[k] - along);
+      T* const to = gradient + k * kLanes;
+      k + 1 < parts || last == kLanes ? Store(by, to) : StoreFirst(by, to, last);
+    }
+    return sum;
+  }
+
+  // `classes` [C], `box` x, y in the cell, w, h, and `flag` are the object's.
+  template <typename V>
+  YOLOV1_HOST_DEVICE void Object(const Cell<const T>& predicted, const U* classes, const V* box,
+                                 V flag, const Cell<T>& gradient, int64_t image) {
+    class_sums[image] += args.activations.classes == Activation::kLinear
+                             ? Classes(predicted.classes, classes, gradient.classes)
+                             : ActivatedClasses(predicted.classes, classes, gradient.classes);
     // Value k of the cell goes to lane `members` of lanes k.
     const int64_t lane = members;
     A* to = reinterpret_cast<A*>(group.values) + lane;
@@ -288,10 +378,9 @@ struct Block {
       for (int64_t j = 0; j < B; ++j) to[j * kLanes] = static_cast<A>(predicted.confidences[j]);
       for (int64_t j = 0; j < 4 * B; ++j) to[(B + j) * kLanes] = static_cast<A>(predicted.boxes[j]);
     });
-    const U* box = cell_target + args.grid.target_box_channel();
     to = reinterpret_cast<A*>(target) + lane;
     for (int k = 0; k < 4; ++k) to[k * kLanes] = static_cast<A>(box[k]);
-    to[4 * kLanes] = static_cast<A>(cell_target[args.grid.target_object_channel()]);
+    to[4 * kLanes] = static_cast<A>(flag);
     member[lane] = {gradient, image};
     members = lane + 1;
     if (lane + 1 == kLanes) FinishGroup();
@@ -302,10 +391,13 @@ struct Block {
   __attribute__((noinline)) void FinishGroup() {
     if (members == 0) return;
     const LossSemantics& semantics = args.semantics;
+    const bool raw = !args.activations.linear();
+    if (raw) ActivateGroup(args.activations, group);
     const Terms<Lanes<A>> sum =
         semantics.box == BoxTerm::kSquared
             ? GroupLoss<with_gradient, true>(args.grid, semantics, scale, group, target)
             : GroupLoss<with_gradient, false>(args.grid, semantics, scale, group, target);
+    if (with_gradient && raw) ScaleBySlopes(args.activations, group);
     const auto at = [](const Lanes<A>& lanes, int64_t lane) __attribute__((always_inline)) {
       return reinterpret_cast<const A*>(&lanes)[lane];
     };

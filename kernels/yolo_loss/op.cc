@@ -33,10 +33,19 @@ targets: [N, S, S, C + 5]: classes, object flag, x, y in the cell, w, h of the i
 loss: [N], or a scalar with reduction "mean" (0 for an empty batch).
 terms: [N, 5]: xy, wh, object, no_object, class, weighted; they sum to the image's loss.
 gradient: of the sum of `loss` by the predictions, in their shape; [0] without compute_gradient.
-config: grid, layout, reduction and semantics as yolov1/kernels/ writes them, "key=value" words:
+config: grid, layout, reduction, semantics and activations as yolov1/kernels/ writes them, "key=value" words:
   S, B, C, layout, reduction, the weights, factor and the choices. One text and not sixteen
   attributes, because eagerly each attribute costs 0.3 microseconds; and weights as
   decimals, because a float attribute would round 5 / 49 to float32 in a float64 op.
+)doc";
+
+constexpr const char* kOfBoxesDoc = R"doc(
+Yolov1>YoloLoss of objects as boxes: the cells that hold them are found here.
+
+All but the targets is as there. config: also on_collision, which of several objects a cell keeps.
+boxes_cxcywh: [N, M, 4], fractions of the image. A centre at 1 belongs to the last cell.
+labels: [N, M] in [0, C); another one is that of an object of no class.
+valid: int32 [N], so many boxes of each image, from the first on, are objects; or bool [N, M].
 )doc";
 
 constexpr const char* kGradDoc = R"doc(
@@ -44,8 +53,9 @@ The gradient that Yolov1>YoloLoss computed, times the gradient that comes from a
 
 upstream: [N], one value for each image; or a scalar.
 gradient: [N, ...]. Handed through without a copy where every upstream value is 1.
-predictions: [N, ...]. Not read: it ties the product to the predictions, so that a second derivative
-  is refused instead of being taken for zero.
+loss: what the gradient is of. Not read: it ties the product to the predictions, so that a second
+  derivative is refused instead of being taken for zero. (Not they themselves: their memory may then
+  be the gradient's.)
 product: [N, ...] upstream[n] * gradient[n].
 )doc";
 
@@ -61,6 +71,41 @@ std::string Complaint(const char* name, const Grid& grid, const Shape& image, co
   return out.str();
 }
 
+// The results for predictions that fit.
+void LossResults(int64_t images, Call* call) {
+  const YoloLossConfig& config = call->As<YoloLossConfig>();
+  const Grid& grid = config.grid;
+  const DType type = call->in[0].type;
+  const DType sums = type == DType::kDouble ? DType::kDouble : DType::kFloat;
+  if (config.mean())
+    call->Result(0, sums, {});
+  else
+    call->Result(0, sums, {images});
+  call->Result(1, sums, {images, kTerms});
+  if (config.layout == Layout::kCells)
+    call->Result(2, type, {images, grid.S, grid.S, grid.channels()});
+  else
+    call->Result(2, type, {images, grid.flat_size()});
+  call->Result(3, sums, {config.mean() ? images : 0});
+}
+
+std::string InferLossOfBoxes(Call* call) {
+  const View &predictions = call->in[0], &boxes = call->in[1], &labels = call->in[2],
+             &valid = call->in[3];
+  const std::string error = CheckYoloLossBoxes(call->As<YoloLossConfig>(), predictions.shape,
+                                               boxes.shape, labels.shape, valid.shape);
+  if (!error.empty()) return error;
+  const bool known = Ranked(valid.shape);
+  const bool is_mask = known ? valid.shape.size() == 2 : valid.type == DType::kBool;
+  if (!IsFloating(predictions.type) || boxes.type != DType::kFloat ||
+      labels.type != DType::kInt32 || valid.type != (is_mask ? DType::kBool : DType::kInt32))
+    return "yolo_loss: predictions must be floating, boxes float32, labels int32, a count int32 "
+           "and a mask bool; convert them first.";
+  LossResults(std::max({Dim(predictions.shape, 0), Dim(labels.shape, 0), Dim(valid.shape, 0)}),
+              call);
+  return "";
+}
+
 std::string InferLoss(Call* call) {
   const YoloLossConfig& config = call->As<YoloLossConfig>();
   const View &predictions = call->in[0], &targets = call->in[1];
@@ -72,19 +117,7 @@ std::string InferLoss(Call* call) {
            "and targets of the same dtype, or float32 beside a 16-bit one, got " +
            DTypeName(predictions.type) + " and " + DTypeName(targets.type) +
            "; convert them first.";
-  const Grid& grid = config.grid;
-  const int64_t images = std::max(Dim(predictions.shape, 0), Dim(targets.shape, 0));
-  const DType sums = predictions.type == DType::kDouble ? DType::kDouble : DType::kFloat;
-  if (config.mean())
-    call->Result(0, sums, {});
-  else
-    call->Result(0, sums, {images});
-  call->Result(1, sums, {images, kTerms});
-  if (config.layout == Layout::kCells)
-    call->Result(2, predictions.type, {images, grid.S, grid.S, grid.channels()});
-  else
-    call->Result(2, predictions.type, {images, grid.flat_size()});
-  call->Result(3, sums, {config.mean() ? images : 0});
+  LossResults(std::max(Dim(predictions.shape, 0), Dim(targets.shape, 0)), call);
   return "";
 }
 
@@ -93,9 +126,15 @@ YoloLossArgs LossArgs(const Call& call) {
   args.config = call.As<YoloLossConfig>();
   args.images = call.in[0].shape[0];
   args.type = call.in[0].type;
-  args.target_type = call.in[1].type;
   args.predictions = call.in[0].data;
-  args.targets = call.in[1].data;
+  if (call.in.size() == 2) {
+    args.target_type = call.in[1].type;
+    args.targets = call.in[1].data;
+  } else {
+    const View &labels = call.in[2], &valid = call.in[3];
+    SetBoxes(labels.shape[1], call.in[1].data, labels.data, valid.data, valid.type == DType::kBool,
+             &args);
+  }
   args.loss = call.out[args.config.mean() ? 3 : 0].data;
   args.terms = call.out[1].data;
   args.gradient = call.out[2].data;
@@ -194,6 +233,7 @@ const Op kYoloLoss = [] {
   op.attributes = {"compute_gradient: bool", "T: {float, double, half, bfloat16}",
                    "Ttargets: {float, double, half, bfloat16}", "Tloss: {float, double}"};
   op.requests = {{"compute_gradient", 2}};
+  op.in_place = {0, 2, /*on_gpu=*/false};
   op.doc = kLossDoc;
   op.configure = ConfigureBy<YoloLossConfig, ParseYoloLossConfig>;
   op.infer = InferLoss;
@@ -203,15 +243,26 @@ const Op kYoloLoss = [] {
   return op;
 }();
 
+const Op kYoloLossOfBoxes = [] {
+  Op op = kYoloLoss;
+  op.name = "Yolov1>YoloLossOfBoxes";
+  op.inputs = {"predictions: T", "boxes_cxcywh: float", "labels: int32", "valid: Tvalid"};
+  op.attributes[2] = "Tvalid: {int32, bool}";
+  op.doc = kOfBoxesDoc;
+  op.infer = InferLossOfBoxes;
+  op.cuda = nullptr;
+  return op;
+}();
+
 const Op kYoloLossGrad = [] {
   Op op;
   op.name = "Yolov1>YoloLossGrad";
   op.face = "yolo_loss";
-  op.inputs = {"upstream: Tloss", "gradient: T", "predictions: T"};
+  op.inputs = {"upstream: Tloss", "gradient: T", "loss: Tloss"};
   op.outputs = {"product: T"};
   op.attributes = {"T: {float, double, half, bfloat16}", "Tloss: {float, double}"};
   op.doc = kGradDoc;
-  op.in_place = 1;
+  op.in_place = {1, 0};
   op.infer = InferGrad;
   op.cpu = GradOnCpu;
   op.cuda = YOLOV1_CUDA_OR_NULL(GradOnCuda);
@@ -219,6 +270,9 @@ const Op kYoloLossGrad = [] {
     return on_gpu ? std::vector<std::string>{"only"} : YoloLossVersions();
   };
   op.unchanged = Unscaled;
+  op.versions = [](bool on_gpu) {
+    return on_gpu ? std::vector<std::string>{"only"} : YoloLossVersions();
+  };
   return op;
 }();
 
@@ -245,25 +299,56 @@ std::string ParseYoloLossConfig(std::string_view text, YoloLossConfig* config) {
   reader.Choose("no_overlap_fallback", {"none", "rmse"}, &s.no_overlap_fallback);
   reader.Choose("iou_overlap", {"clamped", "abs"}, &s.iou_overlap);
   reader.Choose("box", {"squared", "iou", "giou", "diou", "ciou"}, &s.box);
+  reader.ChooseIfGiven("on_collision", {"first", "last", "largest"}, &config->on_collision);
+  Activations& a = config->activations;
+  reader.ChooseIfGiven("activate_classes", {"linear", "sigmoid", "softmax"}, &a.classes);
+  for (auto [key, activation] : {std::pair{"activate_confidences", &a.confidences},
+                                 {"activate_xy", &a.xy},
+                                 {"activate_wh", &a.wh}})
+    reader.ChooseIfGiven(key, {"linear", "sigmoid"}, activation);
   return reader.error;
 }
 
 // Every call comes through here: text is made only where there is something to say.
-std::string CheckYoloLossShapes(const YoloLossConfig& config, const Shape& predictions,
-                                const Shape& targets) {
+static std::string CheckPredictions(const YoloLossConfig& config, const Shape& predictions) {
   const Grid& grid = config.grid;
-  const int64_t S = grid.S, D = grid.channels(), D_target = grid.target_channels();
+  const int64_t S = grid.S, D = grid.channels();
   if (config.layout == Layout::kCells && !Fits(predictions, {kUnknown, S, S, D}))
     return Complaint("predictions", grid, {S, S, D}, "D = C + 5B", predictions);
   if (config.layout == Layout::kPlanes && !Fits(predictions, {kUnknown, grid.flat_size()}))
     return Complaint("predictions", grid, {grid.flat_size()}, "S * S * (C + 5B), layout 'planes'",
                      predictions);
+  return "";
+}
+
+std::string CheckYoloLossShapes(const YoloLossConfig& config, const Shape& predictions,
+                                const Shape& targets) {
+  const std::string error = CheckPredictions(config, predictions);
+  if (!error.empty()) return error;
+  const Grid& grid = config.grid;
+  const int64_t S = grid.S, D_target = grid.target_channels();
   if (!Fits(targets, {kUnknown, S, S, D_target}))
     return Complaint("targets", grid, {S, S, D_target}, "C + 5", targets);
   if (!Fits(Dim(predictions, 0), Dim(targets, 0)))
     return "yolo_loss: predictions and targets must hold the same images, got " +
            std::to_string(predictions[0]) + " and " + std::to_string(targets[0]) + ".";
   return "";
+}
+
+std::string CheckYoloLossBoxes(const YoloLossConfig& config, const Shape& predictions,
+                               const Shape& boxes, const Shape& labels, const Shape& valid) {
+  const std::string error = CheckPredictions(config, predictions);
+  if (!error.empty()) return error;
+  const int64_t images = Dim(predictions, 0);
+  if (Fits(labels, {images, kUnknown})) {
+    const int64_t most = Ranked(labels) ? labels[1] : kUnknown;
+    if (Fits(boxes, {images, most, 4}) && (Fits(valid, {images}) || Fits(valid, {images, most})))
+      return "";
+  }
+  return "yolo_loss: objects must be boxes [N, M, 4], labels [N, M] and a count [N] or mask "
+         "[N, M] with N = " +
+         (images < 0 ? "?" : std::to_string(images)) + " as in the predictions, got " +
+         ShapeText(boxes) + ", " + ShapeText(labels) + " and " + ShapeText(valid) + ".";
 }
 
 }  // namespace yolov1

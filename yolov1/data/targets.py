@@ -7,7 +7,8 @@ are counted.
 
 import numpy as np
 
-COLLISION_RULES = ("first", "last", "largest")
+from yolov1.kernels import COLLISION_RULES
+
 LAYOUTS = ("cells", "keras_voc", "tf2_person")
 UNUSED = 5  # channels at the end of keras_voc's targets that are always zero and never read
 
@@ -105,13 +106,16 @@ def encode_targets_in_graph(boxes_cxcywh, labels, valid, grid, on_collision="fir
     _check_rule(on_collision)
     images, count = tf.unstack(tf.shape(labels))
     scaled = boxes_cxcywh[..., :2] * tf.constant(grid.S, tf.float32)
-    cells = tf.clip_by_value(tf.floor(scaled), 0, grid.S - 1)
+    # A NaN would be in no cell, and so in no loss: in the first one it makes the loss NaN.
+    cells = tf.where(scaled > 0, tf.clip_by_value(tf.floor(scaled), 0, grid.S - 1), 0)
     flag = tf.ones([images, count, 1])
     rows = [tf.one_hot(labels, grid.C), flag, scaled - cells, boxes_cxcywh[..., 2:]]
     rows = tf.pad(tf.concat(rows, axis=2), [[0, 0], [0, 1], [0, 0]])
     order = tf.tile(tf.range(count)[None], [images, 1])
     if on_collision == "largest":
-        order = tf.argsort(-boxes_cxcywh[..., 2] * boxes_cxcywh[..., 3], axis=1, stable=True)
+        area = boxes_cxcywh[..., 2] * boxes_cxcywh[..., 3]
+        area = tf.where(tf.math.is_nan(area), float("inf"), area)
+        order = tf.argsort(-area, axis=1, stable=True)
     elif on_collision == "last":
         order = tf.reverse(order, [1])
     places = tf.tile(tf.range(count)[None], [images, 1])

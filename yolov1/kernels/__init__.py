@@ -28,7 +28,13 @@ from yolov1.kernels.box_iou import (
 )
 from yolov1.kernels.nms import nms_config, nms_workspace, non_max_suppression
 from yolov1.kernels.yolo_loss import (
+    COLLISION_RULES,
     LAYOUTS,
+    Boxes,
+    activation_key,
+    activations_of,
+    check_boxes,
+    check_collision,
     check_reduction,
     check_shapes,
     prediction_shape,
@@ -39,9 +45,13 @@ from yolov1.kernels.yolo_loss import (
 
 __all__ = [
     "BOX_FORMATS",
+    "Boxes",
+    "COLLISION_RULES",
     "DTYPES",
     "KINDS",
     "LAYOUTS",
+    "activation_key",
+    "activations_of",
     "aligned_iou",
     "aligned_iou_gradient",
     "box_iou_config",
@@ -50,6 +60,8 @@ __all__ = [
     "build_info",
     "call",
     "check_box_iou",
+    "check_boxes",
+    "check_collision",
     "check_mask",
     "check_reduction",
     "check_shapes",

@@ -14,11 +14,11 @@ import numbers
 
 import keras
 
+from yolov1.activations import ACTIVATIONS
 from yolov1.grid import GridSpec
 from yolov1.models.applications import build_application
 from yolov1.models.classifier import copy_backbone, on_top_of
 from yolov1.models.heads import (
-    ACTIVATIONS,
     ActivateCells,
     YoloReshape,
     cells_to_planes,
@@ -33,12 +33,14 @@ __all__ = [
     "NAMES",
     "ActivateCells",
     "YoloReshape",
+    "activations_of",
     "build",
     "build_classifier",
     "check_options",
     "cells_to_planes",
     "copy_backbone",
     "grid_of",
+    "logits",
     "options_of",
     "planes_to_cells",
 ]
@@ -135,13 +137,41 @@ def grid_of(model: keras.Model) -> GridSpec:
     Raises:
         ValueError: the model does not end in `ActivateCells`.
     """
+    last = _last(model, "grid_of", " Pass grid= where you call this from.")
+    return GridSpec(S=model.output_shape[1], B=last.B, C=last.C, image_size=model.input_shape[1])
+
+
+def logits(model: keras.Model) -> keras.Model:
+    """The same network, with the same layers and weights, without its last activations.
+
+    What is trained with ``YoloLoss(from_logits=True)`` or ``ops.yolo_loss(activations=...)``, where
+    the activations are those of `activations_of`; detectors take the network itself.
+
+    Raises:
+        ValueError: the model does not end in `ActivateCells`.
+    """
+    last = _last(model, "logits")
+    linear = type(last).from_config(last.get_config() | {"activations": "linear"})
+    return keras.Model(model.inputs[0], linear(last.input), name=f"{model.name}_logits")
+
+
+def activations_of(model: keras.Model) -> dict[str, str]:
+    """The activations in a network's last layer, by block.
+
+    Raises:
+        ValueError: the model does not end in `ActivateCells`.
+    """
+    return dict(_last(model, "activations_of").activations)
+
+
+def _last(model, function, advice=""):
     last = model.layers[-1]
     if not isinstance(last, ActivateCells):
         raise ValueError(
-            "models.grid_of: the model must end in an ActivateCells layer, as models.build's do, "
-            f"got {type(last).__name__}. Pass grid= where you call this from."
+            f"models.{function}: the model must end in an ActivateCells layer, as models.build's "
+            f"do, got {type(last).__name__}.{advice}"
         )
-    return GridSpec(S=model.output_shape[1], B=last.B, C=last.C, image_size=model.input_shape[1])
+    return last
 
 
 def _builder(name: str):

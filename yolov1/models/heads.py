@@ -7,52 +7,14 @@ cells, then the confidences of all cells, then the boxes of all cells.
 Both stay in float32 under mixed precision: small errors, and their sums, need it.
 """
 
-from collections.abc import Mapping
-
 import keras
 import numpy as np
 from keras import ops
 
+from yolov1.activations import BLOCKS, resolve_activations
 from yolov1.grid import GridSpec
 
-BLOCKS = {
-    "classes": ("linear", "softmax", "sigmoid"),
-    "confidences": ("linear", "sigmoid"),
-    "xy": ("linear", "sigmoid"),
-    "wh": ("linear", "sigmoid"),
-}
-ACTIVATIONS = {
-    # The paper and Darknet: squared errors on the bare outputs.
-    "linear": dict.fromkeys(BLOCKS, "linear"),
-    # The reshape layers of keras_voc and tf2_person, without the sigmoid that both have before it.
-    "softmax": dict.fromkeys(BLOCKS, "sigmoid") | {"classes": "softmax"},
-    "sigmoid": dict.fromkeys(BLOCKS, "sigmoid"),
-}
 _FUNCTIONS = {"linear": lambda x: x, "sigmoid": ops.sigmoid, "softmax": ops.softmax}
-
-
-def resolve_activations(activations) -> dict[str, str]:
-    """A name in `ACTIVATIONS`, or a mapping of blocks to activations (others linear), in full.
-
-    Raises:
-        ValueError: an unknown name, block or activation.
-    """
-    if isinstance(activations, str) and activations in ACTIVATIONS:
-        return dict(ACTIVATIONS[activations])
-    if not isinstance(activations, Mapping):
-        raise ValueError(
-            f"activations must be one of {', '.join(ACTIVATIONS)} or a mapping of "
-            f"{', '.join(BLOCKS)} to activations, got {activations!r}."
-        )
-    for block, activation in activations.items():
-        if block not in BLOCKS:
-            raise ValueError(f"activations: no block {block!r}; blocks are {', '.join(BLOCKS)}.")
-        if activation not in BLOCKS[block]:
-            raise ValueError(
-                f"activations: {block} must be one of {', '.join(BLOCKS[block])}, "
-                f"got {activation!r}."
-            )
-    return ACTIVATIONS["linear"] | dict(activations)
 
 
 def planes_to_cells(planes, grid: GridSpec):

@@ -21,6 +21,7 @@ def register(library) -> None:
     """Registers the gradients of all ops of `library`, the module of generated functions."""
     functions = {
         "YoloLoss": _yolo_loss,
+        "YoloLossOfBoxes": _yolo_loss,
         "YoloLossGrad": _yolo_loss_grad,
         "PairwiseIou": functools.partial(_iou, "pairwise_iou"),
         "PairwiseIouGrad": functools.partial(_iou_grad, "pairwise_iou"),
@@ -69,16 +70,21 @@ def _linear(name, compute, upstream, fixed, by_upstream):
 # -------------------------------------------------------------------------------------- the loss
 
 
-def scale(library, upstream, gradient, predictions, config):
-    """The gradient that the forward pass computed, times the one that comes from above."""
+def loss_op(library, inputs):
+    """The op of (predictions, targets), or of (predictions, *boxes)."""
+    return library.yolov1_yolo_loss if len(inputs) == 2 else library.yolov1_yolo_loss_of_boxes
+
+
+def scale(library, upstream, gradient, loss, config):
+    """The gradient of `loss` that the forward pass computed, times the one from above."""
     if f"reduction={MEAN_LOSS} " in config:
-        images = tf.cast(tf.shape(predictions)[0], upstream.dtype)
+        images = tf.cast(tf.shape(gradient)[0], upstream.dtype)
         upstream = tf.math.divide_no_nan(upstream, images)
     (product,) = _linear(
         "Yolov1YoloLossGrad",
-        lambda: [library.yolov1_yolo_loss_grad(upstream, gradient, predictions)],
+        lambda: [library.yolov1_yolo_loss_grad(upstream, gradient, loss)],
         upstream,
-        [predictions],
+        [loss],
         lambda above: _sum_of_products(above, upstream, gradient),
     )
     return product
@@ -92,15 +98,13 @@ def _sum_of_products(above, upstream, gradient):
 
 def _yolo_loss(library, op, upstream, *_):
     """`upstream` is that of the loss; terms carry none."""
-    predictions, targets = op.inputs
     gradient, config = op.outputs[2], _text(op.get_attr("config"))
     if not op.get_attr("compute_gradient"):
         # Traced while no tape was in sight (say, the tape is outside the function): once more, with
         # the gradient.
-        gradient = library.yolov1_yolo_loss(
-            predictions, targets, config, True, op.get_attr("Tloss")
-        )[2]
-    return scale(library, upstream, gradient, predictions, config), None
+        gradient = loss_op(library, op.inputs)(*op.inputs, config, True, op.get_attr("Tloss"))[2]
+    others = [None] * (len(op.inputs) - 1)
+    return scale(library, upstream, gradient, op.outputs[0], config), *others
 
 
 def _yolo_loss_grad(library, op, above):

@@ -11,11 +11,14 @@ import tensorflow as tf
 # Private: TensorFlow has no public way to register a converter.
 from tensorflow.python.ops.parallel_for import pfor
 
+from yolov1.ops._gradients import loss_op
+
 
 def register(library) -> None:
     """Registers the converters of all ops of `library`, the module of generated functions."""
     converters = {
         "YoloLoss": _yolo_loss,
+        "YoloLossOfBoxes": _yolo_loss,
         "YoloLossGrad": _yolo_loss_grad,
         "PairwiseIou": functools.partial(_iou, "pairwise_iou"),
         "PairwiseIouGrad": functools.partial(_iou_grad, "pairwise_iou"),
@@ -49,12 +52,12 @@ def _split(merged, like):
 
 def _yolo_loss(library, call):
     call.stack_inputs()
-    predictions, targets = call.stacked_input(0), call.stacked_input(1)
+    inputs = [call.stacked_input(k) for k in range(call.num_inputs)]
+    predictions = inputs[0]
     config, with_gradient = _config(call), call.get_attr("compute_gradient")
     reduction = next(word for word in config.split(" ") if word.startswith("reduction="))
-    loss, terms, gradient = library.yolov1_yolo_loss(
-        _merge(predictions),
-        _merge(targets),
+    loss, terms, gradient = loss_op(library, inputs)(
+        *map(_merge, inputs),
         config.replace(reduction, "reduction=none"),
         with_gradient,
         call.get_attr("Tloss"),
@@ -75,8 +78,8 @@ def _yolo_loss_grad(library, call):
     upstream, gradient = call.stacked_input(0), call.stacked_input(1)
     if upstream.shape.rank == 1:  # one for a whole batch
         upstream = tf.broadcast_to(upstream[:, None], tf.shape(gradient)[:2])
-    predictions = call.input(2).t  # ties the product to them, in whatever shape
-    product = library.yolov1_yolo_loss_grad(_merge(upstream), _merge(gradient), predictions)
+    loss = call.input(2).t  # ties the product to it, in whatever shape
+    product = library.yolov1_yolo_loss_grad(_merge(upstream), _merge(gradient), loss)
     return _wrapped([_split(product, gradient)])
 
 

@@ -198,5 +198,3 @@ def _not_none(op, side, valid, boxes):
     )
     with tf.control_dependencies([fits] if fits is not None else []):
         return tf.identity(valid)
-
-

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from yolov1 import kernels
+from yolov1.kernels import Boxes
 from yolov1.ops import _gradients, _library, _tape, reference
 from yolov1.ops._arguments import as_tensor, device
 from yolov1.semantics import LossSemantics
@@ -32,6 +33,8 @@ def yolo_loss(
     semantics="paper",
     layout="cells",
     reduction="none",
+    activations="linear",
+    on_collision="first",
     impl="auto",
 ) -> YoloLossOutput:
     """The YOLOv1 loss of a batch (arXiv 1506.02640, equation 3, and its published variants).
@@ -43,12 +46,23 @@ def yolo_loss(
             taken in float32 (float64 for float64).
         targets: ``[N, S, S, C + 5]``: C classes, object flag (any number but 0 and the
             subnormal ones), x, y, w, h. No gradient flows to it. Of the dtype of the predictions,
-            or float32 beside a 16-bit one; others are cast.
+            or float32 beside a 16-bit one; others are cast. Or `Boxes`, of which the op finds the
+            cells: the same bits as of `yolov1.data.encode_targets`, with nothing to encode and a
+            third of the bytes less to read.
         grid: the `GridSpec`.
         semantics: a `LossSemantics` or a preset's name.
         layout: ``"cells"`` or ``"planes"``.
         reduction: ``"none"``, or ``"mean"`` over the batch (0 for an empty one).
+        activations: what turns `predictions`, then the raw outputs of a network, into predictions:
+            ``"softmax"`` (over the classes of a cell, sigmoid elsewhere), ``"sigmoid"``, or a
+            mapping of blocks as `yolov1.activations` has it. The gradient is that by the raw
+            outputs. Classes and boxes of empty cells are not activated at all.
+        on_collision: which of several `Boxes` a cell keeps: ``"first"``, ``"last"`` or
+            ``"largest"``, as in `encode_targets`.
         impl: ``"auto"``, ``"fused"`` or ``"reference"``.
+
+    The gradient takes the memory of the predictions where a graph on the CPU needs them no more.
+    On a GPU boxes are encoded, and raw outputs activated, before the op.
 
     Inside ``tf.function(jit_compile=True)`` each batch size is compiled by itself, and the fused op
     refuses a batch whose size depends on values (as of `tf.boolean_mask`).
@@ -71,24 +85,55 @@ def yolo_loss(
         raise TypeError(
             f"yolo_loss: predictions must be floating, got {predictions.dtype.name}; cast them."
         )
-    targets = as_tensor(targets)
-    fitting = _TARGET_DTYPES.get(predictions.dtype, ())
-    if targets.dtype not in fitting:
-        targets = tf.cast(targets, fitting[0] if fitting else tf.float32)
     kernels.check_reduction(reduction)
-    if predictions.shape.rank is not None and targets.shape.rank is not None:
-        _check_shapes(tuple(predictions.shape), tuple(targets.shape), grid, layout)
+    kernels.check_collision(on_collision)
+    if isinstance(targets, Boxes):
+        targets = _box_tensors(targets)
+    else:
+        targets = as_tensor(targets)
+        fitting = _TARGET_DTYPES.get(predictions.dtype, ())
+        if targets.dtype not in fitting:
+            targets = tf.cast(targets, fitting[0] if fitting else tf.float32)
+    _check(predictions, targets, grid, layout)
 
+    activations = kernels.activation_key(activations)
+    place = device(predictions)
     compiled = not tf.executing_eagerly() and _tape.compiled_by_xla()
-    chosen = _library.choose(
-        "yolo_loss", impl, device(predictions), predictions.dtype.name, compiled
+    chosen = _library.choose("yolo_loss", impl, place, predictions.dtype.name, compiled)
+    if isinstance(targets, Boxes) and (chosen == "reference" or place == "GPU"):
+        targets = reference.encode(targets, grid, on_collision)
+        targets = tf.cast(targets, _TARGET_DTYPES[predictions.dtype][0])
+    if chosen == "reference":
+        return _reference(predictions, targets, grid, semantics, layout, reduction, activations)
+    if place == "GPU" and activations != "linear":
+        blocks = kernels.activations_of(activations)
+        predictions = reference.activate(predictions, grid, layout, blocks)
+        activations = "linear"
+    if reduction == "mean" and predictions.dtype == tf.float16:
+        reduction = _gradients.MEAN_LOSS
+    config = kernels.yolo_loss_config(grid, semantics, layout, reduction, activations, on_collision)
+    return _fused(predictions, targets, config)
+
+
+def _box_tensors(boxes):
+    boxes_cxcywh, labels, valid = map(as_tensor, boxes)
+    return Boxes(
+        tf.cast(boxes_cxcywh, tf.float32),
+        tf.cast(labels, tf.int32),
+        valid if valid.dtype == tf.bool else tf.cast(valid, tf.int32),
     )
-    if chosen == "fused":
-        if reduction == "mean" and predictions.dtype == tf.float16:
-            reduction = _gradients.MEAN_LOSS
-        config = kernels.yolo_loss_config(grid, semantics, layout, reduction)
-        return _fused(predictions, targets, config)
-    return _reference(predictions, targets, grid, semantics, layout, reduction)
+
+
+def _check(predictions, targets, grid, layout):
+    of_boxes = isinstance(targets, Boxes)
+    shapes = [tensor.shape for tensor in (predictions, *(targets if of_boxes else [targets]))]
+    if any(shape.rank is None for shape in shapes):
+        return
+    predicted, *rest = map(tuple, shapes)
+    if of_boxes:
+        _check_boxes(predicted, Boxes(*rest), grid, layout)
+    else:
+        _check_shapes(predicted, *rest, grid, layout)
 
 
 # What the op takes as targets beside predictions of a dtype; others are cast to the first.
@@ -102,12 +147,20 @@ _TARGET_DTYPES = {
 
 # Eagerly the same shapes come again and again, and looking costs a quarter of the whole call.
 _check_shapes = functools.lru_cache(maxsize=256)(kernels.check_shapes)
+_check_boxes = functools.lru_cache(maxsize=256)(kernels.check_boxes)
 
 
-def _reference(predictions, targets, grid, semantics, layout, reduction):
+def _reference(predictions, targets, grid, semantics, layout, reduction, activations):
     dtype = _loss_dtype(predictions)  # as in the fused op, 16-bit values are computed in float32
     targets = tf.cast(tf.stop_gradient(targets), dtype)
-    loss, terms = reference.yolo_loss(tf.cast(predictions, dtype), targets, grid, semantics, layout)
+    loss, terms = reference.yolo_loss(
+        tf.cast(predictions, dtype),
+        targets,
+        grid,
+        semantics,
+        layout,
+        kernels.activations_of(activations),
+    )
     if reduction == "mean":
         count = tf.cast(tf.shape(loss)[0], loss.dtype)
         loss = tf.math.divide_no_nan(tf.reduce_sum(loss), count)
@@ -119,21 +172,22 @@ def _loss_dtype(predictions):
 
 
 def _fused(predictions, targets, config):
+    inputs = [predictions, *(targets if isinstance(targets, Boxes) else [targets])]
     library, dtype = _library.load(), _loss_dtype(predictions)
-    op = library.yolov1_yolo_loss
+    op = _gradients.loss_op(library, inputs)
     wanted = _tape.gradient_wanted(predictions)
     if not tf.executing_eagerly():
-        loss, terms, _ = op(predictions, targets, config, wanted, dtype)
+        loss, terms, _ = op(*inputs, config, wanted, dtype)
         return YoloLossOutput(loss, tf.stop_gradient(terms))
     if not wanted:
-        loss, terms, _ = op(predictions, targets, config, False, dtype)
+        loss, terms, _ = op(*inputs, config, False, dtype)
         return YoloLossOutput(loss, terms)
     with _tape.paused():
-        loss, terms, gradient = op(predictions, targets, config, True, dtype)
+        loss, terms, gradient = op(*inputs, config, True, dtype)
 
     # Only the loss is recorded: for every further output the tape would make a gradient of zeros.
     def backward(upstream):
-        return [_gradients.scale(library, upstream, gradient, predictions, config)]
+        return [_gradients.scale(library, upstream, gradient, loss, config)]
 
     _tape.record_gradient("Yolov1YoloLoss", [loss], [predictions], backward)
     return YoloLossOutput(loss, terms)

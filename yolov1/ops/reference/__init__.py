@@ -2,6 +2,6 @@
 
 from yolov1.ops.reference.box_iou import aligned_iou, pairwise_iou
 from yolov1.ops.reference.nms import non_max_suppression
-from yolov1.ops.reference.yolo_loss import yolo_loss
+from yolov1.ops.reference.yolo_loss import activate, encode, yolo_loss
 
-__all__ = ["aligned_iou", "non_max_suppression", "pairwise_iou", "yolo_loss"]
+__all__ = ["activate", "aligned_iou", "encode", "non_max_suppression", "pairwise_iou", "yolo_loss"]

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from yolov1.activations import resolve_activations
+from yolov1.data.targets import encode_targets_in_graph
 from yolov1.ops.reference.box_iou import aligned_iou
 
 
@@ -26,12 +28,12 @@ class Cells(NamedTuple):
     responsible: tf.Tensor  # [N, L, B] bool; False where there is no object
 
 
-def yolo_loss(predictions, targets, grid, semantics, layout):
+def yolo_loss(predictions, targets, grid, semantics, layout, activations="linear"):
     """Loss ``[N]`` and terms ``[N, 5]`` of checked arguments; see `yolov1.ops.yolo_loss`.
 
     Differentiable in the predictions as often as wanted.
     """
-    cells = read_cells(predictions, targets, grid, semantics, layout)
+    cells = read_cells(predictions, targets, grid, semantics, layout, activations)
     classes, confidences, boxes, flags, target_classes, target_boxes, overlap, responsible = cells
     in_object = _marks_object(flags)[..., None]  # [N, L, 1]
     if semantics.no_object == "non_responsible":
@@ -79,17 +81,48 @@ def yolo_loss(predictions, targets, grid, semantics, layout):
     return tf.reduce_sum(terms, axis=-1), terms
 
 
-def read_cells(predictions, targets, grid, semantics, layout) -> Cells:
+def encode(boxes, grid, on_collision):
+    """`yolov1.kernels.Boxes` as targets ``[N, S, S, C + 5]``, float32."""
+    boxes_cxcywh, labels, valid = boxes
+    labels = tf.cast(labels, tf.int32)
+    if valid.shape.rank == 1:
+        valid = tf.sequence_mask(valid, tf.shape(labels)[1])
+    boxes_cxcywh = tf.where(valid[..., None], tf.cast(boxes_cxcywh, tf.float32), 0)
+    return encode_targets_in_graph(boxes_cxcywh, labels, valid, grid, on_collision)[0]
+
+
+def read_cells(predictions, targets, grid, semantics, layout, activations="linear") -> Cells:
     """The `Cells` of checked arguments: the one place that chooses the responsible boxes."""
     classes, confidences, boxes = _split(predictions, grid, layout)
     flags, target_classes, target_boxes = _split_targets(targets, grid)
     in_object = _marks_object(flags)[..., None]
+    if resolve_activations(activations)["classes"] == "softmax":
+        # Of empty cells they are not read: what softmax makes of a NaN has a gradient.
+        classes = tf.where(in_object, classes, 0)
+    classes, confidences, boxes = _activated(classes, confidences, boxes, activations)
     target_boxes = tf.where(in_object, target_boxes, 0)
     overlap = _overlap(boxes, target_boxes, grid, semantics)
     responsible = in_object & _responsible(overlap, boxes, target_boxes, grid, semantics)
     return Cells(
         *(classes, confidences, boxes, flags, target_classes, target_boxes, overlap, responsible)
     )
+
+
+def activate(predictions, grid, layout, activations):
+    """Raw outputs as predictions, in their layout; every cell's."""
+    classes, confidences, boxes = _activated(*_split(predictions, grid, layout), activations)
+    images = tf.shape(predictions)[0]
+    if layout == "cells":
+        boxes = tf.reshape(boxes, [-1, grid.cells, 4 * grid.B])
+        cells = tf.concat([classes, confidences, boxes], axis=-1)
+        return tf.reshape(cells, [images, *grid.prediction_shape])
+    return tf.concat([tf.reshape(part, [images, -1]) for part in (classes, confidences, boxes)], 1)
+
+
+def _activated(classes, confidences, boxes, activations):
+    act = {block: _ACTIVATE[name] for block, name in resolve_activations(activations).items()}
+    boxes = tf.concat([act["xy"](boxes[..., :2]), act["wh"](boxes[..., 2:])], axis=-1)
+    return act["classes"](classes), act["confidences"](confidences), boxes
 
 
 def boxes_cxcywh(boxes, grid, wh):
@@ -110,6 +143,15 @@ def _split(predictions, grid, layout):
         tf.reshape(parts[1], [-1, L, B]),
         tf.reshape(parts[2], [-1, L, B, 4]),
     )
+
+
+def _sigmoid(x):
+    """The sigmoid, with the gradient 0 of a NaN whose value is not read."""
+    broken = tf.math.is_nan(x)
+    return tf.where(broken, x, tf.sigmoid(tf.where(broken, tf.zeros_like(x), x)))
+
+
+_ACTIVATE = {"linear": tf.identity, "sigmoid": _sigmoid, "softmax": tf.nn.softmax}
 
 
 def _marks_object(flags):
