@@ -106,7 +106,15 @@ def test_threads_that_cannot_be_made_are_done_without():
 
 OLDEST = ("g++-11", "clang++-14")
 # What they have beside the functions of the C library.
-BUILTINS = {"convertvector", "cpu_supports", "mul_overflow", "prefetch", "shuffle", "shufflevector"}
+BUILTINS = {
+    "convertvector",
+    "cpu_supports",
+    "ctzll",
+    "mul_overflow",
+    "prefetch",
+    "shuffle",
+    "shufflevector",
+}
 
 
 def test_kernels_use_builtins_of_the_oldest_compilers_alone():

@@ -153,39 +153,39 @@ def _iou_gradients(name, library, inputs, config, upstream, wanted):
         lambda: getattr(library, f"yolov1_{name}_grad")(*inputs, upstream, config + sides),
         upstream,
         inputs[:2],
-        lambda *above: _iou_slope(name, library, inputs, config, upstream, above),
+        lambda *above: _iou_slope(name, library, inputs, config, upstream, above, wanted),
     )
 
 
 def _iou_grad(name, library, op, *above):
     _refuse(name, op, 0, 1)
     *inputs, upstream = op.inputs
-    config = _text(op.get_attr("config"))
-    return [None] * 4 + [_iou_slope(name, library, inputs, config, upstream, above)]
+    config, _, side = _text(op.get_attr("config")).partition(" sides=")
+    wanted = ["ab".index(side)] if side else [0, 1]
+    return [None] * 4 + [_iou_slope(name, library, inputs, config, upstream, above, wanted)]
 
 
-def _iou_slope(name, library, inputs, config, upstream, above):
-    """How each overlap changes as the boxes move by `above`, in the shape and dtype of `upstream`.
+def _iou_slope(name, library, inputs, config, upstream, above, wanted):
+    """How each overlap changes as the boxes of the `wanted` sides move by `above`, in the shape and
+    dtype of `upstream`.
 
     Gradients are sums over pairs, but not those of aligned boxes that are repeated: one a pair.
     """
     dtype = tf.float64 if upstream.dtype == tf.float64 else tf.float32
-    sides = []
-    for axis, boxes, valid, by in zip((-2, -3), inputs[:2], inputs[2:], above, strict=True):
-        boxes, by = tf.cast(boxes, dtype), tf.cast(by, dtype)
-        masked = valid.shape.as_list() != [0]
-        if name == "pairwise_iou":
-            boxes, by = tf.expand_dims(boxes, axis), tf.expand_dims(by, axis)
-            valid = tf.expand_dims(valid, axis + 1) if masked else valid
-        pairs = tf.shape(upstream)
-        sides.append((
-            tf.broadcast_to(boxes, tf.concat([pairs, [4]], 0)),
-            tf.broadcast_to(valid, pairs) if masked else valid,
-            by,
-        ))  # fmt: skip
-    boxes, valid, by = zip(*sides, strict=True)
-    ones = tf.ones(tf.shape(upstream), dtype)
-    slopes = library.yolov1_aligned_iou_grad(*boxes, *valid, ones, config)
+    pairs = tf.shape(upstream)
+
+    def by_pair(side, boxes):  # of pairwise boxes [..., M, 1, 4] or [..., 1, K, 4]
+        boxes = tf.cast(boxes, dtype)
+        return tf.expand_dims(boxes, -2 - side) if name == "pairwise_iou" else boxes
+
+    boxes, masks = [], []
+    for side, valid in enumerate(inputs[2:]):
+        boxes.append(tf.broadcast_to(by_pair(side, inputs[side]), tf.concat([pairs, [4]], 0)))
+        if valid.shape.as_list() != [0]:
+            valid = tf.expand_dims(valid, -1 - side) if name == "pairwise_iou" else valid
+            valid = tf.broadcast_to(valid, pairs)
+        masks.append(valid)
+    slopes = library.yolov1_aligned_iou_grad(*boxes, *masks, tf.ones(pairs, dtype), config)
     # What a mask hides is not read: there 0 times NaN is 0.
-    change = sum(map(tf.math.multiply_no_nan, by, slopes))
+    change = sum(tf.math.multiply_no_nan(by_pair(k, above[k]), slopes[k]) for k in wanted)
     return tf.cast(tf.reduce_sum(change, -1), upstream.dtype)

@@ -7,7 +7,6 @@ mask afterwards: zero times NaN is NaN, in the loss and again in its gradient.
 
 from typing import NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
 from yolov1.activations import resolve_activations
@@ -156,7 +155,9 @@ _ACTIVATE = {"linear": tf.identity, "sigmoid": _sigmoid, "softmax": tf.nn.softma
 
 def _marks_object(flags):
     """Whether flags are not 0. Subnormal ones are, as they are to TensorFlow's threads."""
-    return ~(tf.abs(flags) < np.finfo(flags.dtype.as_numpy_dtype).tiny)
+    # Not as ~(a < b): graphs make a >= b of that, which is another answer for NaN.
+    smallest = 2.0**-1022 if flags.dtype == tf.float64 else 2.0**-126  # a normal number
+    return (tf.abs(flags) >= smallest) | tf.math.is_nan(flags)
 
 
 def _split_targets(targets, grid):
