@@ -12,6 +12,9 @@ aligned   boxes one by one
 versions  the versions of the kernel by themselves, on one thread (kernels/README.md)
 memory    how far the resident memory rises in a call, beside the size of what the call returns
 
+With --workload=FILE, the predicted boxes of each step of a captured run against its objects as
+well, under "captured:FILE:step".
+
 Providers are in `box_iou_providers`; "strong" is plain TensorFlow as one writes it for speed. The
 gradient that comes from above is an input that nobody pays for. Roofs: a store of the overlaps, and
 a copy that moves as many bytes as must be read and written, both past the caches and into memory
@@ -23,7 +26,7 @@ as many op calls that write nothing, `fill_op` fills fresh memory of the overlap
 import numpy as np
 from absl import app, flags
 
-from benchmarks import box_iou_providers, box_iou_targets, runner
+from benchmarks import box_iou_providers, box_iou_targets, runner, workloads
 from benchmarks.box_iou_providers import PROVIDERS, ROOFS, VERSIONS, Case
 from yolov1 import kernels
 
@@ -88,6 +91,10 @@ def run(config) -> list[dict]:
     if "memory" in config.parts:
         cases = [Case(*ends[-1], "forward")] + [Case(*shape) for shape in by_pairs[-2:]]
         bench.memory([(name, case) for case in cases for name in IN_A_GRAPH])
+    for step in workloads.load(config.workload).steps if config.workload else ():
+        part = workloads.part(config.workload, step)
+        for mode in MODES:
+            time(part, (*PROVIDERS, *ROOFS), [Case.captured(config.workload, step, mode)])
     return bench.rows
 
 

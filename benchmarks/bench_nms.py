@@ -9,7 +9,8 @@ time      one call, results read
 marginal  what one more suppression costs inside a graph: 24 batches against 4
 
 Calls go through several batches in turn: a processor that sees one batch again and again learns
-its comparisons. Providers: TensorFlow's op in a `tf.function`, the fused op in one, compiled by XLA
+its comparisons. With --workload=FILE, what a captured run predicted as well (--inputs= leaves the
+others out). Providers: TensorFlow's op in a `tf.function`, the fused op in one, compiled by XLA
 (which does not know TensorFlow's) and eagerly, the kernel on NumPy arrays on one thread; and
 `outputs_only` takes the time of what stands around them in a graph. Rows go to
 ``results/nms.csv``; how many times faster the fused op is in a graph is printed at the end.
@@ -23,7 +24,7 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from benchmarks import harness, runner
+from benchmarks import harness, runner, workloads
 from benchmarks.nms_inputs import INPUTS
 from yolov1 import kernels, ops
 
@@ -33,14 +34,17 @@ COPIES = (4, 24)
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """N images of a kind of inputs, and the score threshold."""
+    """N images of a kind of inputs, or of a captured workload, and the score threshold."""
 
     images: int
     inputs: str
     score_threshold: float
+    workload: str = runner.unlisted("")
 
     def batches(self, count):
         """So many different (boxes, scores)."""
+        if self.workload:
+            return list(workloads.suppression_batches(self.workload, self.images, count))
         return [INPUTS[self.inputs](self.images, seed) for seed in range(count)]
 
 
@@ -141,10 +145,13 @@ def run(config) -> list[dict]:
     """All cases that were asked for; the rows."""
     environment, rows = harness.environment(), []
     ops.available()  # the library must be there before XLA compiles for the first time
-    for inputs, threshold, images in itertools.product(
-        config.inputs, map(float, config.thresholds), map(int, config.batches)
+    kinds = [(name, "") for name in config.inputs]
+    if config.workload:
+        kinds.append((workloads.part(config.workload), config.workload))
+    for (inputs, workload), threshold, images in itertools.product(
+        kinds, map(float, config.thresholds), map(int, config.batches)
     ):
-        case = Case(images, inputs, threshold)
+        case = Case(images, inputs, threshold, workload)
         found = [kernel(*batch, threshold)[3].mean() for batch in case.batches(8)]
         passed = [(scores > threshold).sum() / images for _, scores in case.batches(8)]
         for part, provider, seconds in measure(case, config):
@@ -152,7 +159,7 @@ def run(config) -> list[dict]:
                 "benchmark": "nms",
                 "part": part,
                 "provider": provider,
-                **dataclasses.asdict(case),
+                **runner.columns(case),
                 "candidates": round(np.mean(passed), 1),  # of an image
                 "found": round(np.mean(found), 1),
                 **harness.summary(seconds),
@@ -179,7 +186,7 @@ def ratios(rows):
 
 def main(argv):
     del argv
-    rows = run(flags.FLAGS)
+    rows = workloads.or_sentence(lambda: run(flags.FLAGS))
     harness.write_rows(Path(flags.FLAGS.output), rows)
     print()
     for part, inputs, threshold, images, ratio in ratios(rows):

@@ -12,6 +12,8 @@ dtypes    16-bit predictions and targets against float32
 versions  the versions of the kernel by themselves, on one thread (kernels/README.md)
 memory    how far the resident memory rises in a call, in a process of its own
 
+With --workload=FILE, each step of a captured run as well, under "captured:FILE:step".
+
 Providers are in `yolo_loss_providers`; "strong" is the fastest plain TensorFlow that we could
 write. Floors: `noop_op` has the loss op's inputs and outputs and does nothing, `outputs_only` only
 gives memory; in "marginal", where every result is summed up, it is what the sums cost. The posts
@@ -22,7 +24,7 @@ come from `benchmarks.plot`; the targets are printed at the end.
 import numpy as np
 from absl import app, flags
 
-from benchmarks import runner, yolo_loss_providers, yolo_loss_targets
+from benchmarks import runner, workloads, yolo_loss_providers, yolo_loss_targets
 from benchmarks.yolo_loss_providers import PROVIDERS, ROOFS, VERSIONS, Case, make_copies
 
 PARTS = ["time", "marginal", "objects", "dtypes", "versions", "memory"]
@@ -88,6 +90,11 @@ def run(config) -> list[dict]:
             bench.time("versions", [(name, case) for case in cases for name in VERSIONS])
     if "memory" in config.parts:
         bench.memory([(name, Case(max(batches))) for name in graphs])
+    for step in workloads.load(config.workload).steps if config.workload else ():
+        case = Case.captured(config.workload, step)
+        names = [name for name in PROVIDERS if name != "outputs_only"]
+        part = workloads.part(config.workload, step)
+        bench.time(part, [(name, case) for name in (*names, *ROOFS)])
     return bench.rows
 
 

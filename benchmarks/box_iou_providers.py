@@ -10,8 +10,9 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from benchmarks import native, strong_iou
+from benchmarks import native, strong_iou, workloads
 from benchmarks.providers import Unavailable, called
+from benchmarks.runner import unlisted
 from yolov1 import kernels, ops
 from yolov1.ops import _library
 
@@ -28,6 +29,8 @@ class Case:
         op: ``"pairwise_iou"``, or ``"aligned_iou"`` of N * M pairs.
         kind: ``"iou"``, ``"giou"``, ``"diou"`` or ``"ciou"``.
         dtype: of boxes, overlaps, upstream and gradients.
+        workload, step: the file, and its step, that the boxes come from: those that were predicted,
+            and the objects; "": they are random.
     """
 
     N: int
@@ -37,6 +40,14 @@ class Case:
     op: str = "pairwise_iou"
     kind: str = "iou"
     dtype: str = "float32"
+    workload: str = unlisted("")
+    step: int = unlisted(0)
+
+    @classmethod
+    def captured(cls, workload: str, step: int, mode: str) -> "Case":
+        """A step of a captured workload."""
+        predicted, true = _captured(workload, step)
+        return cls(*predicted.shape[:2], true.shape[1], mode, workload=workload, step=step)
 
     @property
     def pairs(self) -> int:
@@ -69,7 +80,16 @@ class Case:
 
         Of "aligned_iou" ``[N * M, 4]`` twice, and ``[N * M]``.
         """
+        if self.workload:
+            upstream = np.random.default_rng(0).uniform(-1, 1, (self.N, self.M, self.K))
+            arrays = *_captured(self.workload, self.step), upstream
+            return tuple(tf.cast(array, self.dtype) for array in arrays)
         return _tensors(self.N, self.M, self.K, self.op == "aligned_iou", self.dtype)
+
+
+def _captured(workload, step):
+    """Predicted boxes ``[N, S*S*B, 4]`` and objects ``[N, K, 4]``."""
+    return workloads.predicted(workload, step)[0], workloads.true_boxes(workload, step)
 
 
 @functools.lru_cache(maxsize=4)  # shared by all providers: an upstream has up to 134 MB

@@ -2,7 +2,8 @@
 
     python -m benchmarks.plot
 
-Takes the newest run of each benchmark: the rows with device, revision and date of the last one.
+Takes the newest run of each benchmark: the rows with device, revision and date of the last one. Of
+`benchmarks.compare` it draws all rows, one comparison after another.
 """
 
 import csv
@@ -16,8 +17,8 @@ from benchmarks import harness
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
-FILES = [str(harness.RESULTS / f"{name}.csv") for name in ("yolo_loss", "box_iou")]
-flags.DEFINE_list("rows", FILES, "CSV files to draw.")
+FILES = [str(harness.RESULTS / f"{name}.csv") for name in ("yolo_loss", "box_iou", "compare")]
+flags.DEFINE_list("rows", FILES, "CSV files to draw; one that nothing has written yet is left out.")
 flags.DEFINE_string("folder", str(harness.ROOT / "docs" / "images"), "Folder of the pictures.")
 
 # Colour: whose code; dashes: the strongest form of it; grey: floors and roofs.
@@ -48,10 +49,15 @@ WHAT = ("part", "mode", "provider", "images", "objects", "dtype", "targets_dtype
 WHAT += ("N", "M", "K", "op", "kind")
 
 
+def all_rows(path: Path) -> list[dict]:
+    """Rows of a CSV file, as they were written."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def newest_run(path: Path) -> list[dict]:
     """Rows of the last run in a CSV file; where a case was measured twice, the later row."""
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = all_rows(path)
     run = ("device", "revision", "date")
     rows = [row for row in rows if all(row[name] == rows[-1][name] for name in run)]
     return list({tuple(row.get(name) for name in WHAT): row for row in rows}.values())
@@ -147,15 +153,53 @@ def iou_time_plot(rows: list[dict]):
     return figure
 
 
+def comparisons(rows: list[dict]) -> list[tuple[str, dict[str, tuple[float, ...]]]]:
+    """(revisions, {benchmark: (ratio, low, high)}) of each comparison that nothing was planted in.
+
+    The rows of one comparison follow each other, each benchmark once.
+    """
+    found = []
+    for row in (row for row in rows if float(row["planted"]) == 0):
+        name = "{revision_a}\n{revision_b}\n{date}".format(**row)
+        if not found or found[-1][0] != name or row["name"] in found[-1][1]:
+            found.append((name, {}))
+        found[-1][1][row["name"]] = tuple(float(row[key]) for key in ("ratio", "low", "high"))
+    return found
+
+
+def history_plot(rows: list[dict], newest=24):
+    """Ratios with their intervals of the newest comparisons, one after another; a figure."""
+    found = comparisons(rows)[-newest:]
+    names = list(dict.fromkeys(name for _, ratios in found for name in ratios))
+    figure, axes = plt.subplots(figsize=(12, 5), layout="constrained")
+    for k, name in enumerate(names):
+        points = [(x, *ratios[name]) for x, (_, ratios) in enumerate(found) if name in ratios]
+        x, ratio, low, high = (list(values) for values in zip(*points, strict=True))
+        x = [value + 0.6 * (k / len(names) - 0.5) for value in x]  # side by side
+        bars = [[r - a for r, a in zip(ratio, low, strict=True)]]
+        bars.append([b - r for r, b in zip(ratio, high, strict=True)])
+        axes.errorbar(x, ratio, bars, fmt="o", markersize=3, linewidth=1, label=name)
+    axes.axhspan(1 / 1.03, 1.03, color="grey", alpha=0.2)
+    bottom, top = axes.get_ylim()
+    axes.set_ylim(max(bottom, 0.8), min(top, 1.25))  # an interval beyond that says nothing
+    axes.set_xticks(range(len(found)), [name for name, _ in found], fontsize=6)
+    axes.set_ylabel("time of the second revision, of the first's")
+    axes.set_title("benchmarks.compare: comparisons, one after another (grey: 3 %)")
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
+    figure.suptitle("{device}, {cpus} CPUs".format(**rows[-1]), fontsize=9)
+    return figure
+
+
 def _where(rows):
     text = "{device}, {cpus} CPUs, TensorFlow {tensorflow}, revision {revision}, {date}"
     return text.format(**rows[-1])
 
 
-# Of each benchmark: {picture: the figure of its rows}.
+# Of each benchmark: which rows of its file, and {picture: the figure of these rows}.
 PICTURES = {
-    "yolo_loss": {"yolo-loss-time": time_plot, "yolo-loss-bandwidth": bandwidth_plot},
-    "box_iou": {"box-iou-time": iou_time_plot},
+    "yolo_loss": (newest_run, {"yolo-loss-time": time_plot, "yolo-loss-bandwidth": bandwidth_plot}),
+    "box_iou": (newest_run, {"box-iou-time": iou_time_plot}),
+    "compare": (all_rows, {"compare-history": history_plot}),
 }
 
 
@@ -163,9 +207,13 @@ def main(argv):
     del argv
     folder = Path(flags.FLAGS.folder)
     folder.mkdir(parents=True, exist_ok=True)
-    for file in flags.FLAGS.rows:
-        rows = newest_run(Path(file))
-        for name, draw in PICTURES[rows[-1]["benchmark"]].items():
+    for file in map(Path, flags.FLAGS.rows):
+        if not file.exists() and not flags.FLAGS["rows"].present:
+            print(f"left out: {file}, which nothing has written yet")
+            continue
+        read, pictures = PICTURES[all_rows(file)[-1]["benchmark"]]
+        rows = read(file)
+        for name, draw in pictures.items():
             figure = draw(rows)
             path = folder / f"{name}.png"
             figure.savefig(path, dpi=110)

@@ -7,7 +7,7 @@ from pathlib import Path
 import tensorflow as tf
 from absl import flags
 
-from benchmarks import harness, memory
+from benchmarks import harness, memory, workloads
 from benchmarks.providers import Unavailable
 from yolov1 import ops
 
@@ -22,6 +22,7 @@ def define_flags(benchmark: str, parts, providers, *, budget: float):
     flags.DEFINE_float("turn_ms", 10, "Shorter calls are repeated for this long in a round.")
     flags.DEFINE_float("budget", budget, "Seconds for the rounds of one group of providers.")
     flags.DEFINE_string("output", str(harness.RESULTS / f"{benchmark}.csv"), "CSV for the rows.")
+    workloads.define_flag()
 
 
 def define_some(name: str, allowed: list[str], what: str):
@@ -34,10 +35,21 @@ def define_some(name: str, allowed: list[str], what: str):
     )
 
 
+def unlisted(default):
+    """A field of a case that is no column of its rows."""
+    return dataclasses.field(default=default, metadata={"column": False})
+
+
+def columns(case) -> dict:
+    """The fields of a case that are columns."""
+    fields = [field for field in dataclasses.fields(case) if field.metadata.get("column", True)]
+    return {field.name: getattr(case, field.name) for field in fields}
+
+
 class Bench:
     """Measures groups of (provider, case) and keeps the rows.
 
-    A case is a dataclass, whose fields are columns.
+    A case is a dataclass, whose fields are columns, but for those that are `unlisted`.
 
     Args:
         config: the flags.
@@ -121,7 +133,7 @@ class Bench:
             "benchmark": self.benchmark,
             "part": part,
             "provider": provider,
-            **dataclasses.asdict(case),
+            **columns(case),
             **timed,
             **(figures or self.figures(case, None, None)),
             "peak_mb": peak_mb,
@@ -143,7 +155,7 @@ def report(run, table):
         table: ``table(rows)``, lines of `benchmarks.targets.table`.
     """
     tf.get_logger().setLevel("ERROR")  # it warns of many traced functions, which are meant here
-    rows = run(flags.FLAGS)
+    rows = workloads.or_sentence(lambda: run(flags.FLAGS))
     harness.write_rows(Path(flags.FLAGS.output), rows)
     print()
     for case, target, measured, verdict in table(rows):

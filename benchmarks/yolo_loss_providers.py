@@ -9,8 +9,9 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from benchmarks import native, posts_loss, strong_tf
+from benchmarks import native, posts_loss, strong_tf, workloads
 from benchmarks.providers import called, tried
+from benchmarks.runner import unlisted
 from yolov1 import kernels, ops
 from yolov1.grid import GridSpec
 from yolov1.ops import _library
@@ -29,6 +30,8 @@ class Case:
         objects: share of the cells that hold an object.
         dtype: of predictions and gradient.
         targets_dtype: of the targets.
+        workload, step: the file, and its step, that predictions and targets come from; "": they are
+            random.
     """
 
     images: int
@@ -36,16 +39,32 @@ class Case:
     objects: float = 0.06
     dtype: str = "float32"
     targets_dtype: str = "float32"
+    workload: str = unlisted("")
+    step: int = unlisted(0)
+
+    @classmethod
+    def captured(cls, workload: str, step: int, mode: str = "full") -> "Case":
+        """A step of a captured workload, in its own dtypes."""
+        predictions, targets = workloads.load(workload).steps[step]
+        share = workloads.object_share(workload, step)
+        names = predictions.dtype.name, targets.dtype.name
+        return cls(len(predictions), mode, share, *names, workload, step)
+
+    @property
+    def grid(self) -> GridSpec:
+        return workloads.load(self.workload).grid if self.workload else GRID
 
     @property
     def bytes_moved(self) -> int:
         """What must be read and written at least; 24 bytes an image of loss and terms left out."""
         item, target_item = tf.as_dtype(self.dtype).size, tf.as_dtype(self.targets_dtype).size
-        outputs = GRID.flat_size * item * (2 if self.mode == "full" else 1)
-        return self.images * (outputs + GRID.cells * GRID.target_channels * target_item)
+        outputs = self.grid.flat_size * item * (2 if self.mode == "full" else 1)
+        return self.images * (outputs + self.grid.cells * self.grid.target_channels * target_item)
 
     def tensors(self):
         """Predictions ``[N, S, S, D]`` and targets ``[N, S, S, C + 5]``."""
+        if self.workload:
+            return tuple(map(tf.constant, workloads.load(self.workload).steps[self.step]))
         generator = np.random.default_rng(0)
         predictions = generator.random((self.images, *GRID.prediction_shape), np.float32)
         targets = generator.random((self.images, *GRID.target_shape), np.float32)
@@ -58,13 +77,13 @@ class Case:
 def _by_tape(loss_of):
     """Loss by `loss_of`, gradient by TensorFlow's tape."""
 
-    def form(mode):
+    def form(case):
         def compute(p, t):
-            if mode == "forward":
-                return (loss_of(p, t),)
+            if case.mode == "forward":
+                return (loss_of(p, t, case.grid),)
             with tf.GradientTape() as tape:
                 tape.watch(p)
-                loss = loss_of(p, t)
+                loss = loss_of(p, t, case.grid)
             return loss, tape.gradient(loss, p)
 
         return compute
@@ -73,36 +92,38 @@ def _by_tape(loss_of):
 
 
 def _of_ops(impl):
-    return _by_tape(lambda p, t: ops.yolo_loss(p, t, grid=GRID, impl=impl).loss)
+    return _by_tape(lambda p, t, grid: ops.yolo_loss(p, t, grid=grid, impl=impl).loss)
 
 
 def _strong(function):
-    def form(mode):
-        if mode == "forward":
-            return lambda p, t: function(p, t, GRID, gradient=False)[:1]
-        return lambda p, t: function(p, t, GRID)
+    def form(case):
+        if case.mode == "forward":
+            return lambda p, t: function(p, t, case.grid, gradient=False)[:1]
+        return lambda p, t: function(p, t, case.grid)
 
     return form
 
 
-def _fused_op(mode):
+def _fused_op(case):
     """The op itself: no checks in Python, no tape."""
-    op, config = _library.load().yolov1_yolo_loss, kernels.yolo_loss_config(GRID, strong_tf.PAPER)
-    gradient = mode == "full"
+    op = _library.load().yolov1_yolo_loss
+    config = kernels.yolo_loss_config(case.grid, strong_tf.PAPER)
+    gradient = case.mode == "full"
     return lambda p, t: op(p, t, config, gradient, tf.float32)
 
 
 def _kernel(version):
     """A version of the kernel by itself, on one thread: no TensorFlow, no memory to make."""
 
-    def form(mode):
-        config = kernels.yolo_loss_config(GRID, strong_tf.PAPER)
+    def form(case):
+        config = kernels.yolo_loss_config(case.grid, strong_tf.PAPER)
         outputs = []
 
         def compute(p, t):
             if not outputs:
                 sums = np.empty(len(p), np.float32), np.empty((len(p), len(TERMS)), np.float32)
-                outputs.extend((*sums, np.empty_like(p) if mode == "full" else None, None))
+                gradient = np.empty_like(p) if case.mode == "full" else None
+                outputs.extend((*sums, gradient, None))
             kernels.call("Yolov1>YoloLoss", config, (p, t), outputs=outputs, version=version)
             return outputs[0], outputs[2]
 
@@ -111,13 +132,15 @@ def _kernel(version):
     return form
 
 
-def _noop(mode):
+def _noop(case):
+    del case
     op = native.noop_op()
     return lambda p, t: op(p, t, tf.float32)
 
 
-def _outputs_only(mode):
+def _outputs_only(case):
     """Memory for the results, and no more."""
+    del case
 
     def empty(shape, dtype):
         return tf.raw_ops.Empty(shape=shape, dtype=dtype, init=False)
@@ -132,8 +155,8 @@ PROVIDERS = {
     "tf_function_strong": (_strong(strong_tf.sparse), "graph"),
     "xla": (_of_ops("reference"), "xla"),
     "xla_strong": (_strong(strong_tf.dense), "xla"),
-    "posts_keras_voc": (_by_tape(lambda p, t: posts_loss.keras_voc(p, t, GRID)), "graph"),
-    "posts_tf2_person": (_by_tape(lambda p, t: posts_loss.tf2_person(p, t, GRID)), "graph"),
+    "posts_keras_voc": (_by_tape(posts_loss.keras_voc), "graph"),
+    "posts_tf2_person": (_by_tape(posts_loss.tf2_person), "graph"),
     "fused_eager": (_of_ops("fused"), "eager"),
     "fused": (_of_ops("fused"), "graph"),
     "fused_op": (_fused_op, "eager"),
@@ -154,7 +177,7 @@ def make(name: str, case: Case) -> Callable[[], object]:
         Unavailable: the provider does not exist here.
     """
     form, way = PROVIDERS[name]
-    return called(name, way, form(case.mode), case.tensors())
+    return called(name, way, form(case), case.tensors())
 
 
 def make_copies(name: str, case: Case, copies: int) -> Callable[[], object]:
@@ -172,7 +195,7 @@ def make_copies(name: str, case: Case, copies: int) -> Callable[[], object]:
     if way not in ("graph", "xla"):
         raise ValueError(f"make_copies: {name} is called by {way}, expected one with a graph.")
     inputs = [[tf.identity(tensor) for tensor in case.tensors()] for _ in range(copies)]
-    compute = form(case.mode)
+    compute = form(case)
 
     def all_copies():
         return [compute(p, t) for p, t in inputs]

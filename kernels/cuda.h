@@ -84,7 +84,7 @@ __device__ A WarpSum(A value) {
 
 // The WarpSum of each of up to 32 values, to the bit, each in some of the lanes: in every exchange
 // a lane hands over that half of its values with which it does not go on, so that five sums take
-// nine exchanges and not 25. All lanes must call it.
+// eight exchanges and not 25. All lanes must call it.
 template <int count, typename A>
 __device__ A WarpSums(const A (&own)[count], int half = kWarp / 2) {
   if constexpr (count == 1) {
@@ -134,7 +134,7 @@ template <typename T, typename Count>
 struct Words {
   static constexpr int kElements = 16 / sizeof(T);
   int before;
-  Count count;  // below 1 where there are none
+  Count count;
 
   __device__ Words(const T* from, Count elements)
       : before(-Misalignment(from) & (kElements - 1)), count((elements - before) / kElements) {}

@@ -51,7 +51,8 @@ class TableXlaKernel : public tensorflow::XlaOpKernel {
     std::vector<xla::XlaOp> operands;
     std::vector<xla::Shape> operand_shapes;
     for (int k = 0; k < context->num_inputs(); ++k) {
-      call.in.push_back({ToDType(context->input_type(k))});
+      call.in.emplace_back();
+      call.in[k].type = ToDType(context->input_type(k));
       OP_REQUIRES_OK(context, StaticShape(context, k, &call.in[k].shape));
       operands.push_back(context->Input(k));
       operand_shapes.push_back(XlaShape(call.in[k]));

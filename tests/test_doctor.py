@@ -29,7 +29,7 @@ def test_a_library_for_another_tensorflow_is_a_problem(monkeypatch, capsys):
     def refuse():
         raise ops.LibraryUnavailable("built for TensorFlow 1.0; rebuild it with: pip ...")
 
-    monkeypatch.setattr(ops._library, "load", refuse)
+    monkeypatch.setattr(ops, "load", refuse)
     assert doctor.main() == 1
     printed = capsys.readouterr().out
     assert "problems found" in printed and "* built for TensorFlow 1.0; rebuild" in printed

@@ -42,6 +42,8 @@ def build(problems: list[str]) -> list[tuple[str, str]]:
     except ImportError as error:
         problems.append(str(error))
         return [("native module", "missing")]
+    changed = kernels.compare_sources(info)
+    problems.extend([changed] if changed else [])
     return [(f"built: {name}", str(value) or "none") for name, value in info.items()]
 
 
@@ -76,7 +78,7 @@ def tensorflow_ops(problems: list[str]) -> list[tuple[str, str]]:
         ("fused ops", json.dumps(ops.available()) if ops.available() else "none"),
     ]
     try:
-        ops._library.load()
+        ops.load()
     except ops.LibraryUnavailable as error:
         problems.append(str(error))
         return rows

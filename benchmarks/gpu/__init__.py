@@ -35,6 +35,7 @@ def define_flags():
     flags.DEFINE_integer("seed", None, "Of the checks; by default another each time.")
     flags.DEFINE_bool("small", False, "Fewer checks.")
     flags.DEFINE_bool("measure", True, "Measure behind the checks, on a GPU.")
+    flags.DEFINE_bool("torch_compile", True, "Measure torch.compile too, half of the whole time.")
     flags.DEFINE_bool("sanitize", False, "Run few checks under compute-sanitizer as well.")
     flags.DEFINE_bool("profile", False, "Profile the two hot kernels with ncu as well.")
     flags.DEFINE_integer("repeats", 30, "Timed rounds, at most.", 1)
@@ -126,15 +127,11 @@ def check(config) -> int:
     """Runs the checks; how many failed."""
     from benchmarks.gpu import checks as gpu_checks
     from benchmarks.gpu import device as gpu_device
-    from benchmarks.gpu import formulas as gpu_formulas
 
     seed = secrets.randbits(31) if config.seed is None else config.seed
     checks = gpu_checks.run(gpu_device.make(config.cuda), seed, small=config.small)
     if config.cuda == "ON" and not config.only:
-        if importlib.util.find_spec("jax") and gpu_formulas.register_handlers():
-            checks.run("loss, inside JAX", "paper", lambda: gpu_checks.check_jax(checks))
-        else:
-            print("left out: the kernels inside JAX, which the build or this Python does not have")
+        checks.run("loss, inside JAX", "paper", lambda: gpu_checks.check_jax(checks))
     print("\n".join(checks.report()), flush=True)
     if config.digest:
         Path(config.digest).write_text(checks.digest())
@@ -206,10 +203,12 @@ def profile(config, folder):
 
 
 def hot():
-    """The loss of 1024 images and the IoU of 1024 x 1024 boxes, once each, for the tools."""
+    """The loss of 1024 images, the IoU of 1024 x 1024 boxes, the suppression of 64 images' boxes:
+    once each, for the tools."""
     from benchmarks.gpu import checks as gpu_checks
     from benchmarks.gpu import device as gpu_device
     from benchmarks.gpu import measurements as gpu_measure
+    from benchmarks.gpu import nms as gpu_nms
 
     device = gpu_device.make(flags.FLAGS.cuda)
     images = 1024 if device.graphs else 8
@@ -218,23 +217,24 @@ def hot():
     checks = gpu_checks.Checks(device, 1)
     size = (1024,) if device.graphs else (40,)
     gpu_checks.make_iou_call(checks, gpu_checks.IouCase(a=size, b=size))[0](device.stream())
+    images = 64 if device.graphs else 1
+    for case in (gpu_nms.NmsCase(images), gpu_nms.NmsCase(1, 300, 2, "ties", rule=3)):
+        gpu_nms.NmsCall(device, case, *gpu_nms.inputs(checks, case))(device.stream())
     device.synchronize()
 
 
-def measure(config):
-    """Rows into the CSV, and the table."""
+def measure(config) -> int:
+    """Rows into the CSV, and the table; how many groups of rows could not be measured."""
     from benchmarks.gpu import device as gpu_device
-    from benchmarks.gpu import formulas as gpu_formulas
     from benchmarks.gpu import measurements as gpu_measure
     from benchmarks.gpu import timing as gpu_timing
 
     device = gpu_device.make(config.cuda)
     where = environment(config.revision)
     rows = gpu_measure.Rows(where, config.output, config.repeats, config.budget)
-    fused_jax = bool(importlib.util.find_spec("jax")) and gpu_formulas.register_handlers()
+    left_out = () if config.torch_compile else ("torch_compile",)
     try:
-        clock = gpu_timing.CudaClock(device)
-        gpu_measure.measure(rows, device, clock, fused_jax=fused_jax)
+        return gpu_measure.measure(rows, device, gpu_timing.CudaClock(device), left_out=left_out)
     finally:
         report(rows.rows)
 
@@ -264,5 +264,5 @@ def main(_):
     if config.profile:
         profile(config, folder)
     if config.measure and config.cuda == "ON" and not config.only:
-        measure(config)
+        failed += measure(config)
     return 1 if failed else 0

@@ -5,17 +5,20 @@ anew for each seed; what a kernel writes is poisoned before, and guarded on both
 """
 
 import dataclasses
+import importlib.util
 import itertools
 
 import ml_dtypes
 import numpy as np
 
 from benchmarks.gpu import formulas as gpu_formulas
+from benchmarks.gpu import nms as gpu_nms
 from benchmarks.gpu.device import handed
 from benchmarks.gpu.verdicts import Checks
 from tests.ops import iou_twin, numpy_twin
 from tests.ops.matrix import GRIDS, VARIANTS
 from yolov1 import kernels
+from yolov1.grid import GridSpec
 from yolov1.semantics import LossSemantics
 
 DTYPES = {name: np.dtype(name) for name in ("float32", "float64", "float16")}
@@ -25,6 +28,10 @@ SEMANTICS = VARIANTS | {
     for wh in ("sqrt_in_loss", "plain")
     for box in ("giou", "ciou")
 }
+# By cells: fewer than a warp has lanes and than a block has threads, as many, and more: then in
+# tiles, the last of which may be smaller.
+SIDES = {f"{S * S} cells": GridSpec(S=S, B=2, C=3) for S in (1, 5, 6, 7, 8, 9, 14)}
+LOSS_GRIDS = GRIDS | SIDES
 # Of the largest value of an array: what an array of this dtype may be off by. Of the CPU's kernel,
 # which rounds in the same places but in sums, and of float64, where the paper's own arithmetic is
 # float32 (for a 16-bit dtype the rounding of the result is what counts).
@@ -54,7 +61,7 @@ class LossCase:
     def options(self):
         names = ("layout", "reduction", "gradient")
         options = {name: getattr(self, name) for name in names}
-        return options | {"grid": GRIDS[self.grid], "semantics": SEMANTICS[self.semantics]}
+        return options | {"grid": LOSS_GRIDS[self.grid], "semantics": SEMANTICS[self.semantics]}
 
 
 def loss_cases(versions, small):
@@ -77,11 +84,13 @@ def loss_cases(versions, small):
         ):
             case = LossCase("odd", images, reduction=reduction, gradient=gradient)
             yield dataclasses.replace(case, version=version)
+        for grid, layout in itertools.product(SIDES, kernels.LAYOUTS):
+            yield LossCase(grid, layout=layout, offset=1, version=version)
 
 
 def loss_inputs(checks, case):
     """Random predictions and targets, without objects whose best box float32 cannot tell."""
-    grid = GRIDS[case.grid]
+    grid = LOSS_GRIDS[case.grid]
     generator = checks.generator(dataclasses.replace(case, version=None, offset=0))
     predictions = generator.uniform(0.05, 0.95, (case.images, *grid.prediction_shape))
     targets = generator.uniform(0.05, 0.95, (case.images, *grid.target_shape))
@@ -128,7 +137,7 @@ def check_loss(checks, case):
     got = call.read()
     cpu = kernels.yolo_loss(predictions, targets, **case.options())
     twin = numpy_twin.yolo_loss(
-        predictions, targets, GRIDS[case.grid], SEMANTICS[case.semantics], case.layout
+        predictions, targets, LOSS_GRIDS[case.grid], SEMANTICS[case.semantics], case.layout
     )
     mean = case.reduction == "mean"
     loss = twin.loss.sum() / max(case.images, 1) if mean else twin.loss
@@ -145,7 +154,10 @@ def check_loss(checks, case):
 
 
 def check_jax(checks):
-    """The handler inside `jax.jit` on JAX's default device; it must have been registered."""
+    """The handler inside `jax.jit` on JAX's default device, where there are both."""
+    if importlib.util.find_spec("jax") is None or not gpu_formulas.register_handlers():
+        print("left out: the kernels inside JAX, which the build or this Python does not have")
+        return
     import jax
 
     for name in ("float32", "bfloat16"):
@@ -311,6 +323,26 @@ def check_bits(checks, make_call, case):
     checks.same("same bits, replays", case, _arrays(again), want)
 
 
+def check_places(checks, case):
+    """An image alone, and without a gradient, has the bits that it has within a batch."""
+    predictions, targets = loss_inputs(checks, case)
+
+    def bits(case, image=slice(None)):
+        call = LossCall(checks.device, case, predictions[image], targets[image])
+        call(checks.device.stream())
+        checks.device.synchronize()
+        return _arrays(call)
+
+    together = bits(case)
+    for image in range(case.images):
+        alone = dataclasses.replace(case, images=1, offset=image)
+        got = bits(alone, slice(image, image + 1))
+        want = [array[image : image + 1] for array in together]
+        checks.same("same bits, an image alone", case, got, want)
+    without = bits(dataclasses.replace(case, gradient=False))
+    checks.same("same bits, no gradient", case, without, together[:2])
+
+
 def _arrays(call):
     return [x for x in call.read() if x is not None]
 
@@ -325,13 +357,23 @@ def run(device, seed, small=False, say=print):
         checks.run("loss", case, lambda case=case: check_loss(checks, case))
     for case in iou_cases(iou_versions, small):
         checks.run("IoU", case, lambda case=case: check_iou(checks, case))
+    for case in gpu_nms.cases(small):
+        checks.run("NMS", case, lambda case=case: gpu_nms.check(checks, case))
     for version, reduction in itertools.product(loss_versions, ("none", "mean")):
         case = LossCase(images=9, reduction=reduction, offset=1, version=version)
         inputs = loss_inputs(checks, case)
         make = lambda case=case, inputs=inputs: LossCall(device, case, *inputs)  # noqa: E731
         checks.run("same bits", case, lambda m=make, c=case: check_bits(checks, m, c))
+    for version, grid, layout in itertools.product(loss_versions, LOSS_GRIDS, kernels.LAYOUTS):
+        for dtype in ("float32", "bfloat16"):
+            case = LossCase(grid, 3, layout=layout, dtype=dtype, version=version)
+            checks.run("same bits", case, lambda case=case: check_places(checks, case))
     for version, shape in itertools.product(iou_versions, SHAPES["pairwise_iou"][2:]):
         case = IouCase("pairwise_iou", *shape, version=version)
         make = lambda case=case: make_iou_call(checks, case)[0]  # noqa: E731
+        checks.run("same bits", case, lambda m=make, c=case: check_bits(checks, m, c))
+    for case in (gpu_nms.NmsCase(5, 98, 20, "ties", 0, 1), gpu_nms.NmsCase(2, 400, 2, "ties", 3)):
+        arrays = gpu_nms.inputs(checks, case)
+        make = lambda case=case, arrays=arrays: gpu_nms.NmsCall(device, case, *arrays)  # noqa: E731
         checks.run("same bits", case, lambda m=make, c=case: check_bits(checks, m, c))
     return checks

@@ -175,8 +175,47 @@ def torch_iou(compiled):
     return forward, backward
 
 
+def torch_nms(score_threshold=0.001, iou_threshold=0.5, max_detections=300):
+    """Boxes ``[N, K, 4]`` and scores ``[N, K, C]`` to what `yolov1.ops.non_max_suppression` finds:
+    PyTorch tensors, all classes and images together, one box of each after another."""
+    import torch
+
+    library = torch_library()
+
+    def run(boxes, scores):
+        images, count, classes = scores.shape
+        over = pairwise_iou(library, boxes, boxes) > iou_threshold  # [N, K, K]
+        by_class = scores.transpose(1, 2)  # [N, C, K]
+        ranked, order = by_class.sort(dim=-1, descending=True, stable=True)
+        image = torch.arange(images, device=boxes.device)[:, None, None]
+        over = over[image[..., None], order[..., None], order[..., None, :]].triu(1)
+        kept = ranked > score_threshold
+        for k in range(count):
+            kept = kept & ~(over[..., k, :] & kept[..., k, None])
+        best = torch.where(kept, ranked, -torch.inf).flatten(1)
+        best, place = best.topk(min(max_detections, classes * count), -1)
+        found = best > -torch.inf
+        box = order.flatten(1).gather(1, place)
+        corners = boxes[image[..., 0], box].clamp(0, 1)
+        zero = torch.zeros_like
+        return (
+            torch.where(found[..., None], corners, zero(corners)),
+            torch.where(found, best, zero(best)),
+            torch.where(found, place // count, zero(place)),
+            found.sum(-1),
+        )
+
+    return run
+
+
 def fused_jax_loss(grid, dtype):
-    """The project's kernel as a JAX function like `jax_loss`'s; its targets must be registered."""
+    """The project's kernel as a JAX function like `jax_loss`'s.
+
+    Raises:
+        LookupError: the build has no handlers.
+    """
+    if not register_handlers():
+        raise LookupError("the build has no handlers (YOLOV1_XLA=OFF, or no jaxlib beside it)")
     import jax
     import jax.numpy as jnp
 

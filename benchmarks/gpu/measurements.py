@@ -7,6 +7,7 @@ import numpy as np
 
 from benchmarks import harness, targets
 from benchmarks.gpu import checks as gpu_checks
+from benchmarks.gpu import nms as gpu_nms
 from benchmarks.gpu import timing as gpu_timing
 from yolov1 import kernels
 from yolov1.grid import GridSpec
@@ -21,6 +22,7 @@ IOUS = {
     "64x98x64": ((64, 98), (64, 64)),
     "16x98x20": ((16, 98), (16, 20)),
 }
+NMS_IMAGES = (1, 64)
 EMPTY = 'extern "C" __global__ void empty() {}'
 
 
@@ -52,22 +54,35 @@ class Rows:
         return max((r["gb_per_s"] for r in self.rows if r["part"] == "copy"), default=None)
 
 
-def measure(rows, device, clock, *, images=IMAGES, ious=IOUS, peers_at=PEERS_AT, fused_jax=True):
-    """Everything, into `rows`."""
+def measure(rows, device, clock, *, images=IMAGES, ious=IOUS, peers_at=PEERS_AT, left_out=()):
+    """Everything, into `rows`; how many groups failed, each of which is said.
+
+    Args:
+        left_out: names of peers that are not measured.
+    """
+    groups = []
     if device.graphs:
-        copies_and_floor(rows, device, clock)
+        groups += [(copies,), (floor,)]
     for count in images:
         for dtype, targets_dtype in DTYPES:
             peers = count in peers_at and dtype == "float32"
             peers |= count == max(peers_at) and targets_dtype == "bfloat16"
-            loss(rows, device, clock, count, dtype, targets_dtype, peers, fused_jax)
+            groups.append((loss, count, dtype, targets_dtype, peers, left_out))
     for name, shapes in ious.items():
-        for mode in ("forward", "backward"):
-            iou(rows, device, clock, name, shapes, mode)
+        groups += [(iou, name, shapes, mode, left_out) for mode in ("forward", "backward")]
+    groups += [(nms, count, left_out) for count in NMS_IMAGES]
+    failed = 0
+    for group, *arguments in groups:
+        try:
+            group(rows, device, clock, *arguments)
+        except Exception as error:  # whatever it was, the other rows are of use
+            failed += 1
+            print(f"FAILED: {group.__name__} {arguments}: {gpu_timing.first_line(error)}")
+    return failed
 
 
-def copies_and_floor(rows, device, clock):
-    """Copies of 16 MB to 1 GB, each way counted, and a kernel that does nothing."""
+def copies(rows, device, clock):
+    """Copies of 16 MB to 1 GB, each way counted."""
     torch = device.torch
 
     def buffer(size):
@@ -77,9 +92,13 @@ def copies_and_floor(rows, device, clock):
         size = megabytes << 20
         count = gpu_timing.sets_for(2 * size, clock.cache_bytes)
         pairs = [(buffer(size), buffer(size)) for _ in range(count)]
-        copies = [lambda stream, a=a, b=b: b.copy_(a) for a, b in pairs]
-        timers = {("torch", "graph"): (clock.replayed(copies), count)}
+        launches = [lambda stream, a=a, b=b: b.copy_(a) for a, b in pairs]
+        timers = {("torch", "graph"): (clock.replayed(launches), count)}
         rows.add("copy", f"{megabytes} MB", 2 * size, timers)
+
+
+def floor(rows, device, clock):
+    """A kernel that does nothing."""
     try:
         import cupy
     except ImportError:
@@ -95,7 +114,7 @@ def copies_and_floor(rows, device, clock):
     rows.add("floor", "empty kernel", 0, timers)
 
 
-def loss(rows, device, clock, images, dtype, targets_dtype, with_peers, fused_jax):
+def loss(rows, device, clock, images, dtype, targets_dtype, with_peers, left_out):
     """Loss, terms and gradient of N images with an object in 6 % of the cells."""
     case = gpu_checks.LossCase(images=images, dtype=dtype, targets=targets_dtype)
     size, targets_size = (gpu_checks.DTYPES[d].itemsize for d in (dtype, targets_dtype))
@@ -109,7 +128,7 @@ def loss(rows, device, clock, images, dtype, targets_dtype, with_peers, fused_ja
         calls = [gpu_checks.LossCall(device, one, *sets[k % len(sets)]) for k in range(count)]
         timers[version, "graph"] = clock.replayed(calls), count
     if with_peers:
-        timers |= gpu_timing.loss_peers(clock, GRID, sets, device.put, fused_jax)
+        timers |= gpu_timing.loss_peers(clock, GRID, sets, device.put, left_out)
     rows.add("loss", f"N={images}", moved, timers, dtype, targets_dtype)
 
 
@@ -131,7 +150,7 @@ def loss_sets(count, images, dtype, targets_dtype):
     return [sets[k % different] for k in range(count)]
 
 
-def iou(rows, device, clock, name, shapes, mode):
+def iou(rows, device, clock, name, shapes, mode, left_out):
     """Pairwise IoU of corner boxes, float32."""
     case = gpu_checks.IouCase("pairwise_iou", *shapes)
     generator = np.random.default_rng(0)
@@ -149,8 +168,20 @@ def iou(rows, device, clock, name, shapes, mode):
         launches = [getattr(call, mode) for call in calls]
         timers[version, "graph"] = clock.replayed(launches), count
     arguments = (a, b) if mode == "forward" else (a, b, upstream)
-    timers |= gpu_timing.iou_peers(clock, [arguments] * count, device.put, mode)
+    timers |= gpu_timing.iou_peers(clock, [arguments] * count, device.put, mode, left_out)
     rows.add("iou", f"{name} {mode}", moved, timers, "float32")
+
+
+def nms(rows, device, clock, images, left_out=()):
+    """Suppression of the paper's 98 boxes and 20 classes; all but a thousandth are candidates."""
+    case = gpu_nms.NmsCase(images)
+    arrays = gpu_nms.random_case(0, images, case.boxes, case.classes)
+    moved = sum(x.nbytes for x in arrays) + images * (24 * 300 + 4)
+    count = min(gpu_timing.sets_for(moved, clock.cache_bytes), 32)
+    calls = [gpu_nms.NmsCall(device, case, *arrays) for _ in range(count)]
+    timers = {("fused", "graph"): (clock.replayed(calls), count)}
+    timers |= gpu_timing.nms_peers(clock, [arrays] * count, device.put, left_out)
+    rows.add("nms", f"N={images}", moved, timers, "float32")
 
 
 # ----------------------------------------------------------------------------- what is aimed at

@@ -44,7 +44,13 @@ class CudaClock:
 
         queue(self._torch.cuda.current_stream().cuda_stream)  # loads what is loaded lazily
         graph = self._device.graph(queue)
-        return self.on_device(graph.replay)
+
+        def replay(
+            kept=launches,
+        ):  # the graph has the addresses of their arrays, but not the arrays
+            graph.replay()
+
+        return self.on_device(replay)
 
     def on_device(self, batch):
         """Seconds of a batch by events."""
@@ -160,62 +166,65 @@ def to_jax(array):
     return jax.device_put(np.asarray(array))
 
 
-def peers(clock, sets, jax_function, torch_function, put, *, fused_jax=None):
+def peers(clock, sets, on_jax, on_torch, put, left_out=()):
     """Timers of JAX and PyTorch on the same values; what is missing or fails is said and left out.
 
     Args:
         sets: NumPy inputs of each run.
-        jax_function, fused_jax: to be jitted; None: none.
-        torch_function: ``torch_function(compiled)`` to a function.
+        on_jax, on_torch: ``{name: maker of the function to be timed}``, for either library.
         put: NumPy to a PyTorch tensor on the device.
+        left_out: names of which nothing is made.
     """
     timers = {}
 
-    def add(name, make):
-        try:
-            made = make()
+    def add(name, time, make, put, most):
+        if name in left_out:
+            return
+        try:  # all of it: already `make` imports the library, and asks what it has
+            function = make()
+            made = time(clock, name, function, [tuple(map(put, x)) for x in sets[:most]])
             for run, _ in made.values():
                 run()
             timers.update(made)
         except Exception as error:  # of another library: its row is missing, the others are not
-            print(f"left out: {name}: {type(error).__name__}: {str(error).splitlines()[0][:200]}")
+            print(f"left out: {name}: {first_line(error)}")
 
-    def on_jax():
-        return [tuple(map(to_jax, arguments)) for arguments in sets[:CHAINED]]
-
-    def on_torch():
-        return [tuple(map(put, arguments)) for arguments in sets[: 4 * CHAINED]]
-
-    if jax_function:
-        add("xla", lambda: jax_timers(clock, "xla", jax_function, on_jax()))
-    if fused_jax:
-        add("fused_jax", lambda: jax_timers(clock, "fused_jax", fused_jax, on_jax()))
-    for name, compiled in (("torch", False), ("torch_compile", True)):
-        make = lambda c=compiled, n=name: torch_timers(clock, n, torch_function(c), on_torch())  # noqa: E731
-        add(name, make)
+    for name, make in on_jax.items():
+        add(name, jax_timers, make, to_jax, CHAINED)
+    for name, make in on_torch.items():
+        add(name, torch_timers, make, put, 4 * CHAINED)
     return timers
 
 
-def loss_peers(clock, grid, sets, put, with_fused_jax):
+def first_line(error):
+    """An exception in one line."""
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
+
+
+def loss_peers(clock, grid, sets, put, left_out=()):
     """`peers` of the loss."""
-    fused = gpu_formulas.fused_jax_loss(grid, sets[0][0].dtype) if with_fused_jax else None
-    return peers(
-        clock,
-        sets,
-        gpu_formulas.jax_loss(grid),
-        lambda compiled: gpu_formulas.torch_loss(grid, compiled),
-        put,
-        fused_jax=fused,
-    )
+    on_jax = {
+        "xla": lambda: gpu_formulas.jax_loss(grid),
+        "fused_jax": lambda: gpu_formulas.fused_jax_loss(grid, sets[0][0].dtype),
+    }
+    on_torch = {
+        "torch": lambda: gpu_formulas.torch_loss(grid, compiled=False),
+        "torch_compile": lambda: gpu_formulas.torch_loss(grid, compiled=True),
+    }
+    return peers(clock, sets, on_jax, on_torch, put, left_out)
 
 
-def iou_peers(clock, sets, put, mode):
+def iou_peers(clock, sets, put, mode, left_out=()):
     """`peers` of the IoU: ``forward`` or ``backward``."""
     which = 0 if mode == "forward" else 1
-    return peers(
-        clock,
-        sets,
-        gpu_formulas.jax_iou()[which],
-        lambda compiled: gpu_formulas.torch_iou(compiled)[which],
-        put,
-    )
+    on_jax = {"xla": lambda: gpu_formulas.jax_iou()[which]}
+    on_torch = {
+        "torch": lambda: gpu_formulas.torch_iou(compiled=False)[which],
+        "torch_compile": lambda: gpu_formulas.torch_iou(compiled=True)[which],
+    }
+    return peers(clock, sets, on_jax, on_torch, put, left_out)
+
+
+def nms_peers(clock, sets, put, left_out=()):
+    """`peers` of non-maximum suppression: PyTorch's alone, which takes minutes to compile."""
+    return peers(clock, sets, {}, {"torch": gpu_formulas.torch_nms}, put, left_out)

@@ -13,7 +13,7 @@ from experiments.lib import console
 from yolov1.data import BadExampleError
 from yolov1.data.acquire.download import DownloadError
 from yolov1.ops import LibraryUnavailable
-from yolov1.training import NonFiniteLoss, TrainConfig, WrongRun
+from yolov1.training import NonFiniteLoss, TrainConfig, WorkloadError, WrongRun
 
 # The flags belong to the experiment that calls `define`: ``--help`` shows the main module's only.
 flags.disclaim_key_flags()
@@ -59,6 +59,7 @@ def define(names=None, **defaults):
 DATA = ("dataset", "train_split", "eval_split", "classes", "bad_examples")
 MAY_CHANGE = (
     *("output_dir", "resume", "cache", "eval_every", "checkpoint_minutes", "strategy"),
+    *("capture", "capture_steps"),
     *DATA,
     "epochs",
 )
@@ -137,7 +138,7 @@ def user_errors(about=""):
 # other exception is a fault of the program's own, and shows where.
 USER_ERRORS = (
     *(BadExampleError, DownloadError, NonFiniteLoss, OSError, UserError, WrongRun),
-    LibraryUnavailable,
+    *(LibraryUnavailable, WorkloadError),
 )
 INTERRUPTED = 130  # what a shell calls a program that Ctrl-C ended
 

@@ -92,8 +92,8 @@ struct BoxIouArgs {
   const bool* valid_b = nullptr;   // [count_b, K], or null
   void* iou = nullptr;             // [N, M, K]: the result of the forward pass
   const void* upstream = nullptr;  // [N, M, K]: the gradient that comes from above
-  void* gradient_a = nullptr;      // [count_a, M, 4]: the results of the backward pass
-  void* gradient_b = nullptr;      // [count_b, K, 4]
+  void* gradient_a = nullptr;      // [count_a, M, 4]: the results of the backward pass, each of
+  void* gradient_b = nullptr;      // [count_b, K, 4]  which is not computed where it is null
 
   YOLOV1_HOST_DEVICE const void* Boxes(int side) const { return side == 0 ? boxes_a : boxes_b; }
   YOLOV1_HOST_DEVICE const bool* Valid(int side) const { return side == 0 ? valid_a : valid_b; }

@@ -128,8 +128,10 @@ bool NaiveGradient(const BoxIouArgs& args) {
       AddTo(&by_b[k].by, by.b);
       by_a[m].in_pair = by_b[k].in_pair = true;
     });
-    WriteNaive(args.config, a, by_a, count_a, static_cast<T*>(args.gradient_a));
-    WriteNaive(args.config, b, by_b, count_b, static_cast<T*>(args.gradient_b));
+    if (args.gradient_a)
+      WriteNaive(args.config, a, by_a, count_a, static_cast<T*>(args.gradient_a));
+    if (args.gradient_b)
+      WriteNaive(args.config, b, by_b, count_b, static_cast<T*>(args.gradient_b));
   });
   return true;
 }
@@ -180,19 +182,24 @@ bool PairwiseGradient(const BoxIouArgs& args, const BoxIouLevel& level,
     return true;
   }
   const int64_t count = sizes.N * tiles.a * tiles.b, number = kNumbers * SizeOfSum(args.type);
-  const Memory sums_a = Allocate(count * tiles.size_a * number);
-  const Memory sums_b = Allocate(count * tiles.size_b * number);
-  if (!sums_a || !sums_b) return false;
+  Memory sums[2] = {{nullptr, &std::free}, {nullptr, &std::free}};
+  for (int side = 0; side < 2; ++side) {
+    if (args.Gradient(side) == nullptr) continue;
+    sums[side] = Allocate(count * tiles.Size(side) * number);
+    if (!sums[side]) return false;
+  }
   parallel(count, TileCost(kBackward, sizes), [&](int64_t begin, int64_t end) {
-    level.sum_tiles(args, sums_a.get(), sums_b.get(), begin, end);
+    level.sum_tiles(args, sums[0].get(), sums[1].get(), begin, end);
   });
   for (int side = 0; side < 2; ++side) {
-    const void* const sums = side == 0 ? sums_a.get() : sums_b.get();
+    if (args.Gradient(side) == nullptr) continue;
     const int64_t elements = sizes.Count(side);
     const int64_t boxes = tiles.Size(side);
     const int64_t parts = tiles.Tiles(1 - side), repeats = sizes.N / elements;
     parallel(elements * tiles.Tiles(side), boxes * (4 + parts * repeats),
-             [&](int64_t begin, int64_t end) { level.finish(args, side, sums, begin, end); });
+             [&](int64_t begin, int64_t end) {
+               level.finish(args, side, sums[side].get(), begin, end);
+             });
   }
   return true;
 }
@@ -229,7 +236,7 @@ bool AlignedGradient(const BoxIouArgs& args, const BoxIouLevel& level,
   const BoxIouSizes& sizes = args.sizes;
   Memory by[2] = {{nullptr, &std::free}, {nullptr, &std::free}};
   for (int side = 0; side < 2; ++side) {
-    if (!sizes.Repeats(side)) continue;
+    if (!sizes.Repeats(side) || args.Gradient(side) == nullptr) continue;
     by[side] = Allocate(sizes.N * 4 * SizeOfSum(args.type));
     if (!by[side]) return false;
   }
@@ -237,7 +244,7 @@ bool AlignedGradient(const BoxIouArgs& args, const BoxIouLevel& level,
     level.gradient_aligned(args, by[0].get(), by[1].get(), begin, end);
   });
   for (int side = 0; side < 2; ++side) {
-    if (!sizes.Repeats(side)) continue;
+    if (!by[side]) continue;
     const int64_t count = sizes.Count(side);
     parallel(count, 4 * (sizes.N / count) + 1, [&](int64_t begin, int64_t end) {
       AddRepeated(args, side, by[side].get(), begin, end);
@@ -313,9 +320,10 @@ bool BoxIouCpu(const BoxIouArgs& args, const ParallelFor& parallel, int version)
 bool BoxIouGradientCpu(const BoxIouArgs& args, const ParallelFor& parallel, int version) {
   const BoxIouSizes& sizes = args.sizes;
   if (args.empty()) {
-    const int64_t box = 4 * SizeOf(args.type);
-    if (sizes.count_a * sizes.M > 0) memset(args.gradient_a, 0, sizes.count_a * sizes.M * box);
-    if (sizes.count_b * sizes.K > 0) memset(args.gradient_b, 0, sizes.count_b * sizes.K * box);
+    for (int side : {0, 1}) {
+      const int64_t bytes = 4 * sizes.Count(side) * sizes.Boxes(side) * SizeOf(args.type);
+      if (args.Gradient(side)) memset(args.Gradient(side), 0, bytes);
+    }
     return true;
   }
   const BoxIouLevel* const level = Versions()[version].level;

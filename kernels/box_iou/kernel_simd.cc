@@ -83,7 +83,8 @@ struct Sums {
   }
 };
 
-// Box `row` of a with all of b: adds what the boxes of b get to `columns`, returns what a's gets.
+// Box `row` of a with all of b: adds what the boxes of b get to `columns`, unless that is null, and
+// returns what a's gets.
 // `next`: where the next row's upstream lies, in elements of `size` bytes. A row goes on where it
 // ends in the next tile, so the machine cannot foresee the next one and has to be asked for it.
 template <IouKind kind, typename A>
@@ -103,6 +104,7 @@ YOLOV1_HOST_DEVICE IouBox<Lanes<A>> SumRow(const Tile<A>& tile, int64_t row, con
       by.b = Keep<Lanes<A>>(tile.b.Valid(c), by.b);
     }
     sum = sum + by.a;
+    if (columns == nullptr) continue;
     columns->Add(0, c, by.b.x0);
     columns->Add(1, c, by.b.y0);
     columns->Add(2, c, by.b.x1);
@@ -113,6 +115,7 @@ YOLOV1_HOST_DEVICE IouBox<Lanes<A>> SumRow(const Tile<A>& tile, int64_t row, con
   return sum;
 }
 
+// The sums of one side are not taken where they have no place.
 template <IouKind kind, typename A>
 __attribute__((noinline)) void SumTile(const BoxIouArgs& args, const Tile<A>& tile, A* sums_a,
                                        int64_t size_a, Sums<A, kTileB>* columns) {
@@ -127,6 +130,7 @@ __attribute__((noinline)) void SumTile(const BoxIouArgs& args, const Tile<A>& ti
           static_cast<const char*>(args.upstream) + (first + tile.stride) * size;
       sum = SumRow<kind>(tile, row, upstream, next, size, columns);
     }
+    if (sums_a == nullptr) continue;
     const Lanes<A> sums[] = {sum.x0, sum.y0, sum.x1, sum.y1, sum.area, sum.angle};
     for (int k = 0; k < (kind == IouKind::kCiou ? 6 : 5); ++k)
       sums_a[k * size_a + row] = SumLanes(sums[k]);
@@ -139,13 +143,14 @@ void SumTiles(const BoxIouArgs& args, void* sums_a, void* sums_b, int64_t begin,
     const BoxIouTiles tiles(args.sizes);
     for (int64_t number = begin; number < end; ++number) {
       const Tile<A> tile(args, number);
-      A* const to_a = static_cast<A*>(sums_a) + number * kNumbers * tiles.size_a;
-      A* const to_b = static_cast<A*>(sums_b) + number * kNumbers * tiles.size_b;
+      A* const to_a = sums_a ? static_cast<A*>(sums_a) + number * kNumbers * tiles.size_a : nullptr;
       Sums<A, kTileB> columns;
       columns.Clear(tile.columns);
       WithIouKind(args.config.kind, [&](auto constant) __attribute__((always_inline)) {
-        SumTile<constant.kind>(args, tile, to_a, tiles.size_a, &columns);
+        SumTile<constant.kind>(args, tile, to_a, tiles.size_a, sums_b ? &columns : nullptr);
       });
+      if (sums_b == nullptr) continue;
+      A* const to_b = static_cast<A*>(sums_b) + number * kNumbers * tiles.size_b;
       for (int k = 0; k < kNumbers; ++k)
         for (int64_t c = 0; c < tile.columns; c += Lanes<A>::kCount)
           Store(Load(columns.numbers[k] + c), to_b + k * tiles.size_b + c);
@@ -235,14 +240,17 @@ void GradientSmall(const BoxIouArgs& args, int64_t begin, int64_t end) {
       rows.Clear(tile.rows);
       columns.Clear(tile.columns);
       WithIouKind(args.config.kind, [&](auto constant) __attribute__((always_inline)) {
-        SumTile<constant.kind>(args, tile, rows.numbers[0], kTileA, &columns);
+        SumTile<constant.kind>(args, tile, args.gradient_a ? rows.numbers[0] : nullptr, kTileA,
+                               args.gradient_b ? &columns : nullptr);
       });
       if (!tile.b.AnyValid(tile.columns)) tile.a.Hide(tile.rows);
       if (!tile.a.AnyValid(tile.rows)) tile.b.Hide(tile.columns);
-      WriteGradient(args.config, tile.a, &rows, tile.rows, args.type, args.gradient_a,
-                    4 * n * tile.rows);
-      WriteGradient(args.config, tile.b, &columns, tile.columns, args.type, args.gradient_b,
-                    4 * n * tile.columns);
+      if (args.gradient_a)
+        WriteGradient(args.config, tile.a, &rows, tile.rows, args.type, args.gradient_a,
+                      4 * n * tile.rows);
+      if (args.gradient_b)
+        WriteGradient(args.config, tile.b, &columns, tile.columns, args.type, args.gradient_b,
+                      4 * n * tile.columns);
     }
   });
 }
@@ -279,11 +287,11 @@ struct AlignedBoxes {
       return Read(args.type, boxes, 4 * first, 4 * count, buffer);
     }
     // Along the last dimension boxes lie side by side, or one stands for all.
-    const Broadcast& batch = args.sizes.batch;
-    const int64_t step = batch.strides[side][0];
-    for (int64_t k = 0, run; k < count; k += run) {
-      run = Least(batch.sizes[0] - (first + k) % batch.sizes[0], count - k);
-      const int64_t source = batch.Source(side, first + k);
+    const int64_t step = args.sizes.batch.strides[side][0];
+    Walk walk(args.sizes.batch, side, first);
+    for (int64_t k = 0, run; k < count; k += run, walk.Go(run)) {
+      run = Least(walk.Left(), count - k);
+      const int64_t source = walk.source;
       for (int64_t j = k; mask && j < k + run; ++j) both_valid[j] &= mask[source + (j - k) * step];
       const int64_t distinct = step == 0 ? 1 : run;
       A* const to = buffer + 4 * k;
@@ -354,10 +362,12 @@ void GradientAligned(const BoxIouArgs& args, void* by_a, void* by_b, int64_t beg
           int64_t count) __attribute__((always_inline)) {
         Sums<std::remove_cv_t<std::remove_reference_t<decltype(boxes.a.valid[0])>>, kAligned> a, b;
         AlignedSums<constant.kind>(args, boxes, first, count, &a, &b);
-        WriteGradient(args.config, boxes.a, &a, count, by_a ? sums : args.type,
-                      by_a ? by_a : args.gradient_a, 4 * first);
-        WriteGradient(args.config, boxes.b, &b, count, by_b ? sums : args.type,
-                      by_b ? by_b : args.gradient_b, 4 * first);
+        if (args.gradient_a)
+          WriteGradient(args.config, boxes.a, &a, count, by_a ? sums : args.type,
+                        by_a ? by_a : args.gradient_a, 4 * first);
+        if (args.gradient_b)
+          WriteGradient(args.config, boxes.b, &b, count, by_b ? sums : args.type,
+                        by_b ? by_b : args.gradient_b, 4 * first);
       });
 }
 

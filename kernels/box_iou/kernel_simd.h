@@ -35,7 +35,8 @@ struct BoxIouLevel {
   // is written past them.
   void (*forward)(const BoxIouArgs& args, bool large, int64_t begin, int64_t end);
   // The same tiles: sums of the gradients over a tile, by the numbers of the ready boxes, into
-  // sums_a [N, tiles.a, tiles.b, 6, size_a] and sums_b [N, tiles.a, tiles.b, 6, size_b].
+  // sums_a [N, tiles.a, tiles.b, 6, size_a] and sums_b [N, tiles.a, tiles.b, 6, size_b], unless
+  // null.
   void (*sum_tiles)(const BoxIouArgs& args, void* sums_a, void* sums_b, int64_t begin, int64_t end);
   // Boxes of one side in tiles, numbered as [count, tiles]: adds up what their tiles gave them and
   // writes the gradient.

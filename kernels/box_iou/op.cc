@@ -85,35 +85,38 @@ std::string CheckSide(const BoxIouConfig& config, char side, const Shape& boxes,
   return "";
 }
 
-// Sets N, count_a, count_b and batch of `sizes`, and `leading`, the broadcast shape. Returns "",
-// or what is wrong with the shapes.
-std::string BroadcastLeading(Shape a, Shape b, BoxIouSizes* sizes, Shape* leading) {
-  const size_t rank = std::max(a.size(), b.size());
-  a.insert(a.begin(), rank - a.size(), 1);
-  b.insert(b.begin(), rank - b.size(), 1);
+// Sets N, count_a, count_b and batch of `sizes`, and `leading`, the broadcast shape, of boxes with
+// `inner` dimensions more. Returns "", or what is wrong with the shapes.
+std::string BroadcastLeading(const Shape& boxes_a, const Shape& boxes_b, size_t inner,
+                             BoxIouSizes* sizes, Shape* leading) {
+  const size_t rank = std::max(boxes_a.size(), boxes_b.size()) - inner;
   leading->assign(rank, 1);
   Broadcast& batch = sizes->batch;
   sizes->N = sizes->count_a = sizes->count_b = 1;
-  for (size_t k = rank; k-- > 0;) {
-    if (a[k] < 0 || b[k] < 0) {  // a known size other than 1 is that of the result
-      const int64_t known = std::max(a[k], b[k]);
-      (*leading)[k] = known == 1 ? kUnknown : known;
+  const auto last = [inner](const Shape& boxes, size_t k) {  // k: from the last leading one on
+    return k + inner < boxes.size() ? boxes[boxes.size() - inner - 1 - k] : 1;
+  };
+  for (size_t k = 0; k < rank; ++k) {
+    const int64_t a = last(boxes_a, k), b = last(boxes_b, k);
+    int64_t& size = (*leading)[rank - 1 - k];
+    if (a < 0 || b < 0) {  // a known size other than 1 is that of the result
+      size = std::max(a, b) == 1 ? kUnknown : std::max(a, b);
       continue;
     }
-    if (a[k] != b[k] && a[k] != 1 && b[k] != 1)
+    if (a != b && a != 1 && b != 1)
       return "the leading dimensions of boxes_a and boxes_b must be equal or 1 (they are "
              "broadcast)";
-    const int64_t size = (*leading)[k] = a[k] == 1 ? b[k] : a[k];
-    const int64_t strides[] = {a[k] == 1 ? 0 : sizes->count_a, b[k] == 1 ? 0 : sizes->count_b};
+    size = a == 1 ? b : a;
+    const int64_t strides[] = {a == 1 ? 0 : sizes->count_a, b == 1 ? 0 : sizes->count_b};
     if (__builtin_mul_overflow(sizes->N, size, &sizes->N) ||
-        __builtin_mul_overflow(sizes->count_a, a[k], &sizes->count_a) ||
-        __builtin_mul_overflow(sizes->count_b, b[k], &sizes->count_b))
+        __builtin_mul_overflow(sizes->count_a, a, &sizes->count_a) ||
+        __builtin_mul_overflow(sizes->count_b, b, &sizes->count_b))
       return "the result must have less than 2^63 elements";
     if (size == 1 || sizes->N == 0) continue;  // nothing to walk through
-    const int last = batch.rank - 1;
-    if (last >= 0 && strides[0] == batch.sizes[last] * batch.strides[0][last] &&
-        strides[1] == batch.sizes[last] * batch.strides[1][last]) {
-      batch.sizes[last] *= size;
+    const int before = batch.rank - 1;
+    if (before >= 0 && strides[0] == batch.sizes[before] * batch.strides[0][before] &&
+        strides[1] == batch.sizes[before] * batch.strides[1][before]) {
+      batch.sizes[before] *= size;
       continue;
     }
     if (batch.rank == Broadcast::kMaxRank)
@@ -294,9 +297,7 @@ std::string ReadBoxIouShapes(const BoxIouConfig& config, const Shape& boxes_a, c
     return "";
   }
   Shape leading;
-  const auto inner = static_cast<std::ptrdiff_t>(InnerRank(config));
-  error = BroadcastLeading({boxes_a.begin(), boxes_a.end() - inner},
-                           {boxes_b.begin(), boxes_b.end() - inner}, sizes, &leading);
+  error = BroadcastLeading(boxes_a, boxes_b, InnerRank(config), sizes, &leading);
   if (config.shape == IouShape::kPairwise) {
     sizes->M = boxes_a.end()[-2];
     sizes->K = boxes_b.end()[-2];

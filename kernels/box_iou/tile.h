@@ -173,6 +173,38 @@ YOLOV1_HOST_DEVICE IouBox<A> Keep(const Mask<ElementOf<A>>& mask, const IouBox<A
           Select(mask, box.y1, zero), Select(mask, box.area, zero), Select(mask, box.angle, zero)};
 }
 
+// ------------------------------------------------------------------------------------- broadcast
+
+// A place in the result of a broadcast, and the element of one side there. It goes on without the
+// divisions of Broadcast::Source.
+struct Walk {
+  const Broadcast& batch;
+  const int64_t* const strides;
+  int64_t source = 0;
+  int64_t place[Broadcast::kMaxRank];
+
+  YOLOV1_HOST_DEVICE Walk(const Broadcast& batch, int side, int64_t index)
+      : batch(batch), strides(batch.strides[side]) {
+    for (int k = 0; k < batch.rank; ++k) {
+      place[k] = index % batch.sizes[k];
+      index /= batch.sizes[k];
+      source += place[k] * strides[k];
+    }
+  }
+
+  // How far it is to the end of the last dimension, and no further can it go at once.
+  YOLOV1_HOST_DEVICE int64_t Left() const { return batch.sizes[0] - place[0]; }
+  YOLOV1_HOST_DEVICE void Go(int64_t count) {
+    place[0] += count;
+    source += count * strides[0];
+    for (int k = 0; place[k] == batch.sizes[k] && k + 1 < batch.rank; ++k) {
+      source += strides[k + 1] - batch.sizes[k] * strides[k];
+      place[k] = 0;
+      ++place[k + 1];
+    }
+  }
+};
+
 // ------------------------------------------------------------------------------------------ tiles
 
 // A tile's place, and its boxes made ready.

@@ -44,6 +44,12 @@ YOLOV1_HOST_DEVICE A DivideOrZero(const A& a, const A& b) {
   return Select(b == A(0), A(0), a / b);
 }
 
+// The same of a divisor `b` that is at least the area of either box of a pair.
+template <typename A>
+YOLOV1_HOST_DEVICE A Quotient(const A& a, const A& b) {
+  return DivideOrZero(a, b);
+}
+
 // `less` where a < b, `more` where a > b, and where they are equal the mean of both: the derivative
 // of min and max, at a tie the mean of those from either side.
 template <typename A>
@@ -55,6 +61,16 @@ template <typename A>
 YOLOV1_HOST_DEVICE A BySide(const A& a, const A& b, const A& less) {  // `more` = 0
   using E = ElementOf<A>;
   return Select(a < b, less, Select(a == b, less * E(0.5), A(0)));
+}
+
+// A choice of BySide for a, and the opposite one for b.
+template <typename A>
+struct Shares {
+  A a, b;
+};
+template <typename A>
+YOLOV1_HOST_DEVICE Shares<A> BySides(const A& a, const A& b, const A& less, const A& more) {
+  return {BySide(a, b, less, more), BySide(b, a, less, more)};
 }
 
 // `value` where `of` is above 0, half of it at 0, and 0 below: the derivative of max(of, 0).
@@ -155,7 +171,7 @@ struct Pair {
     h = Higher(length_y, A(0));
     const A intersection = w * h;
     united = a.area + b.area - intersection;
-    iou = DivideOrZero(intersection, united);
+    iou = Quotient(intersection, united);
     if constexpr (kind != IouKind::kIou) {
       enclosing_w = Higher(Higher(a.x1, b.x1) - Lower(a.x0, b.x0), A(0));
       enclosing_h = Higher(Higher(a.y1, b.y1) - Lower(a.y0, b.y0), A(0));
@@ -163,7 +179,7 @@ struct Pair {
     if constexpr (kind == IouKind::kDiou || kind == IouKind::kCiou) {
       distance_x = ((a.x0 + a.x1) - (b.x0 + b.x1)) * E(0.5);
       distance_y = ((a.y0 + a.y1) - (b.y0 + b.y1)) * E(0.5);
-      by_diagonal = DivideOrZero(A(1), enclosing_w * enclosing_w + enclosing_h * enclosing_h);
+      by_diagonal = Quotient(A(1), enclosing_w * enclosing_w + enclosing_h * enclosing_h);
     }
   }
 
@@ -193,7 +209,7 @@ YOLOV1_HOST_DEVICE A PairIou(const IouBox<A>& a, const IouBox<A>& b) {
   const Pair<kind, A> pair(a, b);
   if constexpr (kind == IouKind::kGiou) {
     const A enclosing = pair.Enclosing();
-    return pair.iou - DivideOrZero(enclosing - pair.united, enclosing);
+    return pair.iou - Quotient(enclosing - pair.united, enclosing);
   }
   if constexpr (kind == IouKind::kDiou) return pair.iou - pair.Distance();
   if constexpr (kind == IouKind::kCiou) {
@@ -211,7 +227,7 @@ YOLOV1_HOST_DEVICE PairGradient<A> PairIouGradient(const IouBox<A>& a, const Iou
   const Pair<kind, A> pair(a, b);
   // With I the intersection, U the union, S = U + I the sum of the areas:
   // d(I / U) = dI (1 + I / U) / U - dS (I / U) / U.
-  const A by_union = DivideOrZero(upstream, pair.united);
+  const A by_union = Quotient(upstream, pair.united);
   A by_area = -(by_union * pair.iou);
   A by_intersection = by_union - by_area;
   PairGradient<A> by;
@@ -230,10 +246,10 @@ YOLOV1_HOST_DEVICE PairGradient<A> PairIouGradient(const IouBox<A>& a, const Iou
   } else {
     A by_enclosing_w, by_enclosing_h, by_x = A(0), by_y = A(0);
     if constexpr (kind == IouKind::kGiou) {  // + U / C - 1, with C the enclosing area
-      const A enclosing = pair.Enclosing(), by_enclosing = DivideOrZero(upstream, enclosing);
+      const A enclosing = pair.Enclosing(), by_enclosing = Quotient(upstream, enclosing);
       by_area = by_area + by_enclosing;
       by_intersection = by_intersection - by_enclosing;
-      const A slope = -(by_enclosing * DivideOrZero(pair.united, enclosing));
+      const A slope = -(by_enclosing * Quotient(pair.united, enclosing));
       by_enclosing_w = slope * pair.enclosing_h;
       by_enclosing_h = slope * pair.enclosing_w;
     } else {
@@ -246,14 +262,18 @@ YOLOV1_HOST_DEVICE PairGradient<A> PairIouGradient(const IouBox<A>& a, const Iou
     const A by_w = Above0(pair.length_x, by_intersection * pair.h);
     const A by_h = Above0(pair.length_y, by_intersection * pair.w);
     // The lower x1 bounds the overlap and the higher one the enclosing box; x0 the other way round.
-    by.a.x0 = BySide(b.x0, a.x0, by_w, by_enclosing_w) + by_x;
-    by.a.y0 = BySide(b.y0, a.y0, by_h, by_enclosing_h) + by_y;
-    by.a.x1 = BySide(a.x1, b.x1, by_w, by_enclosing_w) - by_x;
-    by.a.y1 = BySide(a.y1, b.y1, by_h, by_enclosing_h) - by_y;
-    by.b.x0 = BySide(a.x0, b.x0, by_w, by_enclosing_w) - by_x;
-    by.b.y0 = BySide(a.y0, b.y0, by_h, by_enclosing_h) - by_y;
-    by.b.x1 = BySide(b.x1, a.x1, by_w, by_enclosing_w) + by_x;
-    by.b.y1 = BySide(b.y1, a.y1, by_h, by_enclosing_h) + by_y;
+    const Shares<A> x0 = BySides(b.x0, a.x0, by_w, by_enclosing_w);
+    const Shares<A> y0 = BySides(b.y0, a.y0, by_h, by_enclosing_h);
+    const Shares<A> x1 = BySides(a.x1, b.x1, by_w, by_enclosing_w);
+    const Shares<A> y1 = BySides(a.y1, b.y1, by_h, by_enclosing_h);
+    by.a.x0 = x0.a + by_x;
+    by.a.y0 = y0.a + by_y;
+    by.a.x1 = x1.a - by_x;
+    by.a.y1 = y1.a - by_y;
+    by.b.x0 = x0.b - by_x;
+    by.b.y0 = y0.b - by_y;
+    by.b.x1 = x1.b + by_x;
+    by.b.y1 = y1.b + by_y;
   }
   by.a.area = by.b.area = by_area;
   if constexpr (kind == IouKind::kCiou) {

@@ -44,4 +44,10 @@ bool NmsCpu(const NmsArgs& args, int64_t begin, int64_t end);
 // Nanoseconds that an image takes on one core, roughly: what a thread pool wants to know.
 int64_t NmsCpuCost(const NmsArgs& args);
 
+// Where the build has CUDA (YOLOV1_CUDA). All pointers are to device memory, `stream` is a
+// cudaStream_t; all images are queued, with the bits of the CPU. `workspace` has so many bytes,
+// from a multiple of 16 on. Returns "", or what is wrong.
+int64_t NmsWorkspace(const NmsArgs& args);
+std::string NmsCuda(const NmsArgs& args, void* workspace, void* stream);
+
 }  // namespace yolov1

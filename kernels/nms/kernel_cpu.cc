@@ -2,14 +2,13 @@
 // class are sorted together by falling score, and each that no kept box of its class overlaps is
 // kept. They are kept in the order of the result, so the pass ends at the last one asked for.
 #include <algorithm>
-#include <cstring>
 #include <memory>
 #include <new>
 #include <utility>
 #include <vector>
 
-#include "kernels/core/iou.h"
 #include "kernels/nms/kernel.h"
+#include "kernels/nms/rule.h"
 
 namespace yolov1 {
 namespace {
@@ -42,17 +41,14 @@ class Suppression {
     const uint64_t* keys = Sorted(candidates);
     int64_t kept = 0;
     for (int64_t i = 0; i < candidates && kept < M; ++i) {
-      const auto place = static_cast<uint32_t>(keys[i]);
+      const int64_t place = PlaceOf(keys[i]);
       const int64_t box = place / C, label = place % C;
       uint8_t* gone = gone_.data() + label * K;
       if (gone[box]) continue;
       const uint8_t* row = Overlaps(box);
       for (int64_t k = 0; k < K; ++k) gone[k] |= row[k];
-      float* corners = found_boxes + 4 * kept;
-      corners[0] = Clipped(x0_[box]);
-      corners[1] = Clipped(y0_[box]);
-      corners[2] = Clipped(x1_[box]);
-      corners[3] = Clipped(y1_[box]);
+      WriteCorners({x0_[box], y0_[box], x1_[box], y1_[box], 0, 0}, args_.config.clip,
+                   found_boxes + 4 * kept);
       found_scores[kept] = scores[place];
       labels[kept] = static_cast<int32_t>(label);
       ++kept;
@@ -64,19 +60,14 @@ class Suppression {
   }
 
  private:
-  float Clipped(float x) const {
-    return args_.config.clip ? Max(Min(x, 1.0f), 0.0f) : x;  // a NaN stays one
-  }
-
   void ReadBoxes(const float* boxes_xyxy) {
     for (int64_t k = 0; k < args_.boxes; ++k) {
-      const float* box = boxes_xyxy + 4 * k;
-      x0_[k] = box[0];
-      y0_[k] = box[1];
-      x1_[k] = box[2] < box[0] ? box[0] : box[2];  // an inverted box is empty
-      y1_[k] = box[3] < box[1] ? box[1] : box[3];
-      area_[k] =
-          MakeIouBox<float>(IouKind::kIou, BoxFormat::kXyxy, {box[0], box[1], x1_[k], y1_[k]}).area;
+      const IouBox<float> box = NmsBox(boxes_xyxy + 4 * k);
+      x0_[k] = box.x0;
+      y0_[k] = box.y0;
+      x1_[k] = box.x1;
+      y1_[k] = box.y1;
+      area_[k] = box.area;
     }
     std::fill(row_of_.begin(), row_of_.end(), -1);
     rows_used_ = 0;
@@ -95,7 +86,7 @@ class Suppression {
     const float* area = area_.data();
     for (int64_t k = 0; k < K; ++k) {  // becomes vector code
       const IouBox<float> other = {x0[k], y0[k], x1[k], y1[k], area[k], 0};
-      row[k] = PairIou<IouKind::kIou>(other, kept) > threshold;
+      row[k] = Suppresses(kept, other, threshold);
     }
     return row;
   }
@@ -111,12 +102,8 @@ class Suppression {
       for (int64_t c = 0; c < C; ++c) any |= scores[k * C + c] > threshold;
       if (!any) continue;
       for (int64_t place = k * C; place < (k + 1) * C; ++place) {
-        const float score = scores[place] + 0.0f;  // -0 and 0 are equal
-        int32_t bits;
-        std::memcpy(&bits, &score, sizeof bits);
-        // Flipped so, the bits of floats are in the order of their values.
-        const auto rising = static_cast<uint32_t>(bits ^ (bits >> 31 | INT32_MIN));
-        keys_[count] = uint64_t{~rising} << 32 | static_cast<uint64_t>(place);
+        const float score = scores[place];
+        keys_[count] = NmsKey(RisingBits(score), place);
         count += score > threshold;  // written in any case: a branch would be guessed wrong
       }
     }

@@ -35,23 +35,8 @@ config: "score_threshold=0.001 iou_threshold=0.5 max_detections=300 clip=True"; 
   corners of what was found into [0, 1].
 )doc";
 
-std::string InferResults(Call* call) {
-  const View &boxes = call->in[0], &scores = call->in[1];
-  std::string error = CheckNmsShapes(boxes.shape, scores.shape);
-  if (!error.empty()) return error;
-  if (boxes.type != DType::kFloat || scores.type != DType::kFloat)
-    return std::string(kFace) + ": boxes_xyxy and scores must be float32, got " +
-           DTypeName(boxes.type) + " and " + DTypeName(scores.type) + ".";
-  const int64_t N = std::max(Dim(boxes.shape, 0), Dim(scores.shape, 0));
-  const int64_t M = call->As<NmsConfig>().max_detections;
-  call->Result(0, DType::kFloat, {N, M, 4});
-  call->Result(1, DType::kFloat, {N, M});
-  call->Result(2, DType::kInt32, {N, M});
-  call->Result(3, DType::kInt32, {N});
-  return "";
-}
-
-bool OnCpu(const Call& call, const ParallelFor& parallel) {
+// All but the results.
+NmsArgs ReadInputs(const Call& call) {
   NmsArgs args;
   args.config = call.As<NmsConfig>();
   const Shape& scores = call.in[1].shape;
@@ -60,10 +45,42 @@ bool OnCpu(const Call& call, const ParallelFor& parallel) {
   args.classes = scores[2];
   args.boxes_xyxy = static_cast<const float*>(call.in[0].data);
   args.scores = static_cast<const float*>(call.in[1].data);
+  return args;
+}
+
+NmsArgs Read(const Call& call) {
+  NmsArgs args = ReadInputs(call);
   args.found_boxes = static_cast<float*>(call.out[0].data);
   args.found_scores = static_cast<float*>(call.out[1].data);
   args.labels = static_cast<int32_t*>(call.out[2].data);
   args.count = static_cast<int32_t*>(call.out[3].data);
+  return args;
+}
+
+std::string InferResults(Call* call) {
+  const View &boxes = call->in[0], &scores = call->in[1];
+  std::string error = CheckNmsShapes(boxes.shape, scores.shape);
+  if (!error.empty()) return error;
+  if (boxes.type != DType::kFloat || scores.type != DType::kFloat)
+    return std::string(kFace) + ": boxes_xyxy and scores must be float32, got " +
+           DTypeName(boxes.type) + " and " + DTypeName(scores.type) + "; convert them first.";
+  const int64_t N = std::max(Dim(boxes.shape, 0), Dim(scores.shape, 0));
+  const int64_t M = call->As<NmsConfig>().max_detections;
+  call->Result(0, DType::kFloat, {N, M, 4});
+  call->Result(1, DType::kFloat, {N, M});
+  call->Result(2, DType::kInt32, {N, M});
+  call->Result(3, DType::kInt32, {N});
+  int64_t workspace = 0;
+#ifdef YOLOV1_CUDA
+  const bool known = Known(boxes.shape) && Known(scores.shape);
+  if (call->on_gpu) workspace = known ? NmsWorkspace(ReadInputs(*call)) : kUnknown;
+#endif
+  call->Result(4, DType::kUint8, {workspace});
+  return "";
+}
+
+bool OnCpu(const Call& call, const ParallelFor& parallel) {
+  const NmsArgs args = Read(call);
   if (args.images == 0) return true;
   std::atomic<bool> done{true};
   parallel(args.images, NmsCpuCost(args), [&](int64_t begin, int64_t end) {
@@ -71,6 +88,12 @@ bool OnCpu(const Call& call, const ParallelFor& parallel) {
   });
   return done;
 }
+
+#ifdef YOLOV1_CUDA
+std::string OnCuda(const Call& call, void* stream) {
+  return NmsCuda(Read(call), call.out[4].data, stream);
+}
+#endif
 
 }  // namespace
 
@@ -84,7 +107,9 @@ const Op kNonMaxSuppression = [] {
   op.doc = kDoc;
   op.configure = ConfigureBy<NmsConfig, ParseNmsConfig>;
   op.infer = InferResults;
+  op.scratch = {"workspace"};  // of NmsWorkspace() bytes on a GPU, [0] on the CPU
   op.cpu = OnCpu;
+  op.cuda = YOLOV1_CUDA_OR_NULL(OnCuda);
   return op;
 }();
 

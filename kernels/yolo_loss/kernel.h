@@ -107,7 +107,6 @@ struct YoloLossScaleArgs {
   const void* gradient = nullptr;
   void* product = nullptr;
 };
-
 // Images [begin, end) of the product; all versions have the same bits.
 void YoloLossScaleCpu(const YoloLossScaleArgs& args, int64_t begin, int64_t end, int version = 0);
 

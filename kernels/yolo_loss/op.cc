@@ -266,6 +266,9 @@ const Op kYoloLossGrad = [] {
   op.infer = InferGrad;
   op.cpu = GradOnCpu;
   op.cuda = YOLOV1_CUDA_OR_NULL(GradOnCuda);
+  op.versions = [](bool on_gpu) {
+    return on_gpu ? std::vector<std::string>{"only"} : YoloLossVersions();
+  };
   op.unchanged = Unscaled;
   op.versions = [](bool on_gpu) {
     return on_gpu ? std::vector<std::string>{"only"} : YoloLossVersions();

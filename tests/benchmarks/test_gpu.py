@@ -4,6 +4,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from benchmarks.gpu import device as gpu_device
 from benchmarks.gpu import formulas as gpu_formulas
 from benchmarks.gpu import measurements as gpu_measure
 from benchmarks.gpu import timing as gpu_timing
-from tests.ops import iou_twin, numpy_twin
+from tests.ops import iou_twin, nms_twin, numpy_twin
 from yolov1.grid import GridSpec
 from yolov1.semantics import PRESETS
 
@@ -67,11 +68,19 @@ def test_the_rehearsal_passes(build):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ("yolo_loss", "pairwise_iou", "aligned_iou_gradient"))
-def test_the_rehearsal_notices_damage(build, name):
+@pytest.mark.parametrize(
+    "name, complaint",
+    (
+        ("yolo_loss", "off by"),
+        ("pairwise_iou", "off by"),
+        ("aligned_iou_gradient", "off by"),
+        ("non_max_suppression", "other bits"),
+    ),
+)
+def test_the_rehearsal_notices_damage(build, name, complaint):
     done = rehearse("-c", DAMAGED, name, f"--build={build}", "--only=bits")
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "off by" in done.stdout
+    assert complaint in done.stdout
 
 
 def test_nothing_imports_tensorflow():
@@ -166,6 +175,10 @@ def torch_has_the_formulas():
     assert_near(forward(*arguments[:2]), value)
     for got, true in zip(backward(*arguments), gradients, strict=True):
         assert_near(got, true)
+    case = nms_twin.random_case(0)
+    found = gpu_formulas.torch_nms(max_detections=50)(*map(torch.from_numpy, case))
+    for got, true in zip(found, nms_twin.twin(*case, max_detections=50), strict=True):
+        np.testing.assert_array_equal(got, true)
 
 
 def torch_memory_keeps_bits_and_offsets():
@@ -199,6 +212,88 @@ def test_measuring_takes_turns():
     seconds = gpu_timing.measure(timers, repeats=3, budget_seconds=60)
     assert {name: list(values) for name, values in seconds.items()} == {"a": [1] * 3, "b": [1] * 3}
     assert order[:2] != order[2:4] and len(order) == 10
+
+
+class OnHost:
+    """A device that measures nothing of its own."""
+
+    graphs = False
+
+
+def peers(capsys, on_jax=None, on_torch=None, **options):
+    """Names of the timers that come about, and what is said."""
+    sets = [(np.ones(3, np.float32),)] * 2
+    clock = gpu_timing.HostClock()
+    timers = gpu_timing.peers(
+        clock, sets, on_jax or {}, on_torch or {}, lambda array: array, **options
+    )
+    return {name for name, _ in timers}, capsys.readouterr().out
+
+
+def failing():
+    raise RuntimeError("not here\nwith more lines")
+
+
+def test_a_peer_that_fails_is_said_and_left_out(capsys):
+    on_torch = {
+        "made": lambda: lambda array: array,
+        "not made": failing,
+        "not run": lambda: lambda array: failing(),
+        "not wanted": lambda: pytest.fail("was made"),
+    }
+    on_jax = {"handlers": failing}
+    names, said = peers(capsys, on_jax, on_torch, left_out=("not wanted",))
+    assert names == {"made"}
+    assert said.splitlines() == [
+        f"left out: {name}: RuntimeError: not here" for name in ("handlers", "not made", "not run")
+    ]
+
+
+def test_handlers_that_cannot_be_registered_end_no_measurement(capsys, monkeypatch):
+    monkeypatch.setattr(gpu_formulas, "register_handlers", failing)
+    monkeypatch.setattr(gpu_formulas, "jax_loss", lambda grid: failing())
+    monkeypatch.setattr(gpu_formulas, "torch_loss", lambda grid, compiled: lambda p, t: (p, t))
+    sets = gpu_measure.loss_sets(1, 2, "float32", "float32")
+    timers = gpu_timing.loss_peers(gpu_timing.HostClock(), GRID, sets, lambda x: x)
+    assert set(timers) == {("torch", "call"), ("torch_compile", "call")}
+    assert capsys.readouterr().out.splitlines() == [
+        f"left out: {name}: RuntimeError: not here" for name in ("xla", "fused_jax")
+    ]
+    timers = gpu_timing.loss_peers(
+        gpu_timing.HostClock(), GRID, sets, lambda x: x, left_out=("torch_compile",)
+    )
+    assert set(timers) == {("torch", "call")}
+
+
+def test_handlers_that_cannot_be_registered_are_a_failed_check(monkeypatch):
+    monkeypatch.setattr(gpu_formulas, "register_handlers", failing)
+    monkeypatch.setattr(gpu_checks.importlib.util, "find_spec", lambda name: name)
+    checks = gpu_checks.Checks(None, 0)
+    checks.run("loss, inside JAX", "paper", lambda: gpu_checks.check_jax(checks))
+    assert len(checks.failures) == 1 and "RuntimeError: not here" in checks.failures[0]
+
+
+def test_a_group_that_fails_ends_no_measurement(capsys, monkeypatch):
+    done = []
+    monkeypatch.setattr(gpu_measure, "loss", lambda *arguments: failing())
+    monkeypatch.setattr(gpu_measure, "iou", lambda *arguments: done.append(arguments[-2:]))
+    failed = gpu_measure.measure(None, OnHost(), None, images=(1, 4), left_out=("torch",))
+    assert failed == 2 * len(gpu_measure.DTYPES) == capsys.readouterr().out.count("FAILED: ")
+    assert done == [(m, ("torch",)) for m in ("forward", "backward")] * len(gpu_measure.IOUS)
+
+
+@pytest.mark.parametrize("wanted", (True, False))
+def test_torch_compile_can_be_left_out(wanted, tmp_path, monkeypatch):
+    told = {}
+    monkeypatch.setattr(gpu_device, "make", lambda cuda: None)
+    monkeypatch.setattr(gpu_timing, "CudaClock", lambda device: None)
+    monkeypatch.setattr(gpu_measure, "measure", lambda *_, left_out: told.update(out=left_out) or 3)
+    config = types.SimpleNamespace(
+        cuda="ON", revision="r", output=tmp_path / "x.csv", repeats=1, budget=1.0
+    )
+    config.torch_compile = wanted
+    assert gpu.measure(config) == 3
+    assert told == {"out": () if wanted else ("torch_compile",)}
 
 
 def test_sets_exceed_the_cache():

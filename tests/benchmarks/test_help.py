@@ -8,11 +8,12 @@ from tests import programs
 from tests.shared import ROOT
 
 BENCHMARKS = sorted(path.stem for path in (ROOT / "benchmarks").glob("bench_*.py"))
-FLAG = {"plot": "folder", "bench_input_pipeline": "passes", "gpu": "cuda"}
+PROGRAMS = {"plot": "folder", "gpu": "cuda", "compare": "budget", "conformance": "kernel"}
+FLAG = {"bench_input_pipeline": "passes"} | PROGRAMS
 OPTIONAL = ("cv2", "jax", "jaxlib", "torch", "torchvision", "cupy", "pybind11")
 
 
-@pytest.mark.parametrize("name", [*BENCHMARKS, "plot", "gpu"])
+@pytest.mark.parametrize("name", [*BENCHMARKS, *PROGRAMS])
 def test_help(monkeypatch, name):
     for module in [m for m in sys.modules if m.split(".")[0] == "benchmarks"]:
         monkeypatch.delitem(sys.modules, module)  # they may have found what is now hidden

@@ -12,6 +12,7 @@ import pytest
 
 import yolov1
 from tests.shared import ROOT
+from yolov1.kernels import _module
 
 # One that fails at everything, and one that knows its architectures but not the host's compiler.
 BROKEN = {
@@ -55,6 +56,7 @@ def test_auto_goes_on_without_a_working_nvcc_and_says_so(tmp_path, nvcc):
     info = json.loads((tmp_path / "build/_build_info.json").read_text())
     assert info["cuda"] == info["cuda_architectures"] == info["tensorflow"] == ""
     assert info["version"] == yolov1.__version__
+    assert info["sources"] == _module.digest_of_sources()
 
 
 def test_on_stops_where_nvcc_does_not_work(tmp_path):

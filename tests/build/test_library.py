@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import sys
 import warnings
 
@@ -10,8 +11,10 @@ import pytest
 import tensorflow as tf
 
 from tests.ops.loss_cases import random_case
+from tests.shared import ROOT
 from yolov1 import __version__, ops
 from yolov1.grid import GridSpec
+from yolov1.kernels import _module
 from yolov1.ops import _library
 
 GOOD = {"version": __version__, "tensorflow": tf.__version__, "cxx11_abi": 1}
@@ -38,7 +41,7 @@ def test_the_build_here_is_recorded_and_accepted():
         "yolo_loss": dict.fromkeys(cpu + gpu, dtypes),
         "pairwise_iou": dict.fromkeys(cpu + gpu, dtypes),
         "aligned_iou": dict.fromkeys(cpu + gpu, dtypes),
-        "non_max_suppression": dict.fromkeys(cpu, ("float32",)),
+        "non_max_suppression": dict.fromkeys(cpu + gpu, ("float32",)),
     }
 
 
@@ -70,6 +73,7 @@ def test_a_build_that_does_not_fit_is_refused_before_it_is_opened(
 def test_a_broken_library_names_the_rebuild_command(nothing_loaded, monkeypatch, tmp_path):
     (tmp_path / "_build_info.json").write_text(json.dumps(GOOD))
     (tmp_path / "_ops.so").write_text("not a library")
+    monkeypatch.setattr(_library, "_not_twice", lambda library: library)
     monkeypatch.setattr(_library, "PACKAGE", tmp_path)
     with pytest.raises(ops.LibraryUnavailable, match=r"_ops.so could not be loaded .*Rebuild it"):
         _library.load()
@@ -93,6 +97,7 @@ def test_auto_warns_once_and_falls_back_and_fused_raises(nothing_loaded, monkeyp
 @pytest.mark.parametrize("compiled, place", ((False, "GPU"), (True, "XLA_GPU_JIT")))
 def test_auto_takes_on_a_gpu_only_what_has_run_there(compiled, place, monkeypatch):
     monkeypatch.setattr(_library, "_kernels", lambda op: {place: ("float32",)})
+    monkeypatch.setattr(_library, "ON_REQUEST", (place,))
     choice = ("GPU", "float32", compiled)
     assert _library.choose("yolo_loss", "auto", *choice) == "reference"
     assert _library.choose("yolo_loss", "fused", *choice) == "fused"
@@ -100,8 +105,71 @@ def test_auto_takes_on_a_gpu_only_what_has_run_there(compiled, place, monkeypatc
         _library.choose("yolo_loss", "fused", "GPU", "float64", compiled)
 
 
-def test_registering_gradients_twice_is_harmless():
-    module = sys.modules["yolov1.ops.yolo_loss"]  # the package exports the function by this name
-    module._register_gradients()
-    module._register_gradients.cache_clear()
-    module._register_gradients()
+def test_loading_twice_is_harmless():
+    """As where the module is reloaded: TensorFlow keeps what was registered before."""
+    library = ops.load()
+    _library._load.cache_clear()
+    assert ops.load() is library
+
+
+# -------------------------------------------------------------------------- two copies, old builds
+
+TWO = """
+import sys
+import tensorflow as tf
+tf.load_op_library(sys.argv[1])
+from yolov1 import ops
+try:
+    ops.load()
+except ops.LibraryUnavailable as error:
+    print(error)
+else:
+    print(float(ops.aligned_iou([0.0, 0, 2, 1], [0.0, 0, 1, 1], impl="fused")))
+"""
+
+
+@pytest.mark.parametrize("same", (True, False))
+def test_a_second_copy_in_the_process(same, tmp_path):
+    """The same build serves both; another one is named, where TensorFlow says nothing and fails."""
+    mine, other = _library.PACKAGE / "_ops.so", tmp_path / "_ops.so"
+    other.write_bytes(mine.read_bytes() + (b"" if same else b"other"))
+    run = subprocess.run(
+        [sys.executable, "-c", TWO, str(other)], cwd=ROOT, capture_output=True, text=True
+    )
+    if same:
+        assert run.stdout == "0.5\n", run.stdout + run.stderr
+    else:
+        assert f"{mine} cannot be loaded" in run.stdout and f"from {other}." in run.stdout
+
+
+def sources(folder):
+    """A source tree: what is compiled, and a text beside it."""
+    (folder / "kernels/op").mkdir(parents=True)
+    for name in ("CMakeLists.txt", "kernels/op/op.cc", "kernels/op/op.h", "kernels/README.md"):
+        (folder / name).write_text(name)
+    return _module.digest_of_sources(folder)
+
+
+def test_the_digest_is_of_what_is_compiled(tmp_path):
+    first = sources(tmp_path)
+    (tmp_path / "kernels/README.md").write_text("other words")
+    assert _module.digest_of_sources(tmp_path) == first
+    for name in ("CMakeLists.txt", "kernels/op/op.cc", "kernels/op/op.h"):
+        (tmp_path / name).write_text("other code")
+        assert _module.digest_of_sources(tmp_path) != first
+        (tmp_path / name).write_text(name)
+    assert _module.digest_of_sources(tmp_path) == first
+    assert _module.digest_of_sources(tmp_path / "kernels") is None
+
+
+def test_libraries_of_other_sources_warn_once(monkeypatch):
+    _module._warn_once.cache_clear()
+    info = {"revision": "abc", "sources": "0" * 64}
+    with pytest.warns(RuntimeWarning, match=r"other sources .* \(revision abc\). Rebuild them"):
+        assert _module.REBUILD in _module.compare_sources(info)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert _module.compare_sources(info)
+        assert not _module.compare_sources({"sources": _module.digest_of_sources()})
+        monkeypatch.setattr(_module, "digest_of_sources", lambda: None)  # an installed wheel
+        assert not _module.compare_sources(info)

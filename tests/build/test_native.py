@@ -70,7 +70,7 @@ def test_levels_of_simd_share_no_code_with_the_linker():
         assert not [symbol for symbol in defined if symbol[0] in "WVui"], path
 
 
-# There is no room for the stack of a thread, but for all that the calling thread needs.
+# There is no room for the stacks of all threads, but for all that the calling one needs.
 OUT_OF_THREADS = """
 import resource, threading
 from pathlib import Path
@@ -78,20 +78,21 @@ import numpy as np
 from yolov1 import kernels
 from yolov1.grid import GridSpec
 
-case = np.ones((64, 7, 7, 30), np.float32), np.ones((64, 7, 7, 25), np.float32)
+case = np.ones((16, 7, 7, 30), np.float32), np.ones((16, 7, 7, 25), np.float32)
 want = kernels.yolo_loss(*case, grid=GridSpec(), threads=1)
 pages = int(Path("/proc/self/statm").read_text().split()[0])
-most = pages * resource.getpagesize() + (6 << 20)
-resource.setrlimit(resource.RLIMIT_AS, (most, most))
-resource.setrlimit(resource.RLIMIT_STACK, (64 << 20, resource.getrlimit(resource.RLIMIT_STACK)[1]))
-try:
-    threading.Thread(target=print).start()
-except RuntimeError:
-    pass
-else:
-    raise SystemExit("a thread could be made")
-got = kernels.yolo_loss(*case, grid=GridSpec(), threads=8)
-assert [x.tobytes() for x in got] == [x.tobytes() for x in want]
+for room in (1.5, 11, 20):  # MB: for none of eight threads, and for one or two
+    most = pages * resource.getpagesize() + int(room * 2**20)
+    resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
+    if room == 1.5:
+        try:
+            threading.Thread(target=print).start()
+        except RuntimeError:
+            pass
+        else:
+            raise SystemExit("a thread could be made")
+    got = kernels.yolo_loss(*case, grid=GridSpec(), threads=8)
+    assert [x.tobytes() for x in got] == [x.tobytes() for x in want]
 """
 
 
@@ -150,6 +151,7 @@ def test_the_kernels_are_linked_once_and_seen_by_the_table_alone():
     names = {line.split(maxsplit=2)[2].split("(")[0].split("[")[0] for line in seen.splitlines()}
     ours = {name.removeprefix("yolov1::") for name in names if "yolov1::" in name}
     functions = {"Infer", "ConfigureAgain", "CheckResults", "ResultName", "FfiTargets"}
+    functions.add("StreamingBound")
     assert functions <= ours and len(ours - functions) == len(table())
     for path in [*package.glob("_kernels*.so"), *package.glob("_ops.so")]:
         needed = subprocess.run(["readelf", "-d", path], check=True, capture_output=True, text=True)
@@ -190,7 +192,7 @@ def test_every_op_of_the_table_has_versions_and_refuses_a_wrong_number_of_inputs
     config = config or (
         kernels.nms_config(0.5, 0.5, 3, True) if "Suppression" in op else kernels.box_iou_config()
     )
-    with pytest.raises(ValueError, match=f"{op} takes [2-5] inputs, got 1"):
+    with pytest.raises(TypeError, match=f"{op} takes [2-5] inputs, got 1"):
         kernels.call(op, config, [np.zeros(3)])
 
 

@@ -12,6 +12,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from yolov1 import data, inference, models
 from yolov1.grid import GridSpec
 from yolov1.inference.detect import prepare
+from yolov1.ops import _library
 
 GRID = GridSpec(S=4, B=2, C=3, image_size=64)
 
@@ -222,6 +223,23 @@ def test_a_detector_runs_the_fused_op_and_exports_none(tmp_path):
     types = {op for meta in saved.meta_graphs for op in op_types(meta.graph_def)}
     assert "CombinedNonMaxSuppression" in types
     assert not [op for op in types if op.startswith("Yolov1")]
+
+
+@pytest.mark.parametrize("on_request, place", (((), ""), (("GPU",), "/device:CPU:0")))
+def test_beside_a_gpu_a_detector_leaves_its_boxes_there(on_request, place, monkeypatch):
+    """Until the kernel for a GPU counts as tested they go to the CPU's; exports have neither."""
+    monkeypatch.setattr(sys.modules["yolov1.ops.nms"], "device", lambda tensor: "GPU")
+    there = dict.fromkeys(("CPU", "GPU"), ("float32",))
+    monkeypatch.setattr(_library, "_kernels", lambda op: there)
+    monkeypatch.setattr(_library, "ON_REQUEST", on_request)
+    ours = inference.Detector(models.build("laptop", grid=GRID))
+    for detector, op in (
+        (ours, ("Yolov1>NonMaxSuppression", place)),
+        (ours.with_other(impl="reference"), ("CombinedNonMaxSuppression", "")),
+    ):
+        graph = detector.look.get_concrete_function().graph  # `run` calls it
+        found = [(x.type, x.device) for x in graph.get_operations() if "MaxSuppr" in x.type]
+        assert found == [op]
 
 
 def test_both_implementations_detect_the_same():

@@ -98,14 +98,18 @@ struct BoxIouInputs {
 // What one version makes of the call, in buffers that were filled with something else before.
 struct BoxIouResults {
   Buffer iou, gradient_a, gradient_b;
+  int sides = kBothSides;  // of which a gradient is asked for
+
+  static constexpr int kOnlyA = 1, kOnlyB = 2, kBothSides = 3;
 
 #ifdef YOLOV1_CUDA_ON_HOST
   // Of a version of the CUDA kernels.
   BoxIouResults(const BoxIouCall& call, const BoxIouInputs& inputs, int64_t offset, uint8_t fill,
-                int cuda_version)
+                int cuda_version, int sides = kBothSides)
       : iou(call.type, call.upstream.size(), offset, fill),
         gradient_a(call.type, call.boxes[0].size(), offset, fill),
-        gradient_b(call.type, call.boxes[1].size(), offset, fill) {
+        gradient_b(call.type, call.boxes[1].size(), offset, fill),
+        sides(sides) {
     const BoxIouArgs args = Arguments(call, inputs);
     Buffer workspace(DType::kDouble, (BoxIouWorkspace(args) + 7) / 8, 0, fill);
     std::string error = BoxIouCuda(args, nullptr, cuda_version);
@@ -116,10 +120,12 @@ struct BoxIouResults {
 #endif
 
   BoxIouResults(const BoxIouCall& call, const BoxIouInputs& inputs, int64_t offset, uint8_t fill,
-                const ParallelFor& parallel, int version = 0, bool large = false)
+                const ParallelFor& parallel, int version = 0, bool large = false,
+                int sides = kBothSides)
       : iou(call.type, call.upstream.size(), offset, fill),
         gradient_a(call.type, call.boxes[0].size(), offset, fill),
-        gradient_b(call.type, call.boxes[1].size(), offset, fill) {
+        gradient_b(call.type, call.boxes[1].size(), offset, fill),
+        sides(sides) {
     BoxIouArgs args = Arguments(call, inputs);
     Require(BoxIouGradientCpu(args, parallel, version), "memory for the gradient");
     // Another thread may set it otherwise in between: results are the same either way.
@@ -137,8 +143,8 @@ struct BoxIouResults {
     args.valid_a = inputs.valid[0].get();
     args.valid_b = inputs.valid[1].get();
     args.upstream = inputs.upstream.data();
-    args.gradient_a = gradient_a.data();
-    args.gradient_b = gradient_b.data();
+    args.gradient_a = sides & kOnlyA ? gradient_a.data() : nullptr;
+    args.gradient_b = sides & kOnlyB ? gradient_b.data() : nullptr;
     args.iou = iou.data();
     return args;
   }
@@ -148,8 +154,8 @@ struct BoxIouResults {
     RequireSameGradients(other, what);
   }
   void RequireSameGradients(const BoxIouResults& other, const std::string& what) const {
-    gradient_a.RequireSame(other.gradient_a, "gradient_a" + what);
-    gradient_b.RequireSame(other.gradient_b, "gradient_b" + what);
+    if (sides & kOnlyA) gradient_a.RequireSame(other.gradient_a, "gradient_a" + what);
+    if (sides & kOnlyB) gradient_b.RequireSame(other.gradient_b, "gradient_b" + what);
   }
 };
 
@@ -256,6 +262,11 @@ inline void Check(const BoxIouCall& call) {
     const std::string name = " of version " + versions[version];
     got.iou.RequireSame(want.iou, "iou" + name);
     if (!naive) got.RequireSameGradients(want, name);
+    for (int side : {BoxIouResults::kOnlyA, BoxIouResults::kOnlyB}) {
+      BoxIouResults(call, inputs, call.offset, 0x5a, Parts(call), static_cast<int>(version), false,
+                    side)
+          .RequireSameGradients(got, name + ", asked for alone");
+    }
     if (naive) RequireNearGradients(call, inputs, got, want, name);
   }
 #ifdef YOLOV1_CUDA_ON_HOST
@@ -265,6 +276,10 @@ inline void Check(const BoxIouCall& call) {
     const BoxIouResults got(call, inputs, call.offset + version, 0x5a, static_cast<int>(version));
     got.iou.RequireSame(want.iou, "iou" + name);
     RequireNearGradients(call, inputs, got, want, name);
+    for (int side : {BoxIouResults::kOnlyA, BoxIouResults::kOnlyB}) {
+      BoxIouResults(call, inputs, call.offset, 0x5a, static_cast<int>(version), side)
+          .RequireSameGradients(got, name + ", asked for alone");
+    }
   }
 #endif
   const BoxIouCall erased = WithoutUnread(call, want);

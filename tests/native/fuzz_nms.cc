@@ -105,6 +105,14 @@ void CheckNmsCall(Bytes* in) {
   args.images = in->Below(4);
   args.boxes = in->Below(30);
   args.classes = in->Below(8);
+  const bool cuda = in->Below(8) == 0;
+  if (cuda && in->Below(4) == 0) {  // around the groups of boxes that a block takes at once
+    args.images = 1;
+    args.boxes = (1 + in->Below(2)) * 128 + in->Below(4) - 1;
+    args.classes = 1 + in->Below(2);
+    args.config.score_threshold = -1;  // most are candidates
+    args.config.max_detections = 1 + in->Next() * 2;
+  }
   const std::vector<float> boxes = Values(in, args.images * args.boxes * 4);
   const std::vector<float> scores = Values(in, args.images * args.boxes * args.classes);
   args.boxes_xyxy = boxes.data();
@@ -115,13 +123,18 @@ void CheckNmsCall(Bytes* in) {
   Require(CheckNmsShapes({args.images, args.boxes, 4}, {args.images, args.boxes + 1, 1}) != "",
           "other shapes are refused");
 
-  Found want(args), whole(args), pieces(args);
+  Found want(args), whole(args), pieces(args), gpu(args);
   for (int64_t image = 0; image < args.images; ++image) PlainImage(args, image, &want);
   whole.PointTo(&args);
   Require(NmsCpu(args, 0, args.images) && NmsCpuCost(args) > 0, "memory, and a positive cost");
   pieces.PointTo(&args);
   for (int64_t image = args.images; image-- > 0;) Require(NmsCpu(args, image, image + 1), "memory");
-  for (const Found* got : {&whole, &pieces})
+  if (cuda) {
+    std::vector<uint64_t> workspace((NmsWorkspace(args) + 7) / 8, 0xa5a5a5a5a5a5a5a5);
+    gpu.PointTo(&args);
+    Require(NmsCuda(args, workspace.data(), nullptr) == "", "a launch");
+  }
+  for (const Found* got : {&whole, &pieces, cuda ? &gpu : &whole})
     Require(Same(got->boxes, want.boxes) && Same(got->scores, want.scores) &&
                 got->labels == want.labels && got->count == want.count,
             "what the plain rule keeps");

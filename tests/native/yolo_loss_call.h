@@ -143,7 +143,8 @@ inline void CheckCuda(Call call, const Buffer& predictions, const Buffer& target
   scale.images = call.images;
   scale.size = call.config.grid.flat_size();
   const Buffer ones(sums, std::vector<double>(call.images, 1), call.offset);
-  Buffer product(call.type, call.predictions.size(), call.offset, 0x5a);
+  // Lying as the gradient does between multiples of 16 bytes, or otherwise.
+  Buffer product(call.type, call.predictions.size(), call.offset + call.pieces % 2, 0x5a);
   scale.upstream = ones.data();
   scale.gradient = want.gradient.data();
   scale.product = product.data();

@@ -1,7 +1,7 @@
 """Every test of an op runs on every device there is: on a machine with a GPU twice, with no change.
 
 A test that holds an op against the CPU's kernels to the bit, or that is of the CPU alone, is marked
-`on_cpu`.
+`on_cpu`; a process that such a test starts says so to TensorFlow (or JAX) itself.
 """
 
 import pytest
@@ -18,6 +18,7 @@ def pytest_generate_tests(metafunc):
     """A parameter for the device where there is a choice: on a CPU alone names stay as they are."""
     if "device" in metafunc.fixturenames and len(devices()) > 1:
         only_cpu = metafunc.definition.get_closest_marker("on_cpu")
+        only_cpu = only_cpu or not kernels.build_info()["cuda"]
         metafunc.parametrize("device", ["CPU"] if only_cpu else devices(), indirect=True)
 
 

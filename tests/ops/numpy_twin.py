@@ -58,6 +58,7 @@ def object_cells(predictions, targets, grid, semantics, layout="cells", dtype=np
     cells = targets.reshape(-1, grid.cells, grid.target_channels)
     flags = cells[..., grid.target_object_channel]
     flags = flags.astype(np.float64 if flags.dtype == np.float64 else np.float32)
+    flags = flags.astype(np.float64 if flags.dtype == np.float64 else np.float32)
     at = np.nonzero(~(np.abs(flags) < np.finfo(flags.dtype).tiny))  # subnormal ones count as 0
     outputs = split(predictions, grid, layout)[2][at].astype(dtype)
     target = cells[at][:, None, grid.target_box_channels].astype(dtype)

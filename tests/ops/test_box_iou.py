@@ -18,10 +18,11 @@ from tests.ops.iou_cases import (
     value_and_gradients,
 )
 from tests.ops.loss_cases import assert_near
-from yolov1 import ops
+from yolov1 import kernels, ops
 
 # Implementation and way of calling. The reference in XLA takes seconds to compile: once below.
-WAYS = [(impl, mode) for impl in IMPLS for mode in ("eager", "graph", "xla")][:-1]
+WAYS = [(impl, mode) for impl in IMPLS for mode in ("eager", "graph")]
+WAYS += [("fused", "xla")] * (kernels.build_info()["xla"] == "ON")
 # Of the largest number, for the value and for the gradients: a value is rounded once to its dtype,
 # a gradient once, and the upstream gradient too.
 TOLERANCES = {

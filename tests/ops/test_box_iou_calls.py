@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tests.ops.iou_cases import IMPLS, OPS, random_boxes, value_and_gradients
 from yolov1 import kernels, ops
+from yolov1.ops import _library
 
 
 def boxes(*shape, seed=0, dtype=np.float32):
@@ -126,12 +127,29 @@ def test_masks_and_counts_of_any_kind(impl, graph):
     np.testing.assert_array_equal(one, whole[0] * (np.arange(3) < 2)[:, None])
 
 
-def test_auto_takes_the_fused_op_where_there_is_one():
+def test_auto_takes_the_fused_op_where_there_is_one(device):
+    """And where it is not to be asked for."""
     for op in OPS:
-        graph = tf.function(getattr(ops, op)).get_concrete_function(boxes(3), boxes(3)).graph
-        assert any(o.type.startswith("Yolov1>") for o in graph.get_operations())
+        assert traced_fused(op, boxes(3)) == (device not in _library.ON_REQUEST)
 
 
+def traced_fused(op, a):
+    graph = tf.function(getattr(ops, op)).get_concrete_function(a, a).graph
+    return any(o.type.startswith("Yolov1>") for o in graph.get_operations())
+
+
+@pytest.mark.on_cpu
+def test_auto_goes_by_the_device_around_a_function(monkeypatch):
+    """On a machine with a GPU, where the tensors of a trace have no place yet."""
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [kind])
+    monkeypatch.setattr(_library, "ON_REQUEST", ("GPU",))
+    a = boxes(3)
+    for scope, fused in (("CPU:0", True), (None, False)):
+        with tf.device(scope):
+            assert traced_fused("pairwise_iou", a) == fused
+
+
+@pytest.mark.on_cpu
 def test_numpy_arrays_in_another_byte_order():
     for dtype in (np.float32, np.float64, np.float16):
         a, b = (random_boxes(5, seed=seed, dtype=dtype) for seed in (1, 2))

@@ -3,12 +3,15 @@
 import collections
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.ops import iou_twin
 from tests.ops.iou_cases import DTYPES, FORMATS, KINDS, OPS, in_format, random_upstream
 from yolov1 import kernels
+
+pytestmark = pytest.mark.on_cpu
 
 # The same examples in every run.
 PROFILE = settings(max_examples=600, deadline=None, derandomize=True, database=None)

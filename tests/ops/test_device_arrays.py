@@ -7,6 +7,7 @@ arrays that say they lie on a GPU. `python -m benchmarks.gpu --cuda=HOST` checks
 import os
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -49,6 +50,7 @@ def test_a_build_without_cuda_says_how_to_get_one(monkeypatch):
     for call in (
         lambda: kernels.yolo_loss(HostArray(PREDICTIONS), HostArray(TARGETS), grid=GRID),
         lambda: kernels.pairwise_iou(HostArray(BOXES), HostArray(BOXES)),
+        lambda: kernels.non_max_suppression(HostArray(BOXES[None]), HostArray(BOXES[None])),
     ):
         with pytest.raises(RuntimeError, match="no CUDA kernels.*YOLOV1_CUDA=ON pip install"):
             call()
@@ -84,10 +86,56 @@ def test_the_cuda_array_interface():
         _device.read("op", "name", Interface((2, 3), "<c8"), 0)
 
 
+@pytest.mark.parametrize("library", ("torch", "cupy"))
+def test_by_default_the_stream_is_the_current_one_of_the_library(library, monkeypatch):
+    """Which PyTorch and CuPy keep for each device: stand-ins for both say what they were asked."""
+
+    def current(device):
+        return types.SimpleNamespace(cuda_stream=70 + device, ptr=70 + device)
+
+    class Device(int):
+        entered = []
+
+        def __enter__(self):
+            self.entered.append(self)
+
+        def __exit__(self, *_):
+            self.entered.pop()
+
+    array = type("ndarray", (), {"__module__": f"{library}.core", "device": Device(3)})()
+    cupy = types.SimpleNamespace(get_current_stream=lambda: current(Device.entered[-1]))
+    stand_in = types.SimpleNamespace(cuda=cupy)
+    if library == "torch":
+        stand_in.cuda = types.SimpleNamespace(current_stream=current)
+    monkeypatch.setitem(sys.modules, library, stand_in)
+    assert _device.stream_of(array, None) == 73
+    assert _device.stream_of(array, 0) == 0 and _device.stream_of(array, 9) == 9
+    assert _device.stream_of(HostArray(PREDICTIONS), None) == 0
+
+
+@with_cuda
+@pytest.mark.parametrize(
+    "call",
+    (
+        lambda p, t, b: kernels.yolo_loss(p, t, grid=GRID),
+        lambda p, t, b: kernels.pairwise_iou(b, b),
+        lambda p, t, b: kernels.aligned_iou_gradient(b, b, b),
+    ),
+)
+def test_every_call_asks_for_the_stream(call, monkeypatch):
+    arrays = [HostArray(x) for x in (PREDICTIONS, TARGETS, BOXES)]
+    monkeypatch.setattr(_device, "stream_of", lambda array, stream: 77)
+    with pytest.raises(TypeError, match="must be in the memory of a CUDA device"):
+        call(*arrays)
+    assert {stream for array in arrays for stream in array.asked} == {77}
+
+
 @with_cuda
 def test_what_does_not_fit_is_refused():
     predictions, targets = Interface(PREDICTIONS.shape), Interface(TARGETS.shape)
     loss = lambda *arrays, **options: kernels.yolo_loss(*arrays, grid=GRID, **options)  # noqa: E731
+    nms = kernels.non_max_suppression
+    boxes, scores = Interface((2, 3, 4)), Interface((2, 3, 5))
     refusals = [
         (TypeError, "targets must be on the GPU as the others are, got ndarray on the host; copy",
          lambda: loss(predictions, TARGETS)),
@@ -123,6 +171,19 @@ def test_what_does_not_fit_is_refused():
         (ValueError, r"upstream must be float32 \[3, 2\], got float32 \[3\]",
          lambda: kernels.pairwise_iou_gradient(
              Interface((3, 4)), Interface((2, 4)), Interface((3,)))),
+        (TypeError, "scores must be on the GPU as the others are", lambda: nms(boxes, TARGETS)),
+        (TypeError, "boxes_xyxy must be on the GPU", lambda: nms(BOXES[None], scores)),
+        (TypeError, "must be float32, got float32 and float64; convert",
+         lambda: nms(boxes, Interface((2, 3, 5), "<f8"))),
+        (ValueError, r"boxes_xyxy must be \[N, K, 4\] and scores \[N, K, C\], got \[2, 3, 4\] and",
+         lambda: nms(boxes, Interface((2, 4, 5)))),
+        (ValueError, r"out must be \(boxes_xyxy, scores, labels, count, workspace\), got 1 arrays",
+         lambda: nms(boxes, scores, out=(boxes,))),
+        (ValueError, r"out: scores must be float32 \[2, 7\], got float32 \[2, 8\]",
+         lambda: nms(boxes, scores, max_detections=7,
+                     out=(Interface((2, 7, 4)), Interface((2, 8)), *[boxes] * 3))),
+        (TypeError, "stream is for arrays on a GPU",
+         lambda: nms(BOXES[None], BOXES[None], stream=1)),
     ]  # fmt: skip
     for kind, message, call in refusals:
         with pytest.raises(kind, match=message):
@@ -170,6 +231,17 @@ for offset in (begin, begin + 8 if begin < 8 else begin - 8):
         assert offset != begin and "workspace must begin at a multiple of 16" in str(error), error
 for got, want in zip(results, kernels.pairwise_iou_gradient(boxes, boxes, ones), strict=True):
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+case = np.tile(boxes[None], (2, 1, 1)), generator.uniform(0, 1, (2, 3, 5)).astype("f4")
+want = kernels.non_max_suppression(*case, max_detections=4)
+out = *map(np.empty_like, want), np.empty(kernels.nms_workspace(*map(HostArray, case)) + 15, "u1")
+begin = -out[-1].ctypes.data % 16
+out = [*out[:-1], out[-1][begin : len(out[-1]) - 15 + begin]]
+got = kernels.non_max_suppression(
+    *map(HostArray, case), max_detections=4, stream=7, out=[*map(HostArray, out)]
+)
+for a, b, c in zip(got, out, want, strict=False):
+    assert a.array is b and b.tobytes() == c.tobytes()
+assert len(got) == 4
 print("done")
 """
 

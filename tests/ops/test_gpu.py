@@ -16,6 +16,7 @@ from yolov1 import kernels, ops
 
 DTYPES = {tf.float32, tf.float64, tf.float16, tf.bfloat16}
 OPS = ("YoloLoss", "YoloLossGrad", "PairwiseIou", "PairwiseIouGrad", "AlignedIou", "AlignedIouGrad")
+OPS = dict.fromkeys(OPS, DTYPES) | {"NonMaxSuppression": {tf.float32}}
 
 pytestmark = [
     pytest.mark.on_cpu,
@@ -28,8 +29,8 @@ no_gpu = pytest.mark.skipif(
 )
 
 
-@pytest.mark.parametrize("op", OPS)
-def test_every_op_is_registered_for_every_dtype(op):
+@pytest.mark.parametrize("op, dtypes", OPS.items())
+def test_every_op_is_registered_for_every_dtype(op, dtypes):
     assert ops.available()
     found = {}
     for kernel in registered_kernels.get_registered_kernels_for_op(f"Yolov1>{op}").kernel:
@@ -37,9 +38,9 @@ def test_every_op_is_registered_for_every_dtype(op):
             if constraint.name == "T":
                 types = map(tf.dtypes.as_dtype, constraint.allowed_values.list.type)
                 found.setdefault(kernel.device_type, set()).update(types)
-    assert found["GPU"] == found["CPU"] == DTYPES
+    assert found["GPU"] == found["CPU"] == dtypes
     if kernels.build_info()["xla"] == "ON":
-        assert found["XLA_GPU_JIT"] == DTYPES
+        assert found["XLA_GPU_JIT"] == dtypes
 
 
 # In a process of its own: soft placement is set before anything runs.
@@ -56,6 +57,9 @@ calls = {
     "pairwise_iou": lambda: ops.pairwise_iou(a, b, impl="fused"),
     "aligned_iou": lambda: ops.aligned_iou(a, b, impl="fused"),
     "yolo_loss": lambda: ops.yolo_loss(*loss, grid=GridSpec(1, 1, 1, 8), impl="fused").loss,
+    "non_max_suppression": lambda: ops.non_max_suppression(
+        a[None], tf.constant([[[0.25]]]), max_detections=1, impl="fused"
+    )[1],
 }
 
 def answers(call):
@@ -88,7 +92,13 @@ def without_a_gpu(request):
 
 @no_gpu
 @pytest.mark.parametrize(
-    "op, value", (("pairwise_iou", "0.3333"), ("aligned_iou", "0.3333"), ("yolo_loss", "0.5000"))
+    "op, value",
+    (
+        ("pairwise_iou", "0.3333"),
+        ("aligned_iou", "0.3333"),
+        ("yolo_loss", "0.5000"),
+        ("non_max_suppression", "0.2500"),
+    ),
 )
 def test_a_gpu_that_is_not_there(op, value, without_a_gpu):
     """TensorFlow says so; with soft placement it takes the CPU. The CPU works afterwards."""

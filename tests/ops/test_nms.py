@@ -1,6 +1,10 @@
-"""Non-maximum suppression: the fused op and TensorFlow's against the plain rule in NumPy."""
+"""Non-maximum suppression: the fused op and TensorFlow's against the plain rule in NumPy.
+
+What holds on one device holds on the other, to the bit: most tests run on both.
+"""
 
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +14,6 @@ import tensorflow as tf
 from tests.ops.nms_twin import degenerate, random_case, twin
 from yolov1 import kernels, ops
 from yolov1.ops import _library
-
-pytestmark = pytest.mark.on_cpu  # there is no kernel for a GPU
 
 IMPLS = ("fused", "reference")
 SHAPES = {  # images, boxes, classes
@@ -159,6 +161,7 @@ def test_threads_repeats_and_neighbours_change_no_bit():
     assert bits(alone) == bits(array[5:6] for array in first)
 
 
+@pytest.mark.on_cpu
 def test_the_numpy_face_takes_any_array():
     boxes, scores = random_case(4)
     want = kernels.non_max_suppression(boxes, scores, max_detections=9)
@@ -167,8 +170,10 @@ def test_the_numpy_face_takes_any_array():
 
 
 @pytest.mark.parametrize("impl", ("auto", "fused"))
-def test_xla_compiles_it(impl):
+def test_xla_compiles_it(impl, device):
     """TensorFlow's own op has no kernel there. Each batch size compiles anew."""
+    if impl == "auto" and f"XLA_{device}_JIT" in _library.ON_REQUEST:
+        pytest.skip("there the fused op is for who asks for it")
 
     @tf.function(jit_compile=True)
     def run(boxes, scores):
@@ -184,7 +189,9 @@ def test_under_xla_a_batch_whose_size_depends_on_values_is_refused():
     @tf.function(jit_compile=True)
     def run(boxes, scores):
         kept = tf.reshape(tf.where(scores[:, 0, 0] > 0.5), [-1])
-        return ops.non_max_suppression(tf.gather(boxes, kept), tf.gather(scores, kept))
+        return ops.non_max_suppression(
+            tf.gather(boxes, kept), tf.gather(scores, kept), impl="fused"
+        )
 
     with pytest.raises(tf.errors.UnimplementedError, match="must not depend on values"):
         run(*map(tf.constant, random_case(0)))
@@ -286,12 +293,14 @@ def test_a_broken_configuration_is_refused(change, message):
         _library.load().yolov1_non_max_suppression(*random_case(0), config)
 
 
+@pytest.mark.on_cpu
 def test_results_that_do_not_fit_in_memory_are_refused():
     boxes, scores = np.zeros((2**12, 1, 4), np.float32), np.zeros((2**12, 1, 1), np.float32)
     with pytest.raises((tf.errors.ResourceExhaustedError, MemoryError)):
         ops.non_max_suppression(boxes, scores, max_detections=2**31 - 1, impl="fused")
 
 
+@pytest.mark.on_cpu
 def test_overlaps_that_do_not_fit_in_memory_are_refused():
     """A row for each of a million boxes: a terabyte. Only rows that are needed are ever touched."""
     if Path("/proc/sys/vm/overcommit_memory").read_text().strip() == "1":
@@ -304,6 +313,7 @@ def test_overlaps_that_do_not_fit_in_memory_are_refused():
         ops.non_max_suppression(*case, max_detections=2**20, impl="fused")
 
 
+@pytest.mark.on_cpu
 def test_without_the_library_auto_takes_the_reference(monkeypatch):
     monkeypatch.setattr(_library, "_kernels", lambda op: {})
     boxes, scores = random_case(1)
@@ -311,6 +321,28 @@ def test_without_the_library_auto_takes_the_reference(monkeypatch):
     assert_equal(call(boxes, scores, "auto"), want)
     with pytest.raises(NotImplementedError, match="no fused kernel for float32 on CPU"):
         call(boxes, scores, "fused")
+
+
+@pytest.mark.on_cpu
+@pytest.mark.parametrize(
+    "impl, on_request, op, place",
+    (
+        ("auto", (), "Yolov1>NonMaxSuppression", ""),
+        ("fused", ("GPU",), "Yolov1>NonMaxSuppression", ""),
+        ("auto", ("GPU",), "Yolov1>NonMaxSuppression", "/device:CPU:0"),
+        ("reference", (), "CombinedNonMaxSuppression", ""),
+    ),
+)
+def test_where_it_runs_beside_a_gpu(impl, on_request, op, place, monkeypatch):
+    """The GPU's kernel leaves the boxes there; before it counts as tested they go to the CPU's."""
+    monkeypatch.setattr(sys.modules["yolov1.ops.nms"], "device", lambda tensor: "GPU")
+    kernels_there = dict.fromkeys(("CPU", "GPU"), ("float32",))
+    monkeypatch.setattr(_library, "_kernels", lambda op: kernels_there)
+    monkeypatch.setattr(_library, "ON_REQUEST", on_request)
+    run = tf.function(lambda *case: ops.non_max_suppression(*case, impl=impl))
+    graph = run.get_concrete_function(*map(tf.constant, random_case(0))).graph
+    (node,) = [x for x in graph.get_operations() if "NonMaxSuppression" in x.type]
+    assert (node.type, node.device) == (op, place)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,8 @@ def targets_registered():
         pytest.skip("built without XLA (YOLOV1_XLA=OFF)")
     for name, platform, handler in targets:
         jax.ffi.register_ffi_target(name, handler, platform=PLATFORMS[platform])
+    with jax.default_device(jax.devices("cpu")[0]):
+        yield
 
 
 def call(predictions, targets, config, with_gradient):

@@ -71,5 +71,7 @@ def test_small_gradients_survive_until_the_loss_is_scaled(dtype, way):
     got = tf.cast(fused(predictions, "fused"), tf.float32).numpy()
     want = gradient(tf.cast(predictions, tf.float32), "reference").numpy()
     tolerance = 2.0**-10 if dtype == "float16" else 2.0**-7  # two roundings to the dtype
-    np.testing.assert_allclose(got, want, rtol=tolerance, atol=1e-6)
+    # A confidence less its overlap is near 0 here and there; a GPU divides a little otherwise.
+    rounding = 8 * 2.0**-24 * upstream / images
+    np.testing.assert_allclose(got, want, rtol=tolerance, atol=rounding)
     assert np.count_nonzero(want) == np.count_nonzero(got)

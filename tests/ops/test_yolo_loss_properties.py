@@ -4,6 +4,7 @@ import collections
 
 import ml_dtypes
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +13,8 @@ from tests.ops.loss_cases import empty_undecided, to_planes
 from yolov1 import kernels
 from yolov1.grid import GridSpec
 from yolov1.semantics import CHOICES, WEIGHTS, LossSemantics
+
+pytestmark = pytest.mark.on_cpu
 
 # The same examples in every run.
 PROFILE = settings(max_examples=1000, deadline=None, derandomize=True, database=None)

@@ -16,7 +16,14 @@ import tensorflow as tf
 from tests import programs
 from tests.shared import ROOT
 from yolov1 import data
-from yolov1.training import NonFiniteLoss, RunDirectory, TrainConfig, load_run, train
+from yolov1.training import (
+    NonFiniteLoss,
+    RunDirectory,
+    TrainConfig,
+    load_run,
+    read_workload,
+    train,
+)
 from yolov1.training.loop import epoch_end_steps
 
 # Dropout and augmentation on: both must resume exactly too.
@@ -181,8 +188,12 @@ def test_mirrored_over_two_devices_equals_one(tmp_path):
     # The limit is below the norm of every gradient here: clipping must see the whole, too.
     flags = {"model_options": "width=0.34,synchronized=true", "eval_every": 0, "epochs": 2}
     flags |= {"clip_norm": 0.5, "optimizer": "sgd", "learning_rate": 0.02}
-    two = start(tmp_path / "two", module="tests.training.two_devices", strategy="mirrored", **flags)
-    code, output = run(tmp_path / "one", **flags)
+    flags["capture_steps"] = "0,1"
+    kept = {name: tmp_path / f"{name}.npz" for name in ("one", "two")}
+    module = "tests.training.two_devices"
+    mirrored = flags | {"strategy": "mirrored", "capture": kept["two"]}
+    two = start(tmp_path / "two", module=module, **mirrored)
+    code, output = run(tmp_path / "one", capture=kept["one"], **flags)
     assert code == 0, output
     finish(two)
     a, b = rows(tmp_path / "one"), rows(tmp_path / "two")
@@ -195,6 +206,11 @@ def test_mirrored_over_two_devices_equals_one(tmp_path):
             np.testing.assert_allclose(
                 found[name], expected[name], rtol=5e-3, atol=5e-4, err_msg=name
             )
+    steps = [read_workload(kept[name]).steps for name in ("one", "two")]
+    assert [list(kept_steps) for kept_steps in steps] == [[0, 1]] * 2
+    for one, other in zip(*(kept_steps.values() for kept_steps in steps), strict=True):
+        np.testing.assert_array_equal(one[1], other[1])  # all images, in their order
+        np.testing.assert_allclose(one[0].mean((1, 2, 3)), other[0].mean((1, 2, 3)), rtol=0.2)
 
 
 @pytest.mark.slow
@@ -212,12 +228,16 @@ def test_two_processes_equal_one(tmp_path):
                 )
             },
             strategy="multi_worker",
+            capture=tmp_path / "two.npz",
+            capture_steps="1",
             **flags,
         )
         for k in range(2)
     ]
     for process in processes:
         finish(process)
+    ((predictions, targets),) = read_workload(tmp_path / "two.npz").steps.values()
+    assert len(predictions) == len(targets) == TINY["batch_size"] // 2  # the first worker's
     a, b = rows(tmp_path / "one"), rows(tmp_path / "two")
     np.testing.assert_allclose(
         [float(r["loss"]) for r in a], [float(r["loss"]) for r in b], rtol=1e-4

@@ -4,7 +4,15 @@ The extension module behind this package is built with it; without TensorFlow bu
 ``YOLOV1_TENSORFLOW=OFF pip install --no-deps --no-build-isolation .``
 """
 
-from yolov1.kernels._module import DTYPES, build_info, call, extension, ffi_targets, shape_text
+from yolov1.kernels._module import (
+    DTYPES,
+    build_info,
+    call,
+    compare_sources,
+    extension,
+    ffi_targets,
+    shape_text,
+)
 from yolov1.kernels.box_iou import (
     BOX_FORMATS,
     KINDS,
@@ -18,7 +26,7 @@ from yolov1.kernels.box_iou import (
     pairwise_iou,
     pairwise_iou_gradient,
 )
-from yolov1.kernels.nms import nms_config, non_max_suppression
+from yolov1.kernels.nms import nms_config, nms_workspace, non_max_suppression
 from yolov1.kernels.yolo_loss import (
     COLLISION_RULES,
     LAYOUTS,
@@ -57,9 +65,11 @@ __all__ = [
     "check_mask",
     "check_reduction",
     "check_shapes",
+    "compare_sources",
     "extension",
     "ffi_targets",
     "nms_config",
+    "nms_workspace",
     "non_max_suppression",
     "pairwise_iou",
     "pairwise_iou_gradient",

@@ -10,7 +10,8 @@ import math
 from yolov1.kernels._module import extension
 
 CUDA = 2  # DLPack's number for such a device
-_TYPESTR = {"f2": "float16", "f4": "float32", "f8": "float64", "b1": "bool", "u1": "uint8"}
+_TYPESTR = {"f2": "float16", "f4": "float32", "f8": "float64"}
+_TYPESTR |= {"b1": "bool", "u1": "uint8", "i4": "int32"}
 
 
 def is_device_array(array) -> bool:
@@ -37,6 +38,27 @@ def refuse_on_host(op, **options) -> None:
             raise TypeError(f"{op}: {name} is on the GPU, but the first array is not; copy one.")
         if name in ("stream", "out") and option is not None:
             raise TypeError(f"{op}: {name} is for arrays on a GPU, got NumPy arrays; leave it out.")
+
+
+def stream_of(array, stream):
+    """`stream`, a CUDA stream as an integer; of None the one that the array's library is using.
+
+    That of PyTorch and CuPy is where the array was written and where its memory is reused; other
+    libraries have none to ask for, and get the default stream.
+    """
+    if stream is not None:
+        return stream
+    library = type(array).__module__.split(".")[0]
+    if library == "torch":
+        import torch
+
+        return torch.cuda.current_stream(array.device).cuda_stream
+    if library == "cupy":
+        import cupy
+
+        with array.device:
+            return cupy.cuda.get_current_stream().ptr
+    return 0
 
 
 def read(op, name, array, stream):

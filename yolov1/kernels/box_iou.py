@@ -187,6 +187,7 @@ def _run(op, arrays, choices, threads, version, stream, out):
     if "upstream" in arrays:
         native, names = f"{native}Grad", ("gradient_a", "gradient_b", "workspace")
     if any(_device.is_device_array(arrays[name]) for name in ("boxes_a", "boxes_b")):
+        stream = _device.stream_of(arrays["boxes_a"], stream)
         inputs = _device.views(op, arrays, stream)
         _check_device_masks(op, inputs)
         out = out if out is None or len(names) > 1 else (out,)

@@ -1,11 +1,15 @@
-"""Non-maximum suppression of NumPy arrays. `yolov1.ops.nms` has the rule."""
+"""Non-maximum suppression of NumPy arrays, or of arrays on a GPU. `yolov1.ops.nms` has the rule."""
 
 import functools
 import numbers
 
 import numpy as np
 
-from yolov1.kernels._module import call
+from yolov1.kernels import _device
+from yolov1.kernels._module import call, extension
+
+_FACE, _OP = "non_max_suppression", "Yolov1>NonMaxSuppression"
+_RESULTS = ("boxes_xyxy", "scores", "labels", "count", "workspace")
 
 
 def nms_config(score_threshold, iou_threshold, max_detections, clip) -> str:
@@ -53,17 +57,44 @@ def non_max_suppression(
     max_detections=300,
     clip=True,
     threads=1,
+    stream=None,
+    out=None,
 ):
     """The same kernel as `yolov1.ops.non_max_suppression`, which has the arguments and results.
 
     Args:
         threads: images are shared out among this many; the result does not depend on it.
+        stream: for arrays on a GPU (float32; CuPy, PyTorch, JAX: kernels/_device.py), which must be
+            the current device: the number of the cudaStream_t that the kernels are queued on; None:
+            the default stream.
+        out: for arrays on a GPU: where to write, the results and a workspace of uint8
+            ``[nms_workspace(boxes_xyxy, scores)]`` at a multiple of 16 bytes. The call then neither
+            allocates nor waits, and a CUDA graph may record it. None: new arrays, of PyTorch or
+            CuPy.
 
     Raises:
         ValueError: a shape does not fit, or a number is out of its range.
+        TypeError: one array is on a GPU and another is not, or not of float32.
         MemoryError: there is none to work in.
         ImportError: the native module is missing.
+        RuntimeError: CUDA refuses the launch, or this build has no CUDA kernels.
     """
     config = nms_config(score_threshold, iou_threshold, max_detections, clip)
+    if any(map(_device.is_device_array, (boxes_xyxy, scores))):
+        stream = _device.stream_of(boxes_xyxy, stream)
+        inputs = _device.views(_FACE, {"boxes_xyxy": boxes_xyxy, "scores": scores}, stream)
+        options = dict(results=_RESULTS, stream=stream, version=None)
+        found = _device.call(_FACE, _OP, config, inputs, boxes_xyxy, out, **options)
+        return tuple(found[name] for name in _RESULTS[:-1])
+    _device.refuse_on_host(_FACE, stream=stream, out=out)
     inputs = [np.asarray(x, np.float32, order="C") for x in (boxes_xyxy, scores)]
-    return tuple(call("Yolov1>NonMaxSuppression", config, inputs, threads=threads))
+    return tuple(call(_OP, config, inputs, threads=threads)[:-1])
+
+
+def nms_workspace(boxes_xyxy, scores) -> int:
+    """Bytes that `non_max_suppression` works in on a GPU, for arrays there: the size of `out`'s
+    workspace, whose address must be a multiple of 16."""
+    inputs = _device.views(_FACE, {"boxes_xyxy": boxes_xyxy, "scores": scores}, 0)
+    config = nms_config(0, 0, 1, True)
+    *_, workspace = extension().results_on_gpu(_OP, config, [*inputs.values()], 0)
+    return workspace[0][0] if workspace else 0

@@ -197,8 +197,8 @@ def yolo_loss(
         threads: images are shared out among this many threads; the result does not depend on it.
         version: one of `yolo_loss_versions()`, or of those on ``"cuda"``; by default the first.
         stream: for arrays on a GPU (CuPy, PyTorch, JAX: kernels/_device.py), which must be the
-            current device: the number of the cudaStream_t that the kernel is queued on; None: the
-            default stream.
+            current device: the number of the cudaStream_t that the kernel is queued on. None: the
+            current stream of PyTorch or CuPy, for arrays of theirs; else the default stream.
         out: for arrays on a GPU: where to write, ``(loss [N], terms [N, 5], gradient or None, mean
             or None)``. The call then neither allocates nor waits, and a CUDA graph may record it.
             None: new arrays, of PyTorch or CuPy.
@@ -228,6 +228,7 @@ def yolo_loss(
                 "yolo_loss: Boxes and a gradient in place are for arrays of the CPU; encode the "
                 "targets, and pass out=."
             )
+        stream = _device.stream_of(predictions, stream)
         arrays = {"predictions": predictions, "targets": targets}
         inputs, order = (
             _device.views("yolo_loss", arrays, stream),

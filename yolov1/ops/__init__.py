@@ -5,7 +5,7 @@ exists for the device and dtype and the reference elsewhere.
 """
 
 from yolov1.kernels import Boxes
-from yolov1.ops._library import LibraryUnavailable, available
+from yolov1.ops._library import LibraryUnavailable, available, load
 from yolov1.ops.box_iou import aligned_iou, pairwise_iou
 from yolov1.ops.nms import non_max_suppression
 from yolov1.ops.yolo_loss import YoloLossOutput, yolo_loss
@@ -16,6 +16,7 @@ __all__ = [
     "YoloLossOutput",
     "aligned_iou",
     "available",
+    "load",
     "non_max_suppression",
     "pairwise_iou",
     "yolo_loss",

@@ -2,6 +2,9 @@
 
 import tensorflow as tf
 
+# Private, as the device scope outside a function that is being traced has no public name.
+from tensorflow.python.eager import context
+
 
 def as_tensor(value, dtype=None):
     """`value` itself where it is a tensor; else one of it, of `dtype` where the value has none."""
@@ -11,8 +14,12 @@ def as_tensor(value, dtype=None):
 
 
 def device(tensor) -> str:
-    """``"CPU"`` or ``"GPU"``: where the tensor lies, or where a graph's op would be placed."""
-    place = tensor.device
+    """``"CPU"`` or ``"GPU"``: where an op on the tensor would run.
+
+    In a graph the tensors of a function have no place: that of a `tf.device` around the function
+    counts, which its trace does not inherit.
+    """
+    place = tensor.device or context.context().device_name
     if not place:
         return "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
     return "GPU" if "GPU" in place.upper() else "CPU"

@@ -1,5 +1,6 @@
 """The op library: found, compared with the running TensorFlow, and loaded at first use."""
 
+import filecmp
 import functools
 import json
 import threading
@@ -11,11 +12,14 @@ import tensorflow as tf
 # Private, as TensorFlow has no public list of registered kernels. A table of our own would have to
 # repeat what the C++ registers, and be wrong for a library that was built from other sources.
 from tensorflow.python.framework import kernels as registered_kernels
+from tensorflow.python.framework import op_def_registry
 
 from yolov1 import __version__
+from yolov1.kernels import _module
+from yolov1.ops import _gradients, _vectorized
 
 PACKAGE = Path(__file__).resolve().parents[1]
-REBUILD = "pip install --no-build-isolation --force-reinstall --no-deps -e ."
+REBUILD = _module.REBUILD
 OPS = {
     "yolo_loss": "Yolov1>YoloLoss",
     "pairwise_iou": "Yolov1>PairwiseIou",
@@ -69,22 +73,64 @@ def check_build(info: dict) -> None:
         )
 
 
+def _not_twice(library: Path) -> Path:
+    """The copy to load: one that has been loaded already, if it is the same to the byte.
+
+    TensorFlow loads a second copy without a word, and from then on no op of either runs, as it has
+    two kernels.
+
+    Raises:
+        LibraryUnavailable: another copy has been loaded (by the package of another folder).
+    """
+    if op_def_registry.get(OPS["yolo_loss"]) is None:
+        return library
+    others = _loaded_copies()
+    for other in others:
+        if other.exists() and (other == library or filecmp.cmp(other, library, shallow=False)):
+            return other
+    raise LibraryUnavailable(
+        f"yolov1.ops: {library} cannot be loaded, as this process has loaded another build of it "
+        f"from {', '.join(map(str, others)) or 'a place unknown'}. Import yolov1 from one folder "
+        "alone: uninstall one of the two (pip uninstall yolov1), or leave it out of sys.path."
+    )
+
+
+def _loaded_copies() -> list[Path]:
+    """Files of the name of our library that are in this process."""
+    maps = Path("/proc/self/maps")
+    lines = maps.read_text().splitlines() if maps.exists() else []
+    places = (Path(line.split(maxsplit=5)[-1]) for line in lines if line.endswith("/_ops.so"))
+    return list(dict.fromkeys(places))
+
+
 @functools.cache
 def _load(folder: Path):
     library, record = folder / "_ops.so", folder / "_build_info.json"
     if not record.exists():
         raise LibraryUnavailable(f"yolov1.ops: no op library in {folder}. Build it with: {REBUILD}")
-    check_build(json.loads(record.read_text()))
+    info = json.loads(record.read_text())
+    check_build(info)
+    _module.compare_sources(info)
+    library = _not_twice(library)
     try:
-        return tf.load_op_library(str(library))
+        loaded = tf.load_op_library(str(library))
     except (tf.errors.NotFoundError, OSError) as error:
         raise LibraryUnavailable(
             f"yolov1.ops: {library.name} could not be loaded ({error}). Rebuild it with: {REBUILD}"
         ) from error
+    _gradients.register(loaded)
+    _vectorized.register(loaded)
+    return loaded
 
 
 def load():
-    """The module of generated op functions.
+    """Loads the op library, where that has not happened yet, and registers the ops' gradients.
+
+    The ops do it by themselves when they are called. Call it before you load a graph that holds
+    them (a SavedModel, a `tf.Graph`) in a process that has not called one.
+
+    Returns:
+        The module of generated op functions.
 
     Raises:
         LibraryUnavailable: there is no library that fits the running TensorFlow.

@@ -1,17 +1,28 @@
-"""TensorFlow's eager tape, through the two functions of its private interface that we need.
+"""TensorFlow's eager tape, through the few functions of its private interface that we need.
 
 `tf.custom_gradient` cannot do either: it does not tell whether a gradient will be wanted (so that
 evaluation would pay for it), and its tape fills the gradients of all outputs with zeros.
 """
 
+from tensorflow.python import pywrap_tfe
 from tensorflow.python.eager import record
 from tensorflow.python.framework import ops
 from tensorflow.python.ops import control_flow_util
 
 
 def gradient_wanted(tensor) -> bool:
-    """Whether an active tape watches `tensor`."""
-    return record.should_record_backprop([tensor])
+    """Whether an active tape, or a forward accumulator, watches `tensor`."""
+    return pywrap_tfe.TFE_Py_TapeSetPossibleGradientTypes([tensor]) != 0
+
+
+def several_watch(tensors) -> bool:
+    """Whether several active tapes and forward accumulators, or a persistent tape, watch these."""
+    return pywrap_tfe.TFE_Py_TapeSetPossibleGradientTypes(tensors) > 1
+
+
+def recording() -> bool:
+    """Whether there is any tape or forward accumulator."""
+    return record.could_possibly_record()
 
 
 def record_gradient(name: str, outputs, inputs, backward) -> None:

@@ -38,7 +38,7 @@ import tensorflow as tf
 
 from yolov1 import kernels
 from yolov1.kernels import shape_text
-from yolov1.ops import _library, _tape, reference
+from yolov1.ops import _gradients, _library, _tape, reference
 from yolov1.ops._arguments import as_tensor, device, static_shape
 
 
@@ -65,10 +65,15 @@ def pairwise_iou(
         ``[..., M, K]`` in the dtype of the boxes. A pair with a box that does not count is 0, with
         gradient 0, whatever stands in that box.
 
-    The fused gradient cannot be differentiated again (`LookupError`, also where a tape is around a
-    `tf.function` that takes the gradient inside): take ``impl="reference"`` for that. For a few
-    boxes in each of many elements, such as those of a cell, `aligned_iou` of boxes that are
-    broadcast is faster.
+    For a few boxes in each of many elements, such as those of a cell, `aligned_iou` of boxes that
+    are broadcast is faster.
+
+    Forward mode works (`tf.autodiff.ForwardAccumulator`), and the fused gradient has derivatives by
+    what comes from above, as by a weight of the overlap. By the boxes it cannot be differentiated
+    again (`LookupError`): take ``impl="reference"`` for that. What cannot be told from it is
+    refused as well: an outer tape that watches the boxes, too (as one watches what hangs on
+    variables, unless ``watch_accessed_variables=False``); a tape around a `tf.function` that takes
+    the gradient inside; a forward accumulator around a `tf.function`, inside of which it works.
 
     Raises:
         ValueError: a shape does not fit, or an unknown choice.
@@ -84,7 +89,9 @@ def aligned_iou(
     """The overlap of boxes one by one: ``[..., 4]`` with ``[..., 4]`` to ``[...]``, broadcast.
 
     Masks are bool ``[...]``, each in the shape of its boxes without the coordinates. All else is as
-    in `pairwise_iou`.
+    in `pairwise_iou`. Boxes ``[..., M, 1, 4]`` with ``[..., 1, K, 4]`` take the time of
+    `pairwise_iou`, but their gradients several times that, as each pair's are made first: take
+    that one for many boxes with many.
     """
     return _iou("aligned_iou", boxes_a, boxes_b, kind, box_format, (valid_a, valid_b), impl)
 
@@ -98,9 +105,8 @@ def _iou(op, boxes_a, boxes_b, kind, box_format, valid, impl):
     compiled = not tf.executing_eagerly() and _tape.compiled_by_xla()
     dtype = boxes[0].dtype
     if _library.choose(op, impl, device(boxes[0]), dtype.name, compiled) == "fused":
-        _register_gradients()
         valid = [_no_mask() if mask is None else mask for mask in valid]
-        return _generated(op)(*boxes, *valid, config)
+        return _gradients.iou(_library.load(), op, [*boxes, *valid], config)
     # As in the fused op, 16-bit values are computed in float32.
     boxes = [tf.cast(x, tf.float64 if dtype == tf.float64 else tf.float32) for x in boxes]
     return tf.cast(getattr(reference, op)(*boxes, *valid, kind, box_format), dtype)
@@ -192,37 +198,3 @@ def _not_none(op, side, valid, boxes):
     )
     with tf.control_dependencies([fits] if fits is not None else []):
         return tf.identity(valid)
-
-
-# ------------------------------------------------------------------------------------- gradients
-
-
-def _generated(op, suffix=""):
-    return getattr(_library.load(), f"yolov1_{op}{suffix}")
-
-
-# The generated functions record themselves on the eager tape: one registration for both worlds.
-@functools.cache
-def _register_gradients():
-    for op in ("pairwise_iou", "aligned_iou"):
-        name = _library.OPS[op]
-        for registered, function in (
-            (name, functools.partial(_gradient, op)),
-            (f"{name}Grad", functools.partial(_no_second_gradient, op)),
-        ):
-            try:
-                tf.RegisterGradient(registered)(function)
-            except KeyError:
-                pass  # registered before this module was reloaded
-
-
-def _gradient(name, op, upstream):
-    by_a, by_b = _generated(name, "_grad")(*op.inputs, upstream, op.get_attr("config"))
-    return by_a, by_b, None, None
-
-
-def _no_second_gradient(name, op, *_):
-    raise LookupError(
-        f"{name}: the fused op has no second derivative; use impl='reference' to differentiate its "
-        "gradient."
-    )

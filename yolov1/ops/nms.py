@@ -46,7 +46,8 @@ def non_max_suppression(
         ``[N, max_detections]``, by falling score and padded with zeros; count int32 ``[N]``.
         No gradient flows through any of them.
 
-    Both implementations run on the CPU. XLA compiles the fused one alone.
+    The fused one has a kernel for the CPU and one for a GPU, of the same bits; TensorFlow's runs on
+    the CPU. XLA compiles the fused one alone.
 
     Raises:
         ValueError: a shape does not fit, or a number is out of its range; an unknown `impl`.
@@ -58,10 +59,18 @@ def non_max_suppression(
     _check_shapes(static_shape(boxes_xyxy), static_shape(scores))
 
     compiled = not tf.executing_eagerly() and _tape.compiled_by_xla()
-    place = device(boxes_xyxy) if compiled else "CPU"  # there is no kernel elsewhere, of either
-    if _library.choose("non_max_suppression", impl, place, "float32", compiled) == "reference":
-        return reference.non_max_suppression(boxes_xyxy, scores, *rule)
-    _register_no_gradient()
+    place = device(boxes_xyxy)
+    chosen = _library.choose("non_max_suppression", impl, place, "float32", compiled)
+    if chosen == "fused":
+        return _fused(boxes_xyxy, scores, config)
+    if impl == "auto" and place == "GPU" and not compiled:  # TensorFlow's op would leave it as well
+        if _library.choose("non_max_suppression", impl, "CPU", "float32", compiled) == "fused":
+            with tf.device("CPU:0"):
+                return _fused(boxes_xyxy, scores, config)
+    return reference.non_max_suppression(boxes_xyxy, scores, *rule)
+
+
+def _fused(boxes_xyxy, scores, config):
     return tuple(_library.load().yolov1_non_max_suppression(boxes_xyxy, scores, config))
 
 
@@ -75,11 +84,3 @@ def _check_shapes(boxes_xyxy, scores):
             "non_max_suppression: boxes_xyxy must be [N, K, 4] and scores [N, K, C], got "
             f"{boxes} and {classes}."
         )
-
-
-@functools.cache
-def _register_no_gradient():
-    try:
-        tf.no_gradient("Yolov1>NonMaxSuppression")
-    except KeyError:
-        pass  # registered before this module was reloaded

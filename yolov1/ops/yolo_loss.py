@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from yolov1 import kernels
 from yolov1.kernels import Boxes
-from yolov1.ops import _library, _tape, reference
+from yolov1.ops import _gradients, _library, _tape, reference
 from yolov1.ops._arguments import as_tensor, device
 from yolov1.semantics import LossSemantics
 
@@ -68,8 +68,11 @@ def yolo_loss(
     refuses a batch whose size depends on values (as of `tf.boolean_mask`).
 
     A value that is not finite makes its image's loss not finite if the loss reads it, and has no
-    effect if not; a NaN overlap counts as 0. The fused gradient cannot be differentiated again
-    (`LookupError`): take ``impl="reference"`` for that.
+    effect if not; a NaN overlap counts as 0.
+
+    Forward mode works, and the fused gradient has derivatives by what comes from above, as by
+    weights of the images. By the predictions it cannot be differentiated again (`LookupError`):
+    take ``impl="reference"`` for that. `pairwise_iou` says what else is refused.
 
     Raises:
         ValueError: a shape does not fit the grid, or an unknown choice.
@@ -107,7 +110,7 @@ def yolo_loss(
         predictions = reference.activate(predictions, grid, layout, blocks)
         activations = "linear"
     if reduction == "mean" and predictions.dtype == tf.float16:
-        reduction = _MEAN_LOSS
+        reduction = _gradients.MEAN_LOSS
     config = kernels.yolo_loss_config(grid, semantics, layout, reduction, activations, on_collision)
     return _fused(predictions, targets, config)
 
@@ -132,10 +135,6 @@ def _check(predictions, targets, grid, layout):
     else:
         _check_shapes(predicted, *rest, grid, layout)
 
-
-# For float16: its gradient, divided by N, would underflow before the factor of a loss scaling
-# optimizer reaches it. So the op leaves it undivided, and `_scale` divides what comes from above.
-_MEAN_LOSS = "mean_loss"
 
 # What the op takes as targets beside predictions of a dtype; others are cast to the first.
 _TARGET_DTYPES = {
@@ -173,67 +172,22 @@ def _loss_dtype(predictions):
 
 
 def _fused(predictions, targets, config):
-    _register_gradients()
+    library, dtype = _library.load(), _loss_dtype(predictions)
     inputs = [predictions, *(targets if isinstance(targets, Boxes) else [targets])]
-    dtype = _loss_dtype(predictions)
+    op = _gradients.yolo_loss_op(library, inputs)
     wanted = _tape.gradient_wanted(predictions)
     if not tf.executing_eagerly():
-        loss, terms, _ = _op(inputs, config, wanted, dtype)
+        loss, terms, _ = op(*inputs, config, wanted, dtype)
         return YoloLossOutput(loss, tf.stop_gradient(terms))
     if not wanted:
-        loss, terms, _ = _op(inputs, config, False, dtype)
+        loss, terms, _ = op(*inputs, config, False, dtype)
         return YoloLossOutput(loss, terms)
     with _tape.paused():
-        loss, terms, gradient = _op(inputs, config, True, dtype)
+        loss, terms, gradient = op(*inputs, config, True, dtype)
 
     # Only the loss is recorded: for every further output the tape would make a gradient of zeros.
     def backward(upstream):
-        return [_scale(upstream, gradient, loss, config)]
+        return [_gradients.scale(library, upstream, gradient, loss, config)]
 
     _tape.record_gradient("Yolov1YoloLoss", [loss], [predictions], backward)
     return YoloLossOutput(loss, terms)
-
-
-def _op(inputs, config, gradient, dtype):
-    """Loss, terms and gradient of (predictions, targets) or of (predictions, *boxes)."""
-    library = _library.load()
-    op = library.yolov1_yolo_loss if len(inputs) == 2 else library.yolov1_yolo_loss_of_boxes
-    return op(*inputs, config, gradient, dtype)
-
-
-def _scale(upstream, gradient, loss, config):
-    if f"reduction={_MEAN_LOSS} " in config:
-        images = tf.cast(tf.shape(gradient)[0], upstream.dtype)
-        upstream = tf.math.divide_no_nan(upstream, images)
-    return _library.load().yolov1_yolo_loss_grad(upstream, gradient, loss)
-
-
-@functools.cache
-def _register_gradients():
-    for name, function in (
-        ("Yolov1>YoloLoss", _gradient_in_graph),
-        ("Yolov1>YoloLossOfBoxes", _gradient_in_graph),
-        ("Yolov1>YoloLossGrad", _no_second_gradient),
-    ):
-        try:
-            tf.RegisterGradient(name)(function)
-        except KeyError:
-            pass  # registered before this module was reloaded
-
-
-def _gradient_in_graph(op, upstream, *_):
-    """The gradient of a graph's op. `upstream` is that of the loss; terms carry none."""
-    gradient, config = op.outputs[2], op.get_attr("config").decode()
-    if not op.get_attr("compute_gradient"):
-        # Traced while no tape was in sight (say, the tape is outside the function): once more, with
-        # the gradient.
-        gradient = _op(op.inputs, config, True, op.get_attr("Tloss"))[2]
-    others = [None] * (len(op.inputs) - 1)
-    return _scale(upstream, gradient, op.outputs[0], config), *others
-
-
-def _no_second_gradient(op, *_):
-    raise LookupError(
-        "yolo_loss: the fused op has no second derivative; use impl='reference' to differentiate "
-        "its gradient."
-    )

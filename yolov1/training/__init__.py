@@ -1,5 +1,6 @@
 """Model, data and loss to a run directory."""
 
+from yolov1.training.capture import Workload, WorkloadError, read_workload
 from yolov1.training.checkpoints import LoadedRun, load_run, require_backbone
 from yolov1.training.config import TrainConfig, parse_options
 from yolov1.training.content import difference, fingerprint
@@ -13,6 +14,8 @@ __all__ = [
     "RunDirectory",
     "State",
     "TrainConfig",
+    "Workload",
+    "WorkloadError",
     "WrongRun",
     "cluster_task",
     "difference",
@@ -20,6 +23,7 @@ __all__ = [
     "fingerprint",
     "load_run",
     "parse_options",
+    "read_workload",
     "require_backbone",
     "train",
     "write_json",

@@ -138,6 +138,12 @@ class TrainConfig:
     checkpoint_minutes: float = _field(
         2.0, "Minutes between checkpoints; there is one at the end and after Ctrl-C, too."
     )
+    capture: str = _field(
+        "",
+        "File for predictions and targets of some steps, a workload for benchmarks (docs/runs.md); "
+        "empty: none.",
+    )
+    capture_steps: str = _field("0,100,1000", "Which steps; the first one is 0.")
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -162,16 +168,31 @@ class TrainConfig:
                 self.monitor in MONITORS[self.task],
                 f"one of {', '.join(MONITORS[self.task])} with --task={self.task}",
             ),
+            ("capture", self.task == "detect" or not self.capture, "empty with --task=classify"),
             ("output_dir", self.output_dir or not self.resume, "given with --resume"),
         ):
             if not valid:
                 raise ValueError(f"--{name} must be {expected}, got {getattr(self, name)!r}.")
         GridSpec(S=self.S, B=self.B, image_size=self.image_size)
         parse_rates(self.learning_rates)
+        self.steps_to_capture()
         self.loss_semantics()  # refuse a bad --semantics_options now, not after the data is read
 
     def grid(self, classes: int) -> GridSpec:
         return GridSpec(S=self.S, B=self.B, C=classes, image_size=self.image_size)
+
+    def steps_to_capture(self) -> set[int]:
+        """The steps of ``capture_steps``."""
+        try:
+            steps = {int(word) for word in self.capture_steps.split(",")}
+        except ValueError:
+            steps = {-1}
+        if min(steps) < 0:
+            raise ValueError(
+                "--capture_steps must be whole numbers of at least 0 with commas between them, "
+                f"got {self.capture_steps!r}."
+            )
+        return steps
 
     def loss_semantics(self) -> LossSemantics:
         preset = LossSemantics.preset(self.semantics)

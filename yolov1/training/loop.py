@@ -16,6 +16,7 @@ from yolov1 import data, models
 from yolov1.files import make_folder
 from yolov1.training import strategies
 from yolov1.training.callbacks import MetricsFile, ProgressLine, TensorBoardScalars
+from yolov1.training.capture import Capture
 from yolov1.training.checkpoints import (
     Checkpoints,
     Progress,
@@ -85,6 +86,7 @@ def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=(
     Raises:
         BadExampleError: an image cannot be read any more.
         NonFiniteLoss: names step, term and image; the last checkpoint is from before it.
+        WorkloadError: ``config.capture`` names a file of something else, or no step of the run.
         WrongRun: ``config.backbone`` is no classifier, or one of another network; the batch does
             not divide by the replicas.
     """
@@ -115,6 +117,9 @@ def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=(
         start_from_backbone(config, state)
     # 4. Data, from where the checkpoint stands.
     start = int(state.progress.step.numpy())
+    capture = None
+    if config.capture:
+        capture = Capture(config, grid, start, epoch_ends[-1], writes=worker == 0)
     batches = data.training_batches(
         dataset,
         grid,
@@ -137,7 +142,10 @@ def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=(
         ]
     else:
         evaluate = None
-    _run_epochs(config, state, dataset, grid, iter(batches), epoch_ends, evaluate, callbacks)
+    step = make_step(config, grid, state)
+    if capture:
+        step = capturing(config, grid, state, step, capture)
+    _run_epochs(config, state, dataset, step, iter(batches), epoch_ends, evaluate, callbacks)
     return state
 
 
@@ -181,9 +189,9 @@ def start_from_backbone(config: TrainConfig, state: State):
             state.average.reset()
 
 
-def make_step(config: TrainConfig, grid, state: State):
+def make_step(config: TrainConfig, grid, state: State, keep_predictions=False):
     """The compiled step: ``(images, targets)`` to each replica's terms ``[n, T]``, their mean over
-    the global batch ``[T]``, and the learning rate."""
+    the global batch ``[T]``, the learning rate, and the predictions where they are wanted."""
     replicas = state.strategy.num_replicas_in_sync
     loss_of = TASKS[config.task].loss(config, grid)
     decay = gradient_decay(config, state.model)
@@ -201,7 +209,7 @@ def make_step(config: TrainConfig, grid, state: State):
         state.optimizer.apply(gradients, variables)
         if state.average is not None:
             state.average.update(progress.step)
-        return terms
+        return terms, predictions
 
     # No AutoGraph, here and in all that is traced in a run: nothing needs it, and rewriting every
     # function that is reached takes a third of the time until the first step.
@@ -209,19 +217,29 @@ def make_step(config: TrainConfig, grid, state: State):
     def step(images, targets):
         # In the graph, because a schedule evaluated eagerly costs a millisecond a step.
         rate = tf.identity(state.optimizer.learning_rate)
-        terms = state.strategy.run(replica_step, args=(images, targets))
+        terms, predictions = state.strategy.run(replica_step, args=(images, targets))
         mean = state.strategy.reduce("MEAN", terms, axis=0)
         progress.terms.assign_add(tf.cast(mean, tf.float64))
         progress.steps_in_sum.assign_add(1)
         progress.step.assign_add(1)
-        return terms, mean, rate
+        return (terms, mean, rate, predictions) if keep_predictions else (terms, mean, rate)
 
     return step
 
 
-def _run_epochs(config, state, dataset, grid, batches, epoch_ends, evaluate, callbacks):
+def capturing(config, grid, state, step, capture):
+    """`step`, which in the steps that are captured gives `capture` what the loss was given."""
+
+    def gathered(values):
+        local = state.strategy.experimental_local_results(values)
+        return np.concatenate([part.numpy() for part in local])
+
+    keeping = make_step(config, grid, state, keep_predictions=True)
+    return capture.around(step, keeping, state.progress, gathered)
+
+
+def _run_epochs(config, state, dataset, step, batches, epoch_ends, evaluate, callbacks):
     progress, model = state.progress, state.model
-    step = make_step(config, grid, state)
     model.stop_training = False
     hooks = keras.callbacks.CallbackList(
         list(callbacks), model=model, epochs=config.epochs, steps=epoch_ends[0]

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -46,6 +47,9 @@
 struct dim3 {
   unsigned x, y, z;
   dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
+};
+struct alignas(8) uint2 {
+  unsigned x, y;
 };
 struct alignas(16) uint4 {
   unsigned x, y, z, w;
@@ -99,6 +103,7 @@ struct BlockState {
   size_t shared_bytes = 0;
   std::vector<std::unique_ptr<ThreadState>> threads;
   ThreadState* current = nullptr;
+  bool refused = false;  // by a thread of a vote
   Context scheduler;
   void (*run)(void*) = nullptr;  // the kernel, with its arguments
   void* arguments = nullptr;
@@ -276,6 +281,16 @@ T Exchanged(unsigned lane, unsigned turn) {
 // ----------------------------------------------------------------------------- inside the kernels
 
 inline void __syncthreads() { cuda_on_host::Pause(cuda_on_host::Wait::kBlock); }
+inline int __syncthreads_and(int predicate) {
+  bool& refused = cuda_on_host::Block().refused;
+  refused |= predicate == 0;
+  __syncthreads();
+  const int all = !refused;
+  __syncthreads();  // all have read it
+  refused = false;
+  __syncthreads();  // and nobody is a vote ahead
+  return all;
+}
 inline void __syncwarp(unsigned mask = 0xffffffffu) {
   cuda_on_host::Pause(cuda_on_host::Wait::kWarp, mask);
 }
@@ -305,6 +320,13 @@ template <typename T>
 T __ldcg(const T* from) {
   return *from;
 }
+template <typename T>
+void __stcs(T* to, T value) {
+  cuda_on_host::Require(reinterpret_cast<uintptr_t>(to) % sizeof(T) == 0, "aligned stores");
+  *to = value;
+}
+inline float __fmaf_rn(float a, float b, float c) { return fmaf(a, b, c); }
+inline float __saturatef(float value) { return value > 0 ? value < 1 ? value : 1.f : 0.f; }
 template <typename T>
 void __stwb(T* to, T value) {
   *to = value;

@@ -156,7 +156,8 @@ _ACTIVATE = {"linear": tf.identity, "sigmoid": _sigmoid, "softmax": tf.nn.softma
 
 def _marks_object(flags):
     """Whether flags are not 0. Subnormal ones are, as they are to TensorFlow's threads."""
-    return ~(tf.abs(flags) < np.finfo(flags.dtype.as_numpy_dtype).tiny)
+    # Not "not below": a graph makes "at least" of that, which a NaN is not.
+    return (tf.abs(flags) >= np.finfo(flags.dtype.as_numpy_dtype).tiny) | tf.math.is_nan(flags)
 
 
 def _split_targets(targets, grid):
