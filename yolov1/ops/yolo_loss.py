@@ -102,7 +102,7 @@ def yolo_loss(
     chosen = _library.choose("yolo_loss", impl, place, predictions.dtype.name, compiled)
     if isinstance(targets, Boxes) and (chosen == "reference" or place == "GPU"):
         targets = reference.encode(targets, grid, on_collision)
-        targets = tf.cast(targets, _TARGET_DTYPES[predictions.dtype][0])
+        targets = tf.cast(targets, _loss_dtype(predictions))
     if chosen == "reference":
         return _reference(predictions, targets, grid, semantics, layout, reduction, activations)
     if place == "GPU" and activations != "linear":
