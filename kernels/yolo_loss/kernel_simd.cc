@@ -14,7 +14,6 @@
 
 #include <type_traits>
 
-#include "kernels/core/simd.h"
 #include "kernels/yolo_loss/kernel.h"
 #include "kernels/yolo_loss/lanes.h"
 #include "kernels/yolo_loss/memory.h"
@@ -25,13 +24,6 @@ namespace {
 
 constexpr int64_t kMaxImages = 8;           // of a block: their boxes share groups
 constexpr int64_t kBlockBytes = 48 * 1024;  // of a block's gradient, where it is kept back
-
-// A cell of the group: where its gradient goes, and to which image of the block its terms.
-template <typename T>
-struct Member {
-  Cell<T> gradient;
-  int64_t image;
-};
 
 // -------------------------------------------------------------------------------------- one block
 
@@ -94,7 +86,7 @@ struct Block {
     take(&owners, boxes ? grid.cells() : 0);
     take(&one_hot, boxes ? 2 * grid.C + 1 : 0);
     take(&saved, in_place ? grid.flat_size() : 0);
-    take(&activated, raw ? 2 * ClassParts() : 0);
+    take(&activated, raw ? 2 * ClassParts<A>(grid.C) : 0);
     take(&target, 5);
     take(&group.values, 5 * grid.B);
     take(&group.gradients, 5 * grid.B);
@@ -112,8 +104,6 @@ struct Block {
     for (int64_t k = 0; k <= 2 * args.grid.C; ++k) one_hot[k] = U(0);
     one_hot[args.grid.C] = U(1);
   }
-
-  YOLOV1_HOST_DEVICE int64_t ClassParts() const { return (args.grid.C + kLanes - 1) / kLanes; }
 
   // Images [begin, begin + count), at most `images` of them.
   YOLOV1_HOST_DEVICE void Run(int64_t begin, int64_t count) {
@@ -146,7 +136,10 @@ struct Block {
   YOLOV1_HOST_DEVICE void Image(const T* predictions, const U* targets, int64_t image, T* gradient,
                                 int64_t k) {
     const Grid& grid = args.grid;
-    const int64_t found = targets ? FindFlags(targets) : FindBoxes(ImageBoxes(args.boxes, image));
+    const int64_t found = targets
+                              ? FindFlags(targets)
+                              : FindBoxes(grid, args.on_collision, ImageBoxes(args.boxes, image),
+                                          occupied, owners, objects);
     TakeConfidences(predictions);
     if (args.activations.confidences == Activation::kLinear) {
       ClearConfidences(found, T(0));
@@ -252,28 +245,6 @@ struct Block {
     return found;
   }
 
-  // The same of boxes, in the same order; `owners` then has the box that each such cell keeps.
-  __attribute__((noinline)) int64_t FindBoxes(const ImageBoxes& image) {
-    const Grid& grid = args.grid;
-    const int64_t words = grid.cells() / 64 + 1;
-    for (int64_t k = 0; k < words; ++k) occupied[k] = 0;
-    for (int64_t m = 0; m < image.end; ++m) {
-      if (!image.Has(m)) continue;
-      const float* const box = image.boxes + 4 * m;
-      const int64_t cell = CellOf(box, grid.S);
-      const uint64_t bit = uint64_t{1} << (cell % 64);
-      const bool taken = occupied[cell / 64] & bit;
-      if (taken && !GivesUp(args.on_collision, image.boxes + 4 * owners[cell], box)) continue;
-      occupied[cell / 64] |= bit;
-      owners[cell] = static_cast<int32_t>(m);
-    }
-    int64_t found = 0;
-    for (int64_t k = 0; k < words; ++k)
-      for (uint64_t left = occupied[k]; left != 0; left &= left - 1)
-        objects[found++] = static_cast<int32_t>(64 * k + __builtin_ctzll(left));
-    return found;
-  }
-
   // Brings the confidences together.
   YOLOV1_HOST_DEVICE void TakeConfidences(const T* predictions) {
     const T* from = strides.At(predictions, 0).confidences;
@@ -311,66 +282,15 @@ struct Block {
         });
   }
 
-  // The same of raw outputs, softmax or sigmoid, and the gradient by these.
-  __attribute__((noinline)) Lanes<A> ActivatedClasses(const T* raw, const U* truth, T* gradient) {
-    const bool softmax = args.activations.classes == Activation::kSoftmax;
-    const int64_t parts = ClassParts(), last = args.grid.C - (parts - 1) * kLanes;
-    const auto load = [&](const auto* from, int64_t part) __attribute__((always_inline)) {
-      const auto* const at = from + part * kLanes;
-      return part + 1 < parts || last == kLanes ? Load(at) : LoadFirst(at, last);
-    };
-    Lanes<A>*values = activated, *slopes = activated + parts;
-    A along = 0;
-    if (softmax) {
-      const Lanes<A> nothing = A(-static_cast<A>(INFINITY));
-      Lanes<A> most = nothing, total = A(0);
-      for (int64_t k = 0; k < parts; ++k) {
-        const A end = static_cast<A>(args.grid.C - k * kLanes);
-        values[k] = Select(Numbers(A{}) < end, load(raw, k), nothing);
-        most = Higher(values[k], most);
-      }
-      A largest = -static_cast<A>(INFINITY);
-      for (int64_t k = 0; k < kLanes; ++k)
-        largest = Higher(reinterpret_cast<const A*>(&most)[k], largest);
-      for (int64_t k = 0; k < parts; ++k) {
-        values[k] = ExpOfNegative<Lanes<A>>(values[k] - largest);
-        total += values[k];
-      }
-      const Lanes<A> sum = SumLanes(total);
-      for (int64_t k = 0; k < parts; ++k) slopes[k] = values[k] = values[k] / sum;
-    } else {
-      for (int64_t k = 0; k < parts; ++k) {
-        const A end = static_cast<A>(args.grid.C - k * kLanes);
-        const Activated<Lanes<A>> value = Sigmoid(load(raw, k));
-        values[k] = Select(Numbers(A{}) < end, value.value, Lanes<A>(0));
-        slopes[k] = value.slope;
-      }
-    }
-    const A factor = scale.gradient.classes;
-    Lanes<A> sum = A(0), products = A(0);
-    for (int64_t k = 0; k < parts; ++k) {
-      const Lanes<A> difference = values[k] - load(truth, k);
-      sum += difference * difference;
-      values[k] = factor * difference;
-      products += slopes[k] * values[k];
-    }
-    if (!with_gradient) return sum;
-    if (softmax) along = SumLanes(products);
-    for (int64_t k = 0; k < parts; ++k) {
-      const Lanes<A> by = slopes[k] * (values[k] - along);
-      T* const to = gradient + k * kLanes;
-      k + 1 < parts || last == kLanes ? Store(by, to) : StoreFirst(by, to, last);
-    }
-    return sum;
-  }
-
   // `classes` [C], `box` x, y in the cell, w, h, and `flag` are the object's.
   template <typename V>
   YOLOV1_HOST_DEVICE void Object(const Cell<const T>& predicted, const U* classes, const V* box,
                                  V flag, const Cell<T>& gradient, int64_t image) {
     class_sums[image] += args.activations.classes == Activation::kLinear
                              ? Classes(predicted.classes, classes, gradient.classes)
-                             : ActivatedClasses(predicted.classes, classes, gradient.classes);
+                             : ActivatedClasses<with_gradient>(
+                                   args.grid.C, args.activations.classes, scale.gradient.classes,
+                                   activated, predicted.classes, classes, gradient.classes);
     // Value k of the cell goes to lane `members` of lanes k.
     const int64_t lane = members;
     A* to = reinterpret_cast<A*>(group.values) + lane;

@@ -1,5 +1,6 @@
-// What kernel_simd.cc computes in lanes: streams of numbers, and groups of boxes. A part of it,
-// which no other file includes: everything belongs to one level of SIMD.
+// What kernel_simd.cc computes in lanes: streams of numbers, groups of boxes, and the classes of
+// raw outputs; and which cells hold objects. A part of it, which no other file includes: everything
+// belongs to one level of SIMD.
 #pragma once
 
 #include "kernels/core/simd.h"
@@ -102,6 +103,106 @@ __attribute__((noinline)) Terms<Lanes<A>> GroupLoss(const Grid& grid,
                                          Box<Lanes<A>>{target[0], target[1], target[2], target[3]},
                                          &sum);
   sum.object += target[4] - target[4];  // a flag that is not finite: NaN
+  return sum;
+}
+
+// A cell of the group: where its gradient goes, and to which image of the block its terms.
+template <typename T>
+struct Member {
+  Cell<T> gradient;
+  int64_t image;
+};
+
+// -------------------------------------------------------------------------------- objects as boxes
+
+// Lists the cells that hold an object, in their order, into `objects`; returns how many there are.
+// `owners` [cells] then has the box that each such cell keeps; `occupied` [cells / 64 + 1] is to
+// work in, a bit a cell.
+__attribute__((noinline)) int64_t FindBoxes(const Grid& grid, OnCollision rule,
+                                            const ImageBoxes& image, uint64_t* occupied,
+                                            int32_t* owners, int32_t* objects) {
+  const int64_t words = grid.cells() / 64 + 1;
+  for (int64_t k = 0; k < words; ++k) occupied[k] = 0;
+  for (int64_t m = 0; m < image.end; ++m) {
+    if (!image.Has(m)) continue;
+    const float* const box = image.boxes + 4 * m;
+    const int64_t cell = CellOf(box, grid.S);
+    const uint64_t bit = uint64_t{1} << (cell % 64);
+    const bool taken = occupied[cell / 64] & bit;
+    if (taken && !GivesUp(rule, image.boxes + 4 * owners[cell], box)) continue;
+    occupied[cell / 64] |= bit;
+    owners[cell] = static_cast<int32_t>(m);
+  }
+  int64_t found = 0;
+  for (int64_t k = 0; k < words; ++k)
+    for (uint64_t left = occupied[k]; left != 0; left &= left - 1)
+      objects[found++] = static_cast<int32_t>(64 * k + __builtin_ctzll(left));
+  return found;
+}
+
+// -------------------------------------------------------------------------------------- raw
+// outputs
+
+template <typename A>
+YOLOV1_HOST_DEVICE int64_t ClassParts(int64_t C) {
+  return (C + Lanes<A>::kCount - 1) / Lanes<A>::kCount;
+}
+
+// Sums of the squares of a cell's classes, activated (softmax or sigmoid), less the true ones; the
+// gradient by the raw outputs, of `factor` times a difference by a class. `activated`
+// [2, ClassParts]: to work in.
+template <bool with_gradient, typename T, typename U, typename A>
+__attribute__((noinline)) Lanes<A> ActivatedClasses(int64_t C, Activation activation, A factor,
+                                                    Lanes<A>* activated, const T* raw,
+                                                    const U* truth, T* gradient) {
+  constexpr int64_t kLanes = Lanes<A>::kCount;
+  const bool softmax = activation == Activation::kSoftmax;
+  const int64_t parts = ClassParts<A>(C), last = C - (parts - 1) * kLanes;
+  const auto load = [&](const auto* from, int64_t part) __attribute__((always_inline)) {
+    const auto* const at = from + part * kLanes;
+    return part + 1 < parts || last == kLanes ? Load(at) : LoadFirst(at, last);
+  };
+  Lanes<A>*values = activated, *slopes = activated + parts;
+  A along = 0;
+  if (softmax) {
+    const Lanes<A> nothing = A(-static_cast<A>(INFINITY));
+    Lanes<A> most = nothing, total = A(0);
+    for (int64_t k = 0; k < parts; ++k) {
+      const A end = static_cast<A>(C - k * kLanes);
+      values[k] = Select(Numbers(A{}) < end, load(raw, k), nothing);
+      most = Higher(values[k], most);
+    }
+    A largest = -static_cast<A>(INFINITY);
+    for (int64_t k = 0; k < kLanes; ++k)
+      largest = Higher(reinterpret_cast<const A*>(&most)[k], largest);
+    for (int64_t k = 0; k < parts; ++k) {
+      values[k] = ExpOfNegative<Lanes<A>>(values[k] - largest);
+      total += values[k];
+    }
+    const Lanes<A> sum = SumLanes(total);
+    for (int64_t k = 0; k < parts; ++k) slopes[k] = values[k] = values[k] / sum;
+  } else {
+    for (int64_t k = 0; k < parts; ++k) {
+      const A end = static_cast<A>(C - k * kLanes);
+      const Activated<Lanes<A>> value = Sigmoid(load(raw, k));
+      values[k] = Select(Numbers(A{}) < end, value.value, Lanes<A>(0));
+      slopes[k] = value.slope;
+    }
+  }
+  Lanes<A> sum = A(0), products = A(0);
+  for (int64_t k = 0; k < parts; ++k) {
+    const Lanes<A> difference = values[k] - load(truth, k);
+    sum += difference * difference;
+    values[k] = factor * difference;
+    products += slopes[k] * values[k];
+  }
+  if (!with_gradient) return sum;
+  if (softmax) along = SumLanes(products);
+  for (int64_t k = 0; k < parts; ++k) {
+    const Lanes<A> by = slopes[k] * (values[k] - along);
+    T* const to = gradient + k * kLanes;
+    k + 1 < parts || last == kLanes ? Store(by, to) : StoreFirst(by, to, last);
+  }
   return sum;
 }
 

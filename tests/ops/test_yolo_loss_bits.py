@@ -128,7 +128,7 @@ def test_gradient_times_upstream(dtype, shape, in_place):
         for version in kernels.yolo_loss_versions():
             given = shifted(gradient, 1)
             product = given if in_place else shifted(np.zeros_like(gradient), 3)
-            inputs = [upstream, given, upstream]
+            inputs = upstream, given, upstream
             kernels.call("Yolov1>YoloLossGrad", "", inputs, outputs=[product], version=version)
             assert_same(product, want)
         op = _library.load().yolov1_yolo_loss_grad(upstream, gradient, upstream)

@@ -197,6 +197,24 @@ def test_eagerly_what_the_caller_holds_stays():
     assert_same([tape.gradient(loss, x), x], [want, predictions])
 
 
+@pytest.mark.parametrize("mask", (False, True))
+def test_vectorized_map(mask):
+    """One op for all iterations: the numbers of one call each."""
+    boxes = random_boxes(GRID, 6, 4, mask=mask)
+    predictions = predictions_of(GRID, 6)
+
+    def one(arguments):
+        raw, objects = arguments
+        return ops.yolo_loss(raw, objects, grid=GRID, activations="softmax", impl="fused").loss
+
+    arguments = tf.nest.map_structure(
+        lambda x: tf.reshape(x, [3, 2, *x.shape[1:]]), (predictions, boxes)
+    )
+    got = tf.vectorized_map(one, arguments, fallback_to_while_loop=False)
+    want = kernels.yolo_loss(predictions, boxes, grid=GRID, activations="softmax")[0]
+    assert_same([got], [want.reshape(3, 2)])
+
+
 def test_metrics_and_losses_take_them():
     boxes = random_boxes(GRID, 6, 4)
     predictions, targets = predictions_of(GRID, 6), encoded(boxes, GRID, "last")

@@ -70,13 +70,17 @@ def _linear(name, compute, upstream, fixed, by_upstream):
 # -------------------------------------------------------------------------------------- the loss
 
 
-def loss_op(library, inputs):
+def yolo_loss_op(library, inputs):
     """The op of (predictions, targets), or of (predictions, *boxes)."""
     return library.yolov1_yolo_loss if len(inputs) == 2 else library.yolov1_yolo_loss_of_boxes
 
 
 def scale(library, upstream, gradient, loss, config):
-    """The gradient of `loss` that the forward pass computed, times the one from above."""
+    """The gradient that the forward pass computed, times the one that comes from above.
+
+    `loss` ties the product to the predictions. Not they themselves: what nothing needs behind the
+    forward pass, the gradient may be written over.
+    """
     if f"reduction={MEAN_LOSS} " in config:
         images = tf.cast(tf.shape(gradient)[0], upstream.dtype)
         upstream = tf.math.divide_no_nan(upstream, images)
@@ -98,13 +102,15 @@ def _sum_of_products(above, upstream, gradient):
 
 def _yolo_loss(library, op, upstream, *_):
     """`upstream` is that of the loss; terms carry none."""
+    inputs = list(op.inputs)
     gradient, config = op.outputs[2], _text(op.get_attr("config"))
     if not op.get_attr("compute_gradient"):
         # Traced while no tape was in sight (say, the tape is outside the function): once more, with
         # the gradient.
-        gradient = loss_op(library, op.inputs)(*op.inputs, config, True, op.get_attr("Tloss"))[2]
-    others = [None] * (len(op.inputs) - 1)
-    return scale(library, upstream, gradient, op.outputs[0], config), *others
+        again = yolo_loss_op(library, inputs)(*inputs, config, True, op.get_attr("Tloss"))
+        gradient = again[2]
+    by_predictions = scale(library, upstream, gradient, op.outputs[0], config)
+    return by_predictions, *[None] * (len(inputs) - 1)
 
 
 def _yolo_loss_grad(library, op, above):

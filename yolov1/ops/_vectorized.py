@@ -11,7 +11,7 @@ import tensorflow as tf
 # Private: TensorFlow has no public way to register a converter.
 from tensorflow.python.ops.parallel_for import pfor
 
-from yolov1.ops._gradients import loss_op
+from yolov1.ops._gradients import yolo_loss_op
 
 
 def register(library) -> None:
@@ -56,7 +56,7 @@ def _yolo_loss(library, call):
     predictions = inputs[0]
     config, with_gradient = _config(call), call.get_attr("compute_gradient")
     reduction = next(word for word in config.split(" ") if word.startswith("reduction="))
-    loss, terms, gradient = loss_op(library, inputs)(
+    loss, terms, gradient = yolo_loss_op(library, inputs)(
         *map(_merge, inputs),
         config.replace(reduction, "reduction=none"),
         with_gradient,
@@ -78,7 +78,7 @@ def _yolo_loss_grad(library, call):
     upstream, gradient = call.stacked_input(0), call.stacked_input(1)
     if upstream.shape.rank == 1:  # one for a whole batch
         upstream = tf.broadcast_to(upstream[:, None], tf.shape(gradient)[:2])
-    loss = call.input(2).t  # ties the product to it, in whatever shape
+    loss = call.input(2).t  # ties the product to the predictions, in whatever shape
     product = library.yolov1_yolo_loss_grad(_merge(upstream), _merge(gradient), loss)
     return _wrapped([_split(product, gradient)])
 

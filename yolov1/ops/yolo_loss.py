@@ -102,7 +102,7 @@ def yolo_loss(
     chosen = _library.choose("yolo_loss", impl, place, predictions.dtype.name, compiled)
     if isinstance(targets, Boxes) and (chosen == "reference" or place == "GPU"):
         targets = reference.encode(targets, grid, on_collision)
-        targets = tf.cast(targets, _TARGET_DTYPES[predictions.dtype][0])
+        targets = tf.cast(targets, _loss_dtype(predictions))
     if chosen == "reference":
         return _reference(predictions, targets, grid, semantics, layout, reduction, activations)
     if place == "GPU" and activations != "linear":
@@ -172,9 +172,9 @@ def _loss_dtype(predictions):
 
 
 def _fused(predictions, targets, config):
-    inputs = [predictions, *(targets if isinstance(targets, Boxes) else [targets])]
     library, dtype = _library.load(), _loss_dtype(predictions)
-    op = _gradients.loss_op(library, inputs)
+    inputs = [predictions, *(targets if isinstance(targets, Boxes) else [targets])]
+    op = _gradients.yolo_loss_op(library, inputs)
     wanted = _tape.gradient_wanted(predictions)
     if not tf.executing_eagerly():
         loss, terms, _ = op(*inputs, config, wanted, dtype)
