@@ -1,5 +1,7 @@
 """The loss of raw outputs: values and gradients through the activations, in every dtype."""
 
+import sys
+
 import keras
 import ml_dtypes
 import numpy as np
@@ -20,6 +22,7 @@ from yolov1 import kernels, models, ops
 from yolov1.activations import ACTIVATIONS, resolve_activations
 from yolov1.grid import GridSpec
 from yolov1.losses import ResponsibleBoxes, YoloLoss, YoloTerms
+from yolov1.ops import _library
 from yolov1.semantics import PRESETS
 
 EACH = {
@@ -151,8 +154,13 @@ def test_slope_where_the_value_is_nearly_one():
 
 
 @pytest.mark.parametrize("activations", ("softmax", "sigmoid"))
-@pytest.mark.parametrize("impl", ("fused", "reference"))
-def test_values_that_are_not_read_have_no_effect(impl, activations):
+@pytest.mark.parametrize("impl", ("fused", "reference", "fused as on a GPU"))
+def test_values_that_are_not_read_have_no_effect(impl, activations, monkeypatch):
+    """On a GPU TensorFlow activates in front of the op."""
+    if "GPU" in impl:
+        impl = "fused"
+        monkeypatch.setattr(sys.modules["yolov1.ops.yolo_loss"], "device", lambda tensor: "GPU")
+        monkeypatch.setattr(_library, "choose", lambda *_: "fused")
     raw, targets = raw_case(GRID, 3, PRESETS["paper"], activations)
     cells = raw.reshape(-1, GRID.channels)
     empty = targets.reshape(-1, GRID.target_channels)[:, GRID.target_object_channel] == 0

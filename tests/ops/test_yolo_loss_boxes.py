@@ -149,6 +149,7 @@ def test_op_has_the_bits_of_encoder_and_op(dtype, graph, impl):
         assert_same(got, want)
 
 
+@pytest.mark.on_cpu
 def test_tf_data_carries_them():
     boxes = random_boxes(GRID, 6, 4)
     dataset = tf.data.Dataset.from_tensor_slices((predictions_of(GRID, 6), boxes)).batch(3)

@@ -107,7 +107,7 @@ def yolo_loss(
         return _reference(predictions, targets, grid, semantics, layout, reduction, activations)
     if place == "GPU" and activations != "linear":
         blocks = kernels.activations_of(activations)
-        predictions = reference.activate(predictions, grid, layout, blocks)
+        predictions = reference.activate(predictions, targets, grid, layout, blocks)
         activations = "linear"
     if reduction == "mean" and predictions.dtype == tf.float16:
         reduction = _gradients.MEAN_LOSS

@@ -95,10 +95,7 @@ def read_cells(predictions, targets, grid, semantics, layout, activations="linea
     classes, confidences, boxes = _split(predictions, grid, layout)
     flags, target_classes, target_boxes = _split_targets(targets, grid)
     in_object = _marks_object(flags)[..., None]
-    if resolve_activations(activations)["classes"] == "softmax":
-        # Of empty cells they are not read: what softmax makes of a NaN has a gradient.
-        classes = tf.where(in_object, classes, 0)
-    classes, confidences, boxes = _activated(classes, confidences, boxes, activations)
+    classes, confidences, boxes = _activated(classes, confidences, boxes, in_object, activations)
     target_boxes = tf.where(in_object, target_boxes, 0)
     overlap = _overlap(boxes, target_boxes, grid, semantics)
     responsible = in_object & _responsible(overlap, boxes, target_boxes, grid, semantics)
@@ -107,9 +104,11 @@ def read_cells(predictions, targets, grid, semantics, layout, activations="linea
     )
 
 
-def activate(predictions, grid, layout, activations):
-    """Raw outputs as predictions, in their layout; every cell's."""
-    classes, confidences, boxes = _activated(*_split(predictions, grid, layout), activations)
+def activate(predictions, targets, grid, layout, activations):
+    """Raw outputs as the predictions that the loss reads beside such targets, in their layout."""
+    in_object = _marks_object(_split_targets(targets, grid)[0])[..., None]
+    parts = _split(predictions, grid, layout)
+    classes, confidences, boxes = _activated(*parts, in_object, activations)
     images = tf.shape(predictions)[0]
     if layout == "cells":
         boxes = tf.reshape(boxes, [-1, grid.cells, 4 * grid.B])
@@ -118,7 +117,10 @@ def activate(predictions, grid, layout, activations):
     return tf.concat([tf.reshape(part, [images, -1]) for part in (classes, confidences, boxes)], 1)
 
 
-def _activated(classes, confidences, boxes, activations):
+def _activated(classes, confidences, boxes, in_object, activations):
+    if resolve_activations(activations)["classes"] == "softmax":
+        # Of empty cells they are not read: what softmax makes of a NaN has a gradient.
+        classes = tf.where(in_object, classes, 0)
     act = {block: _ACTIVATE[name] for block, name in resolve_activations(activations).items()}
     boxes = tf.concat([act["xy"](boxes[..., :2]), act["wh"](boxes[..., 2:])], axis=-1)
     return act["classes"](classes), act["confidences"](confidences), boxes
