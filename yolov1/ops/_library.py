@@ -26,7 +26,7 @@ OPS = {
     "aligned_iou": "Yolov1>AlignedIou",
     "non_max_suppression": "Yolov1>NonMaxSuppression",
 }
-# Places ("GPU", "XLA_GPU_JIT") whose kernels are compiled, but where their tests have not passed yet:
+# Places ("GPU", "XLA_GPU_JIT") whose kernels are compiled, but where the tests have not passed yet:
 # "auto" does not take them there, impl="fused" does.
 ON_REQUEST = ()
 
