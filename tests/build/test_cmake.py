@@ -59,6 +59,14 @@ def test_auto_goes_on_without_a_working_nvcc_and_says_so(tmp_path, nvcc):
     assert info["sources"] == _module.digest_of_sources()
 
 
+def test_architectures_that_nvcc_does_not_know_are_refused(tmp_path):
+    nvcc = "#!/bin/sh\necho compute_80; echo compute_90\n"
+    answer = configure(tmp_path, nvcc, "ON", YOLOV1_CUDA_ARCHITECTURES="70 8")
+    assert answer.returncode != 0
+    words = " ".join(answer.stderr.split())
+    assert "YOLOV1_CUDA_ARCHITECTURES is '70 8'" in words and "compute_80 compute_90" in words
+
+
 def test_on_stops_where_nvcc_does_not_work(tmp_path):
     answer = configure(tmp_path, BROKEN["unsupported compiler"], "ON")
     assert answer.returncode != 0

@@ -102,7 +102,8 @@ command.run()
 """
     usual = setup_py(code, YOLOV1_CUDA="AUTO", YOLOV1_WERROR="OFF")
     assert usual.returncode == 0, usual.stderr
-    strict = setup_py(code, YOLOV1_CUDA="ON", YOLOV1_WERROR="ON")
+    strict = setup_py(code, YOLOV1_CUDA="ON", YOLOV1_WERROR="ON", YOLOV1_CUDA_ARCHITECTURES="80 90")
+    assert "-DYOLOV1_CUDA_ARCHITECTURES=80 90" in strict.stdout
     assert "-DYOLOV1_CUDA=AUTO" in usual.stdout and "-DYOLOV1_WERROR=OFF" in usual.stdout
     assert "-DYOLOV1_CUDA=ON" in strict.stdout and "-DYOLOV1_WERROR=ON" in strict.stdout
     assert "--fresh" in strict.stdout  # other settings: nothing is kept of what CMake found
