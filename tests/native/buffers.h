@@ -26,10 +26,14 @@ inline void Store(DType type, double value, uint8_t* to) {
   const float narrow = static_cast<float>(value);
   const Half half(narrow);
   const Bfloat16 bfloat(narrow);
+  const int32_t whole = IsFloating(type) ? 0 : static_cast<int32_t>(value);
+  const bool truth = whole != 0;
   if (type == DType::kDouble) memcpy(to, &value, sizeof value);
   if (type == DType::kFloat) memcpy(to, &narrow, sizeof narrow);
   if (type == DType::kHalf) memcpy(to, &half, sizeof half);
   if (type == DType::kBfloat16) memcpy(to, &bfloat, sizeof bfloat);
+  if (type == DType::kInt32) memcpy(to, &whole, sizeof whole);
+  if (type == DType::kBool) memcpy(to, &truth, sizeof truth);
 }
 
 template <typename T>
@@ -81,6 +85,8 @@ class Buffer {
   int64_t count() const { return count_; }
   double operator[](int64_t k) const { return Load(type_, data() + k * SizeOf(type_)); }
 
+  void CopyFrom(const Buffer& other) { memcpy(data(), other.data(), bytes_); }
+
   bool HoldsOnly(uint8_t fill) const {
     for (int64_t k = 0; k < bytes_; ++k)
       if (data()[k] != fill) return false;
@@ -96,13 +102,17 @@ class Buffer {
     }
   }
 
-  // Sums of up to a thousand squares in another order, infinite from about the same size on.
-  void RequireNear(const Buffer& other, const std::string& what) const {
-    const double relative = type_ == DType::kDouble ? 1e-12 : 1e-4;
-    const double huge = type_ == DType::kDouble ? 1e307 : 1e38;
+  // Sums of up to a thousand squares in another order, infinite from about the same size on; or
+  // what is made of other sums, and may be off by `slack` then.
+  void RequireNear(const Buffer& other, const std::string& what, double slack = 1e-36) const {
+    const bool half = type_ == DType::kHalf;
+    const double relative = type_ == DType::kDouble ? 1e-12 : type_ == DType::kFloat ? 1e-4 : 0.01;
+    const double huge = type_ == DType::kDouble ? 1e307 : half ? 65000 : 1e38;
+    if (half) slack += 1e-7;  // between its least numbers
     RequireEach(other, what, [=](double a, double b) {
       if (std::isnan(a) || std::isnan(b)) return std::isnan(a) && std::isnan(b);
-      return (a >= huge && b >= huge) || std::abs(a - b) <= relative * std::abs(b) + 1e-36;
+      if (std::abs(a) >= huge && std::abs(b) >= huge) return std::signbit(a) == std::signbit(b);
+      return std::abs(a - b) <= relative * std::abs(b) + slack;
     });
   }
 
