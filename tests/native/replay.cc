@@ -44,8 +44,8 @@ void CheckCudaErrors() {
   const std::pair<cudaError_t, const char*> expected[] = {
       {cudaSuccess, ""},
       {cudaErrorNoKernelImageForDevice,
-       "op (kernel): this GPU has compute capability 6.1, this build is for 75, 80; use "
-       "impl='reference' or the CPU."},
+       "op (kernel): this GPU has compute capability 6.1, "
+       "this build is for " YOLOV1_CUDA_ARCHITECTURES "; use impl='reference' or the CPU."},
       {cudaErrorInsufficientDriver,
        "op (kernel): the NVIDIA driver is for CUDA 12.4, this build needs one for CUDA 13.0 or "
        "later; update the driver, or build with an nvcc of its version."},
