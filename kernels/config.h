@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <vector>
 
 namespace yolov1 {
 
@@ -15,9 +16,25 @@ struct ConfigReader {
   const char* op;
   std::string_view text;
   std::string error = {};
+  std::vector<std::string_view> known = {};  // keys that were asked for
+
+  // What was wrong, at the end: also a key that nobody asked for, which a newer caller means.
+  std::string Finish() {
+    for (size_t begin = 0; error.empty() && begin < text.size();) {
+      const size_t end = std::min(text.find(' ', begin), text.size());
+      const std::string_view word = text.substr(begin, end - begin),
+                             key = word.substr(0, word.find('='));
+      if (!word.empty() && std::find(known.begin(), known.end(), key) == known.end())
+        error = std::string(op) + ": config has the unknown key '" + std::string(key) +
+                "': this library and its caller are of different versions; rebuild it.";
+      begin = end + 1;
+    }
+    return error;
+  }
 
   // The value of "key=value" in the text, or nothing.
-  std::string_view Find(std::string_view key) const {
+  std::string_view Find(std::string_view key) {
+    known.push_back(key);
     for (size_t begin = 0; begin < text.size();) {
       const size_t end = std::min(text.find(' ', begin), text.size());
       const std::string_view word = text.substr(begin, end - begin);

@@ -63,6 +63,18 @@ void Read(const Op& op, const py::array& array, View* view) {
   }
   view->shape.assign(array.shape(), array.shape() + array.ndim());
   view->data = const_cast<void*>(array.data());
+  const char order = array.dtype().byteorder();
+  if (!(array.flags() & py::array::c_style) || (order != '=' && order != '|'))
+    throw py::value_error(std::string(op.face) + ": arrays of a native call must be C-contiguous " +
+                          "and in the machine's byte order; take np.ascontiguousarray.");
+}
+
+// Refuses what may not be missing: results that no attribute asks for.
+void CheckLeftOut(const Op& op, uint32_t left_out) {
+  for (const Op::Request& request : op.requests) left_out &= ~(1u << request.result);
+  if (left_out != 0)
+    throw py::value_error(std::string(op.face) +
+                          ": left_out has a result that cannot be left out.");
 }
 
 // A new array for a result. No dtype of NumPy's own is bfloat16: it comes from an input's.
@@ -79,6 +91,11 @@ py::list CallOnCpu(const std::string& name, const std::string& config,
                    const std::optional<std::vector<std::optional<py::array>>>& outputs,
                    int64_t threads, const std::string& version) {
   const Op& op = Find(name);
+  CheckLeftOut(op, left_out);
+  if (outputs && outputs->size() != op.results())
+    throw py::value_error(std::string(op.face) + ": outputs must be " +
+                          std::to_string(op.results()) + " arrays or None, got " +
+                          std::to_string(outputs->size()) + ".");
   thread_local Call call;
   Check(ConfigureAgain(op, config, &call));
   call.version = FindVersion(op, false, version);
@@ -130,6 +147,7 @@ View ToView(const Op& op, const DeviceArray* array, DType if_null) {
 
 Call ReadOnGpu(const Op& op, const std::string& config, const DeviceArrays& inputs,
                uint32_t left_out) {
+  CheckLeftOut(op, left_out);
   Call call;
   call.on_gpu = true;
   call.left_out = left_out;

@@ -284,7 +284,7 @@ std::string ParseBoxIouConfig(std::string_view text, BoxIouConfig* config) {
   reader.Choose("kind", {"iou", "giou", "diou", "ciou"}, &config->kind);
   reader.Choose("box_format", {"xyxy", "cxcywh"}, &config->format);
   if (!reader.Find("sides").empty()) reader.Choose("sides", {"ab", "a", "b"}, &config->sides);
-  return reader.error;
+  return reader.Finish();
 }
 
 // Every call comes through here: text is made only where there is something to say.

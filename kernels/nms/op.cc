@@ -124,7 +124,7 @@ std::string ParseNmsConfig(std::string_view text, NmsConfig* config) {
   reader.Choose("clip", {"False", "True"}, &config->clip);
   config->score_threshold = static_cast<float>(score);
   config->iou_threshold = static_cast<float>(iou);
-  return reader.error;
+  return reader.Finish();
 }
 
 // Every call comes through here: text is made only where there is something to say.

@@ -306,7 +306,7 @@ std::string ParseYoloLossConfig(std::string_view text, YoloLossConfig* config) {
                                  {"activate_xy", &a.xy},
                                  {"activate_wh", &a.wh}})
     reader.ChooseIfGiven(key, {"linear", "sigmoid"}, activation);
-  return reader.error;
+  return reader.Finish();
 }
 
 // Every call comes through here: text is made only where there is something to say.

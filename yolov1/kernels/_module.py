@@ -25,6 +25,11 @@ def extension():
             f"yolov1.kernels: the native module could not be loaded ({error}). Build it with: "
             "pip install --no-build-isolation -e ."
         ) from error
+    if not hasattr(_kernels, "call"):
+        raise ImportError(
+            "yolov1.kernels: the native module was built from older sources than this package. "
+            f"Rebuild it with: {REBUILD}"
+        )
     if first:
         compare_sources(json.loads(_kernels.build_info()))
     return _kernels

@@ -1,6 +1,7 @@
 """The fused YOLO loss of NumPy arrays."""
 
 import functools
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -92,7 +93,11 @@ def check_collision(on_collision: str) -> None:
 
 def activation_key(activations):
     """`activations` as `yolo_loss_config` takes it: mappings are not hashable."""
-    return activations if isinstance(activations, str) else tuple(dict(activations).items())
+    if isinstance(activations, str):
+        return activations
+    if not isinstance(activations, Mapping):
+        resolve_activations(activations)  # refuses it
+    return tuple(activations.items())
 
 
 def activations_of(key) -> dict[str, str]:
@@ -217,6 +222,10 @@ def yolo_loss(
     check_layout(layout)
     check_reduction(reduction)
     check_collision(on_collision)
+    if gradient not in (True, False, "in_place"):
+        raise ValueError(
+            f"yolo_loss: gradient must be True, False or 'in_place', got {gradient!r}."
+        )
     config = yolo_loss_config(
         *(grid, LossSemantics.of(semantics), layout, reduction),
         *(activation_key(activations), on_collision),
@@ -272,13 +281,27 @@ def _target_arrays(targets, dtype):
     valid = np.asarray(targets.valid)
     return [
         np.asarray(targets.boxes_cxcywh, np.float32, order="C"),
-        np.asarray(targets.labels, np.int32, order="C"),
-        np.asarray(valid, np.bool_ if valid.ndim == 2 else np.int32, order="C"),
+        _int32("labels", targets.labels),
+        np.asarray(valid, np.bool_, order="C") if valid.ndim == 2 else _int32("valid", valid),
     ]
 
 
+def _int32(name, integers):
+    """What 32 bits do not hold as the nearest that they do: cast it would be another number."""
+    integers = np.asarray(integers)
+    if integers.size and integers.dtype.kind not in "iub":
+        raise TypeError(
+            f"yolo_loss: {name} of Boxes must be integers, got {integers.dtype}; convert them."
+        )
+    limits = np.iinfo(np.int32)
+    if integers.dtype.kind in "iu" and integers.dtype.itemsize >= 4:
+        integers = np.clip(integers, limits.min if integers.dtype.kind == "i" else 0, limits.max)
+    return np.asarray(integers, np.int32, order="C")
+
+
 def _outputs_in_place(given, predictions, mean):
-    mine = isinstance(given, np.ndarray) and np.may_share_memory(given, predictions)
+    mine = isinstance(given, np.ndarray)
+    mine = mine and (given.size == 0 or np.may_share_memory(given, predictions))
     if not mine or not given.flags.writeable:
         raise ValueError(
             "yolo_loss: for a gradient in place the predictions must be a NumPy array, writable "

@@ -65,6 +65,11 @@ def check_build(info: dict) -> None:
             f"yolov1.ops: the op library was built from yolov1 {info.get('version')}, but "
             f"{__version__} is running. In the source folder, rebuild it with: {REBUILD}"
         )
+    if "sources" not in info:  # of the same version, and from before there was one
+        raise LibraryUnavailable(
+            "yolov1.ops: the op library was built from older sources than this package. In the "
+            f"source folder, rebuild it with: {REBUILD}"
+        )
     if int(info.get("cxx11_abi", 1)) != int(tf.sysconfig.CXX11_ABI_FLAG):
         raise LibraryUnavailable(
             f"yolov1.ops: the op library was built with C++11 ABI {info['cxx11_abi']}, but "

@@ -107,6 +107,9 @@ def yolo_loss(
         return _reference(predictions, targets, grid, semantics, layout, reduction, activations)
     if place == "GPU" and activations != "linear":
         blocks = kernels.activations_of(activations)
+        # In the precision of the sums, as the CPU's kernel and the reference do.
+        predictions = tf.cast(predictions, _loss_dtype(predictions))
+        targets = tf.cast(targets, predictions.dtype)
         predictions = reference.activate(predictions, targets, grid, layout, blocks)
         activations = "linear"
     if reduction == "mean" and predictions.dtype == tf.float16:
@@ -117,11 +120,22 @@ def yolo_loss(
 
 def _box_tensors(boxes):
     boxes_cxcywh, labels, valid = map(as_tensor, boxes)
-    return Boxes(
-        tf.cast(boxes_cxcywh, tf.float32),
-        tf.cast(labels, tf.int32),
-        valid if valid.dtype == tf.bool else tf.cast(valid, tf.int32),
+    valid = valid if valid.dtype == tf.bool else _int32("valid", valid)
+    return Boxes(tf.cast(boxes_cxcywh, tf.float32), _int32("labels", labels), valid)
+
+
+def _int32(name, integers):
+    """What 32 bits do not hold as the nearest that they do: cast it would be another number."""
+    if not integers.dtype.is_integer:
+        raise TypeError(
+            f"yolo_loss: {name} of Boxes must be integers, got {integers.dtype.name}; cast them."
+        )
+    if integers.dtype.size < 4 or integers.dtype == tf.int32:
+        return tf.cast(integers, tf.int32)
+    limits = tf.constant(
+        [tf.int32.min if integers.dtype.min < 0 else 0, tf.int32.max], integers.dtype
     )
+    return tf.cast(tf.clip_by_value(integers, limits[0], limits[1]), tf.int32)
 
 
 def _check(predictions, targets, grid, layout):
