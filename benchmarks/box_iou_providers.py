@@ -168,9 +168,8 @@ def _kernel(version):
             if case.mode == "forward":
                 return (iou,)
             inputs += (upstream,)
-            kernels.call(
-                f"{native}Grad", config, inputs, outputs=[*gradients, None], version=version
-            )
+            outputs_of_both = [*gradients, None]
+            kernels.call(f"{op}Grad", config, inputs, outputs=outputs_of_both, version=version)
             return outputs
 
         return compute

@@ -277,6 +277,7 @@ def test_a_group_that_fails_ends_no_measurement(capsys, monkeypatch):
     done = []
     monkeypatch.setattr(gpu_measure, "loss", lambda *arguments: failing())
     monkeypatch.setattr(gpu_measure, "iou", lambda *arguments: done.append(arguments[-2:]))
+    monkeypatch.setattr(gpu_measure, "nms", lambda *arguments: None)
     failed = gpu_measure.measure(None, OnHost(), None, images=(1, 4), left_out=("torch",))
     assert failed == 2 * len(gpu_measure.DTYPES) == capsys.readouterr().out.count("FAILED: ")
     assert done == [(m, ("torch",)) for m in ("forward", "backward")] * len(gpu_measure.IOUS)
