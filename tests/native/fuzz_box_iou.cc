@@ -30,7 +30,7 @@ void CheckText(std::string_view given) {
   const std::vector<char> exact(given.begin(), given.end());  // no zero behind it
   BoxIouConfig config;
   const std::string error = ParseBoxIouConfig({exact.data(), exact.size()}, &config);
-  Require(error.empty() || error.rfind("pairwise_iou: config needs ", 0) == 0, error);
+  Require(error.empty() || error.rfind("pairwise_iou: config ", 0) == 0, error);
   Require(config.kind <= IouKind::kCiou && config.format <= BoxFormat::kCxcywh, "known choices");
 }
 

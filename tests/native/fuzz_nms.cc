@@ -21,7 +21,7 @@ void CheckNmsText(std::string_view given) {
   NmsConfig config;
   const std::string error = ParseNmsConfig({exact.data(), exact.size()}, &config);
   if (!error.empty()) {
-    Require(error.rfind("non_max_suppression: config needs ", 0) == 0, error);
+    Require(error.rfind("non_max_suppression: config ", 0) == 0, error);
     return;
   }
   Require(0 <= config.iou_threshold && config.iou_threshold <= 1, "an overlap from 0 to 1");

@@ -52,7 +52,7 @@ void CheckText(const std::string_view given) {
   YoloLossConfig config;
   const std::string error = ParseYoloLossConfig(text, &config);
   if (!error.empty()) {
-    Require(error.rfind("yolo_loss: config needs ", 0) == 0, error);
+    Require(error.rfind("yolo_loss: config ", 0) == 0, error);
     return;
   }
   const Grid& grid = config.grid;
