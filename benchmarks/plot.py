@@ -182,7 +182,8 @@ def history_plot(rows: list[dict], newest=24):
     axes.axhspan(1 / 1.03, 1.03, color="grey", alpha=0.2)
     bottom, top = axes.get_ylim()
     axes.set_ylim(max(bottom, 0.8), min(top, 1.25))  # an interval beyond that says nothing
-    axes.set_xticks(range(len(found)), [name for name, _ in found], fontsize=6)
+    names = [name.replace("\n", " ") for name, _ in found]
+    axes.set_xticks(range(len(found)), names, fontsize=6, rotation=90)
     axes.set_ylabel("time of the second revision, of the first's")
     axes.set_title("benchmarks.compare: comparisons, one after another (grey: 3 %)")
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
