@@ -17,28 +17,6 @@ from yolov1.ops import _tape
 MEAN_LOSS = "mean_loss"
 
 
-def register(library) -> None:
-    """Registers the gradients of all ops of `library`, the module of generated functions."""
-    functions = {
-        "YoloLoss": _yolo_loss,
-        "YoloLossOfBoxes": _yolo_loss,
-        "YoloLossGrad": _yolo_loss_grad,
-        "PairwiseIou": functools.partial(_iou, "pairwise_iou"),
-        "PairwiseIouGrad": functools.partial(_iou_grad, "pairwise_iou"),
-        "AlignedIou": functools.partial(_iou, "aligned_iou"),
-        "AlignedIouGrad": functools.partial(_iou_grad, "aligned_iou"),
-        "NonMaxSuppression": None,
-    }
-    for name, function in functions.items():
-        try:
-            if function is None:
-                tf.no_gradient(f"Yolov1>{name}")
-            else:
-                tf.RegisterGradient(f"Yolov1>{name}")(functools.partial(function, library))
-        except KeyError:
-            pass  # registered before this module was reloaded
-
-
 def _refuse(name, op, *inputs):
     """Unless none of `inputs`, by index, is to be differentiated by.
 
@@ -195,3 +173,15 @@ def _iou_slope(name, library, inputs, config, upstream, above, wanted):
     # What a mask hides is not read: there 0 times NaN is 0.
     change = sum(tf.math.multiply_no_nan(by_pair(k, above[k]), slopes[k]) for k in wanted)
     return tf.cast(tf.reduce_sum(change, -1), upstream.dtype)
+
+
+FUNCTIONS = {  # of each op; None: there is no gradient
+    "YoloLoss": _yolo_loss,
+    "YoloLossOfBoxes": _yolo_loss,
+    "YoloLossGrad": _yolo_loss_grad,
+    "PairwiseIou": functools.partial(_iou, "pairwise_iou"),
+    "PairwiseIouGrad": functools.partial(_iou_grad, "pairwise_iou"),
+    "AlignedIou": functools.partial(_iou, "aligned_iou"),
+    "AlignedIouGrad": functools.partial(_iou_grad, "aligned_iou"),
+    "NonMaxSuppression": None,
+}

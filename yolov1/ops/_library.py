@@ -14,6 +14,9 @@ import tensorflow as tf
 from tensorflow.python.framework import kernels as registered_kernels
 from tensorflow.python.framework import op_def_registry
 
+# Private too: there is no public way to register a converter.
+from tensorflow.python.ops.parallel_for import pfor
+
 from yolov1 import __version__
 from yolov1.kernels import _module
 from yolov1.ops import _gradients, _vectorized
@@ -65,11 +68,6 @@ def check_build(info: dict) -> None:
             f"yolov1.ops: the op library was built from yolov1 {info.get('version')}, but "
             f"{__version__} is running. In the source folder, rebuild it with: {REBUILD}"
         )
-    if "sources" not in info:  # of the same version, and from before there was one
-        raise LibraryUnavailable(
-            "yolov1.ops: the op library was built from older sources than this package. In the "
-            f"source folder, rebuild it with: {REBUILD}"
-        )
     if int(info.get("cxx11_abi", 1)) != int(tf.sysconfig.CXX11_ABI_FLAG):
         raise LibraryUnavailable(
             f"yolov1.ops: the op library was built with C++11 ABI {info['cxx11_abi']}, but "
@@ -109,6 +107,15 @@ def _loaded_copies() -> list[Path]:
     return list(dict.fromkeys(places))
 
 
+def _register(registry, taken, functions, library):
+    """Registers ``{op: function of (library, ...)}`` with TensorFlow."""
+    for name, function in functions.items():
+        try:
+            registry(f"Yolov1>{name}")(function and functools.partial(function, library))
+        except taken:
+            pass  # registered before this module was reloaded
+
+
 @functools.cache
 def _load(folder: Path):
     library, record = folder / "_ops.so", folder / "_build_info.json"
@@ -124,8 +131,13 @@ def _load(folder: Path):
         raise LibraryUnavailable(
             f"yolov1.ops: {library.name} could not be loaded ({error}). Rebuild it with: {REBUILD}"
         ) from error
-    _gradients.register(loaded)
-    _vectorized.register(loaded)
+    if not hasattr(loaded, "yolov1_yolo_loss_of_boxes"):  # of this version, but from before that op
+        raise LibraryUnavailable(
+            "yolov1.ops: the op library was built from older sources than this package. In the "
+            f"source folder, rebuild it with: {REBUILD}"
+        )
+    _register(tf.RegisterGradient, KeyError, _gradients.FUNCTIONS, loaded)
+    _register(pfor.RegisterPFor, AssertionError, _vectorized.CONVERTERS, loaded)
     return loaded
 
 

@@ -14,25 +14,6 @@ from tensorflow.python.ops.parallel_for import pfor
 from yolov1.ops._gradients import yolo_loss_op
 
 
-def register(library) -> None:
-    """Registers the converters of all ops of `library`, the module of generated functions."""
-    converters = {
-        "YoloLoss": _yolo_loss,
-        "YoloLossOfBoxes": _yolo_loss,
-        "YoloLossGrad": _yolo_loss_grad,
-        "PairwiseIou": functools.partial(_iou, "pairwise_iou"),
-        "PairwiseIouGrad": functools.partial(_iou_grad, "pairwise_iou"),
-        "AlignedIou": functools.partial(_iou, "aligned_iou"),
-        "AlignedIouGrad": functools.partial(_iou_grad, "aligned_iou"),
-        "NonMaxSuppression": _non_max_suppression,
-    }
-    for name, converter in converters.items():
-        try:
-            pfor.RegisterPFor(f"Yolov1>{name}")(functools.partial(converter, library))
-        except AssertionError:
-            pass  # registered before this module was reloaded
-
-
 def _wrapped(outputs):
     return [pfor.wrap(output, True) for output in outputs]
 
@@ -144,3 +125,15 @@ def _non_max_suppression(library, call):
         _merge(boxes), _merge(scores), call.get_attr("config")
     )
     return _wrapped(_split(output, boxes) for output in found)
+
+
+CONVERTERS = {
+    "YoloLoss": _yolo_loss,
+    "YoloLossOfBoxes": _yolo_loss,
+    "YoloLossGrad": _yolo_loss_grad,
+    "PairwiseIou": functools.partial(_iou, "pairwise_iou"),
+    "PairwiseIouGrad": functools.partial(_iou_grad, "pairwise_iou"),
+    "AlignedIou": functools.partial(_iou, "aligned_iou"),
+    "AlignedIouGrad": functools.partial(_iou_grad, "aligned_iou"),
+    "NonMaxSuppression": _non_max_suppression,
+}
