@@ -47,7 +47,7 @@ $(VENV)/.dependencies: $(VENV)/.created pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.dependencies $(NATIVE)
-	@echo "Building the native code (two minutes, or six with nvcc: see setup.py; what did not change is kept)"
+	@echo "Building the native code (minutes, most of them nvcc's: see setup.py; what did not change is kept)"
 	@$(PIP) --no-build-isolation --no-deps -e .
 	@touch $@
 
