@@ -38,7 +38,7 @@ def load_images(
 ):
     """Encoded images to an augmented batch; see `yolov1.ops.load_images` for each step.
 
-    A JPEG is decoded where the window shows it and no further. What `TensorFlow` decodes besides
+    A JPEG is decoded where the window shows it and no further. What TensorFlow decodes besides
     (PNG, GIF, BMP) is decoded whole, by TensorFlow: transparent parts are shown on white, 16-bit
     grey is taken by the bits that it uses, of an animation the first frame.
 
@@ -167,11 +167,8 @@ def _pixels(pixels) -> Pixels:
     offsets = 3 * height * width * tf.range(count)
     sizes = tf.cast(tf.tile([[height, width]], [count, 1]), tf.int32)
     known = values.shape[0] if values.shape.rank else None
-    return Pixels(tf.reshape(values, [-1]), _with_count(offsets, known), _with_count(sizes, known))
-
-
-def _with_count(tensor, count):
-    return tf.ensure_shape(tensor, [count, *tensor.shape[1:]])
+    offsets, sizes = tf.ensure_shape(offsets, [known]), tf.ensure_shape(sizes, [known, 2])
+    return Pixels(tf.reshape(values, [-1]), offsets, sizes)
 
 
 _WHOLE = {  # what None stands for
@@ -184,15 +181,17 @@ _WHOLE = {  # what None stands for
 
 def _views(op, images, *views):
     """windows, flips, transpose and colours as tensors that fit n `images`."""
+    known = static_shape(images)
+    count = known and known[0]
     tensors = {}
     for (name, (dtype, one)), view in zip(_WHOLE.items(), views, strict=True):
         if view is None:
             one = tf.constant(one, dtype)
             view = tf.broadcast_to(one, tf.concat([tf.shape(images)[:1], one.shape], 0))
-            count = images.shape[0] if images.shape.rank else None
-            view = _with_count(view, count)
+            view = tf.ensure_shape(
+                view, [images.shape[0] if images.shape.rank else None, *one.shape]
+            )
         tensors[name] = tf.cast(as_tensor(view, dtype), dtype)
     shapes = {name: static_shape(tensor) for name, tensor in tensors.items()}
-    count = static_shape(images)
-    kernels.check_views(op, count and count[0], **shapes)
+    kernels.check_views(op, count, **shapes)
     return list(tensors.values())

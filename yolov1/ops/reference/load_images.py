@@ -118,7 +118,7 @@ def _from_jpeg(content, window, flips, transpose, size):
     ratio = tf.bitwise.left_shift(1, halvings)
 
     def part(low, high):
-        crop = tf.concat([low[::-1], (high - low)[::-1]], axis=0)
+        crop = tf.reshape(tf.reverse([low, high - low], [1]), [4])
 
         def at(ratio):  # the op takes the ratio as an attribute, so there is one op for each
             return lambda: tf.image.decode_and_crop_jpeg(
@@ -182,7 +182,7 @@ def _view(part, sides, window, flips, transpose, size):
         part: function of corners (x, y) within the image: its pixels there, uint8 ``[H, W, 3]``.
         sides: height and width of the image.
     """
-    sides = sides[::-1]
+    sides = tf.reverse(sides, [0])
     low, high = whole_pixels(window, sides)
     seen_low = tf.clip_by_value(low, 0, sides - 1)
     seen_high = tf.clip_by_value(high, seen_low + 1, sides)
@@ -262,18 +262,19 @@ def decode(content):
 
 
 def _decode_png(content):
-    colours = tf.cast(tf.io.decode_png(content, channels=4), tf.int32)
+    image = tf.io.decode_png(content)
     header = tf.strings.substr(content, 24, 2)  # bits of a sample, and the kind of colour
-    return tf.cond(
-        header == b"\x10\x00", lambda: _from_16_bits(content), lambda: _on_white(colours)
-    )
+    return tf.cond(header == b"\x10\x00", lambda: _from_16_bits(content), lambda: _on_white(image))
 
 
-def _on_white(colours):
-    """With the rounding of Pillow's `alpha_composite`."""
-    alpha = colours[..., 3:]
-    blended = 128 * (colours[..., :3] * alpha + 255 * (255 - alpha) + 128)
-    return tf.cast((blended + blended // 256) // 2**15, tf.uint8)
+def _on_white(image):
+    """Of grey or RGB, with alpha or without; with the rounding of Pillow's `alpha_composite`."""
+    channels = tf.shape(image)[2]
+    pixels = tf.cast(image, tf.int32)
+    alpha = tf.cond(channels % 2 == 0, lambda: pixels[..., -1:], lambda: tf.constant([[[255]]]))
+    blended = 128 * (pixels[..., : channels - 1 + channels % 2] * alpha + 255 * (255 - alpha) + 128)
+    blended = (blended + blended // 256) // 2**15
+    return tf.cast(tf.broadcast_to(blended, tf.concat([tf.shape(image)[:2], [3]], 0)), tf.uint8)
 
 
 def _from_16_bits(content):
