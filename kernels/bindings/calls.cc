@@ -122,14 +122,15 @@ py::list CallOnCpu(const std::string& name, const std::string& config,
     results.append(std::move(array));
   }
   if (outputs) Check(CheckResults(op, call, given));
-  bool done;
+  std::string error;
   {
     py::gil_scoped_release release;
-    done = op.cpu(call, [threads](int64_t count, int64_t, const auto& work) {
+    error = op.cpu(call, [threads](int64_t count, int64_t, const auto& work) {
       RunThreads(threads, count, work);
     });
   }
-  if (!done) throw std::bad_alloc();  // a MemoryError
+  if (error == kOutOfMemory) throw std::bad_alloc();  // a MemoryError
+  Check(error);
   return results;
 }
 
