@@ -561,7 +561,7 @@ def test_shapes_that_do_not_fit():
         (ops.augment_images, image, {"flips": [True, False]}, "flips must be [n, 2]"),
         (ops.augment_images, image, {"transpose": [[True], [False]]}, "transpose must be [n] with"),
         (ops.load_images, [b""], {"colours": [[1, 1]]}, "load_images: colours must be [n, 3]"),
-        (ops.load_images, [b""], {"size": 0}, "size must be from 1 to 32768 pixels, got 0"),
+        (ops.load_images, [b""], {"size": 0}, "size must be from 1 to 16384 pixels, got 0"),
         (ops.load_images, [b""], {"dtype": tf.int32}, "dtype must be one of float32, float16"),
         (ops.load_images, [b""], {"impl": "best"}, "impl must be 'auto', 'fused' or 'reference'"),
     ):  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 from yolov1.kernels._module import shape_text
 
 IMAGE_DTYPES = ("float32", "float16", "bfloat16", "uint8")
-MOST = 1 << 15  # pixels of a side of what they make
+MOST = 1 << 14  # pixels of a side of what they make
 
 
 class Pixels(NamedTuple):
@@ -35,7 +35,7 @@ def load_images_config(size, dtype) -> str:
 
     Raises:
         TypeError: the size is no Python integer.
-        ValueError: a size below 1 or above 32,768, or another dtype.
+        ValueError: a size below 1 or above 16,384, or another dtype.
     """
     return _config("load_images", size, dtype)
 
