@@ -99,6 +99,13 @@ void Average(const uint8_t* image, int32_t height, int32_t width, int32_t ratio,
   }
 }
 
+// A result from this size on is written past the caches, far sooner than elsewhere: a pipeline has
+// several batches in flight, so that each is written to memory that left the caches long ago, and
+// read when it has left them again. Measured with 38 MB and a cache of 260 MB, 448 x 448 pixels in
+// tf.data: 0.32 ms of CPU time an image in place of 0.45; as much as before where one buffer is
+// written again and again.
+constexpr int64_t kBatchInCaches = int64_t{8} << 20;
+
 // Works through images one after another. The functions return "", or what is wrong.
 class Images {
  public:
@@ -106,7 +113,7 @@ class Images {
       : args_(args), level_(*Versions()[version].level), rooms_(*rooms) {
     const int64_t image = int64_t{3} * args.config.size * args.config.size;
     bytes_ = image * SizeOf(args.config.type);
-    past_caches_ = args.images >= StreamingBound() / bytes_;
+    past_caches_ = args.images * bytes_ >= std::min(kBatchInCaches, StreamingBound().load());
   }
 
   std::string Run(int64_t image) {
@@ -197,8 +204,8 @@ class Images {
   const LoadImagesArgs& args_;
   const LoadImagesLevel& level_;
   Rooms& rooms_;
-  int64_t bytes_;  // of a result
-  bool past_caches_;
+  int64_t bytes_;     // of a result
+  bool past_caches_;  // the batch does not stay in the caches
 };
 
 }  // namespace
