@@ -5,8 +5,8 @@ from PIL import Image
 
 from tests.data.folders import write_image, write_voc
 from yolov1 import data
-from yolov1.data.augmentation import Augmentation
-from yolov1.data.table import GREY, shrink_ratio
+from yolov1.data.augmentation import GREY, Augmentation
+from yolov1.data.images import shrink_ratio
 from yolov1.grid import GridSpec
 
 GRID = GridSpec(S=4, B=2, C=2, image_size=32)

@@ -11,15 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from yolov1.data import images as image_files
+from yolov1.data.augmentation import GREY
 from yolov1.data.example import BadExampleError
+from yolov1.data.images import shrink_ratio
 
 CACHE_BYTES = 1 << 30  # decoded images beyond this stay on disk
-GREY = 127  # what a window shows outside the image
-
-
-def shrink_ratio(size, image_size):
-    """The largest of 1, 2, 4, 8 by which an image can shrink and still fill the network's input."""
-    return max(r for r in (1, 2, 4, 8) if r == 1 or min(size) // r >= image_size)
 
 
 @contextlib.contextmanager

@@ -28,6 +28,8 @@ OPS = {
     "pairwise_iou": "Yolov1>PairwiseIou",
     "aligned_iou": "Yolov1>AlignedIou",
     "non_max_suppression": "Yolov1>NonMaxSuppression",
+    "load_images": "Yolov1>LoadImages",
+    "augment_images": "Yolov1>AugmentImages",
 }
 # Places ("GPU", "XLA_GPU_JIT") whose kernels are compiled, but where the tests have not passed yet:
 # "auto" does not take them there, impl="fused" does.

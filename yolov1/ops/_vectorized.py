@@ -127,6 +127,31 @@ def _non_max_suppression(library, call):
     return _wrapped(_split(output, boxes) for output in found)
 
 
+# ------------------------------------------------------------------------------------------ images
+
+
+def _load_images(library, call):
+    call.stack_inputs()
+    inputs = [call.stacked_input(k) for k in range(call.num_inputs)]
+    images = library.yolov1_load_images(*map(_merge, inputs), _config(call), T=call.get_attr("T"))
+    return _wrapped([_split(images, inputs[0])])
+
+
+def _augment_images(library, call):
+    """The buffer of all iterations, or one behind another."""
+    rest = range(1, call.num_inputs)
+    call.stack_inputs(rest)
+    offsets, *others = (call.stacked_input(k) for k in rest)
+    values, each = call.input(0).t, call.input(0).is_stacked
+    if each:
+        iterations, total = tf.unstack(tf.shape(values, tf.int64))
+        offsets += total * tf.range(iterations)[:, None]
+        values = tf.reshape(values, [-1])
+    inputs = [values, *map(_merge, [offsets, *others])]
+    images = library.yolov1_augment_images(*inputs, _config(call), T=call.get_attr("T"))
+    return _wrapped([_split(images, offsets)])
+
+
 CONVERTERS = {
     "YoloLoss": _yolo_loss,
     "YoloLossOfBoxes": _yolo_loss,
@@ -136,4 +161,6 @@ CONVERTERS = {
     "AlignedIou": functools.partial(_iou, "aligned_iou"),
     "AlignedIouGrad": functools.partial(_iou_grad, "aligned_iou"),
     "NonMaxSuppression": _non_max_suppression,
+    "LoadImages": _load_images,
+    "AugmentImages": _augment_images,
 }
