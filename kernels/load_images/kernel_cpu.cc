@@ -79,8 +79,8 @@ Part ShownPart(const ShownImage& image) {
           image.y.end() - image.y.begin()};
 }
 
-// The means of blocks of `ratio` x `ratio` pixels, of fewer at the right and the lower edge,
-// rounded as Pillow does: to nearest, halves up.
+// The means of blocks of `ratio` x `ratio` pixels, of fewer at the right and the lower edge.
+// Rounded as Pillow's reduce does it: halves up, by an inverse of 24 bits that is cut off.
 void Average(const uint8_t* image, int32_t height, int32_t width, int32_t ratio, const Part& part,
              uint8_t* to) {
   for (int32_t row = part.y; row < part.y + part.height; ++row) {
@@ -94,10 +94,19 @@ void Average(const uint8_t* image, int32_t height, int32_t width, int32_t ratio,
           for (int c = 0; c < 3; ++c) sums[c] += *pixel++;
       }
       const uint32_t count = static_cast<uint32_t>((y1 - y0) * (x1 - x0));
-      for (const uint32_t sum : sums) *to++ = static_cast<uint8_t>((sum + count / 2) / count);
+      const uint32_t inverse = (uint32_t{1} << 24) / count;
+      for (const uint32_t sum : sums)
+        *to++ = static_cast<uint8_t>((uint64_t{sum} + count / 2) * inverse >> 24);
     }
   }
 }
+
+// A result from this size on is written past the caches, far sooner than elsewhere: a pipeline has
+// several batches in flight, so that each is written to memory that left the caches long ago, and
+// read when it has left them again. Measured with 38 MB and a cache of 260 MB, 448 x 448 pixels in
+// tf.data: 0.32 ms of CPU time an image in place of 0.45; as much as before where one buffer is
+// written again and again.
+constexpr int64_t kBatchInCaches = int64_t{8} << 20;
 
 // Works through images one after another. The functions return "", or what is wrong.
 class Images {
@@ -106,7 +115,7 @@ class Images {
       : args_(args), level_(*Versions()[version].level), rooms_(*rooms) {
     const int64_t image = int64_t{3} * args.config.size * args.config.size;
     bytes_ = image * SizeOf(args.config.type);
-    past_caches_ = args.images >= StreamingBound() / bytes_;
+    past_caches_ = args.images * bytes_ >= std::min(kBatchInCaches, StreamingBound().load());
   }
 
   std::string Run(int64_t image) {
@@ -197,8 +206,8 @@ class Images {
   const LoadImagesArgs& args_;
   const LoadImagesLevel& level_;
   Rooms& rooms_;
-  int64_t bytes_;  // of a result
-  bool past_caches_;
+  int64_t bytes_;     // of a result
+  bool past_caches_;  // the batch does not stay in the caches
 };
 
 }  // namespace
@@ -214,21 +223,18 @@ std::vector<std::string> LoadImagesVersions() {
   return names;
 }
 
-std::string LoadImagesCpu(const LoadImagesArgs& args, int64_t begin, int64_t end, int version,
-                          int64_t* wrong) try {
+std::string LoadImagesCpu(const LoadImagesArgs& args, int64_t begin, int64_t end, int version) try {
   thread_local Rooms rooms;
   Images images(args, version, &rooms);
   for (int64_t image = begin; image < end; ++image) {
     const std::string error = images.Run(image);
-    if (error.empty()) continue;
-    *wrong = image;
-    return std::string(args.face()) + ": image " + std::to_string(image) + " " + error + ".";
+    if (!error.empty())
+      return std::string(args.face()) + ": image " + std::to_string(image) + " " + error + ".";
   }
   rooms.pixels.Trim();
   rooms.workspace.Trim();
   return "";
 } catch (const std::bad_alloc&) {
-  *wrong = begin;
   return kOutOfMemory;
 }
 
