@@ -3,8 +3,6 @@
 from yolov1.ops.reference.box_iou import aligned_iou, pairwise_iou
 from yolov1.ops.reference.load_images import (
     augment_images,
-    decode_others,
-    is_jpeg,
     load_images,
     whole_pixels,
 )
@@ -15,9 +13,7 @@ __all__ = [
     "activate",
     "aligned_iou",
     "augment_images",
-    "decode_others",
     "encode",
-    "is_jpeg",
     "load_images",
     "non_max_suppression",
     "pairwise_iou",
