@@ -393,18 +393,6 @@ def test_vectorized(which):
     np.testing.assert_array_equal(got, want)
 
 
-@needs_fused
-def test_encoded_images_vectorized():
-    files = np.array([[encoded(photo(30, 40, seed=3 * j + k)) for j in range(2)] for k in range(3)])
-    windows = np.stack([random_views(2, seed=k)[0] for k in range(3)])
-
-    def run(row):
-        return ops.load_images(row[0], row[1], size=16, impl="fused")
-
-    got = tf.vectorized_map(run, [tf.constant(files.tolist()), tf.constant(windows)])
-    np.testing.assert_array_equal(got, [run([files[k].tolist(), windows[k]]) for k in range(3)])
-
-
 @every_impl
 def test_in_a_data_set_of_tensorflow(impl):
     files = [encoded(photo(40, 50, seed=k)) for k in range(6)]

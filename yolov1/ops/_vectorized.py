@@ -130,13 +130,6 @@ def _non_max_suppression(library, call):
 # ------------------------------------------------------------------------------------------ images
 
 
-def _load_images(library, call):
-    call.stack_inputs()
-    inputs = [call.stacked_input(k) for k in range(call.num_inputs)]
-    images = library.yolov1_load_images(*map(_merge, inputs), _config(call), T=call.get_attr("T"))
-    return _wrapped([_split(images, inputs[0])])
-
-
 def _augment_images(library, call):
     """The buffer of all iterations, or one behind another."""
     rest = range(1, call.num_inputs)
@@ -182,7 +175,6 @@ CONVERTERS = {
     "AlignedIou": functools.partial(_iou, "aligned_iou"),
     "AlignedIouGrad": functools.partial(_iou_grad, "aligned_iou"),
     "NonMaxSuppression": _non_max_suppression,
-    "LoadImages": _load_images,
     "AugmentImages": _augment_images,
     "DrawAugmentation": _draw_augmentation,
     "EncodeTargets": _encode_targets,

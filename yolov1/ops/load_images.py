@@ -55,7 +55,7 @@ def load_images(
         impl: ``"auto"``, ``"fused"`` or ``"reference"``.
 
     Returns:
-        ``[n, S, S, 3]`` of `dtype`, RGB. On the CPU; XLA compiles neither implementation.
+        ``[n, S, S, 3]`` of `dtype`, RGB. On the CPU; neither XLA nor `tf.vectorized_map` takes it.
 
     Raises:
         ValueError: a shape does not fit, or a number is out of its range; an unknown `impl`.
