@@ -393,23 +393,6 @@ def test_vectorized(which):
     np.testing.assert_array_equal(got, want)
 
 
-@needs_fused
-def test_encoded_images_vectorized():
-    files = np.array([[encoded(photo(30, 40, seed=3 * j + k)) for j in range(2)] for k in range(3)])
-    windows = np.stack([random_views(2, seed=k)[0] for k in range(3)])
-
-    views = tf.zeros([2, 2], tf.bool), tf.zeros([2], tf.bool), tf.constant([[0, 1, 1.0]] * 2)
-
-    def run(row):  # the op alone: its face asks what the contents are, which cannot be vectorised
-        config = kernels.load_images_config(16, "float32")
-        return ops.load().yolov1_load_images(*row, *views, config, T=tf.float32)
-
-    rows = [tf.constant(files.tolist()), tf.constant(windows)]
-    got = tf.vectorized_map(run, rows, fallback_to_while_loop=False)
-    want = [ops.load_images(files[k].tolist(), windows[k], size=16) for k in range(3)]
-    np.testing.assert_array_equal(got, want)
-
-
 @every_impl
 def test_in_a_data_set_of_tensorflow(impl):
     files = [encoded(photo(40, 50, seed=k)) for k in range(6)]

@@ -12,10 +12,10 @@ and encoded as the windows have it. The ops share a batch among the cores themse
 import numpy as np
 import tensorflow as tf
 
-from yolov1.data.augmentation import Augmentation, draw, move_boxes
+from yolov1 import ops
+from yolov1.data.augmentation import Augmentation
 from yolov1.data.cache import CACHE_BYTES, open_images
-from yolov1.data.table import BoxTable
-from yolov1.data.targets import encode_targets_in_graph
+from yolov1.data.table import box_table
 
 IN_FLIGHT = 2  # steps in work at a time: the ends of one leave cores to the next
 
@@ -60,8 +60,8 @@ def training_batches(
         cache_bytes: what "auto" keeps at most. What is asked for by name is kept.
         difficult: train on boxes marked difficult too (the published systems leave them out).
         num_parallel_calls: steps in work at a time.
-        impl: of the image ops: ``"auto"``, ``"fused"`` or ``"reference"``. Both draw the same, with
-            the same targets; pixels differ by at most 1e-5.
+        impl: of the ops: ``"auto"``, ``"fused"`` or ``"reference"``. Both have the same draws and
+            targets; pixels differ by at most 1e-5.
         say: function of a line that tells what is kept, and how large it is.
 
     Returns:
@@ -94,18 +94,22 @@ def training_batches(
         "training_batches",
         **{"cache": cache, "cache_bytes": cache_bytes, "impl": impl, "say": say},
     )
-    table = BoxTable(dataset, images.shrunk, difficult)
+    boxes, sizes = box_table(dataset, difficult), tf.constant(images.shrunk, tf.int32)
     local = batch_size // workers
     count = len(dataset)
 
     def plan(step):
         """What a step is: everything but the pixels."""
         positions = step * batch_size + worker * local + tf.range(local, dtype=tf.int64)
-        indices, drawn = shuffled(positions, count, seed), draw(augmentation, seed, positions)
-        boxes, labels, valid = table.boxes(indices)
-        seen = drawn._replace(window=table.seen(indices, drawn.window))
-        boxes, valid = move_boxes(boxes, valid, seen, augmentation.min_visible)
-        targets, _ = encode_targets_in_graph(boxes, labels, valid, grid, on_collision)
+        indices = shuffled(positions, count, seed)
+        drawn = ops.draw_augmentation(augmentation, seed, positions, impl=impl)
+        targets = ops.encode_targets(
+            *(*boxes, indices, tf.gather(sizes, indices), drawn),
+            grid=grid,
+            on_collision=on_collision,
+            min_visible=augmentation.min_visible,
+            impl=impl,
+        )
         return indices, drawn, targets
 
     def batch(step):

@@ -89,21 +89,26 @@ def _all(conditions, message):
 
 def _coloured(images, colours):
     """Each image by its own colours alone, whatever those beside it have."""
+    return tf.cond(
+        tf.reduce_all(colours == [0, 1, 1]),
+        lambda: images,
+        lambda: tf.cond(
+            tf.reduce_any(colours[:, 0] != 0),
+            lambda: _changed(images, colours, hue=True),
+            lambda: _changed(images, colours, hue=False),
+        ),
+    )
 
+
+@tf.function(jit_compile=True, autograph=False)  # a tenth of the time of single operations
+def _changed(images, colours, hue):
     def where(chosen, one, other):
         return tf.where(chosen[:, None, None, None], one, other)
 
-    def changed():
-        turns = colours[:, 0] != 0
-        plain = change_colours(images, colours)
-        return tf.cond(
-            tf.reduce_any(turns),
-            lambda: where(turns, change_colours(images, colours, hue=True), plain),
-            lambda: plain,
-        )
-
-    kept = tf.reduce_all(colours == [0, 1, 1], axis=1)
-    return tf.cond(tf.reduce_all(kept), lambda: images, lambda: where(kept, images, changed()))
+    changed = change_colours(images, colours)
+    if hue:
+        changed = where(colours[:, 0] != 0, change_colours(images, colours, hue=True), changed)
+    return where(tf.reduce_all(colours == [0, 1, 1], axis=1), images, changed)
 
 
 # ------------------------------------------------------------------------------------- one image
