@@ -5,8 +5,6 @@ from yolov1.ops.reference.box_iou import aligned_iou, pairwise_iou
 from yolov1.ops.reference.encode_targets import encode_targets
 from yolov1.ops.reference.load_images import (
     augment_images,
-    decode_others,
-    is_jpeg,
     load_images,
     whole_pixels,
 )
@@ -17,11 +15,9 @@ __all__ = [
     "activate",
     "aligned_iou",
     "augment_images",
-    "decode_others",
     "draw_augmentation",
     "encode",
     "encode_targets",
-    "is_jpeg",
     "load_images",
     "non_max_suppression",
     "pairwise_iou",
