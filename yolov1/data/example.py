@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from yolov1.data import images
+from yolov1.data.order import block_length
+from yolov1.data.places import Place, read_places
 
 BAD_EXAMPLES = ("fail", "skip")
 
@@ -32,10 +34,11 @@ class Example:
         labels: int32 ``[M]``, indices into the data set's `classes`.
         difficult: bool ``[M]``: ignored by the evaluation (VOC ``difficult``, COCO ``iscrowd``).
         size: (height, width) in pixels.
-        path: the image file, or None for an image that was drawn.
-        jpeg: the file holds an RGB or grey JPEG, whatever its name says.
-        draw: makes the pixels of an image that has no file of its own, uint8 ``[H, W, 3]``; called
-            whenever they are asked for.
+        path: the image file, or None for an image that has none of its own.
+        place: where the bytes of an image file lie inside another file, as in a record.
+        draw: makes the pixels of an image that is in no file, uint8 ``[H, W, 3]``; called whenever
+            they are asked for.
+        jpeg: file or place hold an RGB or grey JPEG, whatever the name says.
         orientation: of EXIF, 1 for none. Image, size and boxes are those of the stored pixels;
             `yolov1.data.images.turn` and `turn_boxes` make a picture to look at.
     """
@@ -49,6 +52,7 @@ class Example:
     jpeg: bool = False
     draw: Callable[[], np.ndarray] | None = dataclasses.field(default=None, repr=False)
     orientation: int = 1
+    place: Place | None = None
 
     def __post_init__(self):
         self.boxes_cxcywh = np.asarray(self.boxes_cxcywh, np.float32).reshape(-1, 4)
@@ -59,13 +63,23 @@ class Example:
                 f"Example {self.image_id!r}: boxes, labels and difficult must have one length, got "
                 f"{len(self.boxes_cxcywh)}, {len(self.labels)} and {len(self.difficult)}."
             )
-        if (self.path is None) == (self.draw is None):
-            raise ValueError(f"Example {self.image_id!r}: give either a path or a draw function.")
+        if [self.path, self.place, self.draw].count(None) != 2:
+            raise ValueError(
+                f"Example {self.image_id!r}: give either a path or a draw function, or the place "
+                "of an image in another file."
+            )
 
     @property
     def image(self) -> np.ndarray:
         """uint8 ``[H, W, 3]`` RGB: decoded or drawn anew, unless `draw` keeps what it made."""
-        return self.draw() if self.path is None else images.decode(self.path)
+        return self.draw() if self.draw else images.decode(self.path or self.encoded)
+
+    @property
+    def encoded(self) -> bytes | None:
+        """The bytes of the image file, read anew; None of an image that was drawn."""
+        if self.place:
+            return read_places([self.place])[0]
+        return self.path.read_bytes() if self.path else None
 
 
 class Dataset(collections.abc.Sequence):
@@ -85,6 +99,14 @@ class Dataset(collections.abc.Sequence):
         self.name = name
         self.skipped = list(skipped)
         self.notes = list(notes)
+
+    @property
+    def block(self) -> int | None:
+        """How many images that follow each other are read together where the data is too large for
+        memory, see `yolov1.data.order`; None where images have files of their own or are drawn."""
+        if not self.examples or any(example.place is None for example in self.examples):
+            return None
+        return block_length(len(self), sum(example.place.length for example in self.examples))
 
     def __len__(self):
         return len(self.examples)
@@ -166,22 +188,26 @@ def usable_boxes(annotation, extent):
     return np.stack(cxcywh, axis=-1), kept, remarks
 
 
-def make_example(image_id, image, annotation, own_classes, classes, verify=True, draw=None):
+def make_example(image_id, image, annotation, own_classes, classes, verify=True, header=None):
     """Checks one image and its annotation; returns (Example, remarks).
 
     Args:
-        image: the path of a file, or its bytes.
+        image: the path of a file, or the `Place` of its bytes.
         own_classes: the data set's class names; another name is refused.
         classes: the names wanted, in label order; boxes of the others are left out.
         verify: decode the image once, so that a damaged file is found now and not in training.
-        draw: for bytes, which the example does not hold: makes the pixels, see `Example`.
+        header: what `images.read_header` says of the image, where that is known.
 
     Raises:
         BadExampleError: with the reason.
     """
+    place = image if isinstance(image, Place) else None
     try:
-        header = images.read_header(image)
-        seen = images.verify(image, header) if verify else []
+        source = image
+        if place and (verify or header is None):
+            (source,) = read_places([place])
+        header = header or images.read_header(source)
+        seen = images.verify(source, header) if verify else []
     except (OSError, ValueError) as error:
         raise BadExampleError(str(error)) from None
     for name in annotation.names:
@@ -212,9 +238,9 @@ def make_example(image_id, image, annotation, own_classes, classes, verify=True,
         labels=[index_of[annotation.names[kept[i]]] for i in wanted],
         difficult=[annotation.difficult[kept[i]] for i in wanted],
         size=header.size,
-        path=None if draw else Path(image),
-        jpeg=header.jpeg and not draw,
-        draw=draw,
+        path=None if place else Path(image),
+        place=place,
+        jpeg=header.jpeg,
         orientation=header.orientation,
     )
     return example, [*_header_remarks(header), *seen, *remarks]

@@ -71,11 +71,11 @@ class ImageTable:
         examples = list(dataset)
         sizes = np.array([e.size for e in examples], np.int64)
         ratios = np.array([shrink_ratio(e.size, grid.image_size) for e in examples], np.int64)
-        self._any_jpeg = any(e.jpeg for e in examples)
-        self._all_jpeg = all(e.jpeg for e in examples)
+        jpeg = [e.jpeg and e.path is not None for e in examples]
+        self._any_jpeg, self._all_jpeg = any(jpeg), all(jpeg)
         with tf.device("CPU:0"):
             self._paths = tf.constant([os.fsencode(e.path or "") for e in examples])
-            self._jpeg = tf.constant([e.jpeg for e in examples])
+            self._jpeg = tf.constant(jpeg)
             self._ratios = tf.constant(ratios)
             self._halvings = tf.constant(np.log2(ratios).astype(np.int32))
             if encode:

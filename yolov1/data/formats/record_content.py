@@ -1,4 +1,4 @@
-"""What one record says: the features of a ``tf.train.Example``, see `yolov1.data.formats.records`."""
+"""What one record says: the features of a ``tf.train.Example``, as `records` names them."""
 
 from typing import NamedTuple
 
