@@ -6,6 +6,7 @@ photo is ignored, because VOC, YOLO and COCO boxes are drawn on the stored pixel
 
 import collections.abc
 import dataclasses
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -162,26 +163,31 @@ def usable_boxes(annotation, extent):
     limits = np.array([width, height, width, height], np.float64)
     boxes = np.asarray(annotation.boxes_xyxy, np.float64).reshape(-1, 4)
     clipped = np.clip(boxes, 0, limits)
+    strays = (np.abs(clipped - boxes) > 0.01 * limits).any(axis=1).tolist()
     kept, remarks, first = [], [], {}
-    for k, (box, name) in enumerate(zip(boxes, annotation.names, strict=True)):
-        what = f"box {k + 1} ({name}) [{', '.join(f'{v:g}' for v in box)}]"
+
+    def what(k):
+        values = ", ".join(f"{v:g}" for v in boxes[k])
+        return f"box {k + 1} ({annotation.names[k]}) [{values}]"
+
+    rows = zip(boxes.tolist(), clipped.tolist(), annotation.names, strict=True)
+    for k, (box, inside, name) in enumerate(rows):  # in Python: arrays of four are slower
         x0, y0, x1, y1 = box
-        if not np.isfinite(box).all():
-            raise BadExampleError(f"{what} has a coordinate that is not a finite number")
+        if not all(map(math.isfinite, box)):
+            raise BadExampleError(f"{what(k)} has a coordinate that is not a finite number")
         if x0 > x1 or y0 > y1:
-            raise BadExampleError(f"{what} is inverted: expected xmin <= xmax and ymin <= ymax")
+            raise BadExampleError(f"{what(k)} is inverted: expected xmin <= xmax and ymin <= ymax")
         if x0 >= width or y0 >= height or x1 < 0 or y1 < 0:
-            raise BadExampleError(f"{what} lies outside the image of {width:g} x {height:g}")
-        x0, y0, x1, y1 = clipped[k]
-        if x0 == x1 or y0 == y1:
-            remarks.append(f"{what} has no area inside the image; the box is left out")
+            raise BadExampleError(f"{what(k)} lies outside the image of {width:g} x {height:g}")
+        if inside[0] == inside[2] or inside[1] == inside[3]:
+            remarks.append(f"{what(k)} has no area inside the image; the box is left out")
             continue
-        before = first.setdefault((name, *box.tolist()), k)
+        before = first.setdefault((name, *box), k)
         if before != k:
-            remarks.append(f"{what} repeats box {before + 1}; it is left out")
+            remarks.append(f"{what(k)} repeats box {before + 1}; it is left out")
             continue
-        if (np.abs(clipped[k] - box) > 0.01 * limits).any():
-            remarks.append(f"{what} leaves the image of {width:g} x {height:g}; it is clipped")
+        if strays[k]:
+            remarks.append(f"{what(k)} leaves the image of {width:g} x {height:g}; it is clipped")
         kept.append(k)
     x0, y0, x1, y1 = clipped[kept].T
     cxcywh = ((x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height)
