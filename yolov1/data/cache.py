@@ -166,19 +166,23 @@ class Files:
         self.shrunk = images.shrunk
         self._images, self._impl, self._size = images, impl, images.image_size
         self._any_jpeg, self._all_jpeg = images.jpeg.any(), images.jpeg.all()
-        self._kept = None
+        self._contents, self._kept = None, {}
         with tf.device("CPU:0"):
             self._jpeg = tf.constant(images.jpeg)
             if keep:
-                self._kept = list(images.each(images.content, range(len(images.examples))))
-                self._contents = tf.constant(self._kept)
+                contents = list(images.each(images.content, range(len(images.examples))))
+                others = np.flatnonzero(~images.jpeg)  # what TensorFlow does not decode
+                self._kept = {k: contents[k] for k in others.tolist()}
+                self._contents = tf.constant(
+                    [c if j else b"" for c, j in zip(contents, images.jpeg)]
+                )
             else:
                 self._paths = tf.constant([os.fsencode(e.path or "") for e in images.examples])
                 self._own_files = all(e.path for e in images.examples if e.jpeg)
 
     def contents(self, indices):
         """The bytes of files, string ``[n]``."""
-        if self._kept is not None:
+        if self._contents is not None:
             return tf.gather(self._contents, indices)
         if self._own_files:
             return tf.map_fn(tf.io.read_file, tf.gather(self._paths, indices))
@@ -228,7 +232,7 @@ class Files:
         """`ops.Pixels` of a few images, in NumPy."""
 
         def pixels(k):
-            return self._images.pixels(k, self._kept and self._kept[k])
+            return self._images.pixels(k, self._kept.get(k))
 
         found = list(self._images.each(pixels, indices))
         sizes = np.array([image.shape[:2] for image in found], np.int32).reshape(-1, 2)
