@@ -24,6 +24,7 @@ from yolov1.training.checkpoints import (
     load_run,
     require_backbone,
 )
+from yolov1.training.clocks import CheckpointClock
 from yolov1.training.config import MONITORS, TrainConfig
 from yolov1.training.optimizers import MovingAverage, build_optimizer, gradient_decay, reduced
 from yolov1.training.run_directory import WrongRun
@@ -280,18 +281,6 @@ def _run_epochs(config, state, dataset, step, batches, epoch_ends, evaluate, cal
         state.checkpoints.save_last()
         raise
     hooks.on_train_end()
-
-
-class CheckpointClock:
-    """Saves when enough time has passed since it last did."""
-
-    def __init__(self, checkpoints, minutes: float):
-        self.checkpoints, self.seconds, self.saved = checkpoints, 60 * minutes, time.monotonic()
-
-    def save_if_due(self, always=False):
-        if always or time.monotonic() - self.saved > self.seconds:
-            self.checkpoints.save_last()
-            self.saved = time.monotonic()
 
 
 def _evaluate(config, state, evaluate) -> dict:
