@@ -111,7 +111,7 @@ def stacked(epochs, series, *, title) -> Html:
         below = below + values
     axes.set_xlabel("epoch")
     axes.set_xlim(edges[0], edges[-1])
-    axes.set_ylim(0, 1.3 * below.max())  # room for the legend
+    axes.set_ylim(0, 1.45 * below.max())  # room for the legend
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return to_svg(figure, title)
 

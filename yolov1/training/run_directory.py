@@ -169,7 +169,7 @@ class RunDirectory:
         Columns stand in the order in which they first occur, those of `last` after all others.
         """
         columns = dict.fromkeys(name for row in rows for name in row)
-        columns = sorted(columns, key=lambda name: name in last)  # which keeps the order otherwise
+        columns = [*(c for c in columns if c not in last), *(c for c in last if c in columns)]
         with replacing(self.metrics) as file:
             writer = csv.DictWriter(file, columns, restval="")
             writer.writeheader()
