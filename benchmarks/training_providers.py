@@ -101,7 +101,8 @@ class Setup:
 
 
 # A provider is made of a `Setup`. It is a function of two numbers of steps, the first of which do
-# not count; it gives the seconds of one of the others, and how long of that it waited for input.
+# not count. Of one of the others it gives the seconds, the seconds of CPU time (all threads), and
+# how many seconds it waited for input.
 
 
 def _piece(setup, loss_of, update):
@@ -138,15 +139,15 @@ def _bare(setup, step):
     """A compiled step by itself, on the batch of random pixels."""
 
     def take(count):
-        begin = time.perf_counter()
+        begin, cpu = time.perf_counter(), time.process_time()
         for _ in range(count):
             results = step(*setup.random_batch)
         tf.nest.flatten(results)[0].numpy()  # a GPU has worked off its queue then
-        return time.perf_counter() - begin
+        return time.perf_counter() - begin, time.process_time() - cpu
 
     def run(untimed, timed):
         take(untimed)
-        return take(timed) / timed, 0.0
+        return *(seconds / timed for seconds in take(timed)), 0.0
 
     return run
 
@@ -161,10 +162,10 @@ class _Clock(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         self.left -= 1
         if self.left <= 0:
-            self.seen.append((time.perf_counter(), self.waited()))
+            self.seen.append((time.perf_counter(), time.process_time(), self.waited()))
 
     def step(self):
-        """Seconds of a step, and of waiting in it."""
+        """What a provider gives."""
         steps = len(self.seen) - 1
         first, last = self.seen[0], self.seen[-1]
         return tuple((b - a) / steps for a, b in zip(first, last, strict=True))

@@ -37,7 +37,7 @@ def test_bench_writes_rows_of_every_part(tmp_path, monkeypatch):
     done = run("bench_training", "--debug", "--files=2", "--cases=laptop:64:2", f"--output={path}")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "left out: posts_fit: the posts read images with OpenCV; run: pip install" in done.stdout
-    assert "laptop, 64 px: ours / ceiling" in done.stdout
+    assert "laptop, 64 px, batches of 2: ours / ceiling" in done.stdout
     assert done.stdout.count("loss cost nothing, a step would be 1.") == 2
     with path.open() as file:
         rows = list(csv.DictReader(file))
@@ -57,12 +57,28 @@ def test_bench_writes_rows_of_every_part(tmp_path, monkeypatch):
 
 def test_the_parts_add_up_to_a_step():
     rng = np.random.default_rng(0)
-    seconds = {name: rng.random((5, 2)) for name in PROVIDERS}
+    seconds = {name: rng.random((5, 3)) for name in PROVIDERS}
     parts = bench_training.parts_of(seconds)
-    np.testing.assert_allclose(sum(parts.values()), seconds["ours"][:, 0])
+    np.testing.assert_allclose(sum(parts.values()), seconds["ours"][:, :2])
+    assert not parts["waiting for input"][:, 1].any()
     assert list(bench_training.parts_of({"network": seconds["network"]})) == ["forward + backward"]
     some = {name: seconds[name] for name in ("network_loss", "ours")}
     assert list(bench_training.parts_of(some)) == ["waiting for input"]
+
+
+def test_the_target_is_judged():
+    row = {"part": "speed", "model": "fast", "image_size": 448, "batch_size": 4}
+    rows = [
+        row | {"name": "ceiling", "ratio_median": 1.0, "cpu_ms": 18.0},
+        row | {"name": "ours", "ratio_median": 0.97, "cpu_ms": 20.0},
+        row | {"part": "split", "name": "loss", "ratio_median": 0.01, "cpu_ms": 1.0},
+    ]
+    case = "fast, 448 px, batches of 4: "
+    assert bench_training.verdicts(rows)[1:] == [
+        (f"{case}ours / ceiling", "at least 0.97", "0.97", "met"),
+        (f"{case}the same by CPU time", "", "0.9", ""),
+    ]
+    assert bench_training.verdicts(rows[1:])[1:] == []
 
 
 def test_every_provider_takes_the_steps_that_it_says(dataset):
@@ -72,8 +88,8 @@ def test_every_provider_takes_the_steps_that_it_says(dataset):
     for name in ("network_loss", "update", "loop"):
         made = setup(dataset)
         before = [w.numpy() for w in made.state.model.trainable_variables]
-        seconds, waiting = PROVIDERS[name](made)(1, 2)
-        assert seconds > waiting >= 0
+        seconds, cpu, waiting = PROVIDERS[name](made)(1, 2)
+        assert seconds > waiting >= 0 and cpu > 0
         weights[name] = [w.numpy() for w in made.state.model.trainable_variables]
         same = [np.array_equal(a, b) for a, b in zip(before, weights[name], strict=True)]
         assert all(same) == (name == "network_loss")
@@ -105,11 +121,12 @@ def test_the_posts_need_files(monkeypatch):
 def test_untimed_steps_are_not_in_the_time(monkeypatch):
     now = [0.0]
     monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("time.process_time", lambda: now[0] / 2)
     clock = _Clock(2, lambda: now[0] / 4)
     for batch, seconds in enumerate((100.0, 50.0, 3.0, 5.0)):
         now[0] += seconds
         clock.on_train_batch_end(batch)
-    assert clock.step() == (4.0, 1.0)
+    assert clock.step() == (4.0, 2.0, 1.0)
 
 
 def test_cases():
