@@ -9,7 +9,7 @@ from tests.shared import ROOT
 
 BENCHMARKS = sorted(path.stem for path in (ROOT / "benchmarks").glob("bench_*.py"))
 PROGRAMS = {"plot": "folder", "gpu": "cuda", "compare": "budget", "conformance": "kernel"}
-FLAG = {"bench_input_pipeline": "passes"} | PROGRAMS
+FLAG = {"bench_input_pipeline": "passes", "bench_training": "cases"} | PROGRAMS
 OPTIONAL = ("cv2", "jax", "jaxlib", "torch", "torchvision", "cupy", "pybind11")
 
 
