@@ -237,7 +237,8 @@ def with_dali(work):
             out_of_bounds_policy="pad",
             fill_values=[GREY / 255] * 3,
             mirror=fn.random.coin_flip(probability=a.flip),
-            scale=1 / 255,
+            mean=[0.0] * 3,  # a number for each channel, as the grey has
+            std=[255.0] * 3,
             output_layout="HWC",
         )
         return math.clamp(image, 0.0, 1.0)
