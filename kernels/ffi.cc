@@ -32,7 +32,7 @@ namespace ffi = xla::ffi;
 bool Read(const ffi::AnyBuffer& buffer, View* view) {
   // What a DType is called in XLA, in the order of its values.
   constexpr ffi::DataType kTypes[] = {ffi::F32,  ffi::F64, ffi::F16, ffi::BF16,
-                                      ffi::PRED, ffi::S32, ffi::U8};
+                                      ffi::PRED, ffi::S32, ffi::U8,  ffi::S64};
   const auto* type = std::find(kTypes, std::end(kTypes), buffer.element_type());
   view->type = static_cast<DType>(type - kTypes);
   view->shape.assign(buffer.dimensions().begin(), buffer.dimensions().end());
@@ -55,7 +55,7 @@ ffi::Error Read(const Op& op, ffi::Dictionary attributes, ffi::RemainingArgs ope
   if (!known)
     return refused(
         std::string(op.face) +
-        ": a tensor is none of float32, float64, float16, bfloat16, bool, int32, uint8.");
+        ": a tensor is none of float32, float64, float16, bfloat16, bool, int32, uint8, int64.");
 
   if (op.configure != nullptr) {
     const auto text = attributes.get<std::string_view>("config");
@@ -87,8 +87,10 @@ ffi::Error OnHost(const Op& op, ffi::ThreadPool pool, ffi::Dictionary attributes
         pool.num_threads(), count, cost, [&](auto run) { pool.Schedule(std::move(run)); },
         std::ref(work));
   };
-  if (op.cpu(call, parallel)) return error;
-  return ffi::Error(ffi::ErrorCode::kResourceExhausted, std::string(op.face) + ": out of memory.");
+  const std::string wrong = op.cpu(call, parallel);
+  if (wrong.empty()) return error;
+  if (wrong != kOutOfMemory) return ffi::Error::InvalidArgument(wrong);
+  return ffi::Error(ffi::ErrorCode::kResourceExhausted, std::string(op.face) + ": " + wrong + ".");
 }
 
 #ifdef YOLOV1_CUDA
@@ -124,7 +126,9 @@ std::vector<FfiTarget> Targets(std::index_sequence<k...>) {
   const auto add = [&](const Op& op, const char* platform, XLA_FFI_Handler* handler) {
     targets.push_back({op.name, platform, reinterpret_cast<void*>(handler)});
   };
-  (add(*kOps[k], "Host", Handle<*kOps[k], ffi::ThreadPool, OnHost>), ...);
+  ((kOps[k]->takes_strings() ? void()
+                             : add(*kOps[k], "Host", Handle<*kOps[k], ffi::ThreadPool, OnHost>)),
+   ...);
 #ifdef YOLOV1_CUDA
   ((kOps[k]->cuda ? add(*kOps[k], "CUDA", Handle<*kOps[k], ffi::PlatformStream<void*>, OnCuda>)
                   : void()),

@@ -100,6 +100,10 @@ using ParallelFor = std::function<void(int64_t count, int64_t cost,
 
 // ------------------------------------------------------------------------------------------- ops
 
+// What Op::cpu returns where there was no memory to work in.
+constexpr const char* kOutOfMemory = "out of memory";
+inline std::string OutOfMemoryUnless(bool done) { return done ? "" : kOutOfMemory; }
+
 struct Op {
   const char* name = nullptr;  // of TensorFlow's op and of XLA's call: "Yolov1>YoloLoss"
   const char* face = nullptr;  // of the Python function, for messages: "yolo_loss"
@@ -131,8 +135,8 @@ struct Op {
   // What the results are like for such inputs, into call->out: dtypes and shapes, which may be
   // unknown as far as those of the inputs are.
   std::string (*infer)(Call* call) = nullptr;
-  // Runs it. `infer` has been content, and all data is in place. False: no memory to work in.
-  bool (*cpu)(const Call& call, const ParallelFor& parallel) = nullptr;
+  // Runs it. `infer` has been content, and all data is in place. kOutOfMemory is its own complaint.
+  std::string (*cpu)(const Call& call, const ParallelFor& parallel) = nullptr;
   // The same on a GPU: queued on `stream`, a cudaStream_t. It neither allocates nor waits. Null in
   // a build without CUDA, or where there is no such kernel.
   std::string (*cuda)(const Call& call, void* stream) = nullptr;
@@ -145,6 +149,11 @@ struct Op {
   };
 
   size_t results() const { return outputs.size() + scratch.size(); }
+  bool takes_strings() const {
+    for (const std::string_view input : inputs)
+      if (input.substr(input.find(' ') + 1) == "string") return true;
+    return false;
+  }
 };
 
 #ifdef YOLOV1_CUDA

@@ -99,13 +99,15 @@ class TableOpKernel : public OpKernel {
   void Compute(OpKernelContext* context) override {
     const Op& op = *configured_.op;
     thread_local Call call;
+    std::vector<std::string_view> strings;  // of the one input that may have some
     call.in.resize(op.inputs.size());
     for (size_t k = 0; k < call.in.size(); ++k) {
       const Tensor& input = context->input(k);
       const auto sizes = input.shape().dim_sizes();
       call.in[k].type = ToDType(input.dtype());
       call.in[k].shape.assign(sizes.begin(), sizes.end());
-      call.in[k].data = input.data();
+      call.in[k].data =
+          input.dtype() == tensorflow::DT_STRING ? Views(input, &strings) : input.data();
     }
     OP_REQUIRES_OK(context, configured_.Infer(&call));
     if (!on_gpu && op.unchanged != nullptr && op.unchanged(call))
@@ -118,6 +120,13 @@ class TableOpKernel : public OpKernel {
   }
 
  private:
+  // What an op sees of a tensor of strings.
+  static void* Views(const Tensor& input, std::vector<std::string_view>* views) {
+    const auto texts = input.flat<tensorflow::tstring>();
+    for (int64_t k = 0; k < texts.size(); ++k) views->emplace_back(texts(k));
+    return views->data();
+  }
+
   // Memory for result `k`: an output, or scratch.
   absl::Status Allocate(OpKernelContext* context, size_t k, View* result, Tensor* scratch) const {
     const Op& op = *configured_.op;
@@ -147,8 +156,9 @@ class TableOpKernel : public OpKernel {
     const ParallelFor parallel = [context](int64_t count, int64_t cost, const auto& work) {
       ShareOut(context, count, cost, std::ref(work));
     };
-    if (op.cpu(call, parallel)) return absl::OkStatus();
-    return tensorflow::errors::ResourceExhausted(op.face, ": out of memory.");
+    const std::string error = op.cpu(call, parallel);
+    if (error != kOutOfMemory) return Complaint(error);
+    return tensorflow::errors::ResourceExhausted(op.face, ": ", error, ".");
   }
 
   Configured configured_;
@@ -209,8 +219,9 @@ tensorflow::DataTypeVector Types(const Op& op) {
 
 // What a DType is called in TensorFlow, in the order of its values.
 constexpr tensorflow::DataType kDataTypes[] = {
-    tensorflow::DT_FLOAT, tensorflow::DT_DOUBLE, tensorflow::DT_HALF, tensorflow::DT_BFLOAT16,
-    tensorflow::DT_BOOL,  tensorflow::DT_INT32,  tensorflow::DT_UINT8};
+    tensorflow::DT_FLOAT,    tensorflow::DT_DOUBLE, tensorflow::DT_HALF,
+    tensorflow::DT_BFLOAT16, tensorflow::DT_BOOL,   tensorflow::DT_INT32,
+    tensorflow::DT_UINT8,    tensorflow::DT_INT64,  tensorflow::DT_STRING};
 
 DType ToDType(tensorflow::DataType type) {
   return static_cast<DType>(std::find(kDataTypes, std::end(kDataTypes), type) - kDataTypes);

@@ -121,6 +121,7 @@ const bool registered = [] {
                          : RegisterKernel<TableXlaKernel>(*op, device);
   };
   for (const Op* op : kOps) {
+    if (op->takes_strings()) continue;  // XLA knows none
     registration(op, tensorflow::DEVICE_CPU_XLA_JIT);
     if (op->cuda != nullptr) registration(op, tensorflow::DEVICE_GPU_XLA_JIT);
   }

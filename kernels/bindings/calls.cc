@@ -21,7 +21,7 @@ const Op& Find(const std::string& name) {
 
 DType ToDType(const Op& op, const std::string& name) {
   for (DType type : {DType::kFloat, DType::kDouble, DType::kHalf, DType::kBfloat16, DType::kBool,
-                     DType::kInt32, DType::kUint8})
+                     DType::kInt32, DType::kUint8, DType::kInt64})
     if (name == DTypeName(type)) return type;
   throw py::type_error(std::string(op.face) + ": unknown dtype " + name);
 }
@@ -50,6 +50,21 @@ int FindVersion(const Op& op, bool on_gpu, const std::string& version) {
 
 // ----------------------------------------------------------------------------------------- NumPy
 
+// Of an array of Python's bytes objects: views of them. An op has one input of strings at most.
+void ReadStrings(const Op& op, const py::array& array, View* view) {
+  thread_local std::vector<std::string_view> views;
+  views.clear();
+  for (const py::handle item : array.attr("ravel")()) {
+    if (!PyBytes_Check(item.ptr()))
+      throw py::type_error(std::string(op.face) + ": expected bytes objects, got a " +
+                           std::string(py::str(py::type::of(item).attr("__name__"))) + ".");
+    views.emplace_back(PyBytes_AS_STRING(item.ptr()), PyBytes_GET_SIZE(item.ptr()));
+  }
+  view->type = DType::kString;
+  view->shape.assign(array.shape(), array.shape() + array.ndim());
+  view->data = views.data();
+}
+
 void Read(const Op& op, const py::array& array, View* view) {
   switch (const py::dtype dtype = array.dtype(); dtype.num()) {  // the usual ones by NumPy's number
     case py::detail::npy_api::NPY_FLOAT_:
@@ -58,6 +73,8 @@ void Read(const Op& op, const py::array& array, View* view) {
     case py::detail::npy_api::NPY_BOOL_:
       view->type = DType::kBool;
       break;
+    case py::detail::npy_api::NPY_OBJECT_:
+      return ReadStrings(op, array, view);
     default:
       view->type = ToDType(op, py::str(dtype.attr("name")));
   }
@@ -122,14 +139,15 @@ py::list CallOnCpu(const std::string& name, const std::string& config,
     results.append(std::move(array));
   }
   if (outputs) Check(CheckResults(op, call, given));
-  bool done;
+  std::string error;
   {
     py::gil_scoped_release release;
-    done = op.cpu(call, [threads](int64_t count, int64_t, const auto& work) {
+    error = op.cpu(call, [threads](int64_t count, int64_t, const auto& work) {
       RunThreads(threads, count, work);
     });
   }
-  if (!done) throw std::bad_alloc();  // a MemoryError
+  if (error == kOutOfMemory) throw std::bad_alloc();  // a MemoryError
+  Check(error);
   return results;
 }
 

@@ -176,11 +176,11 @@ std::string InferIou(Call* call) {
   return error.empty() ? CheckTypes(*call) : error;
 }
 
-bool IouOnCpu(const Call& call, const ParallelFor& parallel) {
+std::string IouOnCpu(const Call& call, const ParallelFor& parallel) {
   BoxIouArgs args;
   Read(call, &args, nullptr);
   args.iou = call.out[0].data;
-  return BoxIouCpu(args, parallel, call.version);
+  return OutOfMemoryUnless(BoxIouCpu(args, parallel, call.version));
 }
 
 std::string InferGradient(Call* call) {
@@ -218,8 +218,8 @@ BoxIouArgs GradientArgs(const Call& call) {
   return args;
 }
 
-bool GradientOnCpu(const Call& call, const ParallelFor& parallel) {
-  return BoxIouGradientCpu(GradientArgs(call), parallel, call.version);
+std::string GradientOnCpu(const Call& call, const ParallelFor& parallel) {
+  return OutOfMemoryUnless(BoxIouGradientCpu(GradientArgs(call), parallel, call.version));
 }
 
 #ifdef YOLOV1_CUDA

@@ -9,11 +9,13 @@
 
 namespace yolov1 {
 
-// What is computed with, and what masks, labels and memory to work in are made of.
-enum class DType { kFloat, kDouble, kHalf, kBfloat16, kBool, kInt32, kUint8 };
+// What is computed with, and what masks, labels, pixels and memory to work in are made of. An
+// element of kString is a std::string_view, and there are no results of it.
+enum class DType { kFloat, kDouble, kHalf, kBfloat16, kBool, kInt32, kUint8, kInt64, kString };
 
 YOLOV1_HOST_DEVICE int64_t SizeOf(DType type) {  // in bytes
-  if (type == DType::kDouble) return 8;
+  if (type == DType::kString) return 16;
+  if (type == DType::kDouble || type == DType::kInt64) return 8;
   if (type == DType::kFloat || type == DType::kInt32) return 4;
   return type == DType::kHalf || type == DType::kBfloat16 ? 2 : 1;
 }
@@ -21,8 +23,8 @@ YOLOV1_HOST_DEVICE int64_t SizeOf(DType type) {  // in bytes
 YOLOV1_HOST_DEVICE bool IsFloating(DType type) { return type <= DType::kBfloat16; }
 
 inline const char* DTypeName(DType type) {  // NumPy's
-  constexpr const char* kNames[] = {"float32", "float64", "float16", "bfloat16",
-                                    "bool",    "int32",   "uint8"};
+  constexpr const char* kNames[] = {"float32", "float64", "float16", "bfloat16", "bool",
+                                    "int32",   "uint8",   "int64",   "string"};
   return kNames[static_cast<int>(type)];
 }
 

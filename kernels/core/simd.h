@@ -47,6 +47,7 @@ YOLOV1_HOST_DEVICE A Select(bool mask, A a, A b) {
   return mask ? a : b;
 }
 YOLOV1_HOST_DEVICE bool Not(bool mask) { return !mask; }
+YOLOV1_HOST_DEVICE int32_t Truncate(float value) { return static_cast<int32_t>(value); }
 YOLOV1_HOST_DEVICE float Sqrt(float value) { return sqrtf(value); }
 YOLOV1_HOST_DEVICE double Sqrt(double value) { return sqrt(value); }
 
@@ -212,6 +213,10 @@ YOLOV1_HOST_DEVICE Lanes<To> Convert(const Lanes<From>& from) {
   YOLOV1_EACH_PART
   out.part[p] = __builtin_convertvector(from.part[p], typename Lanes<To>::Vector);
   return out;
+}
+
+YOLOV1_HOST_DEVICE Lanes<int32_t> Truncate(const Lanes<float>& from) {
+  return Convert<int32_t>(from);
 }
 
 // ------------------------------------------------------------------------------ lanes in memory

@@ -79,14 +79,14 @@ std::string InferResults(Call* call) {
   return "";
 }
 
-bool OnCpu(const Call& call, const ParallelFor& parallel) {
+std::string OnCpu(const Call& call, const ParallelFor& parallel) {
   const NmsArgs args = Read(call);
-  if (args.images == 0) return true;
+  if (args.images == 0) return "";
   std::atomic<bool> done{true};
   parallel(args.images, NmsCpuCost(args), [&](int64_t begin, int64_t end) {
     if (!NmsCpu(args, begin, end)) done = false;
   });
-  return done;
+  return OutOfMemoryUnless(done);
 }
 
 #ifdef YOLOV1_CUDA

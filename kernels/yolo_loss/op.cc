@@ -141,7 +141,7 @@ YoloLossArgs LossArgs(const Call& call) {
   return args;
 }
 
-bool LossOnCpu(const Call& call, const ParallelFor& parallel) {
+std::string LossOnCpu(const Call& call, const ParallelFor& parallel) {
   const YoloLossArgs args = LossArgs(call);
   // An empty batch has no memory: its null gradient pointer must not be taken for "no gradient",
   // and there is nothing to do.
@@ -149,7 +149,7 @@ bool LossOnCpu(const Call& call, const ParallelFor& parallel) {
     parallel(args.images, YoloLossCpuCost(args),
              [&](int64_t begin, int64_t end) { YoloLossCpu(args, begin, end, call.version); });
   if (args.config.mean()) YoloLossMean(args, call.out[0].data);
-  return true;
+  return "";
 }
 
 std::vector<std::string> Versions(bool on_gpu) {
@@ -188,12 +188,12 @@ YoloLossScaleArgs ScaleArgs(const Call& call) {
   return args;
 }
 
-bool GradOnCpu(const Call& call, const ParallelFor& parallel) {
+std::string GradOnCpu(const Call& call, const ParallelFor& parallel) {
   const YoloLossScaleArgs args = ScaleArgs(call);
-  if (args.images == 0) return true;
+  if (args.images == 0) return "";
   parallel(args.images, args.size / 8 + 1,
            [&](int64_t begin, int64_t end) { YoloLossScaleCpu(args, begin, end, call.version); });
-  return true;
+  return "";
 }
 
 template <typename A>
