@@ -150,7 +150,7 @@ if __name__ == "__main__":
     flags.DEFINE_integer("files", 96, "JPEG files to make.", 1)
     flags.DEFINE_integer("rounds", 5, "Rounds, at most; the median counts.", 1)
     flags.DEFINE_float("turn", 1, "Seconds that a provider is measured in a round.")
-    flags.DEFINE_float("budget", 90, "No further round of a case starts after so many seconds.")
+    flags.DEFINE_float("budget", 80, "No further round of a case starts after so many seconds.")
     flags.DEFINE_integer("batch_size", 16, "Images of a batch.", 1)
     flags.DEFINE_string("output", str(harness.RESULTS / "input_pipeline.csv"), "CSV for the rows.")
     app.run(main)

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from yolov1.data.table import GREY
+from yolov1.data.augmentation import GREY
 
 CORES = len(os.sched_getaffinity(0))
 AHEAD = 2  # batches made before they are asked for, where a library leaves it to us

@@ -7,7 +7,6 @@ paper does, as nearly as their library can: windows, flips, exposure and saturat
 
 import dataclasses
 import importlib
-import inspect
 import itertools
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -19,9 +18,9 @@ from PIL import Image
 from benchmarks import input_pipeline_peers as peers
 from benchmarks.input_pipeline_peers import AHEAD, CORES, in_order
 from benchmarks.providers import Unavailable
-from yolov1 import data
+from yolov1 import data, ops
 from yolov1.data.augmentation import Augmentation
-from yolov1.data.table import shrink_ratio
+from yolov1.data.images import shrink_ratio
 from yolov1.grid import GridSpec
 
 # The extra of this package that installs an optional one.
@@ -126,27 +125,59 @@ def _decoding(work):
     return lambda: (sizes for sizes in made)
 
 
+def _bare(op):
+    """An image op alone, a batch at a time: images in memory, and draws made beforehand."""
+
+    def maker(work):
+        paths, n = work.paths, work.batch_size
+        batches = []
+        for k in range(4 * len(paths) // n):  # each file in four views
+            positions = np.arange(k * n, (k + 1) * n)
+            drawn = ops.draw_augmentation(work.augmentation, 0, positions)
+            batches.append((positions % len(paths), drawn))
+        call = op(work, paths)
+        return lambda: (call(indices, drawn) for indices, drawn in itertools.cycle(batches))
+
+    return maker
+
+
+def _load_images(work, paths):
+    encoded = tf.constant([Path(path).read_bytes() for path in paths])
+    size = work.grid.image_size
+    return lambda k, drawn: ops.load_images(tf.gather(encoded, k), *drawn, size=size)
+
+
+def _augment_images(work, paths):
+    pixels = [decode(Path(path).read_bytes(), work.ratio).numpy() for path in paths]
+    sizes = np.array([image.shape[:2] for image in pixels], np.int32)
+    offsets = np.cumsum([image.size for image in pixels]) - [image.size for image in pixels]
+    values, size = (
+        tf.constant(np.concatenate([i.reshape(-1) for i in pixels])),
+        work.grid.image_size,
+    )
+
+    def call(k, drawn):
+        images = ops.Pixels(values, offsets[k], sizes[k])
+        return ops.augment_images(images, *drawn, size=size, shrink=False)
+
+    return call
+
+
 # How `data.training_batches` is called, by the provider's name.
 OURS = {
-    "ours_paper": {"cache": False},
-    "ours_paper_cached": {"cache": True},
-    "ours_none_cached": {"cache": True, "augmentation": "none"},
-    "ours_paper_reference": {"cache": False, "impl": "reference"},
+    "ours_paper": {"cache": "off"},
+    "ours_paper_encoded": {"cache": "encoded"},
+    "ours_paper_cached": {"cache": "decoded"},
+    "ours_none_cached": {"cache": "decoded", "augmentation": "none"},
+    "ours_paper_reference": {"cache": "off", "impl": "reference"},
+    "ours_paper_cached_reference": {"cache": "decoded", "impl": "reference"},
 }
 
 
 def _ours(options):
     def maker(work):
-        unknown = options.keys() - inspect.signature(data.training_batches).parameters
-        if unknown:
-            raise Unavailable(f"training_batches does not take {', '.join(sorted(unknown))}")
-        made = data.training_batches(
-            work.dataset,
-            work.grid,
-            work.batch_size,
-            seed=0,
-            **{"augmentation": work.augmentation, **options},
-        )
+        how = {"augmentation": work.augmentation, **options}
+        made = data.training_batches(work.dataset, work.grid, work.batch_size, seed=0, **how)
         return lambda: (images for images, _, _ in made)
 
     return maker
@@ -180,6 +211,8 @@ PROVIDERS = {
     "simplejpeg_resize": Provider(peers.with_simplejpeg(augment=False), ("simplejpeg", "cv2")),
     "decoding": Provider(_decoding),
     **{name: Provider(_ours(options)) for name, options in OURS.items()},
+    "ours_op": Provider(_bare(_load_images)),
+    "ours_op_cached": Provider(_bare(_augment_images)),
 }
 POSTS = ("posts_cv2", "posts_pil")  # on one thread; a machine's better one is the baseline
 
