@@ -35,7 +35,7 @@ from yolov1.grid import GridSpec
 
 CASES = ["448", "112"]
 SETTLED = 4  # batches that a turn takes before its clock starts
-LINE = "{image_size:4} {provider:21}{images_per_second:7.0f} images/s ({q20:.0f} .. {q80:.0f})"
+LINE = "{image_size:4} {provider:28}{images_per_second:7.0f} images/s ({q20:.0f} .. {q80:.0f})"
 LINE += "{cpu_ms_per_image:8.2f} ms CPU an image"
 RATIOS = {"against_posts": " x the posts", "against_decoding": " x decoding"}
 

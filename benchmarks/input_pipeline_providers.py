@@ -1,8 +1,8 @@
 """What `bench_input_pipeline` compares: each provider makes batches of a folder of JPEG files.
 
-The posts make (images, targets), and so do we; the others make images only, which is in their
-favour. All but the posts, `simplejpeg_resize`, `decoding` and `ours_none_cached` augment as the
-paper does, as nearly as their library can: windows, flips, exposure and saturation.
+The posts make (images, targets), and so does our pipeline; the others make images only, which is in
+their favour. All but the posts, `simplejpeg_resize`, `decoding` and `ours_none_cached` augment as
+the paper does, as nearly as their library can: windows, flips, exposure and saturation.
 """
 
 import dataclasses

@@ -41,7 +41,9 @@ def _rules(r):
         ("ours_paper_cached", "posts_cv2", 448, 10),
         ("ours_paper_cached", "decoding", 448, 1.25),
         ("ours_paper", "posts_cv2", 112, 12),
+        ("decoding", "posts_cv2", 112, None),  # what a way that decodes can reach
         ("ours_paper", "decoding", 112, None),
+        ("ours_paper_cached", "posts_cv2", 112, None),
     ):
         yield f"{size} px, {fast} / {slow}", r.times(fast, slow, size), "at least", target
     for size in (448, 112):

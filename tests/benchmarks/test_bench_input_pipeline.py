@@ -143,7 +143,7 @@ def test_threads_end_with_a_turn(photos):
     dataset, _ = photos
     before = threading.active_count()
     batch_of("posts_cv2_workers", dataset)
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
 
 
 @pytest.mark.parametrize("module", EXTRAS)
@@ -205,7 +205,7 @@ def test_a_turn_is_timed_from_where_it_has_settled():
     clock = importlib.import_module("time")
     wall, cpu = bench_input_pipeline._turn(batches, 4, 0.03)
     assert 0.0005 <= wall < 0.005  # an image, of four
-    assert cpu < wall
+    assert 0 <= cpu < 0.005  # it slept
     assert bench_input_pipeline.SETTLED + 2 <= len(taken) < 40
 
 
