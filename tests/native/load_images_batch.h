@@ -137,15 +137,22 @@ struct Batch {
               std::string(op.face) + ": the bits of image " + std::to_string(image));
   }
 
-  // One of the inputs in another shape. None but the values' own size is free.
+  // One of the inputs in another shape, but for the values' own size, which is free; or the draws
+  // of other images than there are.
   void CheckShapes(const Op& op, Call call, Bytes* in) const {
-    const size_t input = in->Below(call.in.size());
-    Shape& shape = call.in[input].shape;
-    const bool is_values = call.in[input].type == DType::kUint8;
-    if (is_values || in->Below(2))
-      in->Below(2) ? shape.pop_back() : shape.push_back(1 + in->Below(3));
-    else
-      shape[in->Below(shape.size())] += 1 + in->Below(3);
+    const size_t inputs = call.in.size(), input = in->Below(inputs + 2);
+    if (input >= inputs) {
+      for (size_t draw = inputs - 4; draw < inputs; ++draw)
+        call.in[draw].shape[0] = input == inputs ? images + 1 : images / 2;
+      if (images == images / 2 && input > inputs) return;
+    } else {
+      Shape& shape = call.in[input].shape;
+      const bool is_values = call.in[input].type == DType::kUint8;
+      if (is_values || in->Below(2))
+        in->Below(2) ? shape.pop_back() : shape.push_back(1 + in->Below(3));
+      else
+        shape[in->Below(shape.size())] += 1 + in->Below(3);
+    }
     const std::string error = Infer(op, &call);
     Require(error.rfind(std::string(op.face) + ": ", 0) == 0, "another shape is refused");
   }
