@@ -98,8 +98,10 @@ inline void CheckJpegFile(Bytes* in) {
   for (size_t length = 0; length < file.size(); ++length) {
     const std::vector<uint8_t> beginning(file.begin(), file.begin() + length);
     const Decoded part(AsText(beginning), ratio, all, 0x5a);
-    Require(!part.done || part.rgb == whole.rgb, "a truncated file is whole or refused");
-    Require(!part.done || length + 2 >= file.size(), "pixels of which nothing is missing");
+    if (!part.done) continue;
+    Require(length + 2 >= file.size(),
+            "a file is refused where more is missing than its last marker");
+    Require(part.rgb == whole.rgb, "a truncated file is whole or refused");
   }
 
   for (int k = 0; k < 8; ++k) {

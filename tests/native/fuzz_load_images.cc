@@ -65,9 +65,10 @@ Memory AnyMemory(Bytes* in, int64_t images) {
   for (uint8_t& byte : memory.bytes) byte = in->Next();
   if (images > 0 && in->Below(8) == 0) {  // one that does not fit
     constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
-    const int64_t offsets[] = {-1, total + 1, total, kMost, -kMost - 1};
-    const int32_t sizes[] = {0, -1, 46341, INT32_MAX, INT32_MIN};
-    const int64_t image = in->Below(images), which = in->Below(5);
+    const int64_t image = in->Below(images), which = in->Below(6);
+    const int64_t pixels = int64_t{memory.sizes[2 * image]} * memory.sizes[2 * image + 1];
+    const int64_t offsets[] = {-1, total - 3 * pixels + 1, total, total + 1, kMost, -kMost - 1};
+    const int32_t sizes[] = {0, -1, 46341, INT32_MAX, INT32_MIN, 65536};
     if (in->Below(2))
       memory.offsets[image] = offsets[which];
     else
