@@ -80,8 +80,8 @@ Part ShownPart(const ShownImage& image) {
 }
 bool Empty(const Part& part) { return part.width == 0 || part.height == 0; }
 
-// The means of blocks of `ratio` x `ratio` pixels, of fewer at the right and the lower edge,
-// rounded as Pillow does: to nearest, halves up.
+// The means of blocks of `ratio` x `ratio` pixels, of fewer at the right and the lower edge.
+// Rounded as Pillow's reduce does it: halves up, by an inverse of 24 bits that is cut off.
 void Average(const uint8_t* image, int32_t height, int32_t width, int32_t ratio, const Part& part,
              uint8_t* to) {
   for (int32_t row = part.y; row < part.y + part.height; ++row) {
@@ -95,7 +95,9 @@ void Average(const uint8_t* image, int32_t height, int32_t width, int32_t ratio,
           for (int c = 0; c < 3; ++c) sums[c] += *pixel++;
       }
       const uint32_t count = static_cast<uint32_t>((y1 - y0) * (x1 - x0));
-      for (const uint32_t sum : sums) *to++ = static_cast<uint8_t>((sum + count / 2) / count);
+      const uint32_t inverse = (uint32_t{1} << 24) / count;
+      for (const uint32_t sum : sums)
+        *to++ = static_cast<uint8_t>((uint64_t{sum} + count / 2) * inverse >> 24);
     }
   }
 }
@@ -125,7 +127,7 @@ class Images {
     ShownImage shown;
     shown.colour = args_.draws.Colour(image);
     if (!shown.colour.sound())
-      return "must have a colour of (turn, saturation, exposure) that are finite, the factors "
+      return "must have colours (turn, saturation, exposure) that are finite, the factors "
              "not negative" +
              Got(args_.draws.colours + 3 * image, 3);
     std::string error = args_.contents ? Decode(image, &shown) : Find(image, &shown);
@@ -148,7 +150,7 @@ class Images {
 
   std::string SetWindow(int64_t image, int32_t height, int32_t width, ShownImage* shown) const {
     if (args_.draws.ToWindow(image, height, width, &shown->x, &shown->y)) return "";
-    return "must have a window (x0, y0, x1, y1) of finite fractions of the image" +
+    return "must have windows (x0, y0, x1, y1) of finite fractions of the image" +
            Got(args_.draws.windows + 4 * image, 4);
   }
 
@@ -228,19 +230,16 @@ std::vector<std::string> LoadImagesVersions() {
   return names;
 }
 
-std::string LoadImagesCpu(const LoadImagesArgs& args, int64_t begin, int64_t end, int version,
-                          int64_t* wrong) try {
+std::string LoadImagesCpu(const LoadImagesArgs& args, int64_t begin, int64_t end, int version) try {
   thread_local Rooms rooms;
   Images images(args, version, &rooms);
   for (int64_t image = begin; image < end; ++image) {
     const std::string error = images.Run(image);
-    if (error.empty()) continue;
-    *wrong = image;
-    return std::string(args.face()) + ": image " + std::to_string(image) + " " + error + ".";
+    if (!error.empty())
+      return std::string(args.face()) + ": image " + std::to_string(image) + " " + error + ".";
   }
   return "";
 } catch (const std::bad_alloc&) {
-  *wrong = begin;
   return kOutOfMemory;
 }
 

@@ -81,6 +81,7 @@ PRESETS = {
     "paper": Augmentation(),
     "dihedral": Augmentation(vertical_flip=0.5, transpose=0.5),
 }
+GREY = 127  # what a window shows outside the image
 MIN_SIDE = 0.005  # of the window; Darknet's limit since 2016
 
 

@@ -26,6 +26,7 @@ _TURNS = {
     **{7: (True, True, True), 8: (True, False, True)},
 }
 DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners put into 16
+RATIOS = (1, 2, 4, 8)  # by which a JPEG's decoder can shrink it
 
 
 class Header(NamedTuple):
@@ -232,6 +233,11 @@ def _from_numbers(values, source, remarks):
             )
         grey = (values >> bits - 8).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=-1)
+
+
+def shrink_ratio(size, image_size):
+    """The largest of `RATIOS` by which an image can shrink and still fill the network's input."""
+    return max(r for r in RATIOS if r == 1 or min(size) // r >= image_size)
 
 
 def shrink(image, ratio) -> np.ndarray:

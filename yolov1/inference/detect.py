@@ -7,8 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from yolov1 import models
-from yolov1.data.images import shrink
-from yolov1.data.table import shrink_ratio
+from yolov1.data.images import shrink, shrink_ratio
 from yolov1.inference import pixels
 from yolov1.inference.decode import decode
 from yolov1.inference.detections import Detections

@@ -13,6 +13,7 @@ from yolov1.kernels._module import (
     ffi_targets,
     shape_text,
 )
+from yolov1.kernels.augmentation import draw_config, encode_targets_config
 from yolov1.kernels.box_iou import (
     BOX_FORMATS,
     KINDS,
@@ -25,6 +26,14 @@ from yolov1.kernels.box_iou import (
     check_mask,
     pairwise_iou,
     pairwise_iou_gradient,
+)
+from yolov1.kernels.load_images import (
+    IMAGE_DTYPES,
+    Pixels,
+    augment_images_config,
+    check_images,
+    check_views,
+    load_images_config,
 )
 from yolov1.kernels.nms import nms_config, nms_workspace, non_max_suppression
 from yolov1.kernels.yolo_loss import (
@@ -48,12 +57,15 @@ __all__ = [
     "Boxes",
     "COLLISION_RULES",
     "DTYPES",
+    "IMAGE_DTYPES",
     "KINDS",
     "LAYOUTS",
+    "Pixels",
     "activation_key",
     "activations_of",
     "aligned_iou",
     "aligned_iou_gradient",
+    "augment_images_config",
     "box_iou_config",
     "box_iou_versions",
     "box_iou_workspace",
@@ -62,12 +74,17 @@ __all__ = [
     "check_box_iou",
     "check_boxes",
     "check_collision",
+    "check_images",
     "check_mask",
     "check_reduction",
     "check_shapes",
+    "check_views",
     "compare_sources",
+    "draw_config",
+    "encode_targets_config",
     "extension",
     "ffi_targets",
+    "load_images_config",
     "nms_config",
     "nms_workspace",
     "non_max_suppression",

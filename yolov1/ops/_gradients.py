@@ -184,4 +184,8 @@ FUNCTIONS = {  # of each op; None: there is no gradient
     "AlignedIou": functools.partial(_iou, "aligned_iou"),
     "AlignedIouGrad": functools.partial(_iou_grad, "aligned_iou"),
     "NonMaxSuppression": None,
+    "LoadImages": None,
+    "AugmentImages": None,
+    "DrawAugmentation": None,
+    "EncodeTargets": None,
 }

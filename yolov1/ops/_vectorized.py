@@ -127,6 +127,45 @@ def _non_max_suppression(library, call):
     return _wrapped(_split(output, boxes) for output in found)
 
 
+# ------------------------------------------------------------------------------------------ images
+
+
+def _augment_images(library, call):
+    """The buffer of all iterations, or one behind another."""
+    rest = range(1, call.num_inputs)
+    call.stack_inputs(rest)
+    offsets, *others = (call.stacked_input(k) for k in rest)
+    values, each = call.input(0).t, call.input(0).is_stacked
+    if each:
+        iterations, total = tf.unstack(tf.shape(values, tf.int64))
+        offsets += total * tf.range(iterations)[:, None]
+        values = tf.reshape(values, [-1])
+    inputs = [values, *map(_merge, [offsets, *others])]
+    images = library.yolov1_augment_images(*inputs, _config(call), T=call.get_attr("T"))
+    return _wrapped([_split(images, offsets)])
+
+
+def _draw_augmentation(library, call):
+    call.stack_inputs()
+    positions = call.stacked_input(0)
+    drawn = library.yolov1_draw_augmentation(_merge(positions), _config(call))
+    return _wrapped(_split(part, positions) for part in drawn)
+
+
+def _encode_targets(library, call):
+    """The boxes of the data set are those of all iterations."""
+    own, rest = range(3), range(3, call.num_inputs)
+    if any(call.input(k).is_stacked for k in own):
+        raise NotImplementedError(
+            "encode_targets: boxes, labels and splits must be the same in every iteration of a "
+            "tf.vectorized_map; map over indices alone."
+        )
+    call.stack_inputs(rest)
+    batch = [call.stacked_input(k) for k in rest]
+    inputs = [*(call.input(k).t for k in own), *map(_merge, batch)]
+    return _wrapped([_split(library.yolov1_encode_targets(*inputs, _config(call)), batch[0])])
+
+
 CONVERTERS = {
     "YoloLoss": _yolo_loss,
     "YoloLossOfBoxes": _yolo_loss,
@@ -136,4 +175,7 @@ CONVERTERS = {
     "AlignedIou": functools.partial(_iou, "aligned_iou"),
     "AlignedIouGrad": functools.partial(_iou_grad, "aligned_iou"),
     "NonMaxSuppression": _non_max_suppression,
+    "AugmentImages": _augment_images,
+    "DrawAugmentation": _draw_augmentation,
+    "EncodeTargets": _encode_targets,
 }
