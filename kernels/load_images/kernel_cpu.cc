@@ -162,7 +162,9 @@ class Images {
              "loaded; call yolov1.ops.load() first";
     const std::string_view content = args_.contents[image];
     int32_t height = 0, width = 0;
-    if (!decoder->size(content, &height, &width) || height < 1 || width < 1)
+    // As TensorFlow has it: libjpeg would search for a third byte that is right.
+    const bool is_jpeg = content.substr(0, 3) == "\xff\xd8\xff";
+    if (!is_jpeg || !decoder->size(content, &height, &width) || height < 1 || width < 1)
       return "cannot be decoded: it is no JPEG, or its header is damaged (" +
              std::to_string(content.size()) + " bytes)";
     const int32_t ratio = ShrinkRatio(height, width, args_.config.size);

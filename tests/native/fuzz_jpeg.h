@@ -131,7 +131,9 @@ inline void CheckJpegs(Bytes* in) {
     Part all;
     int32_t height = 0, width = 0;
     const Quiet quiet;
-    if (!TheJpegDecoder().load()->size(contents[image], &height, &width)) continue;
+    if (contents[image].substr(0, 3) != "\xff\xd8\xff" ||
+        !TheJpegDecoder().load()->size(contents[image], &height, &width))
+      continue;
     if (int64_t{height} * width > 1 << 20) return;
     const int32_t ratio = ShrinkRatio(height, width, batch.config.size);
     SizeAt(contents[image], ratio, &all);

@@ -176,6 +176,7 @@ def damaged_files():
         "nothing": b"",
         "no JPEG": b"\x89PNG\r\n\x1a\n",
         "a header alone": content[:25],
+        "another third byte": content[:2] + b"\xfe" + content[3:],
         "half": content[: len(content) // 2],
         "zeros": bytes(len(content)),
     }
