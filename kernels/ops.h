@@ -8,11 +8,12 @@ namespace yolov1 {
 YOLOV1_EXPORT extern const Op kYoloLoss, kYoloLossOfBoxes, kYoloLossGrad;
 YOLOV1_EXPORT extern const Op kPairwiseIou, kPairwiseIouGrad, kAlignedIou, kAlignedIouGrad;
 YOLOV1_EXPORT extern const Op kNonMaxSuppression;
-YOLOV1_EXPORT extern const Op kLoadImages, kAugmentImages;
+YOLOV1_EXPORT extern const Op kLoadImages, kAugmentImages, kDrawAugmentation, kEncodeTargets;
 
 inline constexpr const Op* kOps[] = {
-    &kYoloLoss,   &kYoloLossOfBoxes, &kYoloLossGrad,      &kPairwiseIou, &kPairwiseIouGrad,
-    &kAlignedIou, &kAlignedIouGrad,  &kNonMaxSuppression, &kLoadImages,  &kAugmentImages,
+    &kYoloLoss,        &kYoloLossOfBoxes, &kYoloLossGrad,     &kPairwiseIou,
+    &kPairwiseIouGrad, &kAlignedIou,      &kAlignedIouGrad,   &kNonMaxSuppression,
+    &kLoadImages,      &kAugmentImages,   &kDrawAugmentation, &kEncodeTargets,
 };
 
 }  // namespace yolov1

@@ -4,8 +4,12 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <limits>
 #include <memory>
+#include <mutex>
+#include <string>
 #include <thread>
+#include <utility>
 
 namespace yolov1 {
 
@@ -44,5 +48,24 @@ void ShareOut(int64_t threads, int64_t count, int64_t cost, Schedule schedule, W
   run();
   while (progress->done.load() < count) std::this_thread::yield();
 }
+
+// What is wrong in the first of a loop's parts that complains, whatever the threads.
+class FirstComplaint {
+ public:
+  // Of the part that begins at `begin`: "", or what is wrong.
+  void Add(int64_t begin, std::string complaint) {
+    if (complaint.empty()) return;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (begin >= begin_) return;
+    begin_ = begin;
+    text_ = std::move(complaint);
+  }
+  const std::string& text() const { return text_; }
+
+ private:
+  std::mutex mutex_;
+  int64_t begin_ = std::numeric_limits<int64_t>::max();
+  std::string text_;
+};
 
 }  // namespace yolov1

@@ -58,8 +58,8 @@ def define(names=None, **defaults):
 # only, which `session` compares; and on the number of epochs as docs/runs.md says.
 DATA = ("dataset", "train_split", "eval_split", "classes", "bad_examples")
 MAY_CHANGE = (
-    *("output_dir", "resume", "cache", "eval_every", "checkpoint_minutes", "strategy"),
-    *("capture", "capture_steps"),
+    *("output_dir", "resume", "cache", "cache_bytes", "eval_every", "checkpoint_minutes"),
+    *("strategy", "capture", "capture_steps"),
     *DATA,
     "epochs",
 )

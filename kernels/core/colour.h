@@ -35,7 +35,9 @@ template <typename A>
 YOLOV1_HOST_DEVICE Rgb<A> ChangeFactors(const ColourChange& change, const Rgb<A>& rgb) {
   const A value = Higher(Higher(rgb.red, rgb.green), rgb.blue);
   const A k(change.saturation), m(change.exposure);
-  const auto one = [&](const A& c) { return UnitClip(m * (value - k * (value - c))); };
+  const auto one = [&](const A& c) __attribute__((always_inline)) {
+    return UnitClip(m * (value - k * (value - c)));
+  };
   return {one(rgb.red), one(rgb.green), one(rgb.blue)};
 }
 
@@ -59,7 +61,7 @@ YOLOV1_HOST_DEVICE Rgb<A> ChangeHue(const ColourChange& change, const Rgb<A>& rg
                                 A(4) + (rgb.red - rgb.green) * inverse));
   const A turn(6 * (change.turn - floorf(change.turn)));
   const A k(change.saturation), m(change.exposure);
-  const auto one = [&](float offset) {
+  const auto one = [&](float offset) __attribute__((always_inline)) {
     const A ramp = Modulo6(sixth + turn + A(offset));
     const A difference = chroma * UnitClip(Lower(ramp, A(4) - ramp));
     return UnitClip(m * (value - k * difference));

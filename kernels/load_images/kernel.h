@@ -68,10 +68,8 @@ struct LoadImagesArgs {
 };
 
 // Images [begin, end) on the calling thread; each image's result depends on that image alone.
-// Returns "", kOutOfMemory, or what is wrong with the first image that something is wrong with, of
-// which the number is in `*wrong` then.
-std::string LoadImagesCpu(const LoadImagesArgs& args, int64_t begin, int64_t end, int version,
-                          int64_t* wrong);
+// Returns "", kOutOfMemory, or what is wrong with the first image that something is wrong with.
+std::string LoadImagesCpu(const LoadImagesArgs& args, int64_t begin, int64_t end, int version);
 std::vector<std::string> LoadImagesVersions();
 
 // Nanoseconds that an image takes on one core, roughly: what a thread pool wants to know.

@@ -78,15 +78,16 @@ Part ShownPart(const ShownImage& image) {
   return {image.x.begin(), image.y.begin(), image.x.end() - image.x.begin(),
           image.y.end() - image.y.begin()};
 }
+bool Empty(const Part& part) { return part.width == 0 || part.height == 0; }
 
-// The means of blocks of `ratio` x `ratio` pixels, of fewer at the right and the lower edge,
-// rounded as Pillow does: to nearest, halves up.
+// The means of blocks of `ratio` x `ratio` pixels, of fewer at the right and the lower edge.
+// Rounded as Pillow's reduce does it: halves up, by an inverse of 24 bits that is cut off.
 void Average(const uint8_t* image, int32_t height, int32_t width, int32_t ratio, const Part& part,
              uint8_t* to) {
   for (int32_t row = part.y; row < part.y + part.height; ++row) {
-    const int32_t y0 = row * ratio, y1 = std::min(y0 + ratio, height);
+    const int32_t y0 = row * ratio, y1 = y0 + std::min(ratio, height - y0);
     for (int32_t column = part.x; column < part.x + part.width; ++column) {
-      const int32_t x0 = column * ratio, x1 = std::min(x0 + ratio, width);
+      const int32_t x0 = column * ratio, x1 = x0 + std::min(ratio, width - x0);
       uint32_t sums[3] = {};
       for (int32_t y = y0; y < y1; ++y) {
         const uint8_t* pixel = image + (int64_t{y} * width + x0) * 3;
@@ -94,10 +95,19 @@ void Average(const uint8_t* image, int32_t height, int32_t width, int32_t ratio,
           for (int c = 0; c < 3; ++c) sums[c] += *pixel++;
       }
       const uint32_t count = static_cast<uint32_t>((y1 - y0) * (x1 - x0));
-      for (const uint32_t sum : sums) *to++ = static_cast<uint8_t>((sum + count / 2) / count);
+      const uint32_t inverse = (uint32_t{1} << 24) / count;
+      for (const uint32_t sum : sums)
+        *to++ = static_cast<uint8_t>((uint64_t{sum} + count / 2) * inverse >> 24);
     }
   }
 }
+
+// A result from this size on is written past the caches, far sooner than elsewhere: a pipeline has
+// several batches in flight, so that each is written to memory that left the caches long ago, and
+// read when it has left them again. Measured with 38 MB and a cache of 260 MB, 448 x 448 pixels in
+// tf.data: 0.32 ms of CPU time an image in place of 0.45; as much as before where one buffer is
+// written again and again.
+constexpr int64_t kBatchInCaches = int64_t{8} << 20;
 
 // Works through images one after another. The functions return "", or what is wrong.
 class Images {
@@ -106,14 +116,18 @@ class Images {
       : args_(args), level_(*Versions()[version].level), rooms_(*rooms) {
     const int64_t image = int64_t{3} * args.config.size * args.config.size;
     bytes_ = image * SizeOf(args.config.type);
-    past_caches_ = args.images >= StreamingBound() / bytes_;
+    past_caches_ = args.images * bytes_ >= std::min(kBatchInCaches, StreamingBound().load());
+  }
+  ~Images() {
+    rooms_.pixels.Trim();
+    rooms_.workspace.Trim();
   }
 
   std::string Run(int64_t image) {
     ShownImage shown;
     shown.colour = args_.draws.Colour(image);
     if (!shown.colour.sound())
-      return "must have a colour of (turn, saturation, exposure) that are finite, the factors "
+      return "must have colours (turn, saturation, exposure) that are finite, the factors "
              "not negative" +
              Got(args_.draws.colours + 3 * image, 3);
     std::string error = args_.contents ? Decode(image, &shown) : Find(image, &shown);
@@ -136,7 +150,7 @@ class Images {
 
   std::string SetWindow(int64_t image, int32_t height, int32_t width, ShownImage* shown) const {
     if (args_.draws.ToWindow(image, height, width, &shown->x, &shown->y)) return "";
-    return "must have a window (x0, y0, x1, y1) of finite fractions of the image" +
+    return "must have windows (x0, y0, x1, y1) of finite fractions of the image" +
            Got(args_.draws.windows + 4 * image, 4);
   }
 
@@ -148,7 +162,9 @@ class Images {
              "loaded; call yolov1.ops.load() first";
     const std::string_view content = args_.contents[image];
     int32_t height = 0, width = 0;
-    if (!decoder->size(content, &height, &width) || height < 1 || width < 1)
+    // As TensorFlow has it: libjpeg would search for a third byte that is right.
+    const bool is_jpeg = content.substr(0, 3) == "\xff\xd8\xff";
+    if (!is_jpeg || !decoder->size(content, &height, &width) || height < 1 || width < 1)
       return "cannot be decoded: it is no JPEG, or its header is damaged (" +
              std::to_string(content.size()) + " bytes)";
     const int32_t ratio = ShrinkRatio(height, width, args_.config.size);
@@ -157,12 +173,13 @@ class Images {
     std::string error = SetWindow(image, height, width, shown);
     if (!error.empty()) return error;
     Part part = ShownPart(*shown);
-    if (part.width == 0 || part.height == 0) part = {0, 0, 1, 1};  // a damaged one is still found
+    const bool shows_none = Empty(part);
+    if (shows_none) part = {0, 0, 1, 1};  // a damaged one is still found
     uint8_t* const pixels = rooms_.pixels.Take(int64_t{3} * part.width * part.height);
     if (!decoder->decode(content, ratio, part, pixels))
       return "cannot be decoded: it is truncated or damaged (" + std::to_string(content.size()) +
              " bytes of a JPEG)";
-    shown->pixels = pixels;
+    shown->pixels = shows_none ? nullptr : pixels;
     shown->stride = int64_t{3} * part.width;
     return "";
   }
@@ -182,6 +199,7 @@ class Images {
     if (!error.empty()) return error;
     const uint8_t* const pixels = memory.values + memory.offsets[image];
     const Part part = ShownPart(*shown);
+    if (Empty(part)) return "";
     if (ratio == 1) {
       shown->stride = int64_t{3} * full_width;
       shown->pixels = pixels + part.y * shown->stride + int64_t{3} * part.x;
@@ -197,8 +215,8 @@ class Images {
   const LoadImagesArgs& args_;
   const LoadImagesLevel& level_;
   Rooms& rooms_;
-  int64_t bytes_;  // of a result
-  bool past_caches_;
+  int64_t bytes_;     // of a result
+  bool past_caches_;  // the batch does not stay in the caches
 };
 
 }  // namespace
@@ -214,21 +232,16 @@ std::vector<std::string> LoadImagesVersions() {
   return names;
 }
 
-std::string LoadImagesCpu(const LoadImagesArgs& args, int64_t begin, int64_t end, int version,
-                          int64_t* wrong) try {
+std::string LoadImagesCpu(const LoadImagesArgs& args, int64_t begin, int64_t end, int version) try {
   thread_local Rooms rooms;
   Images images(args, version, &rooms);
   for (int64_t image = begin; image < end; ++image) {
     const std::string error = images.Run(image);
-    if (error.empty()) continue;
-    *wrong = image;
-    return std::string(args.face()) + ": image " + std::to_string(image) + " " + error + ".";
+    if (!error.empty())
+      return std::string(args.face()) + ": image " + std::to_string(image) + " " + error + ".";
   }
-  rooms.pixels.Trim();
-  rooms.workspace.Trim();
   return "";
 } catch (const std::bad_alloc&) {
-  *wrong = begin;
   return kOutOfMemory;
 }
 

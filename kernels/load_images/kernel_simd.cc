@@ -235,7 +235,7 @@ struct ResizedRows {
   int SlotOf(int32_t row) const { return rows[0] == row ? 0 : rows[1] == row ? 1 : -1; }
   int Make(int32_t row, int slot) {
     rows[slot] = row;
-    if (row < 0)
+    if (row < 0 || image.pixels == nullptr)
       GreyRow(padded, planes(slot));
     else
       ResizeRow(image.pixels + row * image.stride, image.x.end() - image.x.begin(), padded, work,

@@ -2,12 +2,11 @@
 // (pixels in memory), the text that configures them, what their inputs must look like, and how they
 // are run.
 #include <algorithm>
-#include <limits>
-#include <mutex>
 
 #include "kernels/config.h"
 #include "kernels/load_images/kernel.h"
 #include "kernels/ops.h"
+#include "kernels/parallel.h"
 
 namespace yolov1 {
 namespace {
@@ -91,7 +90,7 @@ std::string CheckDraws(const char* face, const DrawInputs& in, int64_t images) {
 std::string InferImages(const char* face, int64_t images, Call* call) {
   const DrawInputs draws = Draws(*call);
   for (const View* input : {&draws.windows, &draws.flips, &draws.transpose, &draws.colours})
-    images = std::max(images, Dim(input->shape, 0));
+    if (images < 0) images = Dim(input->shape, 0);
   std::string error = CheckDraws(face, draws, images);
   const auto& config = call->As<LoadImagesConfig>();
   if (error.empty()) call->Result(0, config.type, {images, config.size, config.size, 3});
@@ -141,23 +140,14 @@ LoadImagesArgs Read(const Call& call) {
   return args;
 }
 
-// Of several images with which something is wrong, the first is named, whatever the threads.
 std::string OnCpu(const Call& call, const ParallelFor& parallel) {
   const LoadImagesArgs args = Read(call);
   if (args.images == 0) return "";
-  std::mutex mutex;
-  int64_t first_wrong = std::numeric_limits<int64_t>::max();
-  std::string error;
+  FirstComplaint first;
   parallel(args.images, LoadImagesCpuCost(args), [&](int64_t begin, int64_t end) {
-    int64_t wrong = 0;
-    std::string mine = LoadImagesCpu(args, begin, end, call.version, &wrong);
-    if (mine.empty()) return;
-    const std::lock_guard<std::mutex> lock(mutex);
-    if (wrong >= first_wrong) return;
-    first_wrong = wrong;
-    error = std::move(mine);
+    first.Add(begin, LoadImagesCpu(args, begin, end, call.version));
   });
-  return error;
+  return first.text();
 }
 
 #ifdef YOLOV1_CUDA

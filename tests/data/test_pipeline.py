@@ -4,8 +4,10 @@ import tensorflow as tf
 from PIL import Image
 
 from tests.data.folders import write_image, write_voc
+from tests.ops.image_cases import expected
 from yolov1 import data
-from yolov1.data.augmentation import GREY, Augmentation
+from yolov1.data.augmentation import GREY, PRESETS, Augmentation, change_colours, draw
+from yolov1.data.cache import CACHES
 from yolov1.data.images import shrink_ratio
 from yolov1.grid import GridSpec
 
@@ -51,7 +53,7 @@ def test_same_seed_same_bits_other_seed_other_bits(dataset):
     assert (batches(dataset)[0][0] != batches(dataset, seed=4)[0][0]).any()
 
 
-@pytest.mark.parametrize("cache", [True, False])
+@pytest.mark.parametrize("cache", CACHES)
 def test_a_stream_that_starts_later_has_the_same_bits(dataset, cache):
     whole = batches(dataset, steps=6, augmentation="dihedral", cache=cache)
     assert_same(
@@ -105,10 +107,68 @@ def test_without_augmentation_it_is_the_image_and_its_targets(dataset):
 
 
 def test_cached_and_uncached_agree(dataset):
-    for one, other in zip(batches(dataset), batches(dataset, cache=False), strict=True):
+    """To the bit where the pixels are decoded in the same way."""
+    of = {cache: batches(dataset, cache=cache) for cache in (*CACHES, True, False, 0, 10_000)}
+    assert_same(of["auto"], of["decoded"])
+    for one, other in zip(of["auto"], of["device"], strict=True):
+        np.testing.assert_allclose(one[0], other[0], rtol=0, atol=1e-6)
+        assert_same([one[1:]], [other[1:]])
+    assert_same(of["auto"], of[True])
+    for cache in ("encoded", False, 0, 10_000):
+        assert_same(of["off"], of[cache])
+    for one, other in zip(of["decoded"], of["off"], strict=True):
         np.testing.assert_array_equal(one[1], other[1])
         np.testing.assert_array_equal(one[2], other[2])
         assert np.abs(one[0] - other[0]).mean() < 0.01
+
+
+def test_what_is_kept_is_said(dataset):
+    decoded = sum(3 * np.prod(example.size) for example in dataset)
+    encoded = sum(example.path.stat().st_size for example in dataset)
+    assert encoded < decoded / 3
+
+    def said(**options):
+        lines = []
+        data.training_batches(dataset, GRID, 4, seed=0, say=lines.append, **options)
+        (line,) = lines
+        return line
+
+    def size(count):
+        return f"{count / 1e3:.1f} kB"
+
+    pixels = f"cache: 7 images decoded at 1/1, {size(decoded)} in memory"
+    files = f"cache: the files of 7 images, {size(encoded)} in memory"
+    off = f"cache: off, 7 images are read for each batch ({size(encoded)}; {size(decoded)} decoded)"
+    assert said() == said(cache_bytes=decoded) == said(cache=int(decoded)) == pixels
+    assert said(cache="decoded", cache_bytes=0) == pixels  # by name, whatever the size
+    assert said(cache_bytes=decoded - 1) == said(cache="encoded", cache_bytes=0) == files
+    assert said(cache_bytes=encoded - 1) == said(cache="off") == said(cache=False) == off
+    if not tf.config.list_physical_devices("GPU"):
+        assert said(cache="device") == pixels + ", as there is no GPU"
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("impl", ("auto", "reference"))
+def test_equals_the_pipeline_of_one_image_at_a_time(dataset, preset, impl):
+    """As batches were made before there were image ops: a position's image and draws each by a
+    stateless op of their own, pixels rounded to 8 bits before their colours change."""
+    seen = 0
+    stream = batches(dataset, augmentation=preset, impl=impl, cache="decoded", start_step=2)
+    for step, (images, targets, indices) in enumerate(stream, start=2):
+        for k in range(4):
+            epoch, place = divmod(4 * step + k, 7)
+            index = tf.random.experimental.index_shuffle(place, [3, epoch], 6).numpy()
+            assert indices[k] == index
+            one = draw(PRESETS[preset], 3, [4 * step + k])
+            window, flips, transpose = (value.numpy()[0] for value in one[:3])
+            image = expected(dataset[index].image, window, flips, transpose)
+            image = np.floor(image * 255 + 0.5) / 255
+            if PRESETS[preset].changes_colours:
+                image = change_colours(image[None].astype(np.float32), one.colour)[0]
+            assert np.abs(images[k] - image).max() < 2 / 255
+            assert targets[k].any() or preset != "none"
+            seen += targets[k, ..., 2].sum()
+    assert seen > 10
 
 
 def test_pixels_move_with_their_boxes():
@@ -167,11 +227,12 @@ def test_files_that_are_no_jpeg(tmp_path):
     Image.open(root / "JPEGImages" / "c.jpg").convert("CMYK").save(root / "JPEGImages" / "c.jpg")
     dataset = data.open(f"voc:{root}")
     assert [e.jpeg for e in dataset] == [True, False, False]
-    for cache in (True, False):
+    for cache in CACHES:
         stream = data.training_batches(
             dataset, GRID, 3, seed=0, steps=1, augmentation="none", cache=cache
         )
         images, _, indices = next(iter(stream))
+        assert sorted(indices.numpy()) == [0, 1, 2]
         for image, index in zip(images.numpy(), indices.numpy(), strict=True):
             plain = tf.image.resize(dataset[int(index)].image, [32, 32]).numpy() / 255
             assert np.abs(image - plain).max() < 0.03
@@ -182,9 +243,13 @@ def test_a_damaged_file_that_nobody_looked_for_is_named(tmp_path):
     file = root / "JPEGImages" / "b.jpg"
     file.write_bytes(file.read_bytes()[:-300])
     dataset = data.open(f"voc:{root}", verify=False)
-    with pytest.raises(
-        data.BadExampleError, match=r"^image 'b' cannot be read: .*b\.jpg is damaged.*verify=True"
-    ):
+    named = r"^image 'b' cannot be read: .*b\.jpg is damaged.*verify=True"
+    for cache in CACHES:
+        with pytest.raises(data.BadExampleError, match=named), data.reading(dataset):
+            stream = data.training_batches(dataset, GRID, 2, seed=0, cache=cache)
+            assert cache in ("encoded", "off")  # the others decode at once
+            next(iter(stream))
+    with pytest.raises(data.BadExampleError, match=named):  # with nobody to find out
         data.training_batches(dataset, GRID, 2, seed=0)
 
 
@@ -210,5 +275,7 @@ def test_errors(dataset):
         data.training_batches(dataset, GRID, 4, seed=0, shard=(0, 3))
     with pytest.raises(ValueError, match=r"number of classes .* \(2: cat, dog\), got C=20"):
         data.training_batches(dataset, GridSpec(), 4, seed=0)
+    with pytest.raises(ValueError, match="cache must be one of auto, .*, off, got 'disk'"):
+        data.training_batches(dataset, GRID, 4, seed=0, cache="disk")
     with pytest.raises(ValueError, match="the data set is empty"):
         data.evaluation_batches(dataset[:0], GRID, 4)

@@ -5,12 +5,12 @@ from hypothesis import strategies as st
 
 from yolov1 import data
 from yolov1.data.targets import (
-    COLLISION_RULES,
     LAYOUTS,
     encode_targets,
     encode_targets_in_graph,
 )
 from yolov1.grid import GridSpec
+from yolov1.kernels import COLLISION_RULES
 
 GRID = GridSpec(S=7, B=2, C=3)
 

@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 
+from yolov1.data.cache import CACHE_BYTES, CACHES
 from yolov1.semantics import LossSemantics
 from yolov1.training.config import TrainConfig, parse_options
 
@@ -9,6 +10,20 @@ from yolov1.training.config import TrainConfig, parse_options
 def test_round_trip_and_unknown_names_are_ignored():
     config = TrainConfig(S=14, epochs=3, warmup_epochs=1.0, model_options="width=2")
     assert TrainConfig.from_dict(config.to_dict() | {"dropped_later": 1}) == config
+
+
+def test_a_cache_that_was_a_switch():
+    """``config.json`` of runs before it became a choice."""
+    for switch, choice in ((True, "auto"), (False, "off")):
+        config = TrainConfig.from_dict(TrainConfig().to_dict() | {"cache": switch})
+        assert config == TrainConfig(cache=choice)
+    fields = {field.name: field for field in dataclasses.fields(TrainConfig)}
+    assert fields["cache"].metadata["choices"] == CACHES
+    assert fields["cache_bytes"].default == CACHE_BYTES
+    with pytest.raises(ValueError, match="--cache must be one of auto, .*, off, got 'disk'"):
+        TrainConfig(cache="disk")
+    with pytest.raises(ValueError, match="--cache_bytes must be at least 0, got -1"):
+        TrainConfig(cache_bytes=-1)
 
 
 def test_what_is_best_is_something_of_the_task():

@@ -1,23 +1,23 @@
-"""A data set -> `tf.data` batches, as a pure function of (seed, step).
+"""A data set -> batches, as a pure function of (seed, step).
 
 Position p of the stream is image ``index_shuffle(p mod n)`` of epoch ``p div n``, augmented from
 (seed, p). Step s takes positions ``[s B, (s + 1) B)``. So a run that starts again at step s sees
 the same bits as one that never stopped, and no iterator has to be saved.
 
-The fast path: a JPEG is decoded in C++, only the part that the window shows and at 1/2, 1/4 or 1/8
-of its size where the network needs no more; the window is a crop in whole pixels, so that
-TensorFlow's plain bilinear resize (half the time of `crop_and_resize`) does the rest; images stay
-uint8 until one XLA-compiled function changes the colours of a whole batch.
+A step is one call of a function: where its images lie and how they are looked at is planned for all
+of them at once, the image ops (`yolov1.ops.load_images`) make the batch, and the boxes are moved
+and encoded as the windows have it. The ops share a batch among the cores themselves.
 """
-
-import os
 
 import numpy as np
 import tensorflow as tf
 
-from yolov1.data.augmentation import Augmentation, Draw, change_colours, draw, move_boxes
-from yolov1.data.table import ImageTable
-from yolov1.data.targets import encode_targets_in_graph
+from yolov1 import ops
+from yolov1.data.augmentation import Augmentation
+from yolov1.data.cache import CACHE_BYTES, open_images
+from yolov1.data.table import box_table
+
+IN_FLIGHT = 2  # steps in work at a time: the ends of one leave cores to the next
 
 
 @tf.autograph.experimental.do_not_convert  # which takes longer than all the tracing
@@ -32,9 +32,12 @@ def training_batches(
     augmentation="paper",
     on_collision="first",
     shard=(0, 1),
-    cache=True,
+    cache="auto",
+    cache_bytes=CACHE_BYTES,
     difficult=False,
-    num_parallel_calls=None,
+    num_parallel_calls=IN_FLIGHT,
+    impl="auto",
+    say=None,
 ):
     """Shuffled, augmented and encoded batches.
 
@@ -48,19 +51,28 @@ def training_batches(
         augmentation: an `Augmentation` or the name of a preset.
         on_collision: see `encode_targets`.
         shard: (k, W): yield only the k-th of W contiguous slices of every batch.
-        cache: True keeps the decoded images in memory where they take at most 1 GiB
-            (`table.CACHE_BYTES`); an integer is another limit in bytes; False decodes anew. Cached
-            and uncached JPEG differ by the chroma of a window's outermost pixels, nothing else.
+        cache: what is kept of the images. ``"decoded"``: their pixels, at the scale that the
+            network needs; ``"encoded"``: the bytes of their files; ``"auto"``: the first of both
+            that takes no more than `cache_bytes`; ``"off"``: nothing; ``"device"``: their pixels on
+            the first GPU, where the batches are made as well (without a GPU: as decoded). True is
+            "auto", False "off", an integer "auto" with that limit. Decoded JPEG differ from others
+            by the chroma of a window's outermost pixels, nothing else.
+        cache_bytes: what "auto" keeps at most. What is asked for by name is kept.
         difficult: train on boxes marked difficult too (the published systems leave them out).
-        num_parallel_calls: images in work at a time; None: as many as there are cores. (AUTOTUNE
-            begins with one, and takes longer than a short run to find the others.)
+        num_parallel_calls: steps in work at a time.
+        impl: of the ops: ``"auto"``, ``"fused"`` or ``"reference"``. Both have the same draws and
+            targets; pixels differ by at most 1e-5.
+        say: function of a line that tells what is kept, and how large it is.
 
     Returns:
-        `tf.data.Dataset` of (images float32 ``[B / W, H, W, 3]`` in [0, 1], targets float32
-        ``[B / W, S, S, C + 5]``, indices int64 ``[B / W]`` into `dataset`), in a fixed order.
+        `tf.data.Dataset`, an iterable with ``cache="device"``, in a fixed order: of (images float32
+        ``[B / W, H, W, 3]`` in [0, 1], targets float32 ``[B / W, S, S, C + 5]``, indices int64
+        ``[B / W]`` into `dataset`).
 
     Raises:
-        ValueError: an empty data set, a wrong C, or a batch size that W does not divide.
+        ValueError: an empty data set, a wrong C, another `cache`, or a batch size that W does not
+            divide.
+        BadExampleError: an image that is to be kept cannot be read.
     """
     if isinstance(augmentation, str):
         augmentation = Augmentation.preset(augmentation)
@@ -70,81 +82,100 @@ def training_batches(
             "training_batches: shard (k, W) needs 0 <= k < W, and W must divide a batch_size of at "
             f"least 1; got shard {tuple(shard)} and batch_size {batch_size}."
         )
-    table = ImageTable(dataset, grid, "training_batches", cache=cache, difficult=difficult)
+    _refuse_empty(dataset, "training_batches")
+    if len(dataset.classes) != grid.C:
+        raise ValueError(
+            f"training_batches: GridSpec.C must be the number of classes of the data set "
+            f"({len(dataset.classes)}: {', '.join(dataset.classes)}), got C={grid.C}."
+        )
+    images = open_images(
+        dataset,
+        grid.image_size,
+        "training_batches",
+        **{"cache": cache, "cache_bytes": cache_bytes, "impl": impl, "say": say},
+    )
+    boxes, sizes = box_table(dataset, difficult), tf.constant(images.shrunk, tf.int32)
     local = batch_size // workers
     count = len(dataset)
 
-    def image_at(position):
-        key = tf.stack([tf.cast(seed, tf.int64), position // count])
-        return tf.random.experimental.index_shuffle(position % count, key, count - 1)
-
     def plan(step):
-        """What the images of a step are: everything but the pixels, for all of them at once."""
+        """What a step is: everything but the pixels."""
         positions = step * batch_size + worker * local + tf.range(local, dtype=tf.int64)
-        indices = tf.map_fn(image_at, positions)
-        drawn = draw(augmentation, seed, positions)
-        low, high = table.whole_pixels(indices, drawn.window)
-        return (indices, low, high, drawn.flips, drawn.transpose), drawn.colour
+        indices = shuffled(positions, count, seed)
+        drawn = ops.draw_augmentation(augmentation, seed, positions, impl=impl)
+        targets = ops.encode_targets(
+            *(*boxes, indices, tf.gather(sizes, indices), drawn),
+            grid=grid,
+            on_collision=on_collision,
+            min_visible=augmentation.min_visible,
+            impl=impl,
+        )
+        return indices, drawn, targets
 
-    def look(view, colour):
-        return table.view(*view), view, colour
-
-    def finish(pixels, view, colours):
-        indices, low, high, flips, transpose = view
-        boxes, labels, valid = table.boxes(indices)
-        seen = Draw(table.fractions(indices, low, high), flips, transpose, colours)
-        boxes, valid = move_boxes(boxes, valid, seen, augmentation.min_visible)
-        targets, _ = encode_targets_in_graph(boxes, labels, valid, grid, on_collision)
-        if augmentation.changes_colours:
-            return _coloured(pixels, colours, hue=augmentation.hue > 0), targets, indices
-        return _unit(pixels), targets, indices
+    def batch(step):
+        indices, drawn, targets = plan(step)
+        return images.batch(indices, *drawn), targets, indices
 
     last = np.iinfo(np.int64).max if steps is None else start_step + steps
-    batches = (
-        tf.data.Dataset.range(start_step, last)
-        .map(plan)
-        .unbatch()
-        .map(look, num_parallel_calls or os.cpu_count(), deterministic=True)
-        .batch(local, drop_remainder=True)
-        .map(finish, num_parallel_calls=2, deterministic=True)
+    steps = tf.data.Dataset.range(start_step, last)
+    if cache == "device":
+        return OnDevice(images, _in_flight(steps, plan, num_parallel_calls))
+    return _in_flight(steps, batch, num_parallel_calls)
+
+
+class OnDevice:
+    """Batches that are made where the pixels are; an iterator of the host has the rest."""
+
+    def __init__(self, images, plans):
+        self.images, self.plans = images, plans
+
+    def __iter__(self):
+        make = tf.function(self.images.batch, autograph=False)
+        for indices, drawn, targets in self.plans:
+            with tf.device(self.images.device):
+                images = make(indices, *drawn)
+            yield images, targets, indices
+
+
+def shuffled(positions, count, seed):
+    """The image at each position, int64 ``[N]``: `tf.random.experimental.index_shuffle`, which puts
+    a number of its own before a seed, of all positions at once."""
+    parts = tf.constant(498247692, tf.int64), tf.cast(seed, tf.int64), positions // count
+    key = tf.stack([tf.broadcast_to(part, tf.shape(positions)) for part in parts], axis=1)
+    last = tf.constant(count - 1, tf.int64)
+    return tf.raw_ops.RandomIndexShuffle(
+        index=positions % count, seed=key, max_index=last, rounds=4
     )
-    return _with_options(batches)
 
 
 @tf.autograph.experimental.do_not_convert
-def evaluation_batches(dataset, grid, batch_size, *, num_parallel_calls=None):
+def evaluation_batches(dataset, grid, batch_size, *, num_parallel_calls=IN_FLIGHT, impl="auto"):
     """All images in order, stretched to the network's input; the last batch may be short.
 
     Returns:
         `tf.data.Dataset` of (images float32 ``[n, H, W, 3]`` in [0, 1], indices int64 ``[n]``). The
         images are those of `training_batches` with augmentation ``"none"``.
     """
-    table = ImageTable(dataset, grid, "evaluation_batches", cache=False, encode=False)
-    no = tf.constant(False)
+    _refuse_empty(dataset, "evaluation_batches")
+    images = open_images(dataset, grid.image_size, "evaluation_batches", cache="off", impl=impl)
+    nothing = [None] * 4
 
-    def look(index):
-        size = table.sizes(index)
-        return table.view(index, tf.zeros_like(size), size, tf.stack([no, no]), no), index
+    def batch(indices):
+        return images.batch(indices, *nothing), indices
 
-    batches = (
-        tf.data.Dataset.range(len(dataset))
-        .map(look, num_parallel_calls or os.cpu_count(), deterministic=True)
-        .batch(batch_size)
-        .map(lambda pixels, indices: (_unit(pixels), indices))
-    )
-    return _with_options(batches)
+    indices = tf.data.Dataset.range(len(dataset)).batch(batch_size)
+    return _in_flight(indices, batch, num_parallel_calls)
 
 
-@tf.function(jit_compile=True, autograph=False)
-def _coloured(pixels, colours, hue):
-    return change_colours(tf.cast(pixels, tf.float32) / 255, colours, hue=hue)
+def _refuse_empty(dataset, op):
+    if not len(dataset):
+        raise ValueError(f"{op}: the data set is empty.")
 
 
-def _unit(pixels):
-    return tf.cast(pixels, tf.float32) / 255
-
-
-def _with_options(batches):
+def _in_flight(stream, function, calls):
+    """`stream` mapped by `function`, of which so many `calls` are in work at a time; in order."""
+    with tf.device("CPU:0"):
+        batches = stream.map(function, calls, deterministic=True)
     options = tf.data.Options()
     options.deterministic = True
     # The shards are cut here; TensorFlow's own sharding would cut them once more.

@@ -7,7 +7,7 @@ are counted.
 
 import numpy as np
 
-from yolov1.kernels import COLLISION_RULES
+from yolov1.kernels import check_collision
 
 LAYOUTS = ("cells", "keras_voc", "tf2_person")
 UNUSED = 5  # channels at the end of keras_voc's targets that are always zero and never read
@@ -35,7 +35,7 @@ def encode_targets(boxes_cxcywh, labels, grid, on_collision="first", layout="cel
     boxes = np.asarray(boxes_cxcywh, np.float32).reshape(-1, 4)
     labels = _checked_labels(labels, len(boxes), grid)
     _check_boxes(boxes)
-    _check_rule(on_collision)
+    check_collision(on_collision, "encode_targets")
     count = len(boxes)
     scaled = boxes[:, :2] * np.float32(grid.S)
     cells = np.clip(np.floor(scaled), 0, grid.S - 1)
@@ -103,7 +103,7 @@ def encode_targets_in_graph(boxes_cxcywh, labels, valid, grid, on_collision="fir
     """
     import tensorflow as tf
 
-    _check_rule(on_collision)
+    check_collision(on_collision, "encode_targets")
     images, count = tf.unstack(tf.shape(labels))
     scaled = boxes_cxcywh[..., :2] * tf.constant(grid.S, tf.float32)
     # A NaN would be in no cell, and so in no loss: in the first one it makes the loss NaN.
@@ -148,14 +148,6 @@ def _check_shape(op, targets, expected, layout):
         raise ValueError(
             f"{op}: expected targets [..., {', '.join(map(str, expected))}] with the layout "
             f"{layout!r}, got the shape {list(np.shape(targets))}. Check S and C of the grid."
-        )
-
-
-def _check_rule(on_collision):
-    if on_collision not in COLLISION_RULES:
-        raise ValueError(
-            f"encode_targets: on_collision must be one of {', '.join(map(repr, COLLISION_RULES))}, "
-            f"got {on_collision!r}."
         )
 
 

@@ -13,6 +13,7 @@ from yolov1.kernels._module import (
     ffi_targets,
     shape_text,
 )
+from yolov1.kernels.augmentation import draw_config, encode_targets_config
 from yolov1.kernels.box_iou import (
     BOX_FORMATS,
     KINDS,
@@ -83,6 +84,8 @@ __all__ = [
     "check_shapes",
     "check_views",
     "compare_sources",
+    "draw_config",
+    "encode_targets_config",
     "extension",
     "ffi_targets",
     "load_images",

@@ -82,11 +82,11 @@ def check_boxes(predictions, boxes: Boxes, grid: GridSpec, layout: str) -> None:
         )
 
 
-def check_collision(on_collision: str) -> None:
+def check_collision(on_collision: str, op="yolo_loss") -> None:
     """Refuses an unknown rule (`ValueError`)."""
     if on_collision not in COLLISION_RULES:
         raise ValueError(
-            f"yolo_loss: on_collision must be one of {', '.join(map(repr, COLLISION_RULES))}, "
+            f"{op}: on_collision must be one of {', '.join(map(repr, COLLISION_RULES))}, "
             f"got {on_collision!r}."
         )
 

@@ -186,4 +186,6 @@ FUNCTIONS = {  # of each op; None: there is no gradient
     "NonMaxSuppression": None,
     "LoadImages": None,
     "AugmentImages": None,
+    "DrawAugmentation": None,
+    "EncodeTargets": None,
 }

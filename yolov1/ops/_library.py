@@ -30,6 +30,8 @@ OPS = {
     "non_max_suppression": "Yolov1>NonMaxSuppression",
     "load_images": "Yolov1>LoadImages",
     "augment_images": "Yolov1>AugmentImages",
+    "draw_augmentation": "Yolov1>DrawAugmentation",
+    "encode_targets": "Yolov1>EncodeTargets",
 }
 # Places ("GPU", "XLA_GPU_JIT") whose kernels are compiled, but where the tests have not passed yet:
 # "auto" does not take them there, impl="fused" does.
@@ -133,7 +135,7 @@ def _load(folder: Path):
         raise LibraryUnavailable(
             f"yolov1.ops: {library.name} could not be loaded ({error}). Rebuild it with: {REBUILD}"
         ) from error
-    if not hasattr(loaded, "yolov1_yolo_loss_of_boxes"):  # of this version, but from before that op
+    if not hasattr(loaded, "yolov1_encode_targets"):  # of this version, but from before that op
         raise LibraryUnavailable(
             "yolov1.ops: the op library was built from older sources than this package. In the "
             f"source folder, rebuild it with: {REBUILD}"

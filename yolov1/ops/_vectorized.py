@@ -130,13 +130,6 @@ def _non_max_suppression(library, call):
 # ------------------------------------------------------------------------------------------ images
 
 
-def _load_images(library, call):
-    call.stack_inputs()
-    inputs = [call.stacked_input(k) for k in range(call.num_inputs)]
-    images = library.yolov1_load_images(*map(_merge, inputs), _config(call), T=call.get_attr("T"))
-    return _wrapped([_split(images, inputs[0])])
-
-
 def _augment_images(library, call):
     """The buffer of all iterations, or one behind another."""
     rest = range(1, call.num_inputs)
@@ -152,6 +145,27 @@ def _augment_images(library, call):
     return _wrapped([_split(images, offsets)])
 
 
+def _draw_augmentation(library, call):
+    call.stack_inputs()
+    positions = call.stacked_input(0)
+    drawn = library.yolov1_draw_augmentation(_merge(positions), _config(call))
+    return _wrapped(_split(part, positions) for part in drawn)
+
+
+def _encode_targets(library, call):
+    """The boxes of the data set are those of all iterations."""
+    own, rest = range(3), range(3, call.num_inputs)
+    if any(call.input(k).is_stacked for k in own):
+        raise NotImplementedError(
+            "encode_targets: boxes, labels and splits must be the same in every iteration of a "
+            "tf.vectorized_map; map over indices alone."
+        )
+    call.stack_inputs(rest)
+    batch = [call.stacked_input(k) for k in rest]
+    inputs = [*(call.input(k).t for k in own), *map(_merge, batch)]
+    return _wrapped([_split(library.yolov1_encode_targets(*inputs, _config(call)), batch[0])])
+
+
 CONVERTERS = {
     "YoloLoss": _yolo_loss,
     "YoloLossOfBoxes": _yolo_loss,
@@ -161,6 +175,7 @@ CONVERTERS = {
     "AlignedIou": functools.partial(_iou, "aligned_iou"),
     "AlignedIouGrad": functools.partial(_iou_grad, "aligned_iou"),
     "NonMaxSuppression": _non_max_suppression,
-    "LoadImages": _load_images,
     "AugmentImages": _augment_images,
+    "DrawAugmentation": _draw_augmentation,
+    "EncodeTargets": _encode_targets,
 }

@@ -23,6 +23,7 @@ from yolov1 import kernels
 from yolov1.kernels import Pixels
 from yolov1.ops import _library, _tape, reference
 from yolov1.ops._arguments import as_tensor, device, static_shape
+from yolov1.ops.reference.load_images import decode, each, is_jpeg, naming
 
 
 def load_images(
@@ -55,7 +56,7 @@ def load_images(
         impl: ``"auto"``, ``"fused"`` or ``"reference"``.
 
     Returns:
-        ``[n, S, S, 3]`` of `dtype`, RGB. On the CPU; XLA compiles neither implementation.
+        ``[n, S, S, 3]`` of `dtype`, RGB. On the CPU; neither XLA nor `tf.vectorized_map` takes it.
 
     Raises:
         ValueError: a shape does not fit, or a number is out of its range; an unknown `impl`.
@@ -79,7 +80,7 @@ def load_images(
         compiled = not tf.executing_eagerly() and _tape.compiled_by_xla()
         if _library.choose("load_images", impl, "CPU", dtype.name, compiled) == "reference":
             return reference.load_images(contents, *views, size, dtype)
-        jpeg = reference.is_jpeg(contents)
+        jpeg = is_jpeg(contents)
         return tf.cond(
             tf.reduce_all(jpeg),
             lambda: _library.load().yolov1_load_images(contents, *views, config, T=dtype),
@@ -94,11 +95,15 @@ def _mixed(contents, jpeg, views, config, size, dtype):
     images = _library.load().yolov1_load_images(
         tf.where(jpeg, contents, smallest), *views, config, T=dtype
     )
+
+    def look(content, *view):
+        pixels, views = decode(content)[None], (part[None] for part in view)
+        return augment_images(pixels, *views, size=size, dtype=dtype, impl="fused")[0]
+
     others = tf.where(~jpeg)
-    pixels = reference.decode_others(tf.gather_nd(contents, others), others[:, 0])
-    views = [tf.gather_nd(view, others) for view in views]
-    with_others = augment_images(pixels, *views, size=size, dtype=dtype, impl="fused")
-    return tf.tensor_scatter_nd_update(images, others, with_others)
+    rows = [others[:, 0], *(tf.gather_nd(part, others) for part in (contents, *views))]
+    found = each(naming(look), rows, size, dtype)
+    return tf.tensor_scatter_nd_update(images, others, found)
 
 
 def augment_images(

@@ -59,7 +59,14 @@ class TrainConfig:
         "(a defect of tf2_person).",
         choices=("own", "empty"),
     )
-    cache: bool = _field(True, "Keep decoded images in memory where they fit.")
+    cache: str = _field(
+        "auto",
+        "What is kept of the images: decoded: their pixels; encoded: their files; auto: the first "
+        "of both that takes at most --cache_bytes; device: their pixels, on the first GPU, where "
+        "the batches are made then; off: nothing.",
+        choices=("auto", "encoded", "decoded", "device", "off"),
+    )
+    cache_bytes: int = _field(1 << 30, "What --cache=auto keeps at most.")
 
     # Model
     model: str = _field(
@@ -160,6 +167,7 @@ class TrainConfig:
             ("warmup_epochs", 0 <= self.warmup_epochs, "at least 0"),
             ("ema", 0 <= self.ema < 1, "in [0, 1)"),
             ("clip_norm", self.clip_norm >= 0, "at least 0"),
+            ("cache_bytes", self.cache_bytes >= 0, "at least 0"),
             ("eval_every", self.eval_every >= 0, "at least 0"),
             ("checkpoint_minutes", self.checkpoint_minutes >= 0, "at least 0"),
             ("S", self.task == "detect" or self.S == 1, "1 with --task=classify"),
@@ -216,6 +224,8 @@ class TrainConfig:
     def from_dict(cls, values: dict) -> "TrainConfig":
         """The inverse of `to_dict`; names that a later version has dropped are ignored."""
         known = {field.name for field in dataclasses.fields(cls)}
+        if isinstance(values.get("cache"), bool):  # a switch until 0.1
+            values = values | {"cache": "auto" if values["cache"] else "off"}
         return cls(**{name: value for name, value in values.items() if name in known})
 
 

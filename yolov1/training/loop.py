@@ -131,6 +131,8 @@ def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=(
         on_collision=config.on_collision,
         shard=(worker, workers),
         cache=config.cache,
+        cache_bytes=config.cache_bytes,
+        say=print if worker == 0 else None,
     )
     # 5. Loop.
     if worker == 0:

@@ -1,10 +1,10 @@
 """The ops in plain TensorFlow, one to one with `yolov1.ops`: fallback, test truth and baseline."""
 
+from yolov1.data.augmentation import draw as draw_augmentation
 from yolov1.ops.reference.box_iou import aligned_iou, pairwise_iou
+from yolov1.ops.reference.encode_targets import encode_targets
 from yolov1.ops.reference.load_images import (
     augment_images,
-    decode_others,
-    is_jpeg,
     load_images,
     whole_pixels,
 )
@@ -15,9 +15,9 @@ __all__ = [
     "activate",
     "aligned_iou",
     "augment_images",
-    "decode_others",
+    "draw_augmentation",
     "encode",
-    "is_jpeg",
+    "encode_targets",
     "load_images",
     "non_max_suppression",
     "pairwise_iou",

@@ -7,7 +7,6 @@ import tensorflow as tf
 
 from yolov1.data.augmentation import GREY, change_colours
 from yolov1.data.images import DEPTHS, RATIOS
-from yolov1.kernels import Pixels
 
 
 def load_images(contents, windows, flips, transpose, colours, size, dtype):
@@ -24,7 +23,7 @@ def load_images(contents, windows, flips, transpose, colours, size, dtype):
     indices = tf.range(tf.shape(contents)[0])
     return _batch(
         "load_images",
-        _naming(look),
+        naming(look),
         (indices, contents),
         *(windows, flips, transpose, colours, size, dtype),
     )
@@ -67,22 +66,20 @@ def _batch(op, look, images, windows, flips, transpose, colours, size, dtype):
         ),
     ]
     with tf.control_dependencies(good):
-        signature = tf.TensorSpec([size, size, 3], tf.float32)
-        resized = _each(look, (*images, windows, flips, transpose), signature)
+        resized = each(look, (*images, windows, flips, transpose), size, tf.float32)
     values = _coloured(resized / 255, colours)
     if dtype == tf.uint8:
         return tf.cast(tf.floor(255 * tf.clip_by_value(values, 0, 1) + 0.5), tf.uint8)
     return tf.cast(values, dtype)
 
 
-def _each(function, rows, signature):
-    """`tf.map_fn`; eagerly a loop, which is faster and whose errors are its own."""
+def each(function, rows, size, dtype):
+    """`tf.map_fn` to images; eagerly a loop, which is faster and whose errors are its own."""
     if not tf.executing_eagerly() or not len(rows[0]):
         function = tf.autograph.experimental.do_not_convert(function)
+        signature = tf.TensorSpec([size, size, 3], dtype)
         return tf.map_fn(lambda row: function(*row), rows, fn_output_signature=signature)
-    results = [function(*row) for row in zip(*map(tf.unstack, rows), strict=True)]
-    stack = {tf.TensorSpec: tf.stack, tf.RaggedTensorSpec: tf.ragged.stack}
-    return tf.nest.map_structure(lambda spec, *parts: stack[type(spec)](parts), signature, *results)
+    return tf.stack([function(*row) for row in zip(*map(tf.unstack, rows), strict=True)])
 
 
 def _all(conditions, message):
@@ -92,21 +89,26 @@ def _all(conditions, message):
 
 def _coloured(images, colours):
     """Each image by its own colours alone, whatever those beside it have."""
+    return tf.cond(
+        tf.reduce_all(colours == [0, 1, 1]),
+        lambda: images,
+        lambda: tf.cond(
+            tf.reduce_any(colours[:, 0] != 0),
+            lambda: _changed(images, colours, hue=True),
+            lambda: _changed(images, colours, hue=False),
+        ),
+    )
 
+
+@tf.function(jit_compile=True, autograph=False)  # a tenth of the time of single operations
+def _changed(images, colours, hue):
     def where(chosen, one, other):
         return tf.where(chosen[:, None, None, None], one, other)
 
-    def changed():
-        turns = colours[:, 0] != 0
-        plain = change_colours(images, colours)
-        return tf.cond(
-            tf.reduce_any(turns),
-            lambda: where(turns, change_colours(images, colours, hue=True), plain),
-            lambda: plain,
-        )
-
-    kept = tf.reduce_all(colours == [0, 1, 1], axis=1)
-    return tf.cond(tf.reduce_all(kept), lambda: images, lambda: where(kept, images, changed()))
+    changed = change_colours(images, colours)
+    if hue:
+        changed = where(colours[:, 0] != 0, change_colours(images, colours, hue=True), changed)
+    return where(tf.reduce_all(colours == [0, 1, 1], axis=1), images, changed)
 
 
 # ------------------------------------------------------------------------------------- one image
@@ -222,19 +224,7 @@ def is_jpeg(contents):
     return tf.strings.substr(contents, 0, 2) == b"\xff\xd8"
 
 
-def decode_others(contents, indices) -> Pixels:
-    """Encoded images as `Pixels`. `indices` are what errors call them, where they can (eagerly)."""
-
-    def one(content):
-        image = decode(content)
-        return tf.reshape(image, [-1]), tf.shape(image)[:2]
-
-    signature = tf.RaggedTensorSpec([None], tf.uint8, 0), tf.TensorSpec([2], tf.int32)
-    flat, sizes = _each(_naming(one), (indices, contents), signature)
-    return Pixels(flat.values, flat.row_starts(), sizes)
-
-
-def _naming(function):
+def naming(function):
     """Of an index and what `function` takes: eagerly its errors say which image it was."""
 
     def named(index, *arguments):

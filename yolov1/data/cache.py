@@ -1,0 +1,227 @@
+"""Where the images of a data set come from when a step wants them: memory, or their files.
+
+`Decoded` keeps pixels, `Files` reads files or keeps their bytes. Either makes a batch by the image
+ops, which decode a JPEG in C++, only the part that its window shows and at the scale that the
+network needs. Images that no JPEG decoder reads go through Python, all of a step in one call.
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from yolov1 import ops
+from yolov1.data import images as image_files
+from yolov1.data.table import name_unreadable
+
+CACHES = ("auto", "encoded", "decoded", "device", "off")
+CACHE_BYTES = 1 << 30  # what "auto" keeps at most
+
+
+def open_images(dataset, image_size, op, *, cache, cache_bytes=CACHE_BYTES, impl="auto", say=None):
+    """`Decoded` or `Files` for a data set.
+
+    Args:
+        image_size: side of the network's input.
+        op: the caller's name, for errors.
+        cache: one of `CACHES`; True is "auto", False "off", and an integer "auto" with this limit.
+        cache_bytes: what "auto" keeps at most.
+        impl: of the image ops.
+        say: function of a line that tells what is kept, and how large it is; None: nobody.
+
+    Raises:
+        ValueError: another cache.
+    """
+    if isinstance(cache, (bool, np.bool_)):
+        cache = "auto" if cache else "off"
+    elif isinstance(cache, (int, np.integer)):
+        cache, cache_bytes = "auto", int(cache)
+    if cache not in CACHES:
+        raise ValueError(f"{op}: cache must be one of {', '.join(CACHES)}, got {cache!r}.")
+    images = Images(dataset, image_size)
+    if cache == "auto":
+        fits = (kind for kind in ("decoded", "encoded") if 0 < images.bytes_of(kind) <= cache_bytes)
+        cache = next(fits, "off")
+    gpu = cache == "device" and bool(tf.config.list_logical_devices("GPU"))
+    if say:  # before anything is read
+        say(_sentence(images, cache, gpu))
+    try:
+        if cache in ("off", "encoded"):
+            return Files(images, impl, keep=cache == "encoded")
+        return Decoded(images, impl, "GPU:0" if gpu else "CPU:0")
+    except (tf.errors.OpError, OSError, ValueError) as error:
+        name_unreadable(dataset, error)
+        raise
+
+
+def _sentence(images, cache, gpu):
+    where = "on GPU:0" if gpu else "in memory"
+    if cache == "device" and not gpu:
+        where += ", as there is no GPU"
+    decoded, encoded = (_size(images.bytes_of(kind)) for kind in ("decoded", "encoded"))
+    count = f"{len(images.examples):,} images"
+    if cache == "off":
+        return f"cache: off, {count} are read for each batch ({encoded}; {decoded} decoded)"
+    if cache == "encoded":
+        return f"cache: the files of {count}, {encoded} {where}"
+    ratios = sorted({int(r) for r in images.ratios})
+    scale = " to ".join(f"1/{r}" for r in dict.fromkeys((ratios[0], ratios[-1])))
+    return f"cache: {count} decoded at {scale}, {decoded} {where}"
+
+
+_UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (0, "kB"))
+
+
+def _size(count):
+    unit, name = next(u for u in _UNITS if count >= u[0] / 10)
+    return f"{count / unit:.1f} {name}"
+
+
+class Images:
+    """Sizes and pixels of a data set's images, by index.
+
+    Attributes:
+        ratios: int64 ``[count]``: by which each image shrinks before the network sees it.
+        shrunk: int64 ``[count, 2]``: its (height, width) then.
+        jpeg: bool ``[count]``: which are files that TensorFlow's JPEG decoder reads.
+    """
+
+    def __init__(self, dataset, image_size):
+        self.examples, self.image_size = list(dataset), image_size
+        ratios = [image_files.shrink_ratio(e.size, image_size) for e in self.examples]
+        self.ratios = np.array(ratios, np.int64)
+        sizes = np.array([e.size for e in self.examples], np.int64)
+        self.shrunk = -(-sizes // self.ratios[:, None])
+        self.jpeg = np.array([e.jpeg for e in self.examples])
+        self._pool = ThreadPoolExecutor(os.cpu_count())  # decoders release the interpreter's lock
+
+    def bytes_of(self, cache):
+        """What a cache would take: "decoded", or "encoded", which holds those that have a file."""
+        if cache == "decoded":
+            return 3 * int(self.shrunk.prod(axis=1).sum())
+        files = (e.path for e in self.examples if e.path)
+        return sum(os.path.getsize(file) for file in files if os.path.exists(file))
+
+    def each(self, function, indices):
+        """`function` of each index, in several threads; in order."""
+        return self._pool.map(function, indices)
+
+    def content(self, index):
+        """The bytes of its file; none of an image that was drawn."""
+        path = self.examples[index].path
+        return Path(path).read_bytes() if path else b""
+
+    def pixels(self, index, content=None):
+        """The shrunk image, uint8 ``[h, w, 3]``; of its bytes where they are at hand."""
+        example, ratio = self.examples[index], int(self.ratios[index])
+        if self.jpeg[index]:
+            content = content or self.content(index)
+            decoded = tf.io.decode_jpeg(content, 3, ratio=ratio, dct_method="INTEGER_ACCURATE")
+            return decoded.numpy()
+        image = image_files.decode(content) if content else example.image
+        return image_files.shrink(image, ratio)
+
+
+class Decoded:
+    """All images as pixels in memory, or in that of a GPU."""
+
+    def __init__(self, images, impl, device):
+        self.device, self.shrunk = device, images.shrunk
+        self._impl, self._size = impl, images.image_size
+        lengths = images.shrunk.prod(axis=1) * 3
+        offsets = np.cumsum(lengths) - lengths
+        values = np.empty(lengths.sum(), np.uint8)
+
+        def fill(k):
+            values[offsets[k] : offsets[k] + lengths[k]] = images.pixels(k).reshape(-1)
+
+        for _ in images.each(fill, range(len(lengths))):
+            pass
+        with tf.device(device):
+            self._pixels = ops.Pixels(
+                tf.constant(values),
+                tf.constant(offsets, tf.int64),
+                tf.constant(images.shrunk, tf.int32),
+            )
+
+    def batch(self, indices, *views):
+        """Images ``[n, S, S, 3]``, of windows, flips, transpose and colours or None."""
+        values, *rest = self._pixels
+        pixels = ops.Pixels(values, *(tf.gather(part, indices) for part in rest))
+        options = {"size": self._size, "impl": self._impl, "shrink": False}
+        return ops.augment_images(pixels, *views, **options)
+
+
+class Files:
+    """Images that are decoded for each batch, from files or from their bytes in memory."""
+
+    device = "CPU:0"
+
+    def __init__(self, images, impl, keep=False):
+        self.shrunk = images.shrunk
+        self._images, self._impl, self._size = images, impl, images.image_size
+        self._any_jpeg, self._all_jpeg = images.jpeg.any(), images.jpeg.all()
+        self._kept = None
+        with tf.device("CPU:0"):
+            self._jpeg = tf.constant(images.jpeg)
+            if keep:
+                self._kept = list(images.each(images.content, range(len(images.examples))))
+                self._contents = tf.constant(self._kept)
+            else:
+                self._paths = tf.constant([os.fsencode(e.path or "") for e in images.examples])
+
+    def contents(self, indices):
+        """The bytes of files, string ``[n]``."""
+        if self._kept is not None:
+            return tf.gather(self._contents, indices)
+        return tf.map_fn(tf.io.read_file, tf.gather(self._paths, indices))
+
+    def batch(self, indices, *views):
+        """As `Decoded.batch`."""
+        if self._all_jpeg:
+            return self._of_jpegs(indices, *views)
+        if not self._any_jpeg:
+            return self._of_others(indices, *views)
+        jpeg = tf.gather(self._jpeg, indices)
+        return tf.cond(
+            tf.reduce_all(jpeg),
+            lambda: self._of_jpegs(indices, *views),
+            lambda: self._of_both(jpeg, indices, *views),
+        )
+
+    def _of_both(self, jpeg, indices, *views):
+        def part(of, places):
+            chosen = (view if view is None else tf.gather(view, places) for view in views)
+            return of(tf.gather(indices, places), *chosen)
+
+        places = [tf.where(jpeg)[:, 0], tf.where(~jpeg)[:, 0]]
+        parts = [part(self._of_jpegs, places[0]), part(self._of_others, places[1])]
+        return tf.dynamic_stitch([tf.cast(place, tf.int32) for place in places], parts)
+
+    def _of_jpegs(self, indices, *views):
+        contents = self.contents(indices)
+        return ops.load_images(contents, *views, size=self._size, impl=self._impl)
+
+    def _of_others(self, indices, *views):
+        types = tf.uint8, tf.int64, tf.int32
+        values, offsets, sizes = tf.numpy_function(self._pixels, [indices], types, stateful=False)
+        values.set_shape([None])
+        offsets.set_shape(indices.shape)
+        sizes.set_shape([indices.shape[0], 2])
+        pixels = ops.Pixels(values, offsets, sizes)
+        options = {"size": self._size, "impl": self._impl, "shrink": False}
+        return ops.augment_images(pixels, *views, **options)
+
+    def _pixels(self, indices):
+        """`ops.Pixels` of a few images, in NumPy."""
+
+        def pixels(k):
+            return self._images.pixels(k, self._kept and self._kept[k])
+
+        found = list(self._images.each(pixels, indices))
+        sizes = np.array([image.shape[:2] for image in found], np.int32).reshape(-1, 2)
+        lengths = 3 * sizes.prod(axis=1, dtype=np.int64)
+        flat = [image.reshape(-1) for image in found]
+        return np.concatenate([np.zeros(0, np.uint8), *flat]), np.cumsum(lengths) - lengths, sizes
