@@ -80,6 +80,17 @@ Part ShownPart(const ShownImage& image) {
 }
 bool Empty(const Part& part) { return part.width == 0 || part.height == 0; }
 
+// What is decoded of a JPEG, so that the pixels of `part` are those of the whole image to the bit:
+// a decoder smoothes colours of half the resolution over two pixels, and at the edge of what it
+// decodes has no neighbour. Of an empty part one pixel, so that damage is found all the same.
+Part WithNeighbours(const Part& part, int32_t height, int32_t width) {
+  if (Empty(part)) return {0, 0, 1, 1};
+  constexpr int32_t kMargin = 2;
+  const int32_t x = std::max(part.x - kMargin, 0), y = std::max(part.y - kMargin, 0);
+  return {x, y, std::min(part.x + part.width + kMargin, width) - x,
+          std::min(part.y + part.height + kMargin, height) - y};
+}
+
 // The means of blocks of `ratio` x `ratio` pixels, of fewer at the right and the lower edge.
 // Rounded as Pillow's reduce does it: halves up, by an inverse of 24 bits that is cut off.
 void Average(const uint8_t* image, int32_t height, int32_t width, int32_t ratio, const Part& part,
@@ -172,15 +183,15 @@ class Images {
     width = Shrunk(width, ratio);
     std::string error = SetWindow(image, height, width, shown);
     if (!error.empty()) return error;
-    Part part = ShownPart(*shown);
-    const bool shows_none = Empty(part);
-    if (shows_none) part = {0, 0, 1, 1};  // a damaged one is still found
-    uint8_t* const pixels = rooms_.pixels.Take(int64_t{3} * part.width * part.height);
-    if (!decoder->decode(content, ratio, part, pixels))
+    const Part part = ShownPart(*shown), decoded = WithNeighbours(part, height, width);
+    uint8_t* const pixels = rooms_.pixels.Take(int64_t{3} * decoded.width * decoded.height);
+    if (!decoder->decode(content, ratio, decoded, pixels))
       return "cannot be decoded: it is truncated or damaged (" + std::to_string(content.size()) +
              " bytes of a JPEG)";
-    shown->pixels = shows_none ? nullptr : pixels;
-    shown->stride = int64_t{3} * part.width;
+    shown->stride = int64_t{3} * decoded.width;
+    if (!Empty(part))
+      shown->pixels =
+          pixels + (part.y - decoded.y) * shown->stride + int64_t{3} * (part.x - decoded.x);
     return "";
   }
 

@@ -127,19 +127,10 @@ def test_without_augmentation_it_is_the_image_and_its_targets(dataset):
 
 
 def test_cached_and_uncached_agree(dataset):
-    """To the bit where the pixels are decoded in the same way."""
-    of = {cache: batches(dataset, cache=cache) for cache in (*CACHES, True, False, 0, 10_000)}
-    assert_same(of["auto"], of["decoded"])
-    for one, other in zip(of["auto"], of["device"], strict=True):
-        np.testing.assert_allclose(one[0], other[0], rtol=0, atol=1e-6)
-        assert_same([one[1:]], [other[1:]])
-    assert_same(of["auto"], of[True])
-    for cache in ("encoded", False, 0, 10_000):
-        assert_same(of["off"], of[cache])
-    for one, other in zip(of["decoded"], of["off"], strict=True):
-        np.testing.assert_array_equal(one[1], other[1])
-        np.testing.assert_array_equal(one[2], other[2])
-        assert np.abs(one[0] - other[0]).mean() < 0.01
+    """To the bit: what is decoded of a part has its neighbours."""
+    whole = batches(dataset, cache="auto")
+    for cache in (*CACHES, True, False, 0, 10_000):
+        assert_same(batches(dataset, cache=cache), whole)
 
 
 def test_what_is_kept_is_said(dataset):

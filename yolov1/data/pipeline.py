@@ -58,8 +58,7 @@ def training_batches(
             network needs; ``"encoded"``: the bytes of their files; ``"auto"``: the first of both
             that takes no more than `cache_bytes`; ``"off"``: nothing; ``"device"``: their pixels on
             the first GPU, where the batches are made as well (without a GPU: as decoded). True is
-            "auto", False "off", an integer "auto" with that limit. Decoded JPEG differ from others
-            by the chroma of a window's outermost pixels, nothing else.
+            "auto", False "off", an integer "auto" with that limit. The batches have the same bits.
         cache_bytes: what "auto" keeps at most. What is asked for by name is kept.
         difficult: train on boxes marked difficult too (the published systems leave them out).
         num_parallel_calls: steps in work at a time.

@@ -117,19 +117,24 @@ def _changed(images, colours, hue):
 def _from_jpeg(content, window, flips, transpose, size):
     sides = tf.image.extract_jpeg_shape(content)[:2]
     halvings = _halvings(sides, size)
-    ratio = tf.bitwise.left_shift(1, halvings)
+    sides = -(-sides // tf.bitwise.left_shift(1, halvings))
 
     def part(low, high):
-        crop = tf.reshape(tf.reverse([low, high - low], [1]), [4])
+        # With two neighbours the pixels are those of the whole image, to the bit: the decoder
+        # smoothes colours of half the resolution.
+        first, last = tf.maximum(low - 2, 0), tf.minimum(high + 2, tf.reverse(sides, [0]))
+        crop = tf.reshape(tf.reverse([first, last - first], [1]), [4])
 
         def at(ratio):  # the op takes the ratio as an attribute, so there is one op for each
             return lambda: tf.image.decode_and_crop_jpeg(
                 content, crop, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE"
             )
 
-        return tf.switch_case(halvings, [at(ratio) for ratio in RATIOS])
+        decoded = tf.switch_case(halvings, [at(ratio) for ratio in RATIOS])
+        low, high = low - first, high - first
+        return decoded[low[1] : high[1], low[0] : high[0]]
 
-    return _view(part, -(-sides // ratio), window, flips, transpose, size)
+    return _view(part, sides, window, flips, transpose, size)
 
 
 def _from_pixels(image, window, flips, transpose, size, shrink):
