@@ -2,6 +2,8 @@
 // formulas are those of yolov1/data/augmentation.py (change_colours).
 #pragma once
 
+#include <type_traits>
+
 #include "kernels/core/simd.h"
 
 namespace yolov1 {
@@ -67,10 +69,32 @@ YOLOV1_HOST_DEVICE Rgb<A> ChangeHue(const ColourChange& change, const Rgb<A>& rg
   return {one(5), one(3), one(1)};
 }
 
+// What there is to change, known when compiling.
+enum class Change { kNone, kFactors, kHue };
+
+template <Change change, typename A>
+YOLOV1_HOST_DEVICE Rgb<A> Changed(const ColourChange& colour, const Rgb<A>& rgb) {
+  if constexpr (change == Change::kHue) return ChangeHue(colour, rgb);
+  if constexpr (change == Change::kFactors) return ChangeFactors(colour, rgb);
+  return rgb;
+}
+
 template <typename A>
-YOLOV1_HOST_DEVICE Rgb<A> ChangeColour(const ColourChange& change, const Rgb<A>& rgb) {
-  if (change.turns()) return ChangeHue(change, rgb);
-  return change.any() ? ChangeFactors(change, rgb) : rgb;
+YOLOV1_HOST_DEVICE Rgb<A> ChangeColour(const ColourChange& colour, const Rgb<A>& rgb) {
+  if (colour.turns()) return ChangeHue(colour, rgb);
+  return colour.any() ? ChangeFactors(colour, rgb) : rgb;
+}
+
+// Calls function(c), where decltype(c)::value is the Change that it is.
+YOLOV1_CALLS_EITHER
+template <typename Function>
+YOLOV1_HOST_DEVICE void WithChange(const ColourChange& colour, const Function& function) {
+  if (colour.turns())
+    function(std::integral_constant<Change, Change::kHue>());
+  else if (colour.any())
+    function(std::integral_constant<Change, Change::kFactors>());
+  else
+    function(std::integral_constant<Change, Change::kNone>());
 }
 
 }  // namespace yolov1
