@@ -113,8 +113,8 @@ struct MeanPixels {
   // The mean of a block, as the CPU's Average() has it.
   __device__ Rgb<uint32_t> Mean(int32_t row, int32_t column) const {
     if (column == kOutside) return {kGreyPixel[0], kGreyPixel[1], kGreyPixel[2]};
-    const int32_t y0 = Max(row, 0) * ratio, y1 = Min(y0 + ratio, height);
-    const int32_t x0 = column * ratio, x1 = Min(x0 + ratio, width);
+    const int32_t y0 = Max(row, 0) * ratio, y1 = y0 + Min(ratio, height - y0);
+    const int32_t x0 = column * ratio, x1 = x0 + Min(ratio, width - x0);
     Rgb<uint32_t> sum = {0, 0, 0};
     for (int32_t y = y0; y < y1; ++y) {
       const uint8_t* pixel = pixels + (int64_t{y} * width + x0) * 3;

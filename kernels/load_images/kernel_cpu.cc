@@ -127,8 +127,8 @@ class Images {
     ShownImage shown;
     shown.colour = args_.draws.Colour(image);
     if (!shown.colour.sound())
-      return "must have colours (turn, saturation, exposure) that are finite, the factors "
-             "not negative" +
+      return "must have colours (turn, saturation, exposure) below 2^20, the factors not "
+             "negative" +
              Got(args_.draws.colours + 3 * image, 3);
     std::string error = args_.contents ? Decode(image, &shown) : Find(image, &shown);
     if (!error.empty()) return error;
@@ -150,7 +150,7 @@ class Images {
 
   std::string SetWindow(int64_t image, int32_t height, int32_t width, ShownImage* shown) const {
     if (args_.draws.ToWindow(image, height, width, &shown->x, &shown->y)) return "";
-    return "must have windows (x0, y0, x1, y1) of finite fractions of the image" +
+    return "must have windows (x0, y0, x1, y1) of fractions of the image, within 2^28 pixels" +
            Got(args_.draws.windows + 4 * image, 4);
   }
 
