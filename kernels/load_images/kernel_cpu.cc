@@ -138,7 +138,8 @@ class Images {
 
   std::string SetWindow(int64_t image, int32_t height, int32_t width, ShownImage* shown) const {
     if (args_.draws.ToWindow(image, height, width, &shown->x, &shown->y)) return "";
-    return "must have windows (x0, y0, x1, y1) of fractions of the image, within 2^28 pixels" +
+    return "must have windows (x0, y0, x1, y1) of finite fractions, within 2^28 pixels of the "
+           "image" +
            Got(args_.draws.windows + 4 * image, 4);
   }
 
