@@ -203,10 +203,11 @@ def profile(config, folder):
 
 
 def hot():
-    """The loss of 1024 images, the IoU of 1024 x 1024 boxes, the suppression of 64 images' boxes:
-    once each, for the tools."""
+    """The loss of 1024 images, the IoU of 1024 x 1024 boxes, the suppression of 64 images' boxes,
+    64 photos made ready: once each, for the tools."""
     from benchmarks.gpu import checks as gpu_checks
     from benchmarks.gpu import device as gpu_device
+    from benchmarks.gpu import load_images as gpu_images
     from benchmarks.gpu import measurements as gpu_measure
     from benchmarks.gpu import nms as gpu_nms
 
@@ -220,6 +221,8 @@ def hot():
     images = 64 if device.graphs else 1
     for case in (gpu_nms.NmsCase(images), gpu_nms.NmsCase(1, 300, 2, "ties", rule=3)):
         gpu_nms.NmsCall(device, case, *gpu_nms.inputs(checks, case))(device.stream())
+    case = gpu_images.ImagesCase(images, 448 if device.graphs else 48, place="photos")
+    gpu_images.ImagesCall(device, case, *gpu_images.inputs(checks, case))(device.stream())
     device.synchronize()
 
 

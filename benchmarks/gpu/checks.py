@@ -12,6 +12,7 @@ import ml_dtypes
 import numpy as np
 
 from benchmarks.gpu import formulas as gpu_formulas
+from benchmarks.gpu import load_images as gpu_images
 from benchmarks.gpu import nms as gpu_nms
 from benchmarks.gpu.device import handed
 from benchmarks.gpu.verdicts import Checks
@@ -359,6 +360,8 @@ def run(device, seed, small=False, say=print):
         checks.run("IoU", case, lambda case=case: check_iou(checks, case))
     for case in gpu_nms.cases(small):
         checks.run("NMS", case, lambda case=case: gpu_nms.check(checks, case))
+    for case in gpu_images.cases(small):
+        checks.run("images", case, lambda case=case: gpu_images.check(checks, case))
     for version, reduction in itertools.product(loss_versions, ("none", "mean")):
         case = LossCase(images=9, reduction=reduction, offset=1, version=version)
         inputs = loss_inputs(checks, case)
@@ -375,5 +378,9 @@ def run(device, seed, small=False, say=print):
     for case in (gpu_nms.NmsCase(5, 98, 20, "ties", 0, 1), gpu_nms.NmsCase(2, 400, 2, "ties", 3)):
         arrays = gpu_nms.inputs(checks, case)
         make = lambda case=case, arrays=arrays: gpu_nms.NmsCall(device, case, *arrays)  # noqa: E731
+        checks.run("same bits", case, lambda m=make, c=case: check_bits(checks, m, c))
+    for case in (gpu_images.ImagesCase(5, 33), gpu_images.ImagesCase(3, 64, "float16", "large")):
+        arrays = gpu_images.inputs(checks, case)
+        make = lambda case=case, arrays=arrays: gpu_images.ImagesCall(device, case, *arrays)  # noqa: E731
         checks.run("same bits", case, lambda m=make, c=case: check_bits(checks, m, c))
     return checks

@@ -208,6 +208,20 @@ def torch_nms(score_threshold=0.001, iou_threshold=0.5, max_detections=300):
     return run
 
 
+def torch_resize(size):
+    """uint8 ``[N, H, W, 3]`` to float32 ``[N, size, size, 3]`` in [0, 1]: of what
+    `yolov1.ops.augment_images` does the bilinear resizing alone."""
+    import torch
+
+    def run(pixels):
+        planes = pixels.permute(0, 3, 1, 2).float()
+        options = dict(size=(size, size), mode="bilinear", align_corners=False)
+        planes = torch.nn.functional.interpolate(planes, **options)
+        return (planes / 255).permute(0, 2, 3, 1).contiguous()
+
+    return run
+
+
 def fused_jax_loss(grid, dtype):
     """The project's kernel as a JAX function like `jax_loss`'s.
 

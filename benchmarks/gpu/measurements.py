@@ -7,6 +7,7 @@ import numpy as np
 
 from benchmarks import harness, targets
 from benchmarks.gpu import checks as gpu_checks
+from benchmarks.gpu import load_images as gpu_images
 from benchmarks.gpu import nms as gpu_nms
 from benchmarks.gpu import timing as gpu_timing
 from yolov1 import kernels
@@ -23,6 +24,7 @@ IOUS = {
     "16x98x20": ((16, 98), (16, 20)),
 }
 NMS_IMAGES = (1, 64)
+PHOTOS = (1, 64, 256, 1024)
 EMPTY = 'extern "C" __global__ void empty() {}'
 
 
@@ -71,6 +73,8 @@ def measure(rows, device, clock, *, images=IMAGES, ious=IOUS, peers_at=PEERS_AT,
     for name, shapes in ious.items():
         groups += [(iou, name, shapes, mode, left_out) for mode in ("forward", "backward")]
     groups += [(nms, count, left_out) for count in NMS_IMAGES]
+    groups += [(photos, count, "float32", left_out) for count in PHOTOS]
+    groups += [(photos, 256, dtype, left_out) for dtype in ("bfloat16", "uint8")]
     failed = 0
     for group, *arguments in groups:
         try:
@@ -184,6 +188,23 @@ def nms(rows, device, clock, images, left_out=()):
     rows.add("nms", f"N={images}", moved, timers, "float32")
 
 
+def photos(rows, device, clock, images, dtype, left_out=()):
+    """500 x 375 pixels to 448 x 448 with the paper's augmentation; PyTorch resizes alone."""
+    case = gpu_images.ImagesCase(images, 448, dtype, "photos", "paper")
+    arrays = gpu_images.make_inputs(np.random.default_rng(0), case)
+    result = images * case.size**2 * 3 * np.dtype(dtype).itemsize
+    moved = gpu_images.shown_bytes(*arrays[2:4]) + result
+    count = min(gpu_timing.sets_for(moved, clock.cache_bytes), 32)
+    calls = [gpu_images.ImagesCall(device, case, *arrays) for _ in range(count)]
+    timers = {("fused", "graph"): (clock.replayed(calls), count)}
+    if dtype == "float32":
+        pixels = arrays[0].reshape(images, *arrays[2][0], 3)
+        timers |= gpu_timing.resize_peers(
+            clock, [(pixels,)] * count, case.size, device.put, left_out
+        )
+    rows.add("images", f"N={images} {dtype}", moved, timers, dtype)
+
+
 # ----------------------------------------------------------------------------- what is aimed at
 
 
@@ -240,5 +261,11 @@ def table(rows):
         for case in (f"{name} {mode}" for name in IOUS for mode in ("forward", "backward")):
             both = find("iou", case, {"xla"}), find("iou", case, iou)
             yield f"IoU, {case}, XLA / fused", targets.ratio(*both), "", None
+        for images in PHOTOS[1:]:
+            case = f"N={images} float32"
+            share = find("images", case, {"fused"}, "of_copy")
+            yield f"images, {case}, of the copy", share, "at least", 0.85
+            both = find("images", case, {"torch"}), find("images", case, {"fused"})
+            yield f"images, {case}, PyTorch's resize / fused", targets.ratio(*both), "", None
 
     return targets.table(rules())

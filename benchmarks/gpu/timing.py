@@ -228,3 +228,9 @@ def iou_peers(clock, sets, put, mode, left_out=()):
 def nms_peers(clock, sets, put, left_out=()):
     """`peers` of non-maximum suppression: PyTorch's alone, which takes minutes to compile."""
     return peers(clock, sets, {}, {"torch": gpu_formulas.torch_nms}, put, left_out)
+
+
+def resize_peers(clock, sets, size, put, left_out=()):
+    """PyTorch's bilinear resizing of images of one size; `sets` of (pixels,)."""
+    on_torch = {"torch": lambda: gpu_formulas.torch_resize(size)}
+    return peers(clock, sets, {}, on_torch, put, left_out)

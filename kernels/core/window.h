@@ -19,6 +19,27 @@ YOLOV1_HOST_DEVICE int32_t ShrinkRatio(int64_t height, int64_t width, int64_t si
 }
 YOLOV1_HOST_DEVICE int32_t Shrunk(int32_t side, int32_t ratio) { return (side - 1) / ratio + 1; }
 
+// The means of a block of `ratio` x `ratio` pixels of an image [height, width, 3], of fewer at the
+// right and the lower edge: pixel (row, column) of the image averaged down. Rounded as Pillow's
+// reduce does it: halves up, by an inverse of 24 bits that is cut off.
+YOLOV1_HOST_DEVICE void AverageBlock(const uint8_t* image, int32_t height, int32_t width,
+                                     int32_t ratio, int32_t row, int32_t column,
+                                     uint32_t (&means)[3]) {
+  const int32_t y0 = row * ratio, x0 = column * ratio;
+  const int32_t rows = ratio < height - y0 ? ratio : height - y0;
+  const int32_t columns = ratio < width - x0 ? ratio : width - x0;
+  uint32_t sums[3] = {};
+  for (int32_t y = 0; y < rows; ++y) {
+    const uint8_t* pixel = image + ((int64_t{y0} + y) * width + x0) * 3;
+    for (int32_t x = 0; x < columns; ++x, pixel += 3)
+      for (int c = 0; c < 3; ++c) sums[c] += pixel[c];
+  }
+  const uint32_t count = static_cast<uint32_t>(rows * columns);
+  const uint32_t inverse = (uint32_t{1} << 24) / count;
+  for (int c = 0; c < 3; ++c)
+    means[c] = static_cast<uint32_t>((uint64_t{sums[c]} + count / 2) * inverse >> 24);
+}
+
 // A side of an image and, in whole pixels of it, that of the window; it may lie outside.
 struct WindowSide {
   int32_t side = 0, low = 0, count = 0;

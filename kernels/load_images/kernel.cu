@@ -110,23 +110,11 @@ struct MeanPixels {
   int32_t height, width, ratio;
   Places columns;
 
-  // The mean of a block, as the CPU's Average() has it.
   __device__ Rgb<uint32_t> Mean(int32_t row, int32_t column) const {
     if (column == kOutside) return {kGreyPixel[0], kGreyPixel[1], kGreyPixel[2]};
-    const int32_t y0 = Max(row, 0) * ratio, y1 = Min(y0 + ratio, height);
-    const int32_t x0 = column * ratio, x1 = Min(x0 + ratio, width);
-    Rgb<uint32_t> sum = {0, 0, 0};
-    for (int32_t y = y0; y < y1; ++y) {
-      const uint8_t* pixel = pixels + (int64_t{y} * width + x0) * 3;
-      for (int32_t x = x0; x < x1; ++x, pixel += 3) {
-        sum.red += pixel[0];
-        sum.green += pixel[1];
-        sum.blue += pixel[2];
-      }
-    }
-    const uint32_t count = static_cast<uint32_t>((y1 - y0) * (x1 - x0));
-    const auto mean = [=](uint32_t of) { return (of + count / 2) / count; };
-    return {mean(sum.red), mean(sum.green), mean(sum.blue)};
+    uint32_t means[3];
+    AverageBlock(pixels, height, width, ratio, Max(row, 0), column, means);
+    return {means[0], means[1], means[2]};
   }
 
   __device__ PixelPair Load(int32_t row) const {

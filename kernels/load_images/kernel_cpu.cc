@@ -91,26 +91,14 @@ Part WithNeighbours(const Part& part, int32_t height, int32_t width) {
           std::min(part.y + part.height + kMargin, height) - y};
 }
 
-// The means of blocks of `ratio` x `ratio` pixels, of fewer at the right and the lower edge.
-// Rounded as Pillow's reduce does it: halves up, by an inverse of 24 bits that is cut off.
 void Average(const uint8_t* image, int32_t height, int32_t width, int32_t ratio, const Part& part,
              uint8_t* to) {
-  for (int32_t row = part.y; row < part.y + part.height; ++row) {
-    const int32_t y0 = row * ratio, y1 = y0 + std::min(ratio, height - y0);
+  for (int32_t row = part.y; row < part.y + part.height; ++row)
     for (int32_t column = part.x; column < part.x + part.width; ++column) {
-      const int32_t x0 = column * ratio, x1 = x0 + std::min(ratio, width - x0);
-      uint32_t sums[3] = {};
-      for (int32_t y = y0; y < y1; ++y) {
-        const uint8_t* pixel = image + (int64_t{y} * width + x0) * 3;
-        for (int32_t x = x0; x < x1; ++x)
-          for (int c = 0; c < 3; ++c) sums[c] += *pixel++;
-      }
-      const uint32_t count = static_cast<uint32_t>((y1 - y0) * (x1 - x0));
-      const uint32_t inverse = (uint32_t{1} << 24) / count;
-      for (const uint32_t sum : sums)
-        *to++ = static_cast<uint8_t>((uint64_t{sum} + count / 2) * inverse >> 24);
+      uint32_t means[3];
+      AverageBlock(image, height, width, ratio, row, column, means);
+      for (const uint32_t mean : means) *to++ = static_cast<uint8_t>(mean);
     }
-  }
 }
 
 // A result from this size on is written past the caches, far sooner than elsewhere: a pipeline has
@@ -138,8 +126,8 @@ class Images {
     ShownImage shown;
     shown.colour = args_.draws.Colour(image);
     if (!shown.colour.sound())
-      return "must have colours (turn, saturation, exposure) that are finite, the factors "
-             "not negative" +
+      return "must have colours (turn, saturation, exposure) below 2^20, the factors not "
+             "negative" +
              Got(args_.draws.colours + 3 * image, 3);
     std::string error = args_.contents ? Decode(image, &shown) : Find(image, &shown);
     if (!error.empty()) return error;
@@ -161,7 +149,8 @@ class Images {
 
   std::string SetWindow(int64_t image, int32_t height, int32_t width, ShownImage* shown) const {
     if (args_.draws.ToWindow(image, height, width, &shown->x, &shown->y)) return "";
-    return "must have windows (x0, y0, x1, y1) of finite fractions of the image" +
+    return "must have windows (x0, y0, x1, y1) of finite fractions, within 2^28 pixels of the "
+           "image" +
            Got(args_.draws.windows + 4 * image, 4);
   }
 

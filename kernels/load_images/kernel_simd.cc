@@ -36,7 +36,9 @@ struct Workspace {
     const int64_t padded = Padded(size);
     bytes = 0;
     const auto lay = [&](auto** part, int64_t count) __attribute__((always_inline)) {
-      *part = reinterpret_cast<std::remove_reference_t<decltype(*part)>>(memory + bytes);
+      *part = nullptr;
+      if (memory != nullptr)  // nothing may be added to a null pointer
+        *part = reinterpret_cast<std::remove_reference_t<decltype(*part)>>(memory + bytes);
       bytes += (count * static_cast<int64_t>(sizeof(**part)) + 63) / 64 * 64;
     };
     lay(&first, padded);

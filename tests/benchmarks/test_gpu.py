@@ -13,9 +13,11 @@ from benchmarks import gpu, harness
 from benchmarks.gpu import checks as gpu_checks
 from benchmarks.gpu import device as gpu_device
 from benchmarks.gpu import formulas as gpu_formulas
+from benchmarks.gpu import load_images as gpu_images
 from benchmarks.gpu import measurements as gpu_measure
 from benchmarks.gpu import timing as gpu_timing
 from tests.ops import iou_twin, nms_twin, numpy_twin
+from yolov1 import kernels
 from yolov1.grid import GridSpec
 from yolov1.semantics import PRESETS
 
@@ -75,6 +77,7 @@ def test_the_rehearsal_passes(build):
         ("pairwise_iou", "off by"),
         ("aligned_iou_gradient", "off by"),
         ("non_max_suppression", "other bits"),
+        ("augment_images", "other bits"),
     ),
 )
 def test_the_rehearsal_notices_damage(build, name, complaint):
@@ -180,11 +183,16 @@ def torch_has_the_formulas():
     for got, true in zip(found, nms_twin.twin(*case, max_detections=50), strict=True):
         np.testing.assert_array_equal(got, true)
 
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 9, 14, 3), np.uint8)
+    got = gpu_formulas.torch_resize(17)(torch.from_numpy(pixels))
+    assert_near(got, kernels.augment_images(pixels, size=17))
+
 
 def torch_memory_keeps_bits_and_offsets():
     device = gpu_device.Cuda("cpu")
     device.synchronize = lambda: None
-    for dtype in (*gpu_checks.DTYPES.values(), np.dtype(bool)):
+    others = (bool, np.uint8, np.int32, np.int64)
+    for dtype in (*gpu_checks.DTYPES.values(), *map(np.dtype, others)):
         array = np.arange(12).reshape(3, 4).astype(dtype)
         there = device.put(array, 3)
         assert there.data_ptr() % 16 == 3 * dtype.itemsize % 16
@@ -278,6 +286,7 @@ def test_a_group_that_fails_ends_no_measurement(capsys, monkeypatch):
     monkeypatch.setattr(gpu_measure, "loss", lambda *arguments: failing())
     monkeypatch.setattr(gpu_measure, "iou", lambda *arguments: done.append(arguments[-2:]))
     monkeypatch.setattr(gpu_measure, "nms", lambda *arguments: None)
+    monkeypatch.setattr(gpu_measure, "photos", lambda *arguments: None)
     failed = gpu_measure.measure(None, OnHost(), None, images=(1, 4), left_out=("torch",))
     assert failed == 2 * len(gpu_measure.DTYPES) == capsys.readouterr().out.count("FAILED: ")
     assert done == [(m, ("torch",)) for m in ("forward", "backward")] * len(gpu_measure.IOUS)
@@ -311,7 +320,29 @@ def test_rows_and_table(tmp_path):
     rows.add("loss", "N=64", 4000000, timers, "float32", "float32")
     assert len(path.read_text().splitlines()) == 4
     assert rows.rows[1]["of_copy"] == 0.5
+    for provider, seconds in (("fused", 2.5e-6), ("torch", 5e-6)):
+        timers = {(provider, "graph"): (lambda seconds=seconds: seconds, 1)}
+        rows.add("images", "N=64 float32", 4000000, timers, "float32")
     table = {line[0]: line[1:] for line in gpu_measure.table(rows.rows)}
+    assert table["images, N=64 float32, of the copy"] == ("at least 0.85", "0.4", "missed")
+    assert table["images, N=64 float32, PyTorch's resize / fused"][1] == "2"
     assert table["loss, N=64, us of a replay"] == ("at most 4", "2", "met")
     assert table["loss, N=64, XLA / fused"] == ("at least 3", "5", "met")
     assert table["loss, N=1, us of a replay"][1:] == ("-", "not measured")
+
+
+def test_bytes_that_windows_show():
+    sizes = np.array([[10, 20], [4, 4]], np.int32)
+    windows = np.float32([[-0.5, 0.5, 0.5, 2], [2, 2, 3, 3]])
+    assert gpu_images.shown_bytes(sizes, windows) == 3 * 10 * 5
+
+
+def test_photos_are_measured(tmp_path, monkeypatch):
+    """The whole way, on the host, with an op that only counts its calls."""
+    calls = []
+    monkeypatch.setattr(kernels, "augment_images", lambda *_, **options: calls.append(options))
+    rows = gpu_measure.Rows({}, tmp_path / "gpu.csv", repeats=3, budget_seconds=60)
+    gpu_measure.photos(rows, gpu_device.Host(), gpu_timing.HostClock(), 1, "uint8")
+    (row,) = rows.rows
+    assert row["case"] == "N=1 uint8" and row["bytes"] > 448 * 448 * 3
+    assert calls[0]["size"] == 448 and calls[0]["out"].array.shape == (1, 448, 448, 3)

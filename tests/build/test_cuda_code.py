@@ -62,6 +62,18 @@ def test_the_loss():
         assert (counts["st", "global", 16] > 0) == name.startswith("Staged<true"), name
 
 
+@pytest.mark.parametrize(
+    "dtype, size", (("float", 4), ("Half", 2), ("Bfloat16", 2), ("unsigned char", 1))
+)
+def test_images(dtype, size):
+    """A result goes out in words of 16 bytes alone, or, where it is not made of them, by value."""
+    kernels = counted("load_images")
+    for words, wide in ((1, 16), (0, size)):
+        counts = kernels[f"Augment<{dtype}, {words}>"]
+        stores = {access[2] for access in counts if access[:2] == ("st", "global")}
+        assert stores == {wide}
+
+
 def test_what_counts_as_wide():
     ptx = """
     .visible .entry _Z3onePf(

@@ -15,6 +15,7 @@
 #include "kernels/load_images/kernel.h"
 #include "kernels/ops.h"
 #include "tests/native/bytes.h"
+#include "tests/native/load_images_call.h"
 #include "tests/native/load_images_rule.h"
 
 namespace yolov1 {
@@ -94,7 +95,7 @@ struct Batch {
       });
       Run(op, &call, 0, 0xa5, Parts(in->Raw<uint32_t>(), in->Below(8) == 0));
     }
-    // What else must agree with `want`, such as the CUDA kernel, is to be called here.
+    if (op.cuda != nullptr && in->Below(4) == 0) CheckOnCuda(op, call, want, in->Below(17));
   }
 
  private:

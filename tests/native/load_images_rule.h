@@ -25,7 +25,8 @@ struct KnownPixels {
   }
 };
 
-// The whole image at 1/`ratio`: means of blocks, halves up.
+// The whole image at 1/`ratio`: means of blocks, rounded as Pillow does: with the inverse of the
+// count to 24 bits, so that halves go down where the count is no power of two.
 inline std::vector<uint8_t> PlainAverage(const uint8_t* rgb, int32_t height, int32_t width,
                                          int32_t ratio) {
   std::vector<uint8_t> means;
@@ -36,7 +37,8 @@ inline std::vector<uint8_t> PlainAverage(const uint8_t* rgb, int32_t height, int
         for (int32_t y = y0; y < y0 + ratio && y < height; ++y)
           for (int32_t x = x0; x < x0 + ratio && x < width; ++x, ++count)
             sum += rgb[(int64_t{y} * width + x) * 3 + c];
-        means.push_back(static_cast<uint8_t>((2 * sum + count) / (2 * count)));
+        const int64_t inverse = (1 << 24) / count;
+        means.push_back(static_cast<uint8_t>((sum + count / 2) * inverse >> 24));
       }
   return means;
 }

@@ -17,13 +17,16 @@ from benchmarks.gpu.host_device import HostArray
 from tests.shared import ROOT
 from yolov1 import kernels
 from yolov1.grid import GridSpec
-from yolov1.kernels import _device
+from yolov1.kernels import Pixels, _device
 
 pytestmark = pytest.mark.on_cpu
 
 GRID = GridSpec()
 PREDICTIONS, TARGETS = np.ones((2, 7, 7, 30), np.float32), np.zeros((2, 7, 7, 25), np.float32)
 BOXES = np.array([[0, 0, 2, 2], [1, 0, 3, 2]], np.float32)
+PIXELS = Pixels(*map(HostArray, (np.zeros(12, "u1"), np.zeros(1, "i8"), np.full((1, 2), 2, "i4"))))
+DRAWS = [HostArray(np.zeros((1, 4), "f4")), HostArray(np.zeros((1, 2), bool))]
+DRAWS += [HostArray(np.zeros(1, bool)), HostArray(np.ones((1, 3), "f4"))]
 with_cuda = pytest.mark.skipif(
     not kernels.build_info()["cuda"], reason="built without CUDA (YOLOV1_CUDA=OFF)"
 )
@@ -51,6 +54,7 @@ def test_a_build_without_cuda_says_how_to_get_one(monkeypatch):
         lambda: kernels.yolo_loss(HostArray(PREDICTIONS), HostArray(TARGETS), grid=GRID),
         lambda: kernels.pairwise_iou(HostArray(BOXES), HostArray(BOXES)),
         lambda: kernels.non_max_suppression(HostArray(BOXES[None]), HostArray(BOXES[None])),
+        lambda: kernels.augment_images(PIXELS, *DRAWS, size=8),
     ):
         with pytest.raises(RuntimeError, match="no CUDA kernels.*YOLOV1_CUDA=ON pip install"):
             call()
@@ -136,6 +140,9 @@ def test_what_does_not_fit_is_refused():
     loss = lambda *arrays, **options: kernels.yolo_loss(*arrays, grid=GRID, **options)  # noqa: E731
     nms = kernels.non_max_suppression
     boxes, scores = Interface((2, 3, 4)), Interface((2, 3, 5))
+    pixels = Pixels(Interface((12,), "|u1"), Interface((1,), "<i8"), Interface((1, 2), "<i4"))
+    draws = [Interface((1, 4)), Interface((1, 2), "|b1"), Interface((1,), "|u1"), Interface((1, 3))]
+    images = lambda *arrays, **options: kernels.augment_images(*arrays, size=8, **options)  # noqa: E731
     refusals = [
         (TypeError, "targets must be on the GPU as the others are, got ndarray on the host; copy",
          lambda: loss(predictions, TARGETS)),
@@ -184,6 +191,22 @@ def test_what_does_not_fit_is_refused():
                      out=(Interface((2, 7, 4)), Interface((2, 8)), *[boxes] * 3))),
         (TypeError, "stream is for arrays on a GPU",
          lambda: nms(BOXES[None], BOXES[None], stream=1)),
+        (TypeError, r"on a GPU pixels must be Pixels.* no argument None, got flips of None",
+         lambda: images(pixels, draws[0], None, *draws[2:])),
+        (TypeError, r"on a GPU pixels must be Pixels \(values, offsets, sizes\).*got one array",
+         lambda: images(Interface((1, 2, 2, 3), "|u1"), *draws)),
+        (TypeError, "sizes must be on the GPU as the others are",
+         lambda: images(pixels._replace(sizes=np.full((1, 2), 2, "i4")), *draws)),
+        (TypeError, "windows is on the GPU, but the first array is not",
+         lambda: images(np.zeros((1, 2, 2, 3), "u1"), draws[0])),
+        (ValueError, r"windows must be \[n, 4\].* got \[1, 3\]",
+         lambda: images(pixels, draws[3], *draws[1:])),
+        (TypeError, "windows and colours must be float32, .*, got float64",
+         lambda: images(pixels, Interface((1, 4), "<f8"), *draws[1:])),
+        (ValueError, r"out: images must be float16 \[1, 8, 8, 3\], got float32 \[1, 8, 8, 3\]",
+         lambda: images(pixels, *draws, dtype="float16", out=Interface((1, 8, 8, 3)))),
+        (TypeError, "contents is on the GPU",
+         lambda: kernels.load_images(draws[0], size=8)),
     ]  # fmt: skip
     for kind, message, call in refusals:
         with pytest.raises(kind, match=message):
@@ -242,6 +265,20 @@ got = kernels.non_max_suppression(
 for a, b, c in zip(got, out, want, strict=False):
     assert a.array is b and b.tobytes() == c.tobytes()
 assert len(got) == 4
+images = kernels.Pixels(
+    generator.integers(0, 256, 3000).astype("u1"), np.array([5, 0]), np.int32([[20, 30], [9, 50]])
+)
+draws = np.float32([[-0.2, 0.1, 0.9, 1.3], [0, 0, 1, 1]]), np.array([[True, False]] * 2)
+draws += np.array([False, True]), np.float32([[0.1, 1.2, 0.8], [0, 1, 1]])
+for dtype in kernels.IMAGE_DTYPES:
+    want = kernels.augment_images(images, *draws, size=16, dtype=dtype)
+    out = np.empty_like(want)
+    arrays = [HostArray(x) for x in (*images, *draws)]
+    options = dict(size=16, dtype=dtype, stream=7, out=HostArray(out))
+    got = kernels.augment_images(kernels.Pixels(*arrays[:3]), *arrays[3:], **options)
+    assert got.array is out and out.tobytes() == want.tobytes()
+    assert {stream for array in arrays for stream in array.asked} == {7}
+assert kernels.load_images_versions("cuda") == ["only"]
 print("done")
 """
 

@@ -1,21 +1,17 @@
 """JPEG files in the op: what TensorFlow's own decoder makes of them, damaged ones too."""
 
-import functools
-import io
 import re
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
 
+from tests.ops.jpeg_cases import KINDS, SIDE, WHOLE, cropped, flipped, forgiven, picture
 from tests.shared import shared
 from yolov1 import kernels
 from yolov1.ops import _library
 
 pytestmark = pytest.mark.on_cpu
-SIDE = 24  # of the test's own images: shown as they are where the result is as large
-WHOLE = (0, 0, SIDE, SIDE)  # x, y, width, height in pixels
 REFUSED = "load_images: image {} cannot be decoded: "
 
 
@@ -45,20 +41,6 @@ def load_on_numpy(contents, threads):
     config = f"size={SIDE} dtype=uint8"
     kernels.call("Yolov1>LoadImages", config, inputs, outputs=[out], threads=threads)
     return out
-
-
-def cropped(content, part=WHOLE):
-    """TensorFlow's decoder with the op's flags, and two neighbours; None where it refuses."""
-    x, y, width, height = part
-    x0, y0 = max(x - 2, 0), max(y - 2, 0)
-    x1, y1 = min(x + width + 2, SIDE), min(y + height + 2, SIDE)
-    try:
-        pixels = tf.io.decode_and_crop_jpeg(
-            content, (y0, x0, y1 - y0, x1 - x0), channels=3, dct_method="INTEGER_ACCURATE"
-        )
-    except tf.errors.InvalidArgumentError:
-        return None
-    return pixels[y - y0 : y - y0 + height, x - x0 : x - x0 + width].numpy()
 
 
 def resized(pixels, size=SIDE):
@@ -94,27 +76,6 @@ def assert_as_tensorflow(content, part=WHOLE):
     if want is not None:
         np.testing.assert_array_equal(got, resized(want))
     return want
-
-
-KINDS = {
-    "4:2:0": dict(subsampling=2),
-    "4:4:4": dict(subsampling=0),
-    "progressive": dict(progressive=True),
-    "restart markers": dict(restart_marker_blocks=1),
-    "grey": dict(mode="L"),
-    "CMYK": dict(mode="CMYK"),
-}
-
-
-@functools.cache
-def picture(kind, seed=0):
-    options = dict(KINDS[kind])
-    mode = options.pop("mode", "RGB")
-    rng = np.random.default_rng(seed)
-    image = Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8))
-    file = io.BytesIO()
-    image.resize((SIDE, SIDE), Image.Resampling.BICUBIC).convert(mode).save(file, "JPEG", **options)
-    return file.getvalue()
 
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
@@ -156,13 +117,8 @@ def test_truncations_below_and_within_a_part(kind):
 
 @every_kind
 def test_other_bytes_are_refused_where_tensorflow_refuses(kind):
-    rng = np.random.default_rng(sum(map(ord, kind)))
     refused = 0
-    for k in range(150):
-        damaged = bytearray(picture(kind))
-        for at in rng.integers(2, len(damaged), 1 + k % 3):
-            damaged[at] ^= rng.integers(1, 256)
-        damaged = bytes(damaged)
+    for damaged in flipped(kind, 150):
         try:
             shape = tf.io.extract_jpeg_shape(damaged)
         except tf.errors.InvalidArgumentError:
@@ -202,19 +158,6 @@ def test_of_several_damaged_ones_the_first_is_named(damage):
     want = load(good)
     for threads in (1, 2, 5):
         np.testing.assert_array_equal(load_on_numpy(good, threads), want)
-
-
-def forgiven():
-    """Files that decoders complain about, and what is left of each is an image."""
-    content, restarts = picture("4:2:0"), picture("restart markers")
-    at = restarts.index(b"\xff\xd1")
-    return {
-        "bytes before the end": content[:-2] + bytes(7) + content[-2:],
-        "no end": content[:-2],
-        "a tail": content + b"tail",
-        "an unknown marker": content[:2] + b"\xff\xbf\0\4ab" + content[2:],
-        "restart markers out of order": restarts[:at] + b"\xff\xd2" + restarts[at + 2 :],
-    }
 
 
 @pytest.mark.parametrize("what", forgiven())
