@@ -173,9 +173,8 @@ class Files:
                 contents = list(images.each(images.content, range(len(images.examples))))
                 others = np.flatnonzero(~images.jpeg)  # what TensorFlow does not decode
                 self._kept = {k: contents[k] for k in others.tolist()}
-                self._contents = tf.constant(
-                    [c if j else b"" for c, j in zip(contents, images.jpeg)]
-                )
+                own = [b"" if k in self._kept else c for k, c in enumerate(contents)]
+                self._contents = tf.constant(own)
             else:
                 self._paths = tf.constant([os.fsencode(e.path or "") for e in images.examples])
                 self._own_files = all(e.path for e in images.examples if e.jpeg)
