@@ -70,11 +70,8 @@ def _sentence(images, cache, gpu):
     return f"cache: {count} decoded at {scale}, {decoded} {where}"
 
 
-_UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (0, "kB"))
-
-
 def _size(count):
-    unit, name = next(u for u in _UNITS if count >= u[0] / 10)
+    unit, name = next((u for u in ((1e9, "GB"), (1e6, "MB")) if count >= u[0] / 10), (1e3, "kB"))
     return f"{count / unit:.1f} {name}"
 
 
