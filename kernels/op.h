@@ -36,7 +36,10 @@ inline bool Known(const Shape& shape) {
   return true;
 }
 
-inline int64_t Dim(const Shape& shape, size_t k) { return Ranked(shape) ? shape[k] : kUnknown; }
+// Unknown, too, where there is no such dimension: the check of the rank comes after that.
+inline int64_t Dim(const Shape& shape, size_t k) {
+  return Ranked(shape) && k < shape.size() ? shape[k] : kUnknown;
+}
 
 inline bool Fits(int64_t a, int64_t b) { return a == b || a < 0 || b < 0; }
 inline bool Fits(const Shape& shape, std::initializer_list<int64_t> sizes) {

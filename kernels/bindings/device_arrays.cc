@@ -51,8 +51,9 @@ std::string NameOf(const ElementType& type) {
 
 bool Contiguous(const Tensor& tensor) {
   int64_t step = 1;
+  for (int k = 0; k < tensor.rank; ++k)
+    if (tensor.shape[k] == 0) return true;  // whatever its strides are
   for (int k = tensor.rank; tensor.strides != nullptr && k-- > 0;) {
-    if (tensor.shape[k] == 0) return true;
     if (tensor.shape[k] != 1 && tensor.strides[k] != step) return false;
     step *= tensor.shape[k];
   }

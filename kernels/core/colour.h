@@ -2,6 +2,8 @@
 // formulas are those of yolov1/data/augmentation.py (change_colours).
 #pragma once
 
+#include <type_traits>
+
 #include "kernels/core/simd.h"
 
 namespace yolov1 {
@@ -33,7 +35,9 @@ template <typename A>
 YOLOV1_HOST_DEVICE Rgb<A> ChangeFactors(const ColourChange& change, const Rgb<A>& rgb) {
   const A value = Higher(Higher(rgb.red, rgb.green), rgb.blue);
   const A k(change.saturation), m(change.exposure);
-  const auto one = [&](const A& c) { return UnitClip(m * (value - k * (value - c))); };
+  const auto one = [&](const A& c) __attribute__((always_inline)) {
+    return UnitClip(m * (value - k * (value - c)));
+  };
   return {one(rgb.red), one(rgb.green), one(rgb.blue)};
 }
 
@@ -57,7 +61,7 @@ YOLOV1_HOST_DEVICE Rgb<A> ChangeHue(const ColourChange& change, const Rgb<A>& rg
                                 A(4) + (rgb.red - rgb.green) * inverse));
   const A turn(6 * (change.turn - floorf(change.turn)));
   const A k(change.saturation), m(change.exposure);
-  const auto one = [&](float offset) {
+  const auto one = [&](float offset) __attribute__((always_inline)) {
     const A ramp = Modulo6(sixth + turn + A(offset));
     const A difference = chroma * UnitClip(Lower(ramp, A(4) - ramp));
     return UnitClip(m * (value - k * difference));
@@ -65,10 +69,32 @@ YOLOV1_HOST_DEVICE Rgb<A> ChangeHue(const ColourChange& change, const Rgb<A>& rg
   return {one(5), one(3), one(1)};
 }
 
+// What there is to change, known when compiling.
+enum class Change { kNone, kFactors, kHue };
+
+template <Change change, typename A>
+YOLOV1_HOST_DEVICE Rgb<A> Changed(const ColourChange& colour, const Rgb<A>& rgb) {
+  if constexpr (change == Change::kHue) return ChangeHue(colour, rgb);
+  if constexpr (change == Change::kFactors) return ChangeFactors(colour, rgb);
+  return rgb;
+}
+
 template <typename A>
-YOLOV1_HOST_DEVICE Rgb<A> ChangeColour(const ColourChange& change, const Rgb<A>& rgb) {
-  if (change.turns()) return ChangeHue(change, rgb);
-  return change.any() ? ChangeFactors(change, rgb) : rgb;
+YOLOV1_HOST_DEVICE Rgb<A> ChangeColour(const ColourChange& colour, const Rgb<A>& rgb) {
+  if (colour.turns()) return ChangeHue(colour, rgb);
+  return colour.any() ? ChangeFactors(colour, rgb) : rgb;
+}
+
+// Calls function(c), where decltype(c)::value is the Change that it is.
+YOLOV1_CALLS_EITHER
+template <typename Function>
+YOLOV1_HOST_DEVICE void WithChange(const ColourChange& colour, const Function& function) {
+  if (colour.turns())
+    function(std::integral_constant<Change, Change::kHue>());
+  else if (colour.any())
+    function(std::integral_constant<Change, Change::kFactors>());
+  else
+    function(std::integral_constant<Change, Change::kNone>());
 }
 
 }  // namespace yolov1

@@ -17,9 +17,7 @@ YOLOV1_HOST_DEVICE int32_t ShrinkRatio(int64_t height, int64_t width, int64_t si
     if (least / ratio >= size) return ratio;
   return 1;
 }
-YOLOV1_HOST_DEVICE int32_t Shrunk(int32_t side, int32_t ratio) {
-  return (side + ratio - 1) / ratio;
-}
+YOLOV1_HOST_DEVICE int32_t Shrunk(int32_t side, int32_t ratio) { return (side - 1) / ratio + 1; }
 
 // A side of an image and, in whole pixels of it, that of the window; it may lie outside.
 struct WindowSide {

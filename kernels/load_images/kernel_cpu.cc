@@ -78,15 +78,16 @@ Part ShownPart(const ShownImage& image) {
   return {image.x.begin(), image.y.begin(), image.x.end() - image.x.begin(),
           image.y.end() - image.y.begin()};
 }
+bool Empty(const Part& part) { return part.width == 0 || part.height == 0; }
 
 // The means of blocks of `ratio` x `ratio` pixels, of fewer at the right and the lower edge.
 // Rounded as Pillow's reduce does it: halves up, by an inverse of 24 bits that is cut off.
 void Average(const uint8_t* image, int32_t height, int32_t width, int32_t ratio, const Part& part,
              uint8_t* to) {
   for (int32_t row = part.y; row < part.y + part.height; ++row) {
-    const int32_t y0 = row * ratio, y1 = std::min(y0 + ratio, height);
+    const int32_t y0 = row * ratio, y1 = y0 + std::min(ratio, height - y0);
     for (int32_t column = part.x; column < part.x + part.width; ++column) {
-      const int32_t x0 = column * ratio, x1 = std::min(x0 + ratio, width);
+      const int32_t x0 = column * ratio, x1 = x0 + std::min(ratio, width - x0);
       uint32_t sums[3] = {};
       for (int32_t y = y0; y < y1; ++y) {
         const uint8_t* pixel = image + (int64_t{y} * width + x0) * 3;
@@ -116,6 +117,10 @@ class Images {
     const int64_t image = int64_t{3} * args.config.size * args.config.size;
     bytes_ = image * SizeOf(args.config.type);
     past_caches_ = args.images * bytes_ >= std::min(kBatchInCaches, StreamingBound().load());
+  }
+  ~Images() {
+    rooms_.pixels.Trim();
+    rooms_.workspace.Trim();
   }
 
   std::string Run(int64_t image) {
@@ -157,7 +162,9 @@ class Images {
              "loaded; call yolov1.ops.load() first";
     const std::string_view content = args_.contents[image];
     int32_t height = 0, width = 0;
-    if (!decoder->size(content, &height, &width) || height < 1 || width < 1)
+    // As TensorFlow has it: libjpeg would search for a third byte that is right.
+    const bool is_jpeg = content.substr(0, 3) == "\xff\xd8\xff";
+    if (!is_jpeg || !decoder->size(content, &height, &width) || height < 1 || width < 1)
       return "cannot be decoded: it is no JPEG, or its header is damaged (" +
              std::to_string(content.size()) + " bytes)";
     const int32_t ratio = ShrinkRatio(height, width, args_.config.size);
@@ -166,12 +173,13 @@ class Images {
     std::string error = SetWindow(image, height, width, shown);
     if (!error.empty()) return error;
     Part part = ShownPart(*shown);
-    if (part.width == 0 || part.height == 0) part = {0, 0, 1, 1};  // a damaged one is still found
+    const bool shows_none = Empty(part);
+    if (shows_none) part = {0, 0, 1, 1};  // a damaged one is still found
     uint8_t* const pixels = rooms_.pixels.Take(int64_t{3} * part.width * part.height);
     if (!decoder->decode(content, ratio, part, pixels))
       return "cannot be decoded: it is truncated or damaged (" + std::to_string(content.size()) +
              " bytes of a JPEG)";
-    shown->pixels = pixels;
+    shown->pixels = shows_none ? nullptr : pixels;
     shown->stride = int64_t{3} * part.width;
     return "";
   }
@@ -191,6 +199,7 @@ class Images {
     if (!error.empty()) return error;
     const uint8_t* const pixels = memory.values + memory.offsets[image];
     const Part part = ShownPart(*shown);
+    if (Empty(part)) return "";
     if (ratio == 1) {
       shown->stride = int64_t{3} * full_width;
       shown->pixels = pixels + part.y * shown->stride + int64_t{3} * part.x;
@@ -231,8 +240,6 @@ std::string LoadImagesCpu(const LoadImagesArgs& args, int64_t begin, int64_t end
     if (!error.empty())
       return std::string(args.face()) + ": image " + std::to_string(image) + " " + error + ".";
   }
-  rooms.pixels.Trim();
-  rooms.workspace.Trim();
   return "";
 } catch (const std::bad_alloc&) {
   return kOutOfMemory;

@@ -187,15 +187,6 @@ YOLOV1_HOST_DEVICE void Store(const Floats& lanes, uint8_t* to) {
   }
 }
 
-enum class Change { kNone, kFactors, kHue };
-
-template <Change change>
-YOLOV1_HOST_DEVICE Rgb<Floats> Changed(const ColourChange& colour, const Rgb<Floats>& rgb) {
-  if constexpr (change == Change::kHue) return ChangeHue(colour, rgb);
-  if constexpr (change == Change::kFactors) return ChangeFactors(colour, rgb);
-  return rgb;
-}
-
 // A row of the result, between two resized ones; padded to whole lanes. `to` is a multiple of 64
 // where it is written past the caches.
 template <Change change, typename T>
@@ -244,7 +235,7 @@ struct ResizedRows {
   int SlotOf(int32_t row) const { return rows[0] == row ? 0 : rows[1] == row ? 1 : -1; }
   int Make(int32_t row, int slot) {
     rows[slot] = row;
-    if (row < 0)
+    if (row < 0 || image.pixels == nullptr)
       GreyRow(padded, planes(slot));
     else
       ResizeRow(image.pixels + row * image.stride, image.x.end() - image.x.begin(), padded, work,
@@ -290,12 +281,8 @@ void ResizeImage(int32_t size, const ShownImage& image, const Workspace& work) {
 
 template <typename T>
 void ResizeTo(int32_t size, const ShownImage& image, const Workspace& work) {
-  if (image.colour.turns())
-    ResizeImage<Change::kHue, T>(size, image, work);
-  else if (image.colour.any())
-    ResizeImage<Change::kFactors, T>(size, image, work);
-  else
-    ResizeImage<Change::kNone, T>(size, image, work);
+  WithChange(image.colour,
+             [&](auto change) { ResizeImage<decltype(change)::value, T>(size, image, work); });
 }
 
 void Resize(const LoadImagesConfig& config, const ShownImage& image, uint8_t* memory) {

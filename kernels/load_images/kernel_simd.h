@@ -10,7 +10,7 @@ namespace yolov1 {
 // One image whose pixels are there: those that its window shows.
 struct ShownImage {
   WindowSide x, y;
-  const uint8_t* pixels = nullptr;  // [y.end() - y.begin(), x.end() - x.begin(), 3]
+  const uint8_t* pixels = nullptr;  // [y.end() - y.begin(), x.end() - x.begin(), 3]; null: none
   int64_t stride = 0;               // bytes from one row to the next
   ColourChange colour;
   bool transpose = false;

@@ -90,7 +90,7 @@ std::string CheckDraws(const char* face, const DrawInputs& in, int64_t images) {
 std::string InferImages(const char* face, int64_t images, Call* call) {
   const DrawInputs draws = Draws(*call);
   for (const View* input : {&draws.windows, &draws.flips, &draws.transpose, &draws.colours})
-    images = std::max(images, Dim(input->shape, 0));
+    if (images < 0) images = Dim(input->shape, 0);
   std::string error = CheckDraws(face, draws, images);
   const auto& config = call->As<LoadImagesConfig>();
   if (error.empty()) call->Result(0, config.type, {images, config.size, config.size, 3});

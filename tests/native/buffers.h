@@ -2,6 +2,8 @@
 // of them, and how results are compared.
 #pragma once
 
+#include <unistd.h>
+
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -16,7 +18,7 @@ namespace yolov1 {
 
 inline void Require(bool holds, const std::string& what) {
   if (holds) return;
-  fprintf(stderr, "Wrong: %s\n", what.c_str());
+  dprintf(STDERR_FILENO, "Wrong: %s\n", what.c_str());  // whatever became of the stream
   abort();
 }
 

@@ -30,10 +30,13 @@ from yolov1.kernels.box_iou import (
 from yolov1.kernels.load_images import (
     IMAGE_DTYPES,
     Pixels,
+    augment_images,
     augment_images_config,
     check_images,
     check_views,
+    load_images,
     load_images_config,
+    load_images_versions,
 )
 from yolov1.kernels.nms import nms_config, nms_workspace, non_max_suppression
 from yolov1.kernels.yolo_loss import (
@@ -65,6 +68,7 @@ __all__ = [
     "activations_of",
     "aligned_iou",
     "aligned_iou_gradient",
+    "augment_images",
     "augment_images_config",
     "box_iou_config",
     "box_iou_versions",
@@ -84,7 +88,9 @@ __all__ = [
     "encode_targets_config",
     "extension",
     "ffi_targets",
+    "load_images",
     "load_images_config",
+    "load_images_versions",
     "nms_config",
     "nms_workspace",
     "non_max_suppression",

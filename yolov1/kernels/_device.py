@@ -11,7 +11,7 @@ from yolov1.kernels._module import extension
 
 CUDA = 2  # DLPack's number for such a device
 _TYPESTR = {"f2": "float16", "f4": "float32", "f8": "float64"}
-_TYPESTR |= {"b1": "bool", "u1": "uint8", "i4": "int32"}
+_TYPESTR |= {"b1": "bool", "u1": "uint8", "i4": "int32", "i8": "int64"}
 
 
 def is_device_array(array) -> bool:

@@ -1,4 +1,5 @@
-"""What configures the image ops, and how images of several sizes lie in memory."""
+"""Images to an augmented batch: of NumPy arrays, or of pixels on a GPU; what configures the image
+ops, and how images of several sizes lie in memory."""
 
 import functools
 import numbers
@@ -6,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from yolov1.kernels._module import shape_text
+from yolov1.kernels import _device
+from yolov1.kernels._module import call, shape_text
 
 IMAGE_DTYPES = ("float32", "float16", "bfloat16", "uint8")
 MOST = 1 << 14  # pixels of a side of what they make
@@ -105,3 +107,186 @@ def _fits(shape, wanted):
         return True
     sizes = zip(shape, wanted, strict=False)
     return len(shape) == len(wanted) and all(a == b or None in (a, b) for a, b in sizes)
+
+
+def load_images_versions(device="cpu") -> list[str]:
+    """The versions of both kernels, the best first: on the ``"cpu"`` one for each level of SIMD
+    that this processor has, all of the same bits; on ``"cuda"`` that of `augment_images`, none in a
+    build without CUDA."""
+    return _device.versions("load_images", _AUGMENT, device)
+
+
+def load_images(
+    contents,
+    windows=None,
+    flips=None,
+    transpose=None,
+    colours=None,
+    *,
+    size,
+    dtype="float32",
+    threads=1,
+    version=None,
+):
+    """JPEG files to an augmented batch: the kernel of `yolov1.ops.load_images`, which has the
+    arguments. It decodes JPEG alone.
+
+    Args:
+        contents: bytes objects ``[n]``, a file each.
+        dtype: as NumPy knows it; bfloat16 is that of ml_dtypes.
+        threads: images are shared out among this many; the result does not depend on it.
+        version: one of `load_images_versions()`; by default the first.
+
+    Returns:
+        ``[n, size, size, 3]`` of `dtype`.
+
+    Raises:
+        ValueError: a shape or a number does not fit; an image that cannot be decoded, by its
+            number, or a build that decodes none.
+        TypeError: contents are no bytes; an argument is on a GPU, where nothing is decoded.
+        ImportError: the native module is missing.
+    """
+    config = load_images_config(size, _name(dtype))
+    views = {"windows": windows, "flips": flips, "transpose": transpose, "colours": colours}
+    _device.refuse_on_host("load_images", contents=contents, **views)
+    files = np.empty(len(contents), object)
+    files[:] = [*contents]
+    views = _host_views("load_images", len(files), views)
+    return call(_LOAD, config, [files, *views], threads=threads, version=version)[0]
+
+
+def augment_images(
+    pixels,
+    windows=None,
+    flips=None,
+    transpose=None,
+    colours=None,
+    *,
+    size,
+    dtype="float32",
+    shrink=True,
+    threads=1,
+    version=None,
+    stream=None,
+    out=None,
+):
+    """Pixels to an augmented batch: the kernel of `yolov1.ops.augment_images`, which has the
+    arguments.
+
+    Args:
+        dtype, threads, version: as of `load_images`.
+        stream: for arrays on a GPU (CuPy, PyTorch, JAX: kernels/_device.py), which must be the
+            current device: the number of the cudaStream_t that the kernel is queued on; None: the
+            current stream of PyTorch or CuPy, for arrays of theirs; else the default stream. There
+            `pixels` are `Pixels`, and no argument is None: nothing is made or copied.
+        out: for arrays on a GPU: where to write, ``[n, size, size, 3]`` of `dtype`. The call then
+            neither allocates nor waits, and a CUDA graph may record it. None: a new array, of
+            PyTorch or CuPy.
+
+    Returns:
+        ``[n, size, size, 3]`` of `dtype`. On a GPU, where values cannot be checked, an image whose
+        numbers do not fit is NaN, or 0 as uint8.
+
+    Raises:
+        ValueError: a shape or a number does not fit; which image's.
+        TypeError: pixels are not uint8, offsets or sizes no integers; one array is on a GPU and
+            another is not.
+        ImportError: the native module is missing.
+        RuntimeError: CUDA refuses the launch, or this build has no CUDA kernels.
+    """
+    config = augment_images_config(size, _name(dtype), shrink)
+    views = {"windows": windows, "flips": flips, "transpose": transpose, "colours": colours}
+    parts = pixels._asdict() if isinstance(pixels, Pixels) else {"pixels": pixels}
+    if any(map(_device.is_device_array, parts.values())):
+        return _on_gpu(parts | views, config, stream, version, out)
+    _device.refuse_on_host("augment_images", **parts, **views, stream=stream, out=out)
+    pixels = _host_pixels(parts)
+    views = _host_views("augment_images", len(pixels.offsets), views)
+    return call(_AUGMENT, config, [*pixels, *views], threads=threads, version=version)[0]
+
+
+# ---------------------------------------------------------------------------------------- inside
+
+_LOAD, _AUGMENT = "Yolov1>LoadImages", "Yolov1>AugmentImages"
+_WHOLE = {  # what None stands for
+    "windows": np.array([0, 0, 1, 1], np.float32),
+    "flips": np.array([False, False]),
+    "transpose": np.array(False),
+    "colours": np.array([0, 1, 1], np.float32),
+}
+
+
+def _name(dtype) -> str:
+    """A dtype's name. ml_dtypes adds bfloat16 to NumPy, which the native module asks by name."""
+    name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
+    if name == "bfloat16":
+        try:
+            import ml_dtypes  # noqa: F401
+        except ImportError as error:
+            raise ImportError(
+                "NumPy has no bfloat16 of its own: pip install ml_dtypes, or ask for float32."
+            ) from error
+    return name
+
+
+def _on_gpu(arrays, config, stream, version, out):
+    missing = [name for name, array in arrays.items() if array is None]
+    if missing or "pixels" in arrays:
+        raise TypeError(
+            "augment_images: on a GPU pixels must be Pixels (values, offsets, sizes) and no "
+            f"argument None, got {', '.join(missing) + ' of None' if missing else 'one array'}; "
+            "copy what is missing there."
+        )
+    first = arrays["values"]
+    stream = _device.stream_of(first, stream)
+    inputs = _device.views("augment_images", arrays, stream)
+    for name in ("flips", "transpose"):
+        if inputs[name].dtype == "uint8":
+            inputs[name].dtype = "bool"  # libraries without a bool in DLPack hand over bytes
+    options = dict(results=("images",), stream=stream, version=version)
+    out = None if out is None else (out,)
+    return _device.call("augment_images", _AUGMENT, config, inputs, first, out, **options)["images"]
+
+
+def _host_pixels(parts) -> Pixels:
+    """Arrays as the native module takes them."""
+    arrays = {name: np.asarray(part) for name, part in parts.items()}
+    first, *integers = arrays.values()
+    if first.dtype != np.uint8:
+        raise TypeError(
+            f"augment_images: pixels must be uint8, got {first.dtype}; make them 0 to 255."
+        )
+    check_images("augment_images", **{name: array.shape for name, array in arrays.items()})
+    if not integers:
+        count, height, width, _ = first.shape
+        offsets = 3 * height * width * np.arange(count)
+        return Pixels(
+            np.ascontiguousarray(first).reshape(-1),
+            offsets.astype(np.int64),
+            np.full((count, 2), (height, width), np.int32),
+        )
+    for name, array in zip(("offsets", "sizes"), integers, strict=True):
+        if array.dtype.kind not in "iu" and array.size:
+            raise TypeError(
+                f"augment_images: {name} of Pixels must be integers, got {array.dtype}; convert."
+            )
+    offsets, sizes = integers
+    most = np.iinfo(np.int32).max  # a larger size fits no values, but cast it would be another one
+    return Pixels(
+        np.ascontiguousarray(first),
+        np.ascontiguousarray(offsets, np.int64),
+        np.ascontiguousarray(np.clip(sizes, 0, most), np.int32),
+    )
+
+
+def _host_views(op, count, views) -> list:
+    """windows, flips, transpose and colours as the native module takes them, for n images."""
+    arrays = {
+        name: np.ascontiguousarray(
+            np.broadcast_to(whole, (count, *whole.shape)) if views[name] is None else views[name],
+            whole.dtype,
+        )
+        for name, whole in _WHOLE.items()
+    }
+    check_views(op, count, **{name: array.shape for name, array in arrays.items()})
+    return list(arrays.values())

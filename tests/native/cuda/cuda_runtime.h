@@ -301,6 +301,13 @@ T __shfl_xor_sync(unsigned mask, T value, int lanes) {
                         "sources within the mask");
   return cuda_on_host::Exchanged<T>(from, cuda_on_host::Exchange(mask, value));
 }
+template <typename T>
+T __shfl_sync(unsigned mask, T value, int lane) {
+  const unsigned from = static_cast<unsigned>(lane);
+  cuda_on_host::Require(from < cuda_on_host::kWarpSize && (mask >> from & 1),
+                        "sources within the mask");
+  return cuda_on_host::Exchanged<T>(from, cuda_on_host::Exchange(mask, value));
+}
 inline unsigned __ballot_sync(unsigned mask, int predicate) {
   const unsigned turn = cuda_on_host::Exchange(mask, predicate);
   unsigned ballot = 0;
