@@ -158,6 +158,15 @@ def test_what_is_kept_is_said(dataset):
         assert said(cache="device") == pixels + ", as there is no GPU"
 
 
+def test_drawn_images_have_no_file_to_keep():
+    shapes, lines = data.open("shapes:count=3,classes=2"), []
+    for options in ({"cache_bytes": 9}, {"cache": "encoded"}, {"cache": "off"}):
+        images, _, _ = batches(shapes, steps=1, say=lines.append, **options)[0]
+        assert images.std() > 0.05
+    off = "cache: off, 3 images are read for each batch (0.0 kB; 9.2 kB decoded)"  # 32 x 32 pixels
+    assert lines == [off, "cache: the files of 3 images, 0.0 kB in memory", off]
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("impl", ("auto", "reference"))
 def test_equals_the_pipeline_of_one_image_at_a_time(dataset, preset, impl):

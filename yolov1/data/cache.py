@@ -70,11 +70,8 @@ def _sentence(images, cache, gpu):
     return f"cache: {count} decoded at {scale}, {decoded} {where}"
 
 
-_UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (0, "kB"))
-
-
 def _size(count):
-    unit, name = next(u for u in _UNITS if count >= u[0] / 10)
+    unit, name = next((u for u in ((1e9, "GB"), (1e6, "MB")) if count >= u[0] / 10), (1e3, "kB"))
     return f"{count / unit:.1f} {name}"
 
 
@@ -173,9 +170,8 @@ class Files:
                 contents = list(images.each(images.content, range(len(images.examples))))
                 others = np.flatnonzero(~images.jpeg)  # what TensorFlow does not decode
                 self._kept = {k: contents[k] for k in others.tolist()}
-                self._contents = tf.constant(
-                    [c if j else b"" for c, j in zip(contents, images.jpeg)]
-                )
+                own = [b"" if k in self._kept else c for k, c in enumerate(contents)]
+                self._contents = tf.constant(own)
             else:
                 self._paths = tf.constant([os.fsencode(e.path or "") for e in images.examples])
                 self._own_files = all(e.path for e in images.examples if e.jpeg)

@@ -10,8 +10,8 @@ permutation an epoch. From a disk, images that lie together are read much faster
    an image moves by up to three halves of a window, and two neighbours may come from any two
    of the blocks that are in the window;
 2. the blocks of an epoch, runs of consecutive images, are put in random order;
-3. the whole circle of images turns by a random angle, so that other images share a block in
-   another epoch.
+3. the whole circle of images turns by the golden section from epoch to epoch, so that other images
+   share a block.
 
 No step needs a table: the image at a position takes the same time to find in any data set, and no
 state has to be saved for a run to go on where it stopped.
@@ -21,9 +21,10 @@ BLOCK_BYTES = 8 << 20  # read at once this takes a disk much longer than to find
 # What is shuffled in one go. A permutation of fewer is slow: TensorFlow draws numbers below 65536
 # until one of them fits.
 FEWEST = 4096
+GOLDEN = (5**0.5 - 1) / 2  # multiples of it come as evenly as can be, modulo 1
 # The first of the three numbers of a seed: one for each use, so that none repeats another. The
 # first is what `tf.random.experimental.index_shuffle` puts there.
-IMAGES, BLOCKS, WINDOWS, TURN = 498247692, 1, 2, 3
+IMAGES, BLOCKS, WINDOWS = 498247692, 1, 2
 
 
 def block_length(count, size) -> int:
@@ -63,20 +64,20 @@ def shuffled_in_blocks(positions, count, block, seed, window=None):
 
     epoch, place = positions // count, positions % count
     windows = max(1, count // (window or max(FEWEST, 8 * block)))
+    key = epoch * (2 * windows)
     for half in range(2):
         if half:
-            place = (place + count // windows // 2) % count
+            place, key = (place + count // windows // 2) % count, key + windows
         number = ((place + 1) * windows - 1) // count  # the window that has this place
         first = number * count // windows
         length = (number + 1) * count // windows - first
-        key = (2 * epoch + half) * windows + number
-        place = first + _permuted(place - first, length, WINDOWS, seed, key)
+        place = first + _permuted(place - first, length, WINDOWS, seed, key + number)
     blocks = max(1, count // block)
     number = place // block
     moved = _permuted(tf.minimum(number, blocks - 1), blocks, BLOCKS, seed, epoch)
     # What is left behind the last whole block stays there, and is other images in every epoch.
     place += tf.where(number < blocks, moved - number, 0) * block
-    return (place + _permuted(tf.zeros_like(place), 1 << 32, TURN, seed, epoch)) % count
+    return (place + epoch * round(GOLDEN * count)) % count
 
 
 def _permuted(index, count, use, seed, key):
@@ -89,7 +90,6 @@ def _permuted(index, count, use, seed, key):
     """
     import tensorflow as tf
 
-    seeds = tf.stack([tf.cast(part, tf.int64) for part in (use, seed, 0)])
+    seeds = tf.stack([use, tf.cast(seed, tf.int64), 0])
     seeds += key[:, None] * tf.constant([0, 0, 1], tf.int64)
-    highest = tf.cast(count, tf.int64) - 1
-    return tf.raw_ops.RandomIndexShuffle(index=index, seed=seeds, max_index=highest, rounds=4)
+    return tf.raw_ops.RandomIndexShuffle(index=index, seed=seeds, max_index=count - 1, rounds=4)

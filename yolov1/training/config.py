@@ -246,7 +246,7 @@ class TrainConfig:
     def from_dict(cls, values: dict) -> "TrainConfig":
         """The inverse of `to_dict`; names that a later version has dropped are ignored."""
         known = {field.name for field in dataclasses.fields(cls)}
-        if isinstance(values.get("cache"), bool):  # a switch until 0.1
+        if isinstance(values.get("cache"), bool):  # of runs when it was a switch
             values = values | {"cache": "auto" if values["cache"] else "off"}
         return cls(**{name: value for name, value in values.items() if name in known})
 

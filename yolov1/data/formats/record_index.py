@@ -75,8 +75,8 @@ def write_index(file, name=None) -> Path:
     Raises:
         OSError: the folder cannot be written to.
     """
-    entries = [_with_header(entry) for entry in scan(file)]
     size, time = stamp(file)
+    entries = [_with_header(entry) for entry in scan(file)]
     contents = [e.content or Content("", b"", np.empty((0, 4)), [], [], [], False) for e in entries]
     labels = [label for content in contents for label in content.labels]
     places = [e.place or e.frame.part(0, 0) for e in entries]
