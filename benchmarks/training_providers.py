@@ -203,7 +203,8 @@ def _loop(setup, impl, batches):
 
 def _posts_fit(setup):
     """Keras' `fit` with a Sequence as the posts have it: files read anew with OpenCV, resized and
-    divided by 255 in Python, without augmentation; and their loss."""
+    divided by 255 in Python, without augmentation; and their loss. (No moving average either, which
+    the others have.)"""
     if importlib.util.find_spec("cv2") is None:
         raise Unavailable(
             "posts_fit: the posts read images with OpenCV; run: pip install 'yolov1[bench]'"
@@ -215,10 +216,8 @@ def _posts_fit(setup):
     grid, size = setup.grid, setup.config.batch_size
 
     class Sequence(keras.utils.PyDataset):
-        steps = 0
-
         def __len__(self):
-            return self.steps
+            return 1 << 20  # at an end, the queue would run dry in the steps that are timed
 
         def __getitem__(self, k):
             examples = [setup.dataset[(k * size + i) % len(setup.dataset)] for i in range(size)]
@@ -235,8 +234,10 @@ def _posts_fit(setup):
     )
 
     def run(untimed, timed):
-        clock, sequence.steps = _Clock(untimed, lambda: 0.0), untimed + timed
-        setup.state.model.fit(sequence, verbose=0, shuffle=False, callbacks=[clock])
+        clock, steps = _Clock(untimed, lambda: 0.0), untimed + timed
+        setup.state.model.fit(
+            sequence, steps_per_epoch=steps, verbose=0, shuffle=False, callbacks=[clock]
+        )
         return clock.step()
 
     return run
