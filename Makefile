@@ -36,13 +36,15 @@ $(VENV)/.created:
 	  { echo "$(PYTHON) cannot make a virtual environment: install its venv package (on Debian: apt-get install python3-venv)"; exit 1; }
 	@touch $@
 
+# $(call required,packages,extras): packages, and those of some extras of pyproject.toml, a line each.
+required = $(BIN)/python -c "import tomllib; file = tomllib.load(open('pyproject.toml', 'rb')); \
+  project = file['project']; extras = project['optional-dependencies']; \
+  print(*$(1), *sum((extras[name] for name in '$(2)'.split()), []), sep='\n')"
+
 # TensorFlow first: the native code is built against the installed one.
 $(VENV)/.dependencies: $(VENV)/.created pyproject.toml constraints.txt
 	@echo "Installing the dependencies into $(VENV) (about 2 GB, a few minutes)"
-	@$(BIN)/python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb')); \
-	  extras = project['project']['optional-dependencies']; \
-	  print(*project['build-system']['requires'], *project['project']['dependencies'], \
-	  *sum((extras[name] for name in '$(EXTRAS)'.split()), []), sep='\n')" > $(VENV)/requirements.txt
+	@$(call required,file['build-system']['requires'] + project['dependencies'],$(EXTRAS)) > $(VENV)/requirements.txt
 	@$(PIP) -r $(VENV)/requirements.txt -c constraints.txt
 	@touch $@
 
@@ -52,8 +54,9 @@ $(VENV)/.installed: $(VENV)/.dependencies $(NATIVE)
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.dependencies
-	@echo "Installing OpenCV, which a benchmark compares with"
-	@$(PIP) -c constraints.txt opencv-python-headless
+	@echo "Installing the packages that a benchmark compares with (the extra bench of pyproject.toml)"
+	@$(call required,[],bench) > $(VENV)/bench.txt
+	@$(PIP) -c constraints.txt -r $(VENV)/bench.txt
 	@touch $@
 
 venv: $(VENV)/.dependencies  ## Make .venv with the pinned dependencies

@@ -1,213 +1,156 @@
-"""How fast do images reach the network: this project's pipeline against the posts' way?
+"""How fast do images reach the network: this project's pipeline against the posts' and others'?
 
     python -m benchmarks.bench_input_pipeline
+    python -m benchmarks.bench_input_pipeline --cases=448 --providers=posts_cv2,decoding,ours_paper
 
-Makes photo-like JPEG files of 500 x 375 and about 65 KB, and measures images per second at 448
-pixels, every way in turn, round after round, so that a busy machine slows them all alike; ratios
-are taken within a round. A round starts from nothing and ends with its last batch. The posts' way
-is a Keras Sequence that reads, resizes and divides by 255 in Python, without augmentation;
-"workers" gives it the four threads that the post's `fit_generator` asks for. Rows go to
-``results/input_pipeline.csv``.
+Makes photo-like JPEG files of 500 x 375 and about 65 KB, and measures images per second to the
+network's input of 448 pixels, and of 112, where decoding at a fraction of the size is enough. Every
+provider in turn, round after round, so that a busy machine slows them all alike; ratios are taken
+within a round. A turn starts the provider anew, lets it settle, and takes batches for a second: no
+start of a pipeline is counted, as none is noticed in training. CPU time is that of all threads and
+child processes.
+
+Providers are in `input_pipeline_providers`; one whose package is not installed is left out.
+"decoding" is the roof: TensorFlow decodes whole images, with the flags of our pipeline, and nothing
+else. The posts' way is the faster of OpenCV and Pillow on one thread; it does not augment. Rows go
+to ``results/input_pipeline.csv``; the targets are printed at the end.
 """
 
-import importlib.util
-import sys
+import itertools
+import resource
 import tempfile
 import time
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from absl import app, flags
-from PIL import Image
 
-from benchmarks import harness
+from benchmarks import harness, input_pipeline_targets, runner
+from benchmarks import input_pipeline_providers as providers
+from benchmarks.input_pipeline_providers import POSTS, PROVIDERS, Work
+from benchmarks.photos import HEIGHT, WIDTH, write_photos
+from benchmarks.providers import Unavailable
 from yolov1 import data
 from yolov1.grid import GridSpec
 
-WIDTH, HEIGHT, FILE_BYTES = 500, 375, 65_000
-GRID = GridSpec()
-flags.DEFINE_integer("files", 96, "JPEG files to make.")
-flags.DEFINE_integer("passes", 6, "Times that a round reads them all.")
-flags.DEFINE_integer("rounds", 5, "Rounds; the median counts.")
-flags.DEFINE_integer("batch_size", 16, "Images of a batch.")
-flags.DEFINE_string(
-    "output", str(harness.RESULTS / "input_pipeline.csv"), "CSV file that the rows are added to."
-)
+CASES = ["448", "112"]
+SETTLED = 4  # batches that a turn takes before its clock starts
+LINE = "{image_size:4} {provider:28}{images_per_second:7.0f} images/s ({q20:.0f} .. {q80:.0f})"
+LINE += "{cpu_ms_per_image:8.2f} ms CPU an image"
+RATIOS = {"against_posts": " x the posts", "against_decoding": " x decoding"}
 
 
-def make_photo(rng):
-    """Noise with the falling spectrum of a photo (amplitude ~ 1 / frequency), uint8."""
-    frequency = np.hypot(
-        *np.meshgrid(np.fft.fftfreq(HEIGHT), np.fft.rfftfreq(WIDTH), indexing="ij")
-    )
-    spectrum = np.fft.rfft2(rng.normal(size=(3, HEIGHT, WIDTH))) / np.maximum(frequency, 0.005)
-    planes = np.fft.irfft2(spectrum, s=(HEIGHT, WIDTH))
-    planes[1:] = 0.8 * planes[:1] + 0.2 * planes[1:]  # the colours of a photo go together
-    planes = 128 + 50 * (planes - planes.mean((1, 2), keepdims=True)) / planes.std()
-    return np.clip(planes.transpose(1, 2, 0), 0, 255).astype(np.uint8)
+def _cpu_seconds():
+    """Of all threads, and of the child processes that have ended."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
-def write_photos(folder, count):
-    """Writes the files, each at the quality that brings it near 65 KB, and their VOC boxes."""
-    for name in ("JPEGImages", "Annotations"):
-        (folder / name).mkdir()
-    rng = np.random.default_rng(0)
-    sizes = []
-    for k in range(count):
-        photo, file = Image.fromarray(make_photo(rng)), folder / "JPEGImages" / f"{k:04d}.jpg"
-        low, high = 30, 97
-        while high - low > 1:
-            middle = (low + high) // 2
-            photo.save(file, quality=middle)
-            low, high = (middle, high) if file.stat().st_size < FILE_BYTES else (low, middle)
-        photo.save(file, quality=low)
-        sizes.append(file.stat().st_size)
-        boxes = []
-        for _ in range(rng.integers(1, 6)):
-            x0, y0 = rng.integers(0, WIDTH - 100), rng.integers(0, HEIGHT - 100)
-            x1, y1 = x0 + rng.integers(40, 100), y0 + rng.integers(40, 100)
-            corners = zip(("xmin", "ymin", "xmax", "ymax"), (x0, y0, x1, y1), strict=True)
-            corners = "".join(f"<{tag}>{v}</{tag}>" for tag, v in corners)
-            boxes.append(f"<object><name>person</name><bndbox>{corners}</bndbox></object>")
-        xml = f"<annotation>{''.join(boxes)}</annotation>"
-        (folder / "Annotations" / f"{k:04d}.xml").write_text(xml)
-    return sizes
+def _turn(batches, batch_size, seconds):
+    """(wall, CPU) seconds an image of a provider that was started and has settled."""
+    made = batches()
+    try:
+        for _ in range(SETTLED):
+            next(made)
+        wall, cpu = time.perf_counter(), _cpu_seconds()
+        for count in itertools.count(1):
+            next(made)
+            if count > 1 and time.perf_counter() - wall > seconds:
+                break
+        spent = time.perf_counter() - wall, _cpu_seconds() - cpu
+    finally:
+        made.close()
+    return np.array(spent) / (count * batch_size)
 
 
-def posts_way(dataset, batch_size, read):
-    """A function from batch number to (images, targets), as the posts' Sequence makes it."""
-
-    def batch(k):
-        examples = dataset[k * batch_size : (k + 1) * batch_size]
-        images = [read(str(e.path)) / 255.0 for e in examples]
-        targets = [data.encode_targets(e.boxes_cxcywh, e.labels, GRID)[0] for e in examples]
-        return np.stack(images), np.stack(targets)
-
-    return batch
-
-
-def read_cv2(path):
-    import cv2  # an optional package; after the first call this takes a microsecond
-
-    image = cv2.cvtColor(cv2.imread(path), cv2.COLOR_BGR2RGB)
-    return cv2.resize(image, (GRID.image_size, GRID.image_size))
-
-
-def read_pil(path):
-    return np.asarray(Image.open(path).resize((GRID.image_size, GRID.image_size)))
+def _measure(config, dataset, size):
+    """{provider: (wall, CPU) seconds an image, ``[2, rounds]``}."""
+    grid = GridSpec(image_size=size, C=len(dataset.classes))
+    work = Work(dataset, grid, config.batch_size)
+    made, turns = {}, {}
+    for name in config.providers:
+        try:
+            made[name], turns[name] = providers.make(name, work), []
+        except Unavailable as error:
+            print(f"left out: {error}", flush=True)
+    start, names = time.perf_counter(), list(made)
+    for k in range(-1, config.rounds):  # the first is not counted: tracing, caches, clocks
+        if k > 0 and time.perf_counter() - start > config.budget:
+            break
+        for name in names[k:] + names[:k]:
+            turn = _turn(made[name], config.batch_size, config.turn if k >= 0 else 0)
+            if k >= 0:
+                turns[name].append(turn)
+    return {name: np.transpose(turns[name]) for name in names}
 
 
-def ways(dataset, batch_size, passes):
-    """{name: a function that produces every image `passes` times}."""
-    steps = len(dataset) // batch_size
-    tables = {"cv2": read_cv2, "PIL": read_pil}
-    posts = {name: posts_way(dataset, batch_size, read) for name, read in tables.items()}
-
-    def one_thread(name):
-        for k in range(steps * passes):
-            posts[name](k % steps)
-
-    def workers():
-        with ThreadPoolExecutor(4) as pool:
-            waiting = deque()
-            for k in range(steps * passes):
-                waiting.append(pool.submit(posts["cv2"], k % steps))
-                if len(waiting) == 10:  # the queue of `fit_generator`
-                    waiting.popleft().result()
-            while waiting:
-                waiting.popleft().result()
-
-    def ours(augmentation, cache):
-        batches = data.training_batches(
-            dataset,
-            GRID,
-            batch_size,
-            seed=0,
-            steps=steps * passes,
-            augmentation=augmentation,
-            cache=cache,
-        )
-
-        def run():
-            for images, _, _ in batches:
-                images.numpy()
-
-        return run
-
-    return {
-        "posts_cv2": lambda: one_thread("cv2"),
-        "posts_pil": lambda: one_thread("PIL"),
-        "posts_cv2_workers": workers,
-        "ours_paper": ours("paper", cache=False),
-        "ours_paper_cached": ours("paper", cache=True),
-        "ours_none_cached": ours("none", cache=True),
-    }
-
-
-def with_cpu_clock(run, seconds):
-    """`run`, with the CPU time of each call (all threads) added to a list."""
-
-    def clocked():
-        start = time.process_time()
-        run()
-        seconds.append(time.process_time() - start)
-
-    return clocked
-
-
-def measure(folder, files, passes, rounds, batch_size):
-    """A row for each way: speed, CPU time, and the ratio to the posts' way."""
-    files -= files % batch_size
-    images = files * passes
-    file_bytes = np.mean(write_photos(folder, files))
-    table = ways(data.open(f"voc:{folder}"), batch_size, passes)
-    cpu = {name: [] for name in table}
-    clocked = {name: with_cpu_clock(run, cpu[name]) for name, run in table.items()}
-    wall = harness.measure(clocked, repeats=rounds, warm_up=1)
-    # The faster of the two libraries in each round, on one thread.
-    posts = np.minimum(wall["posts_cv2"], wall["posts_pil"])
+def _rows(wall, cpu, what):
+    """A row for each provider; `what` are the columns that say what was measured."""
+    baselines = {"against_decoding": wall.get("decoding")}
+    posts = [wall[name] for name in POSTS if name in wall]
+    baselines["against_posts"] = np.min(posts, axis=0) if posts else None
     environment = harness.environment()
-    rows = []
     for name, seconds in wall.items():
-        q20, median, q80 = np.quantile(images / seconds, (0.2, 0.5, 0.8))
-        numbers = {
-            "images_per_second": median,
-            "q20": q20,
-            "q80": q80,
-            "repeats": rounds,
-            "cpu_ms_per_image": np.median(cpu[name][1:]) / images * 1000,
-            "against_posts": np.median(posts / seconds),
+        q20, median, q80 = np.quantile(1 / seconds, (0.2, 0.5, 0.8))
+        numbers = {"images_per_second": median, "q20": q20, "q80": q80}
+        numbers["cpu_ms_per_image"] = np.median(cpu[name]) * 1000
+        for column in RATIOS:
+            baseline = baselines[column]
+            numbers[column] = "" if baseline is None else np.median(baseline / seconds)
+        yield {
+            "benchmark": "input_pipeline",
+            "provider": name,
+            **{key: value if value == "" else round(value, 2) for key, value in numbers.items()},
+            "repeats": len(seconds),
+            "settled": SETTLED,
+            **what,
+            "packages": providers.packages(name),
+            **environment,
         }
-        rows.append(
-            {
-                "benchmark": "input_pipeline",
-                "variant": name,
-                **{key: round(float(value), 2) for key, value in numbers.items()},
-                "image": f"{WIDTH}x{HEIGHT} JPEG {file_bytes / 1000:.0f} KB",
-                "image_size": GRID.image_size,
-                "batch_size": batch_size,
-                **environment,
+
+
+def run(config, measured) -> list[dict]:
+    """All cases that were asked for; the rows. Adds (wall, CPU) by image size to `measured`."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        files = config.files - config.files % config.batch_size
+        kilobytes = np.mean(write_photos(Path(folder), files)) / 1000
+        dataset = data.open(f"voc:{folder}")
+        for size in map(int, config.cases):
+            seconds = _measure(config, dataset, size)
+            wall, cpu = ({name: s[k] for name, s in seconds.items()} for k in (0, 1))
+            measured[size] = wall, cpu
+            what = {
+                "image": f"{WIDTH}x{HEIGHT} JPEG {kilobytes:.0f} KB",
+                "image_size": size,
+                "batch_size": config.batch_size,
             }
-        )
+            for row in _rows(wall, cpu, what):
+                ratios = [f"{row[c]:8.2f}{text}" for c, text in RATIOS.items() if row[c] != ""]
+                print(LINE.format(**row), *ratios, flush=True)
+                rows.append(row)
     return rows
 
 
 def main(argv):
     del argv
-    if importlib.util.find_spec("cv2") is None:
-        sys.exit("error: the posts read images with OpenCV; run: pip install 'yolov1[bench]'")
-    f = flags.FLAGS
-    with tempfile.TemporaryDirectory() as folder:
-        rows = measure(Path(folder), f.files, f.passes, f.rounds, f.batch_size)
-    for row in rows:
-        print(
-            "{variant:20}{images_per_second:8.0f} images/s{cpu_ms_per_image:8.2f} ms CPU an image"
-            "{against_posts:8.2f} x the posts' way".format(**row)
-        )
-    harness.write_rows(Path(f.output), rows)
+    measured = {}
+
+    def table(rows):
+        del rows  # which hold medians: ratios are taken within a round
+        wall, cpu = ({size: m[k] for size, m in measured.items()} for k in (0, 1))
+        return input_pipeline_targets.table(wall, cpu)
+
+    runner.report(lambda config: run(config, measured), table)
 
 
 if __name__ == "__main__":
+    runner.define_some("cases", CASES, "Sides of the network's input, pixels.")
+    runner.define_some("providers", list(PROVIDERS), "Providers to measure.")
+    flags.DEFINE_integer("files", 96, "JPEG files to make.", 1)
+    flags.DEFINE_integer("rounds", 5, "Rounds, at most; the median counts.", 1)
+    flags.DEFINE_float("turn", 1, "Seconds that a provider is measured in a round.")
+    flags.DEFINE_float("budget", 80, "No further round of a case starts after so many seconds.")
+    flags.DEFINE_integer("batch_size", 16, "Images of a batch.", 1)
+    flags.DEFINE_string("output", str(harness.RESULTS / "input_pipeline.csv"), "CSV for the rows.")
     app.run(main)

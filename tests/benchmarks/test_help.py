@@ -9,8 +9,9 @@ from tests.shared import ROOT
 
 BENCHMARKS = sorted(path.stem for path in (ROOT / "benchmarks").glob("bench_*.py"))
 PROGRAMS = {"plot": "folder", "gpu": "cuda", "compare": "budget", "conformance": "kernel"}
-FLAG = {"bench_input_pipeline": "passes"} | PROGRAMS
-OPTIONAL = ("cv2", "jax", "jaxlib", "torch", "torchvision", "cupy", "pybind11")
+FLAG = {"bench_training": "cases"} | PROGRAMS
+OPTIONAL = ("cv2", "grain", "nvidia", "simplejpeg")
+OPTIONAL += ("jax", "jaxlib", "torch", "torchvision", "cupy", "pybind11")
 
 
 @pytest.mark.parametrize("name", [*BENCHMARKS, *PROGRAMS])
@@ -25,10 +26,3 @@ def test_help(monkeypatch, name):
     described = text[text.index(f"  --{flag}: ") :].partition(": ")[2]
     assert described[0].isupper() or described[0] == "<"  # its choices, and then its meaning
     assert "(default: " in described
-
-
-def test_the_input_pipeline_says_what_it_lacks(monkeypatch):
-    monkeypatch.setitem(sys.modules, "cv2", None)
-    done = programs.call("benchmarks.bench_input_pipeline")
-    assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "pip install 'yolov1[bench]'" in done.stderr

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -6,9 +8,11 @@ from PIL import Image
 from tests.data.folders import write_image, write_voc
 from tests.ops.image_cases import expected
 from yolov1 import data
+from yolov1.data import order, pipeline
 from yolov1.data.augmentation import GREY, PRESETS, Augmentation, change_colours, draw
 from yolov1.data.cache import CACHES
 from yolov1.data.images import shrink_ratio
+from yolov1.data.places import Place
 from yolov1.grid import GridSpec
 
 GRID = GridSpec(S=4, B=2, C=2, image_size=32)
@@ -76,6 +80,22 @@ def test_every_epoch_has_every_image_in_another_order(dataset):
     for epoch in order:
         assert sorted(epoch) == list(range(7))
     assert len({tuple(epoch) for epoch in order}) > 1
+
+
+@pytest.mark.parametrize("length, block", [(200_000, 2), (100_000, 1)])
+def test_large_files_are_read_in_blocks(length, block):
+    """Where no cache of the default size would hold them, and whatever this one is."""
+    place = Place(Path("x"), 0, length, (0, 0))
+    examples = [data.Example(str(k), [], [], [], (4, 4), place=place) for k in range(9000)]
+    positions = tf.range(100_000, 100_100, dtype=tf.int64)
+    found = pipeline._order(data.Dataset(examples, ["a"]), 3)(positions)
+    want = {
+        1: order.shuffled(positions, 9000, 3),
+        2: order.shuffled_in_blocks(positions, 9000, 2, 3),
+    }
+    assert data.Dataset(examples, ["a"]).block == 2 and (want[1] != want[2]).numpy().any()
+    want = want[block]
+    np.testing.assert_array_equal(found, want)
 
 
 def test_no_end(dataset):

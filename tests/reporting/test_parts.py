@@ -1,13 +1,14 @@
 """The small pieces under the report."""
 
 import math
+import re
 import subprocess
 import sys
 
 import pytest
 from matplotlib.figure import Figure
 
-from yolov1.reporting.charts import curves, to_svg
+from yolov1.reporting.charts import curves, stacked, to_svg
 from yolov1.reporting.html import Html, bar, duration, escape, number, percent, table, tag
 
 
@@ -45,6 +46,24 @@ def test_curves_leave_out_what_is_not_finite():
     assert svg.startswith("<svg ") and svg.rstrip().endswith("</svg>")
     assert 'aria-label="&lt;t&gt;"' in svg and "currentColor" in svg
     assert "#010203" not in svg and "http" not in svg
+
+
+def test_parts_are_stacked():
+    """Each part is an area, on top of what is below it."""
+    parts = {"a": [2.0, 2.0], "nothing": [0.0, math.nan], "b": [math.nan, 8.0]}
+    svg = stacked([1.0, 2.0], parts, title="t")
+    assert ">a</text>" in svg and ">b</text>" in svg and "nothing" not in svg
+    areas = re.findall(r'<path d="([^"]*)"[^>]* style="fill: #', svg)
+    heights = [[float(y) for y in re.findall(r"[ML] [-\d.]+ ([-\d.]+)", area)] for area in areas]
+    (bottom, top), (low, high) = ((max(ys), min(ys)) for ys in heights)
+    assert low == pytest.approx(top) and (low - high) == pytest.approx(4 * (bottom - top))
+
+
+@pytest.mark.parametrize(
+    "epochs, values", [([1.0], [0.0]), ([2.0, 1.0], [1.0, 1.0]), ([math.nan], [1.0])]
+)
+def test_nothing_to_stack(epochs, values):
+    assert stacked(epochs, {"a": values}, title="t") == ""
 
 
 def test_logarithmic_axes_have_plain_numbers():

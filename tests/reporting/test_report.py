@@ -79,12 +79,34 @@ def test_it_shows_the_run(run_dir):
         *("objects", "1,234", "iou", "0.765", "any confidence", "0.0123"),
     ):
         assert expected in words
-    assert "waiting for input" in words and "7.3 %" in words  # 0.4 of 5.5 s
+    # 40 epochs of 0.4, 5.1, 0.25 and 0.05 s, four evaluations of 4 s.
+    for part, time, share in (
+        ("waiting for input", "16 s", "6.5 %"),
+        ("training step", "3 min 24 s", "82.3 %"),
+        ("evaluation", "16 s", "6.5 %"),
+        ("checkpoints", "10 s", "4.0 %"),
+        ("the rest", "2 s", "0.8 %"),
+    ):
+        row = [word for word in words[words.index(part) :] if word]
+        assert row[:3] == [part, time, share]
     assert "Not shown" not in page.text
     widths = [v for _, name, v in page.attributes if name == "style" and v.startswith("width:")]
     assert "width:96.0%" in widths
     labels = [v for tag, name, v in page.attributes if tag == "svg" and name == "aria-label"]
     assert {"Loss of an image", "Its terms", "Learning rate"} < set(labels)
+
+
+def test_a_run_of_an_earlier_version_shows_what_it_has(run_dir):
+    """Without the seconds of evaluation, checkpoints and the rest."""
+    rows = [row.rsplit(",", 3)[0] for row in (run_dir / "metrics.csv").read_text().splitlines()]
+    (run_dir / "metrics.csv").write_text("\n".join(rows))
+    page = read(run_dir)
+    assert page.headings == SECTIONS
+    words = page.text.split("\n")
+    assert "waiting for input" in words and "7.3 %" in words  # 0.4 of 5.5 s
+    assert "checkpoints" not in words and "the rest" not in words
+    labels = [v for tag, name, v in page.attributes if tag == "svg" and name == "aria-label"]
+    assert "Seconds of an epoch" in labels
 
 
 HOSTILE = (
@@ -159,7 +181,7 @@ def test_a_run_without_finds(run_dir):
     (run_dir / "evaluation.json").write_text(json.dumps(evaluation))
     (run_dir / "summary.json").write_text(json.dumps({"map_voc07": None}))
     rows = (run_dir / "metrics.csv").read_text().splitlines()
-    (run_dir / "metrics.csv").write_text("\n".join([rows[0], "1,19,," + "nan," * 11 + ","]))
+    (run_dir / "metrics.csv").write_text("\n".join([rows[0], "1,19,," + "nan," * 11 + ",,,,"]))
     page = read(run_dir)
     assert "Learning curves" not in page.headings
     assert "disc\n–\n" in page.text and "objects\n0\niou\n–\n" in page.text

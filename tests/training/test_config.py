@@ -35,6 +35,17 @@ def test_what_is_best_is_something_of_the_task():
         TrainConfig(task="classify", monitor="accuracy")
 
 
+@pytest.mark.parametrize("text", ["x", "1,x", "-1", "-1,3", "5,4", "1,2,3", "3,", "1.5"])
+def test_steps_that_cannot_be_profiled(text):
+    with pytest.raises(ValueError, match=f"--profile must be FIRST,LAST, .*got '{text}'"):
+        TrainConfig(profile=text)
+
+
+def test_steps_to_profile_are_both_included():
+    for text, steps in (("", []), ("0", [0]), ("3,3", [3]), ("10, 12", [10, 11, 12])):
+        assert list(TrainConfig(profile=text).steps_to_profile()) == steps
+
+
 @pytest.mark.parametrize("text", ["0.01", "1:0.1", "0:0.1,0:0.2", "0:0.1,5:-1", "0:1,5", "0:nan"])
 def test_learning_rates_that_are_no_table(text):
     with pytest.raises(ValueError, match="--learning_rates must be EPOCH:RATE"):

@@ -91,9 +91,8 @@ def assert_same_bits(a: dict, b: dict):
 
 
 def rows(output_dir):
-    timed = ("seconds", "images_per_second", "input_seconds", "step_seconds")
     with open(os.path.join(output_dir, "metrics.csv"), newline="") as file:
-        return [{k: v for k, v in r.items() if k not in timed} for r in csv.DictReader(file)]
+        return [{k: v for k, v in r.items() if "second" not in k} for r in csv.DictReader(file)]
 
 
 @pytest.fixture(scope="module")
@@ -120,12 +119,23 @@ def test_a_run_writes_everything_and_says_where(whole):
     assert 0 < last == pytest.approx(summary["responsible_boxes"]["iou"], abs=1e-6)
     header = (path / "metrics.csv").read_text().splitlines()[0]
     assert header.startswith("epoch,step,seconds,images_per_second,learning_rate,loss,xy,wh,object")
+    assert header.endswith("evaluation_seconds,checkpoint_seconds,other_seconds")
     assert [r["epoch"] for r in rows(path)] == ["1", "2", "3", "4"]
     assert [bool(r["map_voc07"]) for r in rows(path)] == [False, True, False, True]
     terms = [
         sum(float(r[t]) for t in ("xy", "wh", "object", "no_object", "class")) for r in rows(path)
     ]
     np.testing.assert_allclose([float(r["loss"]) for r in rows(path)], terms, rtol=1e-6)
+
+
+def test_the_rows_say_where_the_time_went(whole):
+    """Evaluation where there was one; the checkpoint at the end, which comes after the last row,
+    in that row; and all parts together are the time of the loop."""
+    with (whole[0] / "metrics.csv").open(newline="") as file:
+        spent = [{k: float(v or 0) for k, v in row.items()} for row in csv.DictReader(file)]
+    assert [row["evaluation_seconds"] > 0 for row in spent] == [False, True, False, True]
+    assert spent[0]["checkpoint_seconds"] == 0 < spent[-1]["checkpoint_seconds"]
+    assert all(0 <= row["other_seconds"] < 5 for row in spent)
 
 
 def test_killed_and_resumed_ends_with_the_same_bits(whole, tmp_path):

@@ -7,7 +7,6 @@ network needs. Images that no JPEG decoder reads go through Python, all of a ste
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -101,8 +100,7 @@ class Images:
         """What a cache would take: "decoded", or "encoded", which holds those that have a file."""
         if cache == "decoded":
             return 3 * int(self.shrunk.prod(axis=1).sum())
-        files = (e.path for e in self.examples if e.path)
-        return sum(os.path.getsize(file) for file in files if os.path.exists(file))
+        return sum(map(_encoded_bytes, self.examples))
 
     def each(self, function, indices):
         """`function` of each index, in several threads; in order."""
@@ -110,8 +108,7 @@ class Images:
 
     def content(self, index):
         """The bytes of its file; none of an image that was drawn."""
-        path = self.examples[index].path
-        return Path(path).read_bytes() if path else b""
+        return self.examples[index].encoded or b""
 
     def pixels(self, index, content=None):
         """The shrunk image, uint8 ``[h, w, 3]``; of its bytes where they are at hand."""
@@ -122,6 +119,12 @@ class Images:
             return decoded.numpy()
         image = image_files.decode(content) if content else example.image
         return image_files.shrink(image, ratio)
+
+
+def _encoded_bytes(example):
+    if example.place:
+        return example.place.length
+    return os.path.getsize(example.path) if example.path and os.path.exists(example.path) else 0
 
 
 class Decoded:
@@ -163,20 +166,31 @@ class Files:
         self.shrunk = images.shrunk
         self._images, self._impl, self._size = images, impl, images.image_size
         self._any_jpeg, self._all_jpeg = images.jpeg.any(), images.jpeg.all()
-        self._kept = None
+        self._contents, self._kept = None, {}
         with tf.device("CPU:0"):
             self._jpeg = tf.constant(images.jpeg)
             if keep:
-                self._kept = list(images.each(images.content, range(len(images.examples))))
-                self._contents = tf.constant(self._kept)
+                contents = list(images.each(images.content, range(len(images.examples))))
+                others = np.flatnonzero(~images.jpeg)  # what TensorFlow does not decode
+                self._kept = {k: contents[k] for k in others.tolist()}
+                self._contents = tf.constant(
+                    [c if j else b"" for c, j in zip(contents, images.jpeg)]
+                )
             else:
                 self._paths = tf.constant([os.fsencode(e.path or "") for e in images.examples])
+                self._own_files = all(e.path for e in images.examples if e.jpeg)
 
     def contents(self, indices):
         """The bytes of files, string ``[n]``."""
-        if self._kept is not None:
+        if self._contents is not None:
             return tf.gather(self._contents, indices)
-        return tf.map_fn(tf.io.read_file, tf.gather(self._paths, indices))
+        if self._own_files:
+            return tf.map_fn(tf.io.read_file, tf.gather(self._paths, indices))
+        contents = tf.numpy_function(self._read, [indices], tf.string, stateful=False)
+        return tf.ensure_shape(contents, indices.shape)
+
+    def _read(self, indices):
+        return np.array(list(self._images.each(self._images.content, indices)), object)
 
     def batch(self, indices, *views):
         """As `Decoded.batch`."""
@@ -218,7 +232,7 @@ class Files:
         """`ops.Pixels` of a few images, in NumPy."""
 
         def pixels(k):
-            return self._images.pixels(k, self._kept and self._kept[k])
+            return self._images.pixels(k, self._kept.get(k))
 
         found = list(self._images.each(pixels, indices))
         sizes = np.array([image.shape[:2] for image in found], np.int32).reshape(-1, 2)

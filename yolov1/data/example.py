@@ -6,6 +6,7 @@ photo is ignored, because VOC, YOLO and COCO boxes are drawn on the stored pixel
 
 import collections.abc
 import dataclasses
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from yolov1.data import images
+from yolov1.data.order import block_length
+from yolov1.data.places import Place, read_places
 
 BAD_EXAMPLES = ("fail", "skip")
 
@@ -32,10 +35,11 @@ class Example:
         labels: int32 ``[M]``, indices into the data set's `classes`.
         difficult: bool ``[M]``: ignored by the evaluation (VOC ``difficult``, COCO ``iscrowd``).
         size: (height, width) in pixels.
-        path: the image file, or None for an image that was drawn.
-        jpeg: the file holds an RGB or grey JPEG, whatever its name says.
-        draw: makes the pixels of an image that has no file of its own, uint8 ``[H, W, 3]``; called
-            whenever they are asked for.
+        path: the image file, or None for an image that has none of its own.
+        place: where the bytes of an image file lie inside another file, as in a record.
+        draw: makes the pixels of an image that is in no file, uint8 ``[H, W, 3]``; called whenever
+            they are asked for.
+        jpeg: file or place hold an RGB or grey JPEG, whatever the name says.
         orientation: of EXIF, 1 for none. Image, size and boxes are those of the stored pixels;
             `yolov1.data.images.turn` and `turn_boxes` make a picture to look at.
     """
@@ -49,6 +53,7 @@ class Example:
     jpeg: bool = False
     draw: Callable[[], np.ndarray] | None = dataclasses.field(default=None, repr=False)
     orientation: int = 1
+    place: Place | None = None
 
     def __post_init__(self):
         self.boxes_cxcywh = np.asarray(self.boxes_cxcywh, np.float32).reshape(-1, 4)
@@ -59,13 +64,23 @@ class Example:
                 f"Example {self.image_id!r}: boxes, labels and difficult must have one length, got "
                 f"{len(self.boxes_cxcywh)}, {len(self.labels)} and {len(self.difficult)}."
             )
-        if (self.path is None) == (self.draw is None):
-            raise ValueError(f"Example {self.image_id!r}: give either a path or a draw function.")
+        if [self.path, self.place, self.draw].count(None) != 2:
+            raise ValueError(
+                f"Example {self.image_id!r}: give either a path or a draw function, or the place "
+                "of an image in another file."
+            )
 
     @property
     def image(self) -> np.ndarray:
         """uint8 ``[H, W, 3]`` RGB: decoded or drawn anew, unless `draw` keeps what it made."""
-        return self.draw() if self.path is None else images.decode(self.path)
+        return self.draw() if self.draw else images.decode(self.path or self.encoded)
+
+    @property
+    def encoded(self) -> bytes | None:
+        """The bytes of the image file, read anew; None of an image that was drawn."""
+        if self.place:
+            return read_places([self.place])[0]
+        return self.path.read_bytes() if self.path else None
 
 
 class Dataset(collections.abc.Sequence):
@@ -85,6 +100,14 @@ class Dataset(collections.abc.Sequence):
         self.name = name
         self.skipped = list(skipped)
         self.notes = list(notes)
+
+    @property
+    def block(self) -> int | None:
+        """How many images that follow each other are read together where the data is too large for
+        memory, see `yolov1.data.order`; None where images have files of their own or are drawn."""
+        if not self.examples or any(example.place is None for example in self.examples):
+            return None
+        return block_length(len(self), sum(example.place.length for example in self.examples))
 
     def __len__(self):
         return len(self.examples)
@@ -140,48 +163,57 @@ def usable_boxes(annotation, extent):
     limits = np.array([width, height, width, height], np.float64)
     boxes = np.asarray(annotation.boxes_xyxy, np.float64).reshape(-1, 4)
     clipped = np.clip(boxes, 0, limits)
+    strays = (np.abs(clipped - boxes) > 0.01 * limits).any(axis=1).tolist()
     kept, remarks, first = [], [], {}
-    for k, (box, name) in enumerate(zip(boxes, annotation.names, strict=True)):
-        what = f"box {k + 1} ({name}) [{', '.join(f'{v:g}' for v in box)}]"
+
+    def what(k):
+        values = ", ".join(f"{v:g}" for v in boxes[k])
+        return f"box {k + 1} ({annotation.names[k]}) [{values}]"
+
+    rows = zip(boxes.tolist(), clipped.tolist(), annotation.names, strict=True)
+    for k, (box, inside, name) in enumerate(rows):  # in Python: arrays of four are slower
         x0, y0, x1, y1 = box
-        if not np.isfinite(box).all():
-            raise BadExampleError(f"{what} has a coordinate that is not a finite number")
+        if not all(map(math.isfinite, box)):
+            raise BadExampleError(f"{what(k)} has a coordinate that is not a finite number")
         if x0 > x1 or y0 > y1:
-            raise BadExampleError(f"{what} is inverted: expected xmin <= xmax and ymin <= ymax")
+            raise BadExampleError(f"{what(k)} is inverted: expected xmin <= xmax and ymin <= ymax")
         if x0 >= width or y0 >= height or x1 < 0 or y1 < 0:
-            raise BadExampleError(f"{what} lies outside the image of {width:g} x {height:g}")
-        x0, y0, x1, y1 = clipped[k]
-        if x0 == x1 or y0 == y1:
-            remarks.append(f"{what} has no area inside the image; the box is left out")
+            raise BadExampleError(f"{what(k)} lies outside the image of {width:g} x {height:g}")
+        if inside[0] == inside[2] or inside[1] == inside[3]:
+            remarks.append(f"{what(k)} has no area inside the image; the box is left out")
             continue
-        before = first.setdefault((name, *box.tolist()), k)
+        before = first.setdefault((name, *box), k)
         if before != k:
-            remarks.append(f"{what} repeats box {before + 1}; it is left out")
+            remarks.append(f"{what(k)} repeats box {before + 1}; it is left out")
             continue
-        if (np.abs(clipped[k] - box) > 0.01 * limits).any():
-            remarks.append(f"{what} leaves the image of {width:g} x {height:g}; it is clipped")
+        if strays[k]:
+            remarks.append(f"{what(k)} leaves the image of {width:g} x {height:g}; it is clipped")
         kept.append(k)
     x0, y0, x1, y1 = clipped[kept].T
     cxcywh = ((x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height)
     return np.stack(cxcywh, axis=-1), kept, remarks
 
 
-def make_example(image_id, image, annotation, own_classes, classes, verify=True, draw=None):
+def make_example(image_id, image, annotation, own_classes, classes, verify=True, header=None):
     """Checks one image and its annotation; returns (Example, remarks).
 
     Args:
-        image: the path of a file, or its bytes.
+        image: the path of a file, or the `Place` of its bytes.
         own_classes: the data set's class names; another name is refused.
         classes: the names wanted, in label order; boxes of the others are left out.
         verify: decode the image once, so that a damaged file is found now and not in training.
-        draw: for bytes, which the example does not hold: makes the pixels, see `Example`.
+        header: what `images.read_header` says of the image, where that is known.
 
     Raises:
         BadExampleError: with the reason.
     """
+    place = image if isinstance(image, Place) else None
     try:
-        header = images.read_header(image)
-        seen = images.verify(image, header) if verify else []
+        source = image
+        if place and (verify or header is None):
+            (source,) = read_places([place])
+        header = header or images.read_header(source)
+        seen = images.verify(source, header) if verify else []
     except (OSError, ValueError) as error:
         raise BadExampleError(str(error)) from None
     for name in annotation.names:
@@ -212,9 +244,9 @@ def make_example(image_id, image, annotation, own_classes, classes, verify=True,
         labels=[index_of[annotation.names[kept[i]]] for i in wanted],
         difficult=[annotation.difficult[kept[i]] for i in wanted],
         size=header.size,
-        path=None if draw else Path(image),
-        jpeg=header.jpeg and not draw,
-        draw=draw,
+        path=None if place else Path(image),
+        place=place,
+        jpeg=header.jpeg,
         orientation=header.orientation,
     )
     return example, [*_header_remarks(header), *seen, *remarks]

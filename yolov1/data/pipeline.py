@@ -1,6 +1,6 @@
 """A data set -> batches, as a pure function of (seed, step).
 
-Position p of the stream is image ``index_shuffle(p mod n)`` of epoch ``p div n``, augmented from
+Position p of the stream is an image of epoch ``p div n`` (`yolov1.data.order`), augmented from
 (seed, p). Step s takes positions ``[s B, (s + 1) B)``. So a run that starts again at step s sees
 the same bits as one that never stopped, and no iterator has to be saved.
 
@@ -9,12 +9,15 @@ of them at once, the image ops (`yolov1.ops.load_images`) make the batch, and th
 and encoded as the windows have it. The ops share a batch among the cores themselves.
 """
 
+import functools
+
 import numpy as np
 import tensorflow as tf
 
 from yolov1 import ops
 from yolov1.data.augmentation import Augmentation
 from yolov1.data.cache import CACHE_BYTES, open_images
+from yolov1.data.order import shuffled, shuffled_in_blocks
 from yolov1.data.table import box_table
 
 IN_FLIGHT = 2  # steps in work at a time: the ends of one leave cores to the next
@@ -94,14 +97,16 @@ def training_batches(
         "training_batches",
         **{"cache": cache, "cache_bytes": cache_bytes, "impl": impl, "say": say},
     )
-    boxes, sizes = box_table(dataset, difficult), tf.constant(images.shrunk, tf.int32)
+    boxes = box_table(dataset, difficult)
+    with tf.device("CPU:0"):
+        sizes = tf.constant(images.shrunk, tf.int32)
     local = batch_size // workers
-    count = len(dataset)
+    order = _order(dataset, seed)
 
     def plan(step):
         """What a step is: everything but the pixels."""
         positions = step * batch_size + worker * local + tf.range(local, dtype=tf.int64)
-        indices = shuffled(positions, count, seed)
+        indices = order(positions)
         drawn = ops.draw_augmentation(augmentation, seed, positions, impl=impl)
         targets = ops.encode_targets(
             *(*boxes, indices, tf.gather(sizes, indices), drawn),
@@ -123,6 +128,17 @@ def training_batches(
     return _in_flight(steps, batch, num_parallel_calls)
 
 
+def _order(dataset, seed):
+    """Function of positions in the stream to indices: in blocks where the data is read from large
+    files that no cache of the default size holds. (Whatever this one holds: a run may go on with
+    another.)"""
+    options = {"count": len(dataset), "seed": seed}
+    block = getattr(dataset, "block", None) or 1
+    if block > 1 and sum(example.place.length for example in dataset) > CACHE_BYTES:
+        return functools.partial(shuffled_in_blocks, block=block, **options)
+    return functools.partial(shuffled, **options)
+
+
 class OnDevice:
     """Batches that are made where the pixels are; an iterator of the host has the rest."""
 
@@ -135,17 +151,6 @@ class OnDevice:
             with tf.device(self.images.device):
                 images = make(indices, *drawn)
             yield images, targets, indices
-
-
-def shuffled(positions, count, seed):
-    """The image at each position, int64 ``[N]``: `tf.random.experimental.index_shuffle`, which puts
-    a number of its own before a seed, of all positions at once."""
-    parts = tf.constant(498247692, tf.int64), tf.cast(seed, tf.int64), positions // count
-    key = tf.stack([tf.broadcast_to(part, tf.shape(positions)) for part in parts], axis=1)
-    last = tf.constant(count - 1, tf.int64)
-    return tf.raw_ops.RandomIndexShuffle(
-        index=positions % count, seed=key, max_index=last, rounds=4
-    )
 
 
 @tf.autograph.experimental.do_not_convert

@@ -28,7 +28,8 @@ def name_unreadable(dataset, error):
     """Raises `BadExampleError` for the first image that cannot be read, where there is one."""
     for example in dataset:
         try:
-            image_files.verify(example.path) if example.path else example.image
+            source = example.path or example.encoded
+            image_files.verify(source) if source else example.image
         except (OSError, ValueError) as reason:
             raise BadExampleError(
                 f"image {example.image_id!r} cannot be read: {reason}. Was it changed after "

@@ -6,6 +6,7 @@ import re
 import warnings
 
 import matplotlib
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
@@ -80,6 +81,37 @@ def curves(series, *, title, log=False, limits=None) -> Html:
     if limits:
         axes.set_ylim(*limits)
     axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return to_svg(figure, title)
+
+
+def stacked(epochs, series, *, title) -> Html:
+    """Parts of a whole, one on the other, over the epochs.
+
+    Args:
+        epochs: numbers, rising.
+        series: name -> values of at least 0; one that is not finite counts as 0, and a name with
+            nothing but that is left out.
+
+    Returns:
+        The SVG, or nothing where all is 0, or the epochs do not rise.
+    """
+    parts = {name: np.where(np.isfinite(values), values, 0.0) for name, values in series.items()}
+    parts = {name: values for name, values in parts.items() if values.any()}
+    if not parts or not np.isfinite(epochs).all() or not (np.diff(epochs) > 0).all():
+        return Html("")
+    figure = Figure()
+    axes = figure.add_subplot()
+    edges = np.append(epochs, epochs[-1] + 1) - 0.5
+    below = np.zeros(len(epochs))
+    for (name, values), colour in zip(parts.items(), COLOURS, strict=False):
+        # One path for all epochs, which rows of bars would not be.
+        axes.stairs(below + values, edges, baseline=below, fill=True, color=colour)
+        axes.plot([], [], label=name)  # for the legend, in the colour of the same number
+        below = below + values
+    axes.set_xlabel("epoch")
+    axes.set_xlim(edges[0], edges[-1])
+    axes.set_ylim(0, 1.45 * below.max())  # room for the legend
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return to_svg(figure, title)
 

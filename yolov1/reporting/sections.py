@@ -134,20 +134,32 @@ def sample_pictures(run) -> Html:
     return join([tag("div", *figures, class_="pictures"), note])
 
 
+# Where the time of a training goes: columns of metrics.csv. Runs of earlier versions lack the last
+# three, and are shown by what they have.
+SPENT = {
+    "input_seconds": "waiting for input",
+    "step_seconds": "training step",
+    "evaluation_seconds": "evaluation",
+    "checkpoint_seconds": "checkpoints",
+    "other_seconds": "the rest",
+}
+
+
 def timing(run) -> Html:
-    """Where the time of a step goes."""
-    columns = run.metrics
-    waiting, stepping = (columns.get(name, []) for name in ("input_seconds", "step_seconds"))
-    total = sum(_finite(waiting)) + sum(_finite(stepping))
+    """Where the time of a training goes, in all and by epoch."""
+    spent = {text: run.metrics[name] for name, text in SPENT.items() if name in run.metrics}
+    totals = {text: sum(_finite(values)) for text, values in spent.items()}
+    total = sum(totals.values())
     if not total:
         return Html("")
-    share = sum(_finite(waiting)) / total
     rows = [
-        ["waiting for input", duration(sum(_finite(waiting))), bar(share, percent(share))],
-        ["training step", duration(sum(_finite(stepping))), bar(1 - share, percent(1 - share))],
+        [text, duration(seconds), bar(seconds / total, percent(seconds / total))]
+        for text, seconds in totals.items()
     ]
+    epochs = run.metrics.get("epoch")
     return _pair(
         table(["", "time", "share"], rows),
+        charts.stacked(epochs, spent, title="Seconds of an epoch") if epochs else "",
         charts.curves(
             _by_epoch(run, ["images_per_second"]), title="Images per second", limits=(0, None)
         ),

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from yolov1.semantics import TERMS
+from yolov1.training.clocks import SPENT
 
 # The order of metrics.csv; Keras sorts the logs by name. Others follow.
 COLUMNS = (
@@ -26,13 +27,22 @@ class MetricsFile(keras.callbacks.Callback):
         done = sum(end <= start_step for end in epoch_ends)
         self.directory = directory
         self.rows = [row for row in directory.read_metrics() if int(row["epoch"]) <= done]
+        self.added = False
 
     def on_epoch_end(self, epoch, logs=None):
         logs = logs or {}
         row = {"epoch": epoch + 1} | {name: logs[name] for name in COLUMNS if name in logs} | logs
         row["step"] = int(row["step"])  # Keras hands every log on as a float
         self.rows.append(row)
-        self.directory.write_metrics(self.rows)
+        self.added = True
+        self.directory.write_metrics(self.rows, last=SPENT)
+
+    def on_train_end(self, logs=None):
+        """The time of what came after the last row, its checkpoint above all, belongs to it."""
+        if self.added and logs:
+            row = self.rows[-1]
+            row |= {name: round(row[name] + logs[name], 3) for name in SPENT}
+            self.directory.write_metrics(self.rows, last=SPENT)
 
 
 class TensorBoardScalars(keras.callbacks.Callback):

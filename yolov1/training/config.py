@@ -151,6 +151,11 @@ class TrainConfig:
         "empty: none.",
     )
     capture_steps: str = _field("0,100,1000", "Which steps; the first one is 0.")
+    profile: str = _field(
+        "",
+        "Steps whose profile for TensorBoard is kept (docs/runs.md): '10,20' is from step 10 to "
+        "step 20, both included, '10' that one; the first is 0; empty: none.",
+    )
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -184,6 +189,7 @@ class TrainConfig:
         GridSpec(S=self.S, B=self.B, image_size=self.image_size)
         parse_rates(self.learning_rates)
         self.steps_to_capture()
+        self.steps_to_profile()
         self.loss_semantics()  # refuse a bad --semantics_options now, not after the data is read
 
     def grid(self, classes: int) -> GridSpec:
@@ -199,6 +205,22 @@ class TrainConfig:
             raise ValueError(
                 "--capture_steps must be whole numbers of at least 0 with commas between them, "
                 f"got {self.capture_steps!r}."
+            )
+        return steps
+
+    def steps_to_profile(self) -> range:
+        """The steps of ``profile``."""
+        if not self.profile:
+            return range(0)
+        words = self.profile.split(",")
+        try:
+            steps = range(int(words[0]), int(words[-1]) + 1)
+        except ValueError:
+            steps = range(0)
+        if len(words) > 2 or not steps or steps[0] < 0:
+            raise ValueError(
+                "--profile must be FIRST,LAST, whole numbers from 0 of which the last is not the "
+                f"smaller one, or one step, got {self.profile!r}."
             )
         return steps
 

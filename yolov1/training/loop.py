@@ -24,8 +24,10 @@ from yolov1.training.checkpoints import (
     load_run,
     require_backbone,
 )
+from yolov1.training.clocks import CheckpointClock, Stopwatch
 from yolov1.training.config import MONITORS, TrainConfig
 from yolov1.training.optimizers import MovingAverage, build_optimizer, gradient_decay, reduced
+from yolov1.training.profile import Profile
 from yolov1.training.run_directory import WrongRun
 from yolov1.training.tasks import TASKS
 
@@ -88,7 +90,7 @@ def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=(
         NonFiniteLoss: names step, term and image; the last checkpoint is from before it.
         WorkloadError: ``config.capture`` names a file of something else, or no step of the run.
         WrongRun: ``config.backbone`` is no classifier, or one of another network; the batch does
-            not divide by the replicas.
+            not divide by the replicas; ``config.profile`` names no step of the run.
     """
     # 1. Devices, before anything else touches TensorFlow.
     strategy = strategies.resolve_strategy(config.strategy)
@@ -120,6 +122,7 @@ def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=(
     capture = None
     if config.capture:
         capture = Capture(config, grid, start, epoch_ends[-1], writes=worker == 0)
+    profile = Profile(config, directory / "tensorboard", start, epoch_ends[-1], writes=worker == 0)
     batches = data.training_batches(
         dataset,
         grid,
@@ -147,7 +150,11 @@ def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=(
     step = make_step(config, grid, state)
     if capture:
         step = capturing(config, grid, state, step, capture)
-    _run_epochs(config, state, dataset, step, iter(batches), epoch_ends, evaluate, callbacks)
+    run_epochs(
+        *(config, state, dataset, step, iter(batches), epoch_ends, profile),
+        evaluate=evaluate,
+        callbacks=callbacks,
+    )
     return state
 
 
@@ -240,14 +247,18 @@ def capturing(config, grid, state, step, capture):
     return capture.around(step, keeping, state.progress, gathered)
 
 
-def _run_epochs(config, state, dataset, step, batches, epoch_ends, evaluate, callbacks):
+def run_epochs(
+    config, state, dataset, step, batches, epoch_ends, profile, *, evaluate=None, callbacks=()
+):
+    """Takes the steps that are left of a run, evaluates and saves as they go; ends with a
+    checkpoint, also where Ctrl-C ends it. The arguments are what `train` makes of its own."""
     progress, model = state.progress, state.model
     model.stop_training = False
     hooks = keras.callbacks.CallbackList(
         list(callbacks), model=model, epochs=config.epochs, steps=epoch_ends[0]
     )
     hooks.on_train_begin()
-    clock = CheckpointClock(state.checkpoints, config.checkpoint_minutes)
+    clock, spent = CheckpointClock(state.checkpoints, config.checkpoint_minutes), Stopwatch()
     alone = strategies.worker(state.strategy)[1] == 1
     done = int(progress.step.numpy())
     try:
@@ -260,50 +271,45 @@ def _run_epochs(config, state, dataset, step, batches, epoch_ends, evaluate, cal
             hooks.on_epoch_begin(epoch)
             while done < epoch_ends[epoch]:
                 hooks.on_train_batch_begin(done)
-                logs = _one_step(config, state, dataset, step, batches, done)
+                with profile.step(done), spent.of("training"):
+                    logs = _one_step(config, state, dataset, step, batches, done)
                 done += 1
                 hooks.on_train_batch_end(done - 1, logs)
                 # Workers' clocks differ: several save together, at the ends of epochs.
                 if alone and done < epoch_ends[epoch]:
-                    clock.save_if_due()
+                    with spent.of("checkpoint"):
+                        clock.save_if_due()
             last = epoch + 1 == config.epochs or model.stop_training
             logs = _epoch_logs(config, state)
             logs |= _regularization(model)
             due = last or (config.eval_every and (epoch + 1) % config.eval_every == 0)
             with state.averaged_weights():  # so that what a callback saves is what was measured
                 if evaluate and due:
-                    logs |= _evaluate(config, state, evaluate)
-                hooks.on_epoch_end(epoch, logs)
+                    logs |= _evaluate(config, state, evaluate, spent)
+                hooks.on_epoch_end(epoch, logs | spent.row())
             progress.end_epoch()
-            clock.save_if_due(always=last or model.stop_training or not alone)
+            with spent.of("checkpoint"):
+                clock.save_if_due(always=last or model.stop_training or not alone)
             if model.stop_training:
                 break
     except KeyboardInterrupt:
         state.checkpoints.save_last()
         raise
-    hooks.on_train_end()
+    finally:
+        profile.close()
+    hooks.on_train_end(spent.row())
 
 
-class CheckpointClock:
-    """Saves when enough time has passed since it last did."""
-
-    def __init__(self, checkpoints, minutes: float):
-        self.checkpoints, self.seconds, self.saved = checkpoints, 60 * minutes, time.monotonic()
-
-    def save_if_due(self, always=False):
-        if always or time.monotonic() - self.saved > self.seconds:
-            self.checkpoints.save_last()
-            self.saved = time.monotonic()
-
-
-def _evaluate(config, state, evaluate) -> dict:
+def _evaluate(config, state, evaluate, spent) -> dict:
     """Measures the weights, and keeps them where they are the best so far."""
-    measured = evaluate(state.model)
+    with spent.of("evaluation"):
+        measured = evaluate(state.model)
     sign = MONITORS[config.task][config.monitor]
     figure = measured.get(config.monitor, float("nan")) * sign
     if figure > state.progress.best.numpy():
         state.progress.best.assign(figure)
-        state.checkpoints.save_best()
+        with spent.of("checkpoint"):
+            state.checkpoints.save_best()
     return measured
 
 

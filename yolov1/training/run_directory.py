@@ -163,9 +163,13 @@ class RunDirectory:
             ) from error
         return rows
 
-    def write_metrics(self, rows: list[dict]):
-        """All rows, in one replacement: a reader, or a resumed run, never sees half a file."""
-        columns = list(dict.fromkeys(name for row in rows for name in row))
+    def write_metrics(self, rows: list[dict], last=()):
+        """All rows, in one replacement: a reader, or a resumed run, never sees half a file.
+
+        Columns stand in the order in which they first occur, those of `last` after all others.
+        """
+        columns = dict.fromkeys(name for row in rows for name in row)
+        columns = [*(c for c in columns if c not in last), *(c for c in last if c in columns)]
         with replacing(self.metrics) as file:
             writer = csv.DictWriter(file, columns, restval="")
             writer.writeheader()

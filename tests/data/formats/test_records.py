@@ -1,4 +1,5 @@
 import io
+import os
 import pickle
 import struct
 import tempfile
@@ -74,7 +75,8 @@ def test_boxes(tmp_path):
     expected = [[0.3, 0.35, 0.4, 0.5], [0.5, 0.5, 1, 1]]
     np.testing.assert_allclose(first.boxes_cxcywh, expected, rtol=1e-6)
     assert [e.image_id for e in dataset] == ["a", "b"] and first.size == (40, 60)
-    assert first.path is None and len(second.labels) == 0
+    assert first.path is None and first.jpeg and len(second.labels) == 0
+    assert [e.encoded for e in dataset] == [jpeg(0), jpeg(1)] and dataset.block == 1
     for k, example in enumerate(dataset):
         truth = np.asarray(Image.open(io.BytesIO(jpeg(k))))
         np.testing.assert_array_equal(example.image, truth)
@@ -93,8 +95,12 @@ def test_images_do_not_stay_in_memory(tmp_path):
     dataset = data.open(f"records:{file}")
     assert dataset[1].image.shape == (40, 60, 3)
     assert len(pickle.dumps(dataset[1])) < 1000 < len(jpeg(1))
-    other = jpeg(2, size=(8, 8)).ljust(len(jpeg(1)), b"\0")
+    other, before = jpeg(2, size=(8, 8)).ljust(len(jpeg(1)), b"\0"), file.stat()
     file.write_bytes(file.read_bytes().replace(jpeg(1), other))
+    os.utime(file, ns=(0, before.st_mtime_ns + 1))
+    with pytest.raises(ValueError, match=r"x\.tfrecord was changed after it was opened"):
+        dataset[1].image  # noqa: B018
+    os.utime(file, ns=(0, before.st_mtime_ns))
     truth = np.asarray(Image.open(io.BytesIO(other)))
     np.testing.assert_array_equal(dataset[1].image, truth)  # it is read from the file each time
 

@@ -48,7 +48,7 @@ def place_image(example, target, link):
     partial = target.with_name(target.name + ".partial")
     partial.unlink(missing_ok=True)
     if example.path is None:
-        Image.fromarray(example.draw()).save(partial, format="PNG")
+        Image.fromarray(example.image).save(partial, format="PNG")
     elif not (link and _linked(example.path, partial)):
         shutil.copyfile(example.path, partial)
     os.replace(partial, target)

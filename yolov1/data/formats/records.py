@@ -20,106 +20,21 @@ import io
 import os
 import re
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from yolov1.data import images
 from yolov1.data.example import Annotation, BadExampleError, collect, make_example
-from yolov1.data.formats import tfrecord
 from yolov1.data.formats.label_map import LABEL_MAP, ClassNames, label_map_text
 from yolov1.data.formats.paths import locate, numbered
-from yolov1.data.formats.values import flag
+from yolov1.data.formats.record_content import CORNERS
+from yolov1.data.formats.record_index import read_index, scan, write_index
 from yolov1.data.formats.walk import files_in, is_image, left_out
 from yolov1.data.formats.yolo import ALIASES
 from yolov1.files import read_text
 
-CORNERS = ("xmin", "ymin", "xmax", "ymax")
 RECORD_FILE = re.compile(r"\.(tf)?rec(ords?)?\b|-\d+-of-\d+", re.IGNORECASE)
-
-
-class Content(NamedTuple):
-    """One parsed record."""
-
-    filename: str
-    encoded: bytes
-    boxes_xyxy: np.ndarray  # float64 [M, 4], fractions
-    texts: list[str]  # M, empty where the record has numbers only
-    labels: list[int | None]  # M, None where the record has texts only
-    difficult: list[bool]
-    whole: bool  # one class for the image
-
-
-def parse_record(data) -> Content:
-    """Reads the bytes of a ``tf.train.Example``.
-
-    Raises:
-        BadExampleError: something else, or features that are missing or do not go together.
-    """
-    import tensorflow as tf
-    from google.protobuf.message import DecodeError
-
-    try:
-        features = tf.train.Example.FromString(data).features.feature
-    except DecodeError:
-        raise BadExampleError("not a tf.train.Example") from None
-
-    def values(name, kind):
-        there = features[name].WhichOneof("kind") if name in features else None
-        found = list(getattr(features[name], there).value) if there else []
-        if found and there != kind:
-            raise BadExampleError(f"{name} must be a {kind}, got a {there}")
-        return found
-
-    def texts_of(name):
-        try:
-            return [value.decode("utf-8").strip() for value in values(name, "bytes_list")]
-        except UnicodeDecodeError:
-            raise BadExampleError(f"{name} is not UTF-8") from None
-
-    def counted(name, found):
-        if len(found) not in (0, count):
-            raise BadExampleError(f"{name} must have {count} values, got {len(found)}")
-        return found
-
-    whole = not any(f"image/object/class/{kind}" in features for kind in ("text", "label"))
-    if not whole:
-        corners = [values(f"image/object/bbox/{corner}", "float_list") for corner in CORNERS]
-        if len(set(map(len, corners))) != 1:
-            counts = ", ".join(f"{len(c)} {name}" for c, name in zip(corners, CORNERS, strict=True))
-            raise BadExampleError(f"image/object/bbox must have as many of each, got {counts}")
-        boxes, prefix = np.array(corners, np.float64).T, "image/object/class"
-        if (np.abs(boxes) > 2).any():
-            raise BadExampleError(
-                "image/object/bbox must be fractions of the image, not pixels; got up to "
-                f"{np.abs(boxes).max():g}"
-            )
-    else:
-        boxes, prefix = np.array([[0.0, 0.0, 1.0, 1.0]]), "image/class"
-    count = len(boxes)
-    texts = counted(f"{prefix}/text", texts_of(f"{prefix}/text"))
-    labels = counted(f"{prefix}/label", values(f"{prefix}/label", "int64_list"))
-    if count and not texts and not labels:
-        raise BadExampleError(
-            "no class: expected image/object/class/text or image/object/class/label with boxes, "
-            "or image/class/text or image/class/label of the whole image (an image without objects "
-            "has image/object/class/label and no value in it)"
-        )
-    flags = [
-        [flag(value, name) for value in counted(name, values(name, "int64_list"))] or [0] * count
-        for name in ("image/object/difficult", "image/object/is_crowd")
-    ]
-    return Content(
-        filename="".join(texts_of("image/filename")[:1])
-        or "".join(texts_of("image/source_id")[:1]),
-        encoded=b"".join(values("image/encoded", "bytes_list")[:1]),
-        boxes_xyxy=boxes,
-        texts=texts or [""] * count,
-        labels=labels or [None] * count,
-        difficult=[any(pair) for pair in zip(*flags, strict=True)],
-        whole=whole,
-    )
 
 
 def _files(pattern, split):
@@ -159,46 +74,27 @@ def _name(file, folder):
     return str(file.relative_to(folder)) if inside else file.name
 
 
-def _objects(frames):
-    """{(text, label)} of the objects in the records, of those that can be read."""
-    found = set()
-    for frame in frames:
-        try:
-            content = _parse(frame)[0]
-        except BadExampleError:
-            continue  # reported when the record is opened
-        found.update(zip(content.texts, content.labels, strict=True))
-    return found
+def _entries(file, remarks):
+    """The records of a file: from its index, or else from the file."""
+    entries, remark = read_index(file)
+    if remark:
+        remarks.append((str(file), remark))
+    return scan(file) if entries is None else entries
 
 
-def _parse(frame):
-    """(content, where the image's bytes begin in the file)."""
-    if frame.error:
-        raise BadExampleError(frame.error)
-    record = frame.read()
-    content = parse_record(record)
-    # The bytes lie in the record as they are: their place is enough to read them again.
-    return content, frame.start + record.find(content.encoded)
-
-
-def _image(frame, content, start):
-    """(bytes or path of the image, function that draws it or None)."""
-    if content.encoded:
-        place = (frame.file, start, len(content.encoded))
-        return content.encoded, functools.partial(_draw, *place)
-    folder = frame.file.parent
-    if content.filename:
-        found = locate([content.filename], (folder, folder / "images"), files=True)
+def _image(entry):
+    """Path of the image, or its `Place`."""
+    if entry.place:
+        return entry.place
+    folder, filename = entry.frame.file.parent, entry.content.filename
+    if filename:
+        found = locate([filename], (folder, folder / "images"), files=True)
         if found.places[0] is not None and not found.moved:
-            return found.places[0], None
+            return found.places[0]
     raise BadExampleError(
-        f"image/encoded is missing or empty, and the image {content.filename!r} lies neither in "
+        f"image/encoded is missing or empty, and the image {filename!r} lies neither in "
         f"{folder} nor in {folder / 'images'}"
     )
-
-
-def _draw(file, start, length):
-    return images.decode(tfrecord.read(file, start, length))
 
 
 def _image_id(frame, content):
@@ -214,26 +110,33 @@ def open_records(pattern, split, choose_classes, bad_examples, verify=True):
     each image, `classes` leaves out the images of the other classes.
     """
     files, every, remarks = _files(pattern, split)
-    found = [frame for file in files for frame in tfrecord.frames(file)]
+    of_indexes = []
+    entries = [entry for file in files for entry in _entries(file, of_indexes)]
     name_of = ClassNames(every)
     if name_of.own is None:  # a split may lack a class that another has
-        others = [frame for file in every if file not in files for frame in tfrecord.frames(file)]
-        name_of.learn(_objects([*found, *others]))
+        others = [e for file in every if file not in files for e in _entries(file, of_indexes)]
+        contents = [entry.content for entry in [*entries, *others] if entry.content]
+        name_of.learn({pair for c in contents for pair in zip(c.texts, c.labels, strict=True)})
     classes = choose_classes(name_of.own)
-    remarks += name_of.remarks
+    remarks += [*name_of.remarks, *of_indexes]
 
-    def build(frame):
-        content, start = _parse(frame)
+    def build(entry):
+        content = entry.content
+        if content is None:
+            raise BadExampleError(entry.error)
         names = [name_of(*pair) for pair in zip(content.texts, content.labels, strict=True)]
         if content.whole and names[0] in name_of.own and names[0] not in classes:
             return None
         annotation = Annotation(content.boxes_xyxy, names, content.difficult, (1, 1))
-        image, draw = _image(frame, content, start)
-        image_id = _image_id(frame, content)
-        return make_example(image_id, image, annotation, name_of.own, classes, verify, draw)
+        image, image_id = _image(entry), _image_id(entry.frame, content)
+        if entry.unreadable:
+            raise BadExampleError(entry.unreadable)
+        return make_example(
+            image_id, image, annotation, name_of.own, classes, verify, header=entry.header
+        )
 
     name = f"records:{pattern}" + (f" ({split})" if split else "")
-    candidates = [(frame, functools.partial(build, frame)) for frame in found]
+    candidates = [(entry.frame, functools.partial(build, entry)) for entry in entries]
     dataset = collect(name, candidates, classes, bad_examples, remarks)
     # Shards may number their images each from 0: the second 0 becomes 0#2.
     ids = numbered([example.image_id for example in dataset.examples])
@@ -243,9 +146,10 @@ def open_records(pattern, split, choose_classes, bad_examples, verify=True):
 
 
 def write_records(dataset, path, shards=1) -> list[Path]:
-    """Writes a data set with its boxes as TFRecord files, and a label map beside them.
+    """Writes a data set with its boxes as TFRecord files; beside them a label map and indexes.
 
-    An image that is a file goes in as it is; a drawn one as PNG, so that no pixel changes.
+    An image that is a file goes in as it is; a drawn one as PNG, so that no pixel changes. With its
+    index a file need not be read to be opened, see `index_records`.
 
     Args:
         dataset: sequence of `Example` with `.classes`.
@@ -291,16 +195,37 @@ def write_records(dataset, path, shards=1) -> list[Path]:
             for index in range(first, last):
                 writer.write(_serialized(dataset[index], dataset.classes))
     for written, file in zip(partial, files, strict=True):
+        write_index(written, file)
         os.replace(written, file)
     return files
+
+
+def index_records(pattern, split=None) -> list[Path]:
+    """Writes an index beside each record file, so that opening need not read them.
+
+    `write_records` does so itself. What `yolov1.data.open` gives is the same with an index and
+    without; one that no longer fits its file is not used, and a note says so.
+
+    Args:
+        pattern: a file, a folder or a pattern, as after ``records:``.
+        split: as of `yolov1.data.open`.
+
+    Returns:
+        The indexes.
+
+    Raises:
+        FileNotFoundError: no record file, or no such split.
+        OSError: the folder cannot be written to.
+    """
+    pattern = os.path.expanduser(str(pattern).removeprefix("records:"))
+    return [write_index(file) for file in _files(pattern, split)[0]]
 
 
 def _serialized(example, classes) -> bytes:
     from tensorflow import train
 
-    if example.path:
-        encoded = example.path.read_bytes()
-    else:
+    encoded = example.encoded
+    if encoded is None:
         file = io.BytesIO()
         Image.fromarray(example.image).save(file, "PNG")
         encoded = file.getvalue()
@@ -309,7 +234,8 @@ def _serialized(example, classes) -> bytes:
     height, width = example.size
     low = example.boxes_cxcywh[:, :2] - example.boxes_cxcywh[:, 2:] / 2
     corners = np.concatenate([low, low + example.boxes_cxcywh[:, 2:]], axis=1)
-    suffix = example.path.suffix if example.path else ".png"
+    suffix = example.path.suffix if example.path else f".{kind}"
+    suffix = suffix if example.path or suffix in images.SUFFIXES else ".png"
     texts = {
         "encoded": [encoded],
         "format": [kind.encode()],

@@ -9,6 +9,8 @@ import struct
 from pathlib import Path
 from typing import NamedTuple
 
+from yolov1.data.places import Place, read_places, stamp
+
 HEADER_BYTES, FOOTER_BYTES = 12, 4
 GZIP = b"\x1f\x8b"
 
@@ -20,26 +22,25 @@ class Frame(NamedTuple):
     number: int  # of the record in its file, from 1
     start: int  # of the data, in bytes
     length: int
+    stamp: tuple[int, int]  # of the file
     error: str = ""
 
     def __str__(self):
         return f"{self.file}: record {self.number}"
 
     def read(self) -> bytes:
-        return read(self.file, self.start, self.length)
+        return read_places([self.part(0, self.length)])[0]
 
-
-def read(file, start, length) -> bytes:
-    """`length` bytes of a file."""
-    with open(file, "rb") as stream:
-        stream.seek(start)
-        return stream.read(length)
+    def part(self, start, length) -> Place:
+        """Where `length` bytes of the data lie, from the `start`-th."""
+        return Place(self.file, self.start + start, length, self.stamp)
 
 
 def frames(file) -> list[Frame]:
     """The records of a file. Where it is damaged or cut off, the last one says so and ends it."""
     found, start = [], 0
-    size = Path(file).stat().st_size
+    of_file = stamp(file)
+    size = of_file[0]
     with open(file, "rb", buffering=0) as stream:
         while start < size:
             stream.seek(start)
@@ -52,14 +53,14 @@ def frames(file) -> list[Frame]:
                 )
                 if not found and header.startswith(GZIP):
                     error = "the file is compressed; unpack it with gunzip"
-                found.append(Frame(*place, 0, error))
+                found.append(Frame(*place, 0, of_file, error))
                 break
             end = start + HEADER_BYTES + length + FOOTER_BYTES
             if end > size:
                 error = f"the file is cut off at byte {size}, in the middle of this record"
-                found.append(Frame(*place, 0, error))
+                found.append(Frame(*place, 0, of_file, error))
                 break
-            found.append(Frame(*place, length))
+            found.append(Frame(*place, length, of_file))
             start = end
     return found
 
