@@ -68,7 +68,7 @@ def test_the_loss():
 def test_images(dtype, size):
     """A result goes out in words of 16 bytes alone, or, where it is not made of them, by value."""
     kernels = counted("load_images")
-    for words, wide in ((1, 16), (0, size)):
+    for words, wide in (("true", 16), ("false", size)):
         counts = kernels[f"Augment<{dtype}, {words}>"]
         stores = {access[2] for access in counts if access[:2] == ("st", "global")}
         assert stores == {wide}
