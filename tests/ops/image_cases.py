@@ -6,12 +6,27 @@ Only the resize itself is TensorFlow's, of a window that NumPy cuts, after Pillo
 import io
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from PIL import Image
 
 from yolov1.data.augmentation import GREY
 from yolov1.data.images import shrink, shrink_ratio
-from yolov1.ops import Pixels
+from yolov1.ops import Pixels, _library
+
+FUSED = bool(_library.available().get("augment_images"))
+needs_fused = pytest.mark.skipif(not FUSED, reason="the op library has no image ops")
+IMPLS = ("reference", pytest.param("fused", marks=needs_fused))
+CLOSE = 1e-5  # of what both implementations promise
+
+# A graph divides by 255 by multiplying with its inverse.
+SAME = {"fused": 0, "reference": 2e-6}
+
+every_impl = pytest.mark.parametrize("impl", IMPLS)
+
+
+def assert_close(got, want, atol=CLOSE):
+    np.testing.assert_allclose(np.asarray(got, np.float64), want, rtol=0, atol=atol)
 
 
 def photo(height, width, seed=0):
