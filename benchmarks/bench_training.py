@@ -265,6 +265,15 @@ def verdicts(rows):
     return targets.table(rules)
 
 
+def too_noisy(rows) -> bool:
+    """Whether the ratio that the target is about differs by more than a tenth between rounds."""
+    return any(
+        row["ratio_q80"] - row["ratio_q20"] > 0.1
+        for row in rows
+        if row["part"] == "speed" and row["name"] == "ours"
+    )
+
+
 def main(argv):
     del argv
     tf.get_logger().setLevel("ERROR")
@@ -273,6 +282,11 @@ def main(argv):
     print()
     for case, target, measured, verdict in verdicts(rows):
         print(f"{case:54}{target:16}{measured:10}{verdict}")
+    if too_noisy(rows):
+        print(
+            "The rounds differ by more than a tenth: these verdicts mean little. Give a quieter "
+            "machine, or more --repeats and --budget; CPU times say more meanwhile."
+        )
 
 
 if __name__ == "__main__":

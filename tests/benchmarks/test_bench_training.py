@@ -81,6 +81,13 @@ def test_the_target_is_judged():
     assert bench_training.verdicts(rows[1:])[1:] == []
 
 
+def test_rounds_that_differ_are_noisy():
+    row = {"part": "speed", "name": "ours", "ratio_q20": 0.9}
+    for q80, noisy in ((0.99, False), (1.01, True)):
+        assert bench_training.too_noisy([row | {"ratio_q80": q80}]) == noisy
+    assert not bench_training.too_noisy([row | {"name": "posts_fit", "ratio_q80": 2.0}])
+
+
 def test_every_provider_takes_the_steps_that_it_says(dataset):
     """`update` and the loop change the weights alike, what comes before them changes none but the
     batch statistics; and the loop counts its steps."""

@@ -48,6 +48,7 @@ def forgiven():
     return {
         "bytes before the end": content[:-2] + bytes(7) + content[-2:],
         "no end": content[:-2],
+        "bytes between markers": content[:20] + b"ab" + content[20:],
         "a tail": content + b"tail",
         "an unknown marker": content[:2] + b"\xff\xbf\0\4ab" + content[2:],
         "restart markers out of order": restarts[:at] + b"\xff\xd2" + restarts[at + 2 :],
