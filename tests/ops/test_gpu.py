@@ -17,6 +17,7 @@ from yolov1 import kernels, ops
 DTYPES = {tf.float32, tf.float64, tf.float16, tf.bfloat16}
 OPS = ("YoloLoss", "YoloLossGrad", "PairwiseIou", "PairwiseIouGrad", "AlignedIou", "AlignedIouGrad")
 OPS = dict.fromkeys(OPS, DTYPES) | {"NonMaxSuppression": {tf.float32}}
+OPS["AugmentImages"] = {tf.float32, tf.float16, tf.bfloat16, tf.uint8}
 
 pytestmark = [
     pytest.mark.on_cpu,
@@ -60,6 +61,9 @@ calls = {
     "non_max_suppression": lambda: ops.non_max_suppression(
         a[None], tf.constant([[[0.25]]]), max_detections=1, impl="fused"
     )[1],
+    "augment_images": lambda: ops.augment_images(
+        tf.constant(51, tf.uint8, [1, 1, 1, 3]), size=1, impl="fused"
+    )[0, 0, 0, 0],
 }
 
 def answers(call):
@@ -98,6 +102,7 @@ def without_a_gpu(request):
         ("aligned_iou", "0.3333"),
         ("yolo_loss", "0.5000"),
         ("non_max_suppression", "0.2500"),
+        ("augment_images", "0.2000"),
     ),
 )
 def test_a_gpu_that_is_not_there(op, value, without_a_gpu):
