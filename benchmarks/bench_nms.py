@@ -186,7 +186,7 @@ def ratios(rows):
 
 def main(argv):
     del argv
-    rows = workloads.or_sentence(lambda: run(flags.FLAGS))
+    rows = workloads.or_sentence(run, flags.FLAGS)
     harness.write_rows(Path(flags.FLAGS.output), rows)
     print()
     for part, inputs, threshold, images, ratio in ratios(rows):

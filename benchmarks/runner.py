@@ -155,7 +155,7 @@ def report(run, table):
         table: ``table(rows)``, lines of `benchmarks.targets.table`.
     """
     tf.get_logger().setLevel("ERROR")  # it warns of many traced functions, which are meant here
-    rows = workloads.or_sentence(lambda: run(flags.FLAGS))
+    rows = workloads.or_sentence(run, flags.FLAGS)
     harness.write_rows(Path(flags.FLAGS.output), rows)
     print()
     for case, target, measured, verdict in table(rows):

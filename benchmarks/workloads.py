@@ -34,10 +34,13 @@ def load(path: str) -> Workload:
     return read_workload(path)
 
 
-def or_sentence(run):
-    """``run()``, where a `WorkloadError` ends the program with its sentence."""
+def or_sentence(run, config):
+    """``run(config)``, where a `WorkloadError` ends the program with its sentence: at once where
+    ``config.workload`` is no such file, and not when its turn comes."""
     try:
-        return run()
+        if config.workload:
+            load(config.workload)
+        return run(config)
     except WorkloadError as error:
         raise SystemExit(f"error: {error}") from error
 

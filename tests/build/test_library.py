@@ -98,7 +98,7 @@ def test_auto_warns_once_and_falls_back_and_fused_raises(nothing_loaded, monkeyp
 @pytest.mark.parametrize("compiled, place", ((False, "GPU"), (True, "XLA_GPU_JIT")))
 def test_auto_takes_on_a_gpu_only_what_has_run_there(compiled, place, monkeypatch):
     monkeypatch.setattr(_library, "_kernels", lambda op: {place: ("float32",)})
-    monkeypatch.setattr(_library, "ON_REQUEST", (place,))
+    monkeypatch.setattr(_library, "ON_REQUEST", {"yolo_loss": (place,)})
     choice = ("GPU", "float32", compiled)
     assert _library.choose("yolo_loss", "auto", *choice) == "reference"
     assert _library.choose("yolo_loss", "fused", *choice) == "fused"

@@ -231,7 +231,7 @@ def test_beside_a_gpu_a_detector_leaves_its_boxes_there(on_request, place, monke
     monkeypatch.setattr(sys.modules["yolov1.ops.nms"], "device", lambda tensor: "GPU")
     there = dict.fromkeys(("CPU", "GPU"), ("float32",))
     monkeypatch.setattr(_library, "_kernels", lambda op: there)
-    monkeypatch.setattr(_library, "ON_REQUEST", on_request)
+    monkeypatch.setattr(_library, "ON_REQUEST", {"non_max_suppression": on_request})
     ours = inference.Detector(models.build("laptop", grid=GRID))
     for detector, op in (
         (ours, ("Yolov1>NonMaxSuppression", place)),

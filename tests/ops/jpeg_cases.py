@@ -55,11 +55,12 @@ def forgiven():
     }
 
 
-def cropped(content, part=WHOLE):
-    """TensorFlow's decoder with the op's flags, and two neighbours; None where it refuses."""
+def cropped(content, part=WHOLE, neighbours=2):
+    """TensorFlow's decoder with the op's flags, and so many pixels around the part, as the op has
+    it decoded; None where it refuses."""
     x, y, width, height = part
-    x0, y0 = max(x - 2, 0), max(y - 2, 0)
-    x1, y1 = min(x + width + 2, SIDE), min(y + height + 2, SIDE)
+    x0, y0 = max(x - neighbours, 0), max(y - neighbours, 0)
+    x1, y1 = min(x + width + neighbours, SIDE), min(y + height + neighbours, SIDE)
     try:
         pixels = tf.io.decode_and_crop_jpeg(
             content, (y0, x0, y1 - y0, x1 - x0), channels=3, dct_method="INTEGER_ACCURATE"

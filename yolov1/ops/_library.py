@@ -33,9 +33,9 @@ OPS = {
     "draw_augmentation": "Yolov1>DrawAugmentation",
     "encode_targets": "Yolov1>EncodeTargets",
 }
-# Places ("GPU", "XLA_GPU_JIT") whose kernels are compiled, but where the tests have not passed yet:
-# "auto" does not take them there, impl="fused" does.
-ON_REQUEST = ()
+# Places ("GPU", "XLA_GPU_JIT") where an op's kernels are compiled, but where its tests have not
+# passed yet: "auto" does not take them there, impl="fused" does.
+ON_REQUEST = {"augment_images": ("GPU", "XLA_GPU_JIT")}
 
 _lock = threading.Lock()
 _warned = False
@@ -215,7 +215,7 @@ def choose(op: str, impl: str, device: str, dtype: str, compiled: bool) -> str:
         return "reference"
     place = f"XLA_{device}_JIT" if compiled else device
     exists = dtype in _kernels(op).get(place, ())
-    if exists and not (impl == "auto" and place in ON_REQUEST):
+    if exists and not (impl == "auto" and place in ON_REQUEST.get(op, ())):
         return "fused"
     if impl == "auto":
         return "reference"
