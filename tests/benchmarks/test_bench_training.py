@@ -38,7 +38,7 @@ def test_bench_writes_rows_of_every_part(tmp_path, monkeypatch):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "left out: posts_fit: the posts read images with OpenCV; run: pip install" in done.stdout
     assert "laptop, 64 px, batches of 2: ours / ceiling" in done.stdout
-    assert done.stdout.count("loss cost nothing, a step would be 1.") == 2
+    assert done.stdout.count("loss cost nothing, a step would be ") == 2
     with path.open() as file:
         rows = list(csv.DictReader(file))
     found = {part: {r["name"] for r in rows if r["part"] == part} for part in ("speed", "split")}
@@ -50,9 +50,6 @@ def test_bench_writes_rows_of_every_part(tmp_path, monkeypatch):
     assert all(float(row["median"]) > 0 for row in rows if row["part"] != "split")
     speed = by_name["ours"]
     assert float(speed["q20"]) <= float(speed["median"]) <= float(speed["q80"])
-    # The parts are those of `ours`, but for what a median does to a sum.
-    split = [float(r["median"]) for r in rows if r["part"] == "split"][:-2]
-    assert sum(split) == pytest.approx(2000 / float(speed["median"]), rel=0.5)
 
 
 def test_the_parts_add_up_to_a_step():

@@ -1,3 +1,4 @@
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +8,10 @@ from PIL import Image
 
 from tests.data.folders import write_image, write_voc
 from tests.ops.image_cases import expected
-from yolov1 import data
+from yolov1 import data, ops
 from yolov1.data import order, pipeline
 from yolov1.data.augmentation import GREY, PRESETS, Augmentation, change_colours, draw
-from yolov1.data.cache import CACHES
+from yolov1.data.cache import CACHES, open_images
 from yolov1.data.images import shrink_ratio
 from yolov1.data.places import Place
 from yolov1.grid import GridSpec
@@ -131,6 +132,51 @@ def test_cached_and_uncached_agree(dataset):
     whole = batches(dataset, cache="auto")
     for cache in (*CACHES, True, False, 0, 10_000):
         assert_same(batches(dataset, cache=cache), whole)
+
+
+def test_batches_that_are_made_outside_of_tf_data(dataset):
+    """As on a GPU; here on the processor."""
+    images = open_images(dataset, GRID.image_size, "test", cache="decoded")
+    drawn = ops.draw_augmentation(Augmentation(), 3, range(8))
+    indices = np.arange(8) % len(dataset)
+    plans = tf.data.Dataset.from_tensors((indices, drawn, indices))
+    ((made, _, _),) = pipeline.OnDevice(images, plans)
+    np.testing.assert_array_equal(made, images.batch(indices, *drawn))
+
+
+@pytest.mark.parametrize("cache", CACHES)
+def test_shapes_are_known_of_mixed_files(tmp_path, cache):
+    root = write_voc(tmp_path, {k: [] for k in "ab"})
+    write_image(root / "JPEGImages" / "b.png", seed=1)
+    (root / "JPEGImages" / "b.png").rename(root / "JPEGImages" / "b.jpg")
+    dataset = data.Dataset(list(data.open(f"voc:{root}")), ["cat", "dog"])
+    assert sorted(e.jpeg for e in dataset) == [False, True]
+    images, targets, indices = data.training_batches(
+        dataset, GRID, 2, seed=0, cache=cache
+    ).element_spec
+    assert (images.shape, targets.shape, indices.shape) == ((2, 32, 32, 3), (2, 4, 4, 7), (2,))
+
+
+def test_threads_are_not_left_behind(dataset):
+    drawn = data.Dataset(
+        [data.Example("0", [], [], [], (9, 9), draw=lambda: np.zeros((9, 9, 3), np.uint8))],
+        dataset.classes,
+    )
+
+    def threads():
+        list(data.evaluation_batches(drawn, GRID, 1))
+        return sum(thread.name.startswith("ThreadPool") for thread in threading.enumerate())
+
+    before = threads()
+    assert {threads() for _ in range(3)} == {before}
+
+
+def test_an_image_of_another_size_than_before_is_named(tmp_path):
+    root = write_voc(tmp_path, {"a": [], "b": []})
+    dataset = data.open(f"voc:{root}")
+    Image.new("RGB", (23, 25)).save(root / "JPEGImages" / "b.jpg")
+    with pytest.raises(data.BadExampleError, match="image 'b' .*size .* is .25, 23"):
+        data.training_batches(data.Dataset(list(dataset), ["cat", "dog"]), GRID, 2, seed=0)
 
 
 def test_what_is_kept_is_said(dataset):

@@ -7,6 +7,7 @@ import pytest
 
 from tests.data.folders import write_image
 from yolov1 import data
+from yolov1.data import pipeline
 from yolov1.data.formats.record_index import index_file
 from yolov1.grid import GridSpec
 
@@ -43,8 +44,18 @@ def assert_same(left, right):
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.fixture(scope="module", params=(False, True), ids=("any order", "blocks"), autouse=True)
+def in_blocks(request):
+    """Whether the order is that of data which no cache of the default size would hold."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param:
+            patch.setattr(pipeline, "CACHE_BYTES", 0)
+            patch.setattr(data.Dataset, "block", 3)
+        yield request.param
+
+
 @pytest.fixture(scope="module")
-def whole(shards):
+def whole(shards, in_blocks):
     return stream(data.open(f"records:{shards}", "train"))
 
 
@@ -78,6 +89,13 @@ def test_an_epoch_has_every_image_once(whole):
     for epoch in indices:
         np.testing.assert_array_equal(np.sort(epoch), np.arange(COUNT))
     assert (indices[0] != indices[1]).any()
+
+
+def test_the_order_is_that_of_the_size_of_the_data(shards, whole, in_blocks):
+    positions = np.arange(20 * BATCH)
+    order = pipeline.shuffled(positions, COUNT, 3).numpy()
+    same = (np.concatenate([batch[2] for batch in whole]) == order).all()
+    assert same != in_blocks
 
 
 def test_images_go_with_their_boxes(shards, whole):

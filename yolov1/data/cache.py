@@ -5,6 +5,8 @@ ops, which decode a JPEG in C++, only the part that its window shows and at the 
 network needs. Images that no JPEG decoder reads go through Python, all of a step in one call.
 """
 
+import functools
+import numbers
 import os
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,6 +15,7 @@ import tensorflow as tf
 
 from yolov1 import ops
 from yolov1.data import images as image_files
+from yolov1.data.example import BadExampleError
 from yolov1.data.table import name_unreadable
 
 CACHES = ("auto", "encoded", "decoded", "device", "off")
@@ -31,7 +34,9 @@ def open_images(dataset, image_size, op, *, cache, cache_bytes=CACHE_BYTES, impl
         say: function of a line that tells what is kept, and how large it is; None: nobody.
 
     Raises:
-        ValueError: another cache.
+        ValueError: another cache, or a limit that is none.
+        BadExampleError: an image that is to be kept cannot be read.
+        MemoryError: they do not fit where they are to be kept.
     """
     if isinstance(cache, (bool, np.bool_)):
         cache = "auto" if cache else "off"
@@ -39,6 +44,8 @@ def open_images(dataset, image_size, op, *, cache, cache_bytes=CACHE_BYTES, impl
         cache, cache_bytes = "auto", int(cache)
     if cache not in CACHES:
         raise ValueError(f"{op}: cache must be one of {', '.join(CACHES)}, got {cache!r}.")
+    if not isinstance(cache_bytes, numbers.Real) or not cache_bytes >= 0:
+        raise ValueError(f"{op}: cache_bytes must be a number of at least 0, got {cache_bytes!r}.")
     images = Images(dataset, image_size)
     if cache == "auto":
         fits = (kind for kind in ("decoded", "encoded") if 0 < images.bytes_of(kind) <= cache_bytes)
@@ -52,6 +59,11 @@ def open_images(dataset, image_size, op, *, cache, cache_bytes=CACHE_BYTES, impl
         if gpu and impl == "auto":  # which does not take a kernel that has not been tested there
             impl = "fused"
         return Decoded(images, impl, "GPU:0" if gpu else "CPU:0")
+    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+        raise MemoryError(
+            f"{op}: there is no room to keep the images ({_sentence(images, cache, gpu)}). Take "
+            "cache='encoded', which keeps their files, or 'off'."
+        ) from error
     except (tf.errors.OpError, OSError, ValueError) as error:
         name_unreadable(dataset, error)
         raise
@@ -66,7 +78,8 @@ def _sentence(images, cache, gpu):
     if cache == "off":
         return f"cache: off, {count} are read for each batch ({encoded}; {decoded} decoded)"
     if cache == "encoded":
-        return f"cache: the files of {count}, {encoded} {where}"
+        files = sum(map(bool, map(_encoded_bytes, images.examples)))  # others are drawn each time
+        return f"cache: the files of {files:,} of {count}, {encoded} {where}"
     ratios = sorted({int(r) for r in images.ratios})
     scale = " to ".join(f"1/{r}" for r in dict.fromkeys((ratios[0], ratios[-1])))
     return f"cache: {count} decoded at {scale}, {decoded} {where}"
@@ -93,7 +106,6 @@ class Images:
         sizes = np.array([e.size for e in self.examples], np.int64)
         self.shrunk = -(-sizes // self.ratios[:, None])
         self.jpeg = np.array([e.jpeg for e in self.examples])
-        self._pool = ThreadPoolExecutor(os.cpu_count())  # decoders release the interpreter's lock
 
     def bytes_of(self, cache):
         """What a cache would take: "decoded", or "encoded", which holds those that have a file."""
@@ -103,7 +115,7 @@ class Images:
 
     def each(self, function, indices):
         """`function` of each index, in several threads; in order."""
-        return self._pool.map(function, indices)
+        return _pool().map(function, indices)
 
     def content(self, index):
         """The bytes of its file; none of an image that was drawn."""
@@ -114,10 +126,25 @@ class Images:
         example, ratio = self.examples[index], int(self.ratios[index])
         if self.jpeg[index]:
             content = content or self.content(index)
-            decoded = tf.io.decode_jpeg(content, 3, ratio=ratio, dct_method="INTEGER_ACCURATE")
-            return decoded.numpy()
-        image = image_files.decode(content) if content else example.image
-        return image_files.shrink(image, ratio)
+            image = tf.io.decode_jpeg(
+                content, 3, ratio=ratio, dct_method="INTEGER_ACCURATE"
+            ).numpy()
+        else:
+            image = image_files.decode(content) if content else example.image
+            image = image_files.shrink(image, ratio)
+        if image.shape != (*self.shrunk[index], 3):
+            expected, got = (" x ".join(map(str, s)) for s in (self.shrunk[index], image.shape[:2]))
+            raise BadExampleError(
+                f"image {example.image_id!r} is of another size than when the data set was opened: "
+                f"expected {expected} pixels at 1/{ratio}, got {got}. Open the data set again."
+            )
+        return image
+
+
+@functools.cache
+def _pool():
+    """One for all: functions of a graph, and what they hold, are never given back."""
+    return ThreadPoolExecutor(os.cpu_count())  # decoders release the interpreter's lock
 
 
 def _encoded_bytes(example):
@@ -134,16 +161,18 @@ class Decoded:
         self._impl, self._size = impl, images.image_size
         lengths = images.shrunk.prod(axis=1) * 3
         offsets = np.cumsum(lengths) - lengths
-        values = np.empty(lengths.sum(), np.uint8)
+        values = _aligned(lengths.sum())
 
         def fill(k):
             values[offsets[k] : offsets[k] + lengths[k]] = images.pixels(k).reshape(-1)
 
         for _ in images.each(fill, range(len(lengths))):
             pass
+        with tf.device("CPU:0"):  # by DLPack, which shares the memory
+            values = tf.experimental.dlpack.from_dlpack(values.__dlpack__())
         with tf.device(device):
             self._pixels = ops.Pixels(
-                tf.constant(values),
+                tf.identity(values) if device != "CPU:0" else values,
                 tf.constant(offsets, tf.int64),
                 tf.constant(images.shrunk, tf.int32),
             )
@@ -154,6 +183,13 @@ class Decoded:
         pixels = ops.Pixels(values, *(tf.gather(part, indices) for part in rest))
         options = {"size": self._size, "impl": self._impl, "shrink": False}
         return ops.augment_images(pixels, *views, **options)
+
+
+def _aligned(count):
+    """uint8 ``[count]`` as a tensor's memory must lie, so that none is copied."""
+    memory = np.empty(count + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    return memory[start : start + count]
 
 
 class Files:
@@ -210,7 +246,8 @@ class Files:
 
         places = [tf.where(jpeg)[:, 0], tf.where(~jpeg)[:, 0]]
         parts = [part(self._of_jpegs, places[0]), part(self._of_others, places[1])]
-        return tf.dynamic_stitch([tf.cast(place, tf.int32) for place in places], parts)
+        stitched = tf.dynamic_stitch([tf.cast(place, tf.int32) for place in places], parts)
+        return tf.ensure_shape(stitched, [indices.shape[0], *stitched.shape[1:]])
 
     def _of_jpegs(self, indices, *views):
         contents = self.contents(indices)

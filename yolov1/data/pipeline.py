@@ -57,7 +57,7 @@ def training_batches(
         cache: what is kept of the images. ``"decoded"``: their pixels, at the scale that the
             network needs; ``"encoded"``: the bytes of their files; ``"auto"``: the first of both
             that takes no more than `cache_bytes`; ``"off"``: nothing; ``"device"``: their pixels on
-            the first GPU, where the batches are made as well (without a GPU: as decoded). True is
+            the first GPU, where the batches are made as well (without a GPU: "decoded"). True is
             "auto", False "off", an integer "auto" with that limit. The batches have the same bits.
         cache_bytes: what "auto" keeps at most. What is asked for by name is kept.
         difficult: train on boxes marked difficult too (the published systems leave them out).
@@ -67,9 +67,11 @@ def training_batches(
         say: function of a line that tells what is kept, and how large it is.
 
     Returns:
-        `tf.data.Dataset`, an iterable with ``cache="device"``, in a fixed order: of (images float32
-        ``[B / W, H, W, 3]`` in [0, 1], targets float32 ``[B / W, S, S, C + 5]``, indices int64
-        ``[B / W]`` into `dataset`).
+        `tf.data.Dataset`, or with ``cache="device"`` on a GPU an iterable, in a fixed order: of
+        (images float32 ``[B / W, H, W, 3]`` in [0, 1], targets float32 ``[B / W, S, S, C + 5]``,
+        indices int64 ``[B / W]`` into `dataset`). Keras' ``fit`` would take the third part for
+        weights of the samples: give it ``batches.map(lambda images, targets, _: (images, targets))``
+        (of an iterable a generator that leaves it out).
 
     Raises:
         ValueError: an empty data set, a wrong C, another `cache`, or a batch size that W does not
@@ -122,7 +124,7 @@ def training_batches(
 
     last = np.iinfo(np.int64).max if steps is None else start_step + steps
     steps = tf.data.Dataset.range(start_step, last)
-    if cache == "device":
+    if images.device != "CPU:0":
         return OnDevice(images, _in_flight(steps, plan, num_parallel_calls))
     return _in_flight(steps, batch, num_parallel_calls)
 

@@ -29,7 +29,13 @@ def name_unreadable(dataset, error):
     for example in dataset:
         try:
             source = example.path or example.encoded
-            image_files.verify(source) if source else example.image
+            if source is None:
+                example.image  # noqa: B018 (drawn)
+                continue
+            header = image_files.read_header(source)
+            image_files.verify(source, header)
+            if header.size != tuple(example.size):
+                raise ValueError(f"its size was {example.size} (height, width), is {header.size}")
         except (OSError, ValueError) as reason:
             raise BadExampleError(
                 f"image {example.image_id!r} cannot be read: {reason}. Was it changed after "

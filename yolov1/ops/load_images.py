@@ -39,9 +39,11 @@ def load_images(
 ):
     """Encoded images to an augmented batch; see `yolov1.ops.load_images` for each step.
 
-    A JPEG is decoded where the window shows it and no further. What TensorFlow decodes besides
-    (PNG, GIF, BMP) is decoded whole, by TensorFlow: transparent parts are shown on white, 16-bit
-    grey is taken by the bits that it uses, of an animation the first frame.
+    A JPEG is decoded where the window shows it and no further. What TensorFlow decodes besides is
+    decoded whole, by TensorFlow: PNG (transparent parts are shown on white, 16-bit grey is taken by
+    the bits that it uses), BMP of 8 bits and more, GIF (the first frame; what is transparent is
+    black) and WebP without transparency. Everything else, TIFF for one, is for
+    `yolov1.data.read_image` and `augment_images`.
 
     Args:
         contents: string ``[n]``, the bytes of a file each.
