@@ -79,7 +79,8 @@ def _sentence(images, cache, gpu):
         return f"cache: off, {count} are read for each batch ({encoded}; {decoded} decoded)"
     if cache == "encoded":
         files = sum(map(bool, map(_encoded_bytes, images.examples)))  # others are drawn each time
-        return f"cache: the files of {files:,} of {count}, {encoded} {where}"
+        some = "" if files == len(images.examples) else f"{files:,} of "
+        return f"cache: the files of {some}{count}, {encoded} {where}"
     ratios = sorted({int(r) for r in images.ratios})
     scale = " to ".join(f"1/{r}" for r in dict.fromkeys((ratios[0], ratios[-1])))
     return f"cache: {count} decoded at {scale}, {decoded} {where}"

@@ -70,8 +70,8 @@ def training_batches(
         `tf.data.Dataset`, or with ``cache="device"`` on a GPU an iterable, in a fixed order: of
         (images float32 ``[B / W, H, W, 3]`` in [0, 1], targets float32 ``[B / W, S, S, C + 5]``,
         indices int64 ``[B / W]`` into `dataset`). Keras' ``fit`` would take the third part for
-        weights of the samples: give it ``batches.map(lambda images, targets, _: (images, targets))``
-        (of an iterable a generator that leaves it out).
+        weights of the samples: leave it out, by ``batches.map(lambda *parts: parts[:2])`` or, of an
+        iterable, in a generator.
 
     Raises:
         ValueError: an empty data set, a wrong C, another `cache`, or a batch size that W does not
