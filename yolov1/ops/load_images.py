@@ -65,7 +65,8 @@ def load_images(
         TypeError: contents are no strings.
         tf.errors.InvalidArgumentError: when it runs: an image cannot be decoded (which one, unless
             the reference or another format than JPEG finds it in a graph); windows or colours that
-            are not finite, or negative factors.
+            are not finite, or negative factors; the fused one also refuses corners beyond 2^28
+            pixels, and colours from 2^20 on.
         LibraryUnavailable, NotImplementedError: ``impl="fused"`` cannot be had.
     """
     dtype = tf.dtypes.as_dtype(dtype)
