@@ -56,8 +56,6 @@ def open_images(dataset, image_size, op, *, cache, cache_bytes=CACHE_BYTES, impl
     try:
         if cache in ("off", "encoded"):
             return Files(images, impl, keep=cache == "encoded")
-        if gpu and impl == "auto":  # which does not take a kernel that has not been tested there
-            impl = "fused"
         return Decoded(images, impl, "GPU:0" if gpu else "CPU:0")
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
         raise MemoryError(

@@ -144,13 +144,13 @@ class OnDevice:
     """Batches that are made where the pixels are; an iterator of the host has the rest."""
 
     def __init__(self, images, plans):
-        self.images, self.plans = images, plans
+        self._device, self._plans = images.device, plans
+        self._make = tf.function(images.batch, autograph=False)
 
     def __iter__(self):
-        make = tf.function(self.images.batch, autograph=False)
-        for indices, drawn, targets in self.plans:
-            with tf.device(self.images.device):
-                images = make(indices, *drawn)
+        for indices, drawn, targets in self._plans:
+            with tf.device(self._device):
+                images = self._make(indices, *drawn)
             yield images, targets, indices
 
 

@@ -35,7 +35,7 @@ OPS = {
 }
 # Places ("GPU", "XLA_GPU_JIT") where an op's kernels are compiled, but where its tests have not
 # passed yet: "auto" does not take them there, impl="fused" does.
-ON_REQUEST = {"augment_images": ("GPU", "XLA_GPU_JIT")}
+ON_REQUEST = {}
 
 _lock = threading.Lock()
 _warned = False
