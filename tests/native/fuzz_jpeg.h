@@ -1,6 +1,7 @@
 // JPEG files, whole and damaged, and what a call of load_images makes of them.
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -115,6 +116,13 @@ inline void CheckJpegFile(Bytes* in) {
   }
 }
 
+// A part with the two pixels around it that its own may be blended with.
+inline Part Grown(const Part& part, const Part& all) {
+  const int32_t x = std::max(part.x - 2, 0), y = std::max(part.y - 2, 0);
+  return {x, y, std::min(part.x + part.width + 2, all.width) - x,
+          std::min(part.y + part.height + 2, all.height) - y};
+}
+
 // A batch of files, some of them damaged.
 inline void CheckJpegs(Bytes* in) {
   Batch batch(in, in->Below(4), false);
@@ -141,12 +149,14 @@ inline void CheckJpegs(Bytes* in) {
     Part part = {0, 0, 1, 1};
     if (batch.draws.ToWindow(image, all.height, all.width, &x, &y)) {
       const Part shown = {x.begin(), y.begin(), x.end() - x.begin(), y.end() - y.begin()};
-      if (shown.width > 0 && shown.height > 0) part = shown;
+      if (shown.width > 0 && shown.height > 0) part = Grown(shown, all);
     }
+    // Refused where this part is; of a sound file the pixels are those of the whole image.
     const Decoded decoded(contents[image], ratio, part, 0);
-    if (decoded.done)
-      batch.Expect(image, {all.height, all.width, part.y, part.x, part.height, part.width,
-                           decoded.rgb.data()});
+    if (!decoded.done) continue;
+    const Decoded& known = how > 2 ? Decoded(contents[image], ratio, all, 0) : decoded;
+    const Part& of = known.part;
+    batch.Expect(image, {all.height, all.width, of.y, of.x, of.height, of.width, known.rgb.data()});
   }
   const Quiet quiet;
   batch.Check(kLoadImages, {{DType::kString, {batch.images}, contents.data()}}, in);
