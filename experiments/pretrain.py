@@ -17,16 +17,8 @@ from experiments.lib import session
 experiment_flags.define(
     names=(
         *("task", "S", "B"),
-        *(
-            "dataset",
-            "train_split",
-            "eval_split",
-            "classes",
-            "bad_examples",
-            "augment",
-            "cache",
-            "cache_bytes",
-        ),
+        *("dataset", "train_split", "eval_split", "classes", "bad_examples", "augment"),
+        *("cache", "cache_bytes"),
         *("model", "model_options", "image_size", "batch_size", "epochs", "optimizer"),
         *("learning_rate", "schedule", "warmup_epochs", "learning_rates", "weight_decay"),
         *("clip_norm", "ema", "precision", "strategy", "jit_compile", "seed", "output_dir"),

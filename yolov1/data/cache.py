@@ -71,12 +71,13 @@ def _sentence(images, cache, gpu):
     where = "on GPU:0" if gpu else "in memory"
     if cache == "device" and not gpu:
         where += ", as there is no GPU"
-    decoded, encoded = (_size(images.bytes_of(kind)) for kind in ("decoded", "encoded"))
-    count = f"{len(images.examples):,} images"
+    decoded, count = _size(images.bytes_of("decoded")), f"{len(images.examples):,} images"
+    if cache in ("off", "encoded"):
+        encoded = _size(images.bytes_of("encoded"))
     if cache == "off":
         return f"cache: off, {count} are read for each batch ({encoded}; {decoded} decoded)"
     if cache == "encoded":
-        files = sum(map(bool, map(_encoded_bytes, images.examples)))  # others are drawn each time
+        files = np.count_nonzero(images.file_bytes)  # others are drawn each time
         some = "" if files == len(images.examples) else f"{files:,} of "
         return f"cache: the files of {some}{count}, {encoded} {where}"
     ratios = sorted({int(r) for r in images.ratios})
@@ -110,7 +111,13 @@ class Images:
         """What a cache would take: "decoded", or "encoded", which holds those that have a file."""
         if cache == "decoded":
             return 3 * int(self.shrunk.prod(axis=1).sum())
-        return sum(map(_encoded_bytes, self.examples))
+        return int(self.file_bytes.sum())
+
+    @functools.cached_property
+    def file_bytes(self):
+        """int64 ``[count]``: of each image's file, or its place in one; 0 of a drawn one. Asked of
+        the file system once, and by those alone who need it."""
+        return np.array([_encoded_bytes(e) for e in self.examples], np.int64)
 
     def each(self, function, indices):
         """`function` of each index, in several threads; in order."""
@@ -149,7 +156,10 @@ def _pool():
 def _encoded_bytes(example):
     if example.place:
         return example.place.length
-    return os.path.getsize(example.path) if example.path and os.path.exists(example.path) else 0
+    try:
+        return os.path.getsize(example.path) if example.path else 0
+    except OSError:
+        return 0
 
 
 class Decoded:

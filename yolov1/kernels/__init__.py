@@ -29,6 +29,7 @@ from yolov1.kernels.box_iou import (
 )
 from yolov1.kernels.load_images import (
     IMAGE_DTYPES,
+    PLAIN_VIEW,
     Pixels,
     augment_images,
     augment_images_config,
@@ -63,6 +64,7 @@ __all__ = [
     "IMAGE_DTYPES",
     "KINDS",
     "LAYOUTS",
+    "PLAIN_VIEW",
     "Pixels",
     "activation_key",
     "activations_of",

@@ -12,6 +12,12 @@ from yolov1.kernels._module import call, shape_text
 
 IMAGE_DTYPES = ("float32", "float16", "bfloat16", "uint8")
 MOST = 1 << 14  # pixels of a side of what they make
+PLAIN_VIEW = {  # of one image: what None stands for
+    "windows": np.array([0, 0, 1, 1], np.float32),
+    "flips": np.array([False, False]),
+    "transpose": np.array(False),
+    "colours": np.array([0, 1, 1], np.float32),
+}
 
 
 class Pixels(NamedTuple):
@@ -71,15 +77,12 @@ def check_views(op, count, **views) -> None:
         views: the shapes of windows, flips, transpose and colours; None for an unknown rank.
     """
     for name, shape in views.items():
-        wanted = (count, *_VIEWS[name])
-        if not _fits(shape, wanted):
+        of_one = PLAIN_VIEW[name].shape
+        if not _fits(shape, (count, *of_one)):
             raise ValueError(
-                f"{op}: {name} must be {shape_text(('n', *_VIEWS[name]))} with n = "
+                f"{op}: {name} must be {shape_text(('n', *of_one))} with n = "
                 f"{'?' if count is None else count} images, got {shape_text(shape)}."
             )
-
-
-_VIEWS = {"windows": (4,), "flips": (2,), "transpose": (), "colours": (3,)}
 
 
 @functools.lru_cache(maxsize=256)
@@ -208,12 +211,6 @@ def augment_images(
 # ---------------------------------------------------------------------------------------- inside
 
 _LOAD, _AUGMENT = "Yolov1>LoadImages", "Yolov1>AugmentImages"
-_WHOLE = {  # what None stands for
-    "windows": np.array([0, 0, 1, 1], np.float32),
-    "flips": np.array([False, False]),
-    "transpose": np.array(False),
-    "colours": np.array([0, 1, 1], np.float32),
-}
 
 
 def _name(dtype) -> str:
@@ -286,7 +283,7 @@ def _host_views(op, count, views) -> list:
             np.broadcast_to(whole, (count, *whole.shape)) if views[name] is None else views[name],
             whole.dtype,
         )
-        for name, whole in _WHOLE.items()
+        for name, whole in PLAIN_VIEW.items()
     }
     check_views(op, count, **{name: array.shape for name, array in arrays.items()})
     return list(arrays.values())

@@ -179,22 +179,14 @@ def _pixels(pixels) -> Pixels:
     return Pixels(tf.reshape(values, [-1]), offsets, sizes)
 
 
-_WHOLE = {  # what None stands for
-    "windows": (tf.float32, [0, 0, 1, 1]),
-    "flips": (tf.bool, [False, False]),
-    "transpose": (tf.bool, False),
-    "colours": (tf.float32, [0, 1, 1]),
-}
-
-
 def _views(op, images, *views):
     """windows, flips, transpose and colours as tensors that fit n `images`."""
     known = static_shape(images)
     count = known and known[0]
     tensors = {}
-    for (name, (dtype, one)), view in zip(_WHOLE.items(), views, strict=True):
+    for (name, one), view in zip(kernels.PLAIN_VIEW.items(), views, strict=True):
+        dtype = tf.dtypes.as_dtype(one.dtype)
         if view is None:
-            one = tf.constant(one, dtype)
             view = tf.broadcast_to(one, tf.concat([tf.shape(images)[:1], one.shape], 0))
             view = tf.ensure_shape(
                 view, [images.shape[0] if images.shape.rank else None, *one.shape]
