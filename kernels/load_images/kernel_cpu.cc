@@ -66,8 +66,8 @@ class Room {
   int64_t bytes_ = 0;
 };
 
-// What a thread works in: kept between calls, since memory that is new to a process costs as much
-// as half a decoded image takes to resize.
+// What a thread works in: kept between calls, since the system has to clear memory that is new to a
+// process.
 struct Rooms {
   Room pixels, workspace;
 };
