@@ -23,3 +23,13 @@ def no_other_font(monkeypatch):
     forget()
     yield
     forget()
+
+
+@pytest.fixture
+def mixed_precision():
+    """A function that sets the global dtype policy; the old one is back after the test."""
+    import keras
+
+    before = keras.mixed_precision.dtype_policy()
+    yield keras.mixed_precision.set_dtype_policy
+    keras.mixed_precision.set_dtype_policy(before)

@@ -11,6 +11,7 @@ from tests.shared import ROOT
 # Each may import those before it.
 LAYERS = [
     *("files", "fonts", "grid", "boxes", "revision", "semantics", "activations", "kernels"),
+    "heads",
     *("data", "models"),
     *("ops", "data.pipeline"),
     *("responsible", "losses", "training", "inference", "evaluation", "reporting"),

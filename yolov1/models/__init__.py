@@ -16,14 +16,14 @@ import keras
 
 from yolov1.activations import ACTIVATIONS
 from yolov1.grid import GridSpec
-from yolov1.models.applications import build_application
-from yolov1.models.classifier import copy_backbone, on_top_of
-from yolov1.models.heads import (
+from yolov1.heads import (
     ActivateCells,
     YoloReshape,
     cells_to_planes,
     planes_to_cells,
 )
+from yolov1.models.applications import build_application
+from yolov1.models.classifier import copy_backbone, on_top_of
 from yolov1.models.laptop import build_laptop
 from yolov1.models.paper import build_fast, build_paper
 from yolov1.models.posts import build_keras_voc, build_tf2_person

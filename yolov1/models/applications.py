@@ -12,7 +12,7 @@ import sys
 import keras
 
 from yolov1.grid import GridSpec
-from yolov1.models.heads import conv_head
+from yolov1.heads import conv_head
 from yolov1.models.layers import AreaResample
 
 

@@ -10,7 +10,7 @@ area brings it to S x S. Blocks at grid resolution follow, so that a cell sees i
 import keras
 
 from yolov1.grid import GridSpec
-from yolov1.models.heads import conv_head
+from yolov1.heads import conv_head
 from yolov1.models.layers import AreaResample, FusedBatchNormalization
 
 # (filters at width 1, residual blocks at depth 1), each stage at half the size of the one before.

@@ -13,7 +13,7 @@ Darknet's is (channel, row, column), which matters only to those who load its we
 import keras
 
 from yolov1.grid import GridSpec
-from yolov1.models.heads import dense_head
+from yolov1.heads import dense_head
 
 POOL = "pool"  # 2x2, stride 2
 

@@ -20,7 +20,7 @@ import keras
 from keras import ops
 
 from yolov1.grid import GridSpec
-from yolov1.models.heads import PriorBias, YoloReshape
+from yolov1.heads import PriorBias, YoloReshape
 from yolov1.models.layers import FusedBatchNormalization
 from yolov1.models.paper import PAPER, POOL, scaled
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from tests.shared import shared
+from yolov1 import heads
 from yolov1.grid import GridSpec
-from yolov1.models import heads
 
 VOC = GridSpec(S=7, B=2, C=20)
 PERSON = GridSpec(S=7, B=2, C=1)
