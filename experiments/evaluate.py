@@ -5,28 +5,52 @@
 
 Without `--dataset` and `--eval_split` it measures what the run itself was measured on. Writes
 summary.json, evaluation.json, plots/ and pictures/ to `--output_dir`.
+
+    python -m experiments.evaluate --checkpoint=RUN --dataset=voc:PATH --comp4=results
+
+also writes the files that VOC's devkit reads, as ``darknet yolo valid`` does: every box with a
+score above .001 that the suppression at .5 leaves, however many they are.
+
+    python -m experiments.evaluate --detections=results --dataset=voc:PATH --eval_split=test
+
+measures what another program found, without a network: a folder of such files, a COCO list of
+results (Darknet's coco_results.json), or a detections.json of experiments.detect. Corners are taken
+as the files have them, in pixels: see `yolov1.evaluation.result_files`. What cannot be measured is
+said; there is no val_loss, and nothing of responsible boxes.
 """
 
 import contextlib
 import dataclasses
 import time
 
-from absl import flags
+from absl import app, flags
 
 from experiments.lib import common, evaluators
 from experiments.lib import flags as experiment_flags
-from yolov1 import data, training
-from yolov1.evaluation import plots
+from yolov1 import data, evaluation, training
+from yolov1.data.formats import coco
+from yolov1.evaluation import plots, result_files
 from yolov1.files import make_folder, user_path
 
-CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Run directory.", required=True)
+CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Run directory.")
+DETECTIONS = flags.DEFINE_string(
+    "detections",
+    "",
+    "In place of --checkpoint: a folder of comp4 files, a COCO list of results or a "
+    "detections.json.",
+)
+COMP4 = flags.DEFINE_string(
+    "comp4", "", "Folder for the result files of VOC's devkit, comp4_det_test_<class>.txt."
+)
 WHICH = flags.DEFINE_enum(
     "which", "last", ("last", "best"), "Weights: the last ones, or the best by --monitor."
 )
 DATASET = flags.DEFINE_string("dataset", "", "As in training; empty: the run's own.")
 EVAL_SPLIT = flags.DEFINE_string("eval_split", "", "Split; empty: the run's own.")
 PICTURES = flags.DEFINE_integer("pictures", evaluators.PICTURES, "Pictures to draw.", lower_bound=0)
-OUTPUT_DIR = flags.DEFINE_string("output_dir", "", "Default: the folder evaluate/ of the run.")
+OUTPUT_DIR = flags.DEFINE_string(
+    "output_dir", "", "Default: the folder evaluate/ of the run, or beside the detections."
+)
 experiment_flags.define(names=("bad_examples", "batch_size"), batch_size=32)
 
 DEBUG_IMAGES = 32
@@ -34,43 +58,118 @@ DEBUG_IMAGES = 32
 
 def main(argv):
     del argv
+    if bool(CHECKPOINT.value) == bool(DETECTIONS.value):
+        raise app.UsageError("Give --checkpoint, a run, or --detections, files of what was found.")
+    if DETECTIONS.value:
+        measure_files(user_path(DETECTIONS.value))
+    else:
+        measure_run(CHECKPOINT.value)
+
+
+def measure_run(path):
+    """Measures a run's network."""
     start = time.perf_counter()
-    values = flags.FLAGS
-    model, run = training.load_run(CHECKPOINT.value, WHICH.value)
-    config = dataclasses.replace(
-        run.config,
-        dataset=DATASET.value or run.config.dataset,
-        eval_split=EVAL_SPLIT.value or run.config.eval_split,
-        bad_examples=values.bad_examples,
-        batch_size=values.batch_size,
-    )
-    moved = contextlib.nullcontext() if DATASET.value else common.of_a_run(CHECKPOINT.value)
+    model, run = training.load_run(path, WHICH.value)
+    config = configuration(run.config)
+    if not config.dataset:
+        raise experiment_flags.UserError(
+            f"The run {path} knows no data set; say what to measure it on with "
+            "--dataset=KIND:PATH --eval_split=SPLIT."
+        )
+    moved = contextlib.nullcontext() if DATASET.value else common.of_a_run(path)
     with moved:
         dataset = common.open_split(config, config.eval_split, classes=run.classes)
-    if values.debug:
+    if flags.FLAGS.debug:
         dataset = dataset[:DEBUG_IMAGES]
-    output = make_folder(user_path(OUTPUT_DIR.value or f"{CHECKPOINT.value}/evaluate"))
+    output = make_folder(user_path(OUTPUT_DIR.value or f"{path}/evaluate"))
 
-    evaluator = evaluators.Evaluator(model, dataset, run.grid, config)
+    # Darknet clips the boxes of its files less than we do, and writes all that it has.
+    every = {"clip": False, "max_detections": run.grid.predicted_boxes * run.grid.C}
+    options = every if COMP4.value else {}
+    evaluator = evaluators.Evaluator(model, dataset, run.grid, config, **options)
     with data.reading(dataset):
         measured = evaluator()
-    summary = evaluators.write_evaluation(
+    if COMP4.value:
+        remarks = result_files.write_comp4(user_path(COMP4.value), evaluator.detections, dataset)
+        print_remarks(remarks)
+    summary = write(
         output,
         measured,
+        evaluator.detections,
+        dataset,
         detection_seconds=measured["seconds"],
         seconds=time.perf_counter() - start,
-        checkpoint=str(CHECKPOINT.value),
+        checkpoint=str(path),
         which=WHICH.value,
         dataset=config.dataset,
         split=config.eval_split,
-        skipped=dataset.skipped,
     )
-    evaluator.write_pictures(output / "pictures", PICTURES.value)
+    print(f"{summary['images_per_second']:.1f} images/s; written to {output}")
+
+
+def measure_files(path):
+    """Measures what another program found."""
+    start = time.perf_counter()
+    for flag in ("comp4", "which"):
+        if flags.FLAGS[flag].present:
+            raise app.UsageError(f"--{flag} is of a network; --detections has none.")
+    if not DATASET.value:
+        raise app.UsageError("--detections needs --dataset=KIND:PATH, and its --eval_split.")
+    config = configuration(training.TrainConfig())
+    config = dataclasses.replace(config, eval_split=EVAL_SPLIT.value)
+    dataset = common.open_split(config, config.eval_split)
+    kind, _, place = config.dataset.partition(":")
+    with experiment_flags.user_errors():
+        known = {}
+        if kind == "coco":
+            ids = coco.ids_of_results(user_path(place), config.eval_split or None)
+            known = dict(zip(("categories", "files"), ids, strict=True))
+        found, remarks = result_files.read_results(path, dataset, **known)
+    if flags.FLAGS.debug:
+        dataset, found = dataset[:DEBUG_IMAGES], found[:DEBUG_IMAGES]
+    folder = path if path.is_dir() else path.parent
+    output = make_folder(user_path(OUTPUT_DIR.value or folder / "evaluate"))
+    write(
+        output,
+        evaluation.evaluate(found, dataset),
+        found,
+        dataset,
+        seconds=time.perf_counter() - start,
+        detections=str(path),
+        remarks=remarks,
+        dataset=config.dataset,
+        split=config.eval_split,
+    )
+    print_remarks(remarks)
+    print(f"{sum(map(len, found))} boxes; written to {output}")
+
+
+def configuration(config):
+    """A configuration with the flags that are given."""
+    return dataclasses.replace(
+        config,
+        dataset=DATASET.value or config.dataset,
+        eval_split=EVAL_SPLIT.value or config.eval_split,
+        bad_examples=flags.FLAGS.bad_examples,
+        batch_size=flags.FLAGS.batch_size,
+        subdivisions=1,
+    )
+
+
+def write(output, measured, found, examples, **more) -> dict:
+    """Writes and prints what was measured; gives the summary."""
+    summary = evaluators.write_evaluation(output, measured, skipped=examples.skipped, **more)
+    evaluators.write_pictures(output / "pictures", found, examples, PICTURES.value)
     with common.drawing(output / "plots"):
         plots.write(measured, output / "plots")
-    common.print_skipped(dataset)
+    common.print_skipped(examples)
     evaluators.print_evaluation(summary)
-    print(f"{summary['images_per_second']:.1f} images/s; written to {output}")
+    return summary
+
+
+def print_remarks(remarks):
+    for remark in remarks:
+        print(f"remark: {remark}")
 
 
 if __name__ == "__main__":

@@ -21,10 +21,10 @@ class Evaluator:
 
     The detector is traced once; a later call sees the weights that the model then has. Of the
     `TrainConfig` it takes semantics, batch size, what becomes of colliding objects, and what
-    ``val_loss`` is measured against.
+    ``val_loss`` is measured against. `options` are further ones of `inference.Detector`.
     """
 
-    def __init__(self, model, dataset, grid, config):
+    def __init__(self, model, dataset, grid, config, **options):
         self.dataset, self.grid, self.config = dataset, grid, config
         semantics = config.loss_semantics()
         self._loss = tf.function(
@@ -36,7 +36,7 @@ class Evaluator:
             reduce_retracing=True,
             autograph=False,
         )
-        self.detector = inference.Detector(model, grid=grid, wh=semantics.wh)
+        self.detector = inference.Detector(model, grid=grid, wh=semantics.wh, **options)
         self.responsible = ResponsibleBoxes(YoloLoss(grid, semantics))
         self._update = tf.function(
             self.responsible.update_state, reduce_retracing=True, autograph=False
@@ -54,7 +54,8 @@ class Evaluator:
         self.detections = self.detector.detect(batches, watch=lambda *batch: seen.append(batch))
         seconds = time.perf_counter() - start
         batches = [(tf.constant(p), self._targets(indices)) for p, indices in seen]
-        return evaluation.evaluate(self.detections, self.dataset) | {
+        clipped = [found.clipped() for found in self.detections]
+        return evaluation.evaluate(clipped, self.dataset) | {
             "val_loss": self._mean_loss(batches),
             "responsible_boxes": self._responsible_boxes(batches),
             "images_per_second": len(self.dataset) / seconds,
@@ -86,24 +87,28 @@ class Evaluator:
         return tf.constant(np.stack([encode(self.dataset[index]) for index in indices]))
 
     def write_pictures(self, folder, count: int = PICTURES):
-        """The first images with their detections (and the truth, thin and white) as JPEG files.
+        write_pictures(folder, self.detections, self.dataset, count)
 
-        To be called when the results are written; a picture that fails is named in a warning."""
-        for k in range(min(count, len(self.dataset))):
-            example = self.dataset[k]
-            path = folder / f"{k:02d}-{safe_name(example.image_id)}.jpg"
-            with common.drawing(path):
-                picture = inference.draw(
-                    example.image,
-                    self.detections[k],
-                    self.dataset.classes,
-                    score_threshold=PICTURE_THRESHOLD,
-                    min_side=240,
-                    truth=example,
-                    orientation=example.orientation,
-                )
-                folder.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(picture).save(path, quality=90)
+
+def write_pictures(folder, detections, dataset, count: int = PICTURES):
+    """The first images with their detections (and the truth, thin and white) as JPEG files.
+
+    To be called when the results are written; a picture that fails is named in a warning."""
+    for k in range(min(count, len(dataset))):
+        example = dataset[k]
+        path = folder / f"{k:02d}-{safe_name(example.image_id)}.jpg"
+        with common.drawing(path):
+            picture = inference.draw(
+                example.image,
+                detections[k],
+                dataset.classes,
+                score_threshold=PICTURE_THRESHOLD,
+                min_side=240,
+                truth=example,
+                orientation=example.orientation,
+            )
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(path, quality=90)
 
 
 class ClassifierEvaluator:
@@ -172,6 +177,8 @@ def print_evaluation(summary: dict):
     print("  ".join(f"{words} {_figure(summary[name])}" for name, words in names.items()))
     for name, value in summary["ap_per_class"].items():
         print(f"  {name:<16} {_figure(value)}")
+    if "responsible_boxes" not in summary:
+        return  # of detections without a network
     means = dict(summary["responsible_boxes"])
     print(f"responsible boxes of {means.pop('objects')} objects")
     for name, value in means.items():

@@ -1,6 +1,7 @@
 """Detections against ground truth: average precision, error analysis, plots. NumPy only.
 
-The plots are in `yolov1.evaluation.plots`, which alone needs Matplotlib.
+The plots are in `yolov1.evaluation.plots`, which alone needs Matplotlib; files of other programs'
+detections in `yolov1.evaluation.result_files`.
 """
 
 from yolov1.evaluation.average_precision import AveragePrecision, average_precision

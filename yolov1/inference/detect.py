@@ -29,6 +29,7 @@ class Detector(tf.Module):
         score_threshold, iou_threshold: as in `non_max_suppression`; the defaults are those that
             Darknet validates with (it draws pictures with 0.2 and 0.4).
         max_detections: most boxes of an image.
+        clip: move the corners into the image.
         impl: of `non_max_suppression`; `export` takes ``"reference"`` whatever stands here.
 
     To save one, use `export`: what `tf.saved_model.save` makes of the detector itself may hold the
@@ -44,6 +45,7 @@ class Detector(tf.Module):
         score_threshold=0.001,
         iou_threshold=0.5,
         max_detections=300,
+        clip=True,
         impl="auto",
     ):
         super().__init__(name="detector")
@@ -53,6 +55,7 @@ class Detector(tf.Module):
             "score_threshold": score_threshold,
             "iou_threshold": iou_threshold,
             "max_detections": max_detections,
+            "clip": clip,
         }
         self.with_other = functools.partial(Detector, model, grid=grid, wh=wh, **options)
         side = grid.image_size
@@ -159,8 +162,8 @@ def detect(model, images, *, batch_size=32, **options) -> list[Detections]:
             `Example`; uint8 or floating point in [0, 1]. Or a `tf.data.Dataset` of image batches,
             or of (image batch, indices) as `data.evaluation_batches` gives them.
         batch_size: images run at once (a `tf.data.Dataset` has its own).
-        options: `grid`, `wh`, `score_threshold`, `iou_threshold`, `max_detections`, `impl` of
-            `Detector`.
+        options: `grid`, `wh`, `score_threshold`, `iou_threshold`, `max_detections`, `clip`,
+            `impl` of `Detector`.
 
     Returns:
         One `Detections` per image, in order (by index, where a dataset gives indices).

@@ -4,6 +4,8 @@ import dataclasses
 
 import numpy as np
 
+from yolov1 import boxes as box_formats
+
 
 @dataclasses.dataclass(frozen=True)
 class Detections:
@@ -63,6 +65,10 @@ class Detections:
         """Those with a score greater than the threshold."""
         keep = self.scores > score_threshold
         return Detections(self.boxes_xyxy[keep], self.scores[keep], self.labels[keep])
+
+    def clipped(self) -> "Detections":
+        """With the corners moved into the image."""
+        return Detections(box_formats.clip_xyxy(self.boxes_xyxy), self.scores, self.labels)
 
     def to_json(self, classes, size=None) -> list[dict]:
         """One dict per box: class, score, and box as fractions or, with `size`, in pixels."""

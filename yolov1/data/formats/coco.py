@@ -30,6 +30,7 @@ class Instances(NamedTuple):
     categories: dict  # id -> name
     above: set  # ids of categories that others give as theirs above, and that no annotation has
     images: list  # (file name, `Annotation` or `BadExampleError`) in the order of the file
+    ids: list  # of the images, in the same order
     remarks: list[tuple[str, str]]
 
 
@@ -96,7 +97,33 @@ def parse_instances(file) -> Instances:
             images.append((name, _annotation(boxes[image_id], categories, extent)))
         except BadExampleError as error:
             images.append((f"{name}", error))
-    return Instances(Path(file), categories, above - used, images, remarks)
+    return Instances(Path(file), categories, above - used, images, ids, remarks)
+
+
+def ids_of_results(path, split):
+    """What the numbers of a list of results mean that was made of this data set.
+
+    Returns:
+        ({category_id: class name}, {image_id: file name}) of the split's files, or of all.
+
+    Raises:
+        ValueError: a number stands for two things in different files.
+    """
+    categories, images = {}, {}
+    for file in _files(Path(path), split)[0]:
+        one = parse_instances(file)
+        named = zip(one.ids, (name for name, _ in one.images), strict=True)
+        for known, found, what in (
+            (categories, one.categories.items(), "category"),
+            (images, named, "image"),
+        ):
+            for key, name in found:
+                if known.setdefault(key, name) != name:
+                    raise ValueError(
+                        f"coco:{path}: the {what} {key} is {known[key]!r} and {name!r}; results "
+                        "can be measured on one split at a time."
+                    )
+    return categories, images
 
 
 def _lists(content, key):
