@@ -161,7 +161,7 @@ def prepare(image, grid, resize="half_pixel"):
     if resize != "half_pixel":
         scale = 255 if image.dtype == np.uint8 else 1
         image = image.astype(np.float32) / np.float32(scale)
-        return corner_aligned(image, [0, 0], image.shape[1::-1], side, resize)
+        return corner_aligned(image, [0, 0], image.shape[1::-1], (side, side), resize)
     if image.dtype == np.uint8:
         # As the input pipeline does: bilinear resizing alone skips pixels of a large photo.
         image = shrink(image, shrink_ratio(image.shape[:2], side)).astype(np.float32) / 255

@@ -198,7 +198,7 @@ def _view(part, sides, window, flips, transpose, size, sampling):
     if sampling == "half_pixel":
         resized = _half_pixel(seen, low, high, seen_low, seen_high, sides, flips, size)
     else:
-        resized = corner_aligned(seen, low - seen_low, high - seen_low, size, sampling)
+        resized = corner_aligned(seen, low - seen_low, high - seen_low, (size, size), sampling)
         resized = _mirrored(resized, flips)
     return tf.cond(transpose, lambda: tf.transpose(resized, [1, 0, 2]), lambda: resized)
 
@@ -222,21 +222,21 @@ def _half_pixel(seen, low, high, seen_low, seen_high, sides, flips, size):
     )[0]
 
 
-def corner_aligned(image, low, high, size, sampling):
-    """A window of an image, resized as Darknet does it; float32 ``[size, size, 3]``.
+def corner_aligned(image, low, high, shape, sampling):
+    """A window of an image, resized as Darknet does it; float32 ``[height, width, 3]``.
 
     Args:
         image: ``[H, W, 3]``, of any numbers.
         low, high: int32 ``[2]``, the window's corners (x, y) in pixels of the image; outside of it
             the window shows the nearest pixel.
-        size: of the result; a Python integer.
+        shape: (height, width) of the result, Python integers.
         sampling: ``"darknet"`` or ``"darknet_black_row"``.
     """
     image = tf.cast(image, tf.float32)
     for axis in (1, 0):
         side, count = tf.shape(image)[axis], high[1 - axis] - low[1 - axis]
         black = axis == 0 and sampling == "darknet_black_row"
-        first, second, share = _corner_aligned_taps(count, size, black)
+        first, second, share = _corner_aligned_taps(count, shape[axis], black)
         first, second = (
             tf.gather(image, tf.clip_by_value(low[1 - axis] + pixels, 0, side - 1), axis=axis)
             for pixels in (first, second)
