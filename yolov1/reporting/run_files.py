@@ -8,6 +8,7 @@ from pathlib import Path
 
 PICTURE_SUFFIXES = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png"}
 JSON_FILES = ("config", "summary", "evaluation", "dataset")
+OF_SOME_RUNS = ("darknet",)  # whose absence says nothing
 
 
 @dataclasses.dataclass
@@ -16,7 +17,7 @@ class RunFiles:
 
     Attributes:
         path: the directory.
-        config, summary, evaluation, dataset: the JSON files of these names.
+        config, summary, evaluation, dataset, darknet: the JSON files of these names.
         metrics: column -> one float per row of ``metrics.csv``, NaN where a cell is empty.
         pictures: the files in ``pictures/``, by name.
         missing: (name, why) of every part that could not be read.
@@ -27,6 +28,7 @@ class RunFiles:
     summary: dict
     evaluation: dict
     dataset: dict
+    darknet: dict
     metrics: dict[str, list[float]]
     pictures: list[Path]
     missing: list[tuple[str, str]]
@@ -45,6 +47,10 @@ def read_run(path) -> RunFiles:
         )
     missing = []
     parts = {name: _read(path / f"{name}.json", _json, missing) for name in JSON_FILES}
+    parts |= {
+        name: _read(path / f"{name}.json", _json, missing) if (path / f"{name}.json").exists() else {}
+        for name in OF_SOME_RUNS
+    }
     folder = path / "pictures"
     pictures = sorted(f for f in folder.glob("*") if f.suffix.lower() in PICTURE_SUFFIXES)
     if not pictures:

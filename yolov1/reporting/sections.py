@@ -1,7 +1,7 @@
 """The parts of the page: functions of a run to HTML, empty where the run has nothing to show."""
 
 from yolov1.evaluation import plots
-from yolov1.reporting import charts
+from yolov1.reporting import charts, network
 from yolov1.reporting.html import Html, bar, duration, image, join, number, percent, table, tag
 from yolov1.reporting.run_files import PICTURE_SUFFIXES
 from yolov1.semantics import TERMS
@@ -31,8 +31,11 @@ def headline(run) -> Html:
         ("mAP@0.5, area", "map_area", percent),
         ("COCO AP .50:.95", "map_coco", percent),
         ("training", "seconds", duration),
+        ("import", "import_seconds", lambda v: f"{number(v, 3)} s"),
         ("images/s", "images_per_second", lambda v: number(v, 3)),
         ("parameters", "parameters", number),
+        ("images seen", "seen", number),
+        ("memory, MB", "peak_memory_bytes", lambda v: number(round(v / 1e6))),
     ]
     shown = [
         (text, show(summary[key])) for text, key, show in tiles if _is_number(summary.get(key))
@@ -182,6 +185,7 @@ def configuration(run) -> Html:
 
 # Heading and function of each part, in the order of the page. A part without content is left out.
 SECTIONS = (
+    ("Network", network.layers),
     ("Learning curves", learning_curves),
     ("Detection quality", detection_quality),
     ("Sample predictions", sample_pictures),

@@ -1,7 +1,7 @@
 """Model, data and loss to a run directory."""
 
 from yolov1.training.capture import Workload, WorkloadError, read_workload
-from yolov1.training.checkpoints import LoadedRun, load_run, require_backbone
+from yolov1.training.checkpoints import LoadedRun, load_run, require_backbone, save_weights
 from yolov1.training.config import TrainConfig, parse_options
 from yolov1.training.content import difference, fingerprint
 from yolov1.training.loop import NonFiniteLoss, State, epoch_end_steps, train
@@ -25,6 +25,7 @@ __all__ = [
     "parse_options",
     "read_workload",
     "require_backbone",
+    "save_weights",
     "train",
     "write_json",
 ]

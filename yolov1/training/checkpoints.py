@@ -106,6 +106,12 @@ class Checkpoints:
             ) from error
 
 
+def save_weights(run: RunDirectory, model):
+    """Writes weights that were not trained here as the run's checkpoint of step 0."""
+    files = CheckpointFiles(run / "checkpoints" / "last", keep=1)
+    files.save(tf.train.Checkpoint(model=model), 0)
+
+
 def require_task(config: TrainConfig, task: str, path):
     """Raises `WrongRun` where the run at `path` with this configuration is of another task."""
     if config.task != task:

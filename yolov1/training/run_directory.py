@@ -82,11 +82,17 @@ class RunDirectory:
         Raises:
             FileExistsError: it holds a run that has got as far as a checkpoint, and `resume` is
                 not set; or it is a file. Nothing is touched.
+            WrongRun: it is one of experiments.import_darknet.
         """
         if self.has_checkpoint and not resume:
             raise FileExistsError(
                 f"{self.path} already holds a run. Give --resume to go on with it, or another "
                 "--output_dir."
+            )
+        if self.has_checkpoint and (self / "darknet.json").exists():
+            raise WrongRun(
+                f"--resume: {self.path} was not trained here, so that there is nothing to go on "
+                f"with. Start a new --output_dir from its weights with --init={self.path}."
             )
         make_folder(self.path)
         if not self.has_checkpoint and self.metrics.exists():
