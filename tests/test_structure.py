@@ -12,6 +12,7 @@ from tests.shared import ROOT
 LAYERS = [
     *("files", "fonts", "grid", "boxes", "revision", "semantics", "activations", "kernels"),
     "heads",
+    "darknet",
     *("data", "models"),
     *("ops", "data.pipeline"),
     *("responsible", "losses", "training", "inference", "evaluation", "reporting"),
@@ -53,7 +54,8 @@ def test_every_part_is_in_the_list():
 def test_importing_the_light_parts_does_not_load_tensorflow():
     code = (
         "import sys, yolov1, yolov1.grid, yolov1.boxes, yolov1.semantics, yolov1.data, "
-        "yolov1.evaluation; sys.exit('tensorflow' in sys.modules)"
+        "yolov1.evaluation, yolov1.darknet, yolov1.darknet.weights, yolov1.darknet.results; "
+        "sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
