@@ -428,4 +428,3 @@ def test_the_largest_file_takes_the_memory_of_one_layer(tmp_path):
     assert used["anonymous"] < 16
     assert used["peak"] < largest + 32
     assert used["left"] < 16
-    print(used, largest)

@@ -17,6 +17,7 @@ Source: ``load_weights_upto`` and ``save_weights_upto`` of pjreddie/darknet's pa
 Darknet itself checks nothing; here every size is held against the network first.
 """
 
+import mmap
 import os
 import struct
 import warnings
@@ -28,6 +29,8 @@ from yolov1.darknet import layout
 from yolov1.darknet.errors import DarknetError
 from yolov1.darknet.plan import Layer, Plan
 from yolov1.files import replacing
+
+PIECE = 1 << 22  # numbers looked at before their pages are given back: 16 MiB
 
 # How files begin that are handed over as weights now and then.
 NO_WEIGHTS = (
@@ -188,9 +191,10 @@ class WeightsFile:
             for part in self._parts[: len(self.complete)]:
                 offset = self.header_bytes + 4 * part.start
                 # A map of its own for each layer: its pages go when its arrays do.
-                flat = np.asarray(np.memmap(file, "<f4", "r", offset, (part.floats,)))
-                arrays = layout.arrays(part, flat, self.transposed)
-                _warn_of_non_finite(self.path, part, arrays)
+                mapped = np.memmap(file, "<f4", "r", offset, (part.floats,))
+                arrays = layout.arrays(part, np.asarray(mapped), self.transposed)
+                if not _all_finite(mapped):
+                    _warn_of_non_finite(self.path, part, arrays)
                 yield part.layer, arrays
 
 
@@ -217,17 +221,26 @@ def _what(start):
     )
 
 
+def _all_finite(mapped):
+    """Whether all numbers of a map are; its pages are given back piece by piece."""
+    for start in range(0, mapped.size, PIECE):
+        piece = np.asarray(mapped[start : start + PIECE])
+        extremes = np.array([piece.min(), piece.max()])  # NaN, if there is one
+        if hasattr(mmap, "MADV_DONTNEED"):
+            mapped._mmap.madvise(mmap.MADV_DONTNEED)
+        if not np.isfinite(extremes).all():
+            return False
+    return True
+
+
 def _warn_of_non_finite(path, part, arrays):
     for name, array in arrays.items():
-        # The extremes first: they need no memory, and NaN is one.
-        if np.isfinite(array.min()) and np.isfinite(array.max()):
-            continue
-        wrong = np.count_nonzero(~np.isfinite(array))
-        warnings.warn(
-            f"{path}: {wrong} of the {array.size} {name} of {part.layer} are not finite: "
-            "the training diverged, or the file is damaged or of another network.",
-            stacklevel=4,
-        )
+        if wrong := np.count_nonzero(~np.isfinite(array)):
+            warnings.warn(
+                f"{path}: {wrong} of the {array.size} {name} of {part.layer} are not finite: "
+                "the training diverged, or the file is damaged or of another network.",
+                stacklevel=4,
+            )
 
 
 def read_blocks(path, plan: Plan, *, partial: bool = False, trailing: bool = False):
