@@ -127,8 +127,8 @@ class TrainConfig:
         "cosine",
         "paper: warm-up from a tenth of the rate, then 75 : 30 : 30 epochs at 1, 0.1, 0.01 of it, "
         "scaled to --epochs; cosine: warm-up, then half a cosine to a hundredth; constant; "
-        "darknet:CFG: the policy of a cfg file's [net], by batches, with its learning_rate (and its "
-        "momentum, for --optimizer=darknet).",
+        "darknet:CFG: the policy of a cfg file's [net], by batches, with its learning_rate and "
+        "(for --optimizer=darknet) momentum.",
         choices=("paper", "cosine", "constant"),
         prefix=DARKNET,
     )
