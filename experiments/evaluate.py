@@ -31,6 +31,7 @@ from yolov1 import data, evaluation, training
 from yolov1.data.formats import coco
 from yolov1.evaluation import plots, result_files
 from yolov1.files import make_folder, user_path
+from yolov1.kernels.load_images import SAMPLINGS
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Run directory.")
 DETECTIONS = flags.DEFINE_string(
@@ -47,6 +48,9 @@ WHICH = flags.DEFINE_enum(
 )
 DATASET = flags.DEFINE_string("dataset", "", "As in training; empty: the run's own.")
 EVAL_SPLIT = flags.DEFINE_string("eval_split", "", "Split; empty: the run's own.")
+RESIZE = flags.DEFINE_enum(
+    "resize", None, SAMPLINGS, "How images are brought to the network's size; default: the run's."
+)
 PICTURES = flags.DEFINE_integer("pictures", evaluators.PICTURES, "Pictures to draw.", lower_bound=0)
 OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", "", "Default: the folder evaluate/ of the run, or beside the detections."
@@ -110,7 +114,7 @@ def measure_run(path):
 def measure_files(path):
     """Measures what another program found."""
     start = time.perf_counter()
-    for flag in ("comp4", "which"):
+    for flag in ("comp4", "which", "resize"):
         if flags.FLAGS[flag].present:
             raise app.UsageError(f"--{flag} is of a network; --detections has none.")
     if not DATASET.value:
@@ -152,6 +156,7 @@ def configuration(config):
         eval_split=EVAL_SPLIT.value or config.eval_split,
         bad_examples=flags.FLAGS.bad_examples,
         batch_size=flags.FLAGS.batch_size,
+        resize=RESIZE.value or config.resize,
         subdivisions=1,
     )
 

@@ -35,8 +35,10 @@ from yolov1.names import read_names
 CFG = flags.DEFINE_string("cfg", None, "Darknet's cfg file of the network.", required=True)
 WEIGHTS = flags.DEFINE_string("weights", None, "Its weights file, of any age.", required=True)
 NAMES = flags.DEFINE_string(
-    "names", "", "File with a class name a line; empty: those of --data, else VOC's where there "
-    "are 20, else 'class 0' and so on."
+    "names",
+    "",
+    "File with a class name a line; empty: those of --data, else VOC's where there "
+    "are 20, else 'class 0' and so on.",
 )
 DATA = flags.DEFINE_string(
     "data", "", "Darknet's .data file: class names, and what the run is measured on."
@@ -47,7 +49,9 @@ PARTIAL = flags.DEFINE_boolean(
 )
 TRAILING = flags.DEFINE_boolean("trailing", False, "Bytes behind the last layer are ignored.")
 BATCH_NORM = flags.DEFINE_enum(
-    "batch_norm", "cpu", ("cpu", "gpu"),
+    "batch_norm",
+    "cpu",
+    ("cpu", "gpu"),
     "Which of Darknet's builds to follow: cpu: x / (sqrt(v) + 1e-6); gpu: x / sqrt(v + 1e-5).",
 )
 DEBUG = flags.DEFINE_boolean("debug", False, "Without model.keras and report.html.")
@@ -236,8 +240,10 @@ def print_layers(layers):
     for row in layers:
         c, h, w = (*row["output"], 1, 1)[:3]
         values = f"{row['low']:10.3g} .. {row['high']:.3g}" if row["low"] is not None else ""
-        print(f"{row['index']:4d} {row['section']:<14} {w:4d} x{h:4d} x{c:5d} "
-              f"{row['parameters']:>13,}{values}")
+        print(
+            f"{row['index']:4d} {row['section']:<14} {w:4d} x{h:4d} x{c:5d} "
+            f"{row['parameters']:>13,}{values}"
+        )
 
 
 if __name__ == "__main__":

@@ -47,10 +47,9 @@ def read_run(path) -> RunFiles:
         )
     missing = []
     parts = {name: _read(path / f"{name}.json", _json, missing) for name in JSON_FILES}
-    parts |= {
-        name: _read(path / f"{name}.json", _json, missing) if (path / f"{name}.json").exists() else {}
-        for name in OF_SOME_RUNS
-    }
+    some = [name for name in OF_SOME_RUNS if (path / f"{name}.json").exists()]
+    parts |= dict.fromkeys(OF_SOME_RUNS, {})
+    parts |= {name: _read(path / f"{name}.json", _json, missing) for name in some}
     folder = path / "pictures"
     pictures = sorted(f for f in folder.glob("*") if f.suffix.lower() in PICTURE_SUFFIXES)
     if not pictures:
