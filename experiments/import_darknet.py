@@ -13,6 +13,7 @@ the checkpoint, and needs its size in memory once more), summary.json and report
 that Darknet resizes pictures corner on corner. A file that does not fit leaves nothing behind.
 """
 
+import contextlib
 import math
 import os
 import resource
@@ -64,20 +65,20 @@ def main(argv):
     start = time.perf_counter()
     output = user_path(OUTPUT_DIR.value)
     require_free(output)
-    with experiment_flags.user_errors():
+    with experiment_flags.user_errors(), options_are_flags():
         cfg = darknet.read_cfg(user_path(CFG.value))
         plan = darknet.plan(cfg)
+        config = configuration(cfg, output)
         file = WeightsFile(user_path(WEIGHTS.value), plan)
         file.check(PARTIAL.value, TRAILING.value)
         names, whence = class_names(plan)
-        config = configuration(cfg, output)
-        for remark in plan.remarks:
-            print(f"remark: {remark}")
         if len(names) != plan.classes:
             raise experiment_flags.UserError(
                 f"{whence} has {len(names)} names, and {cfg.source} has {plan.classes} classes: "
                 "expected a name for each class."
             )
+        for remark in plan.remarks:
+            print(f"remark: {remark}")
         print(f"classes: {whence}")
         model = darknet.load(
             plan,
@@ -123,6 +124,18 @@ def main(argv):
         f"{file.seen:,} images seen) in {summary['import_seconds']:.1f} s, "
         f"{summary['peak_memory_bytes'] / 1e6:,.0f} MB of memory at most; written to {output}"
     )
+
+
+@contextlib.contextmanager
+def options_are_flags():
+    """Inside, an error that names an option of `darknet.load` names the flag of this program."""
+    try:
+        yield
+    except darknet.DarknetError as error:
+        text = str(error)
+        for option in ("partial", "trailing"):
+            text = text.replace(f"{option}=True", f"--{option}")
+        raise experiment_flags.UserError(text) from error
 
 
 def require_free(output):

@@ -79,14 +79,11 @@ def test_what_a_run_holds(files, imported):
 
 def test_the_layers_are_in_the_report(files, imported):
     from yolov1 import darknet
+    from yolov1.darknet.weights import read_blocks
 
     run, _ = imported
     page = (run / "report.html").read_text()
     assert "<h2>Network</h2>" in page and "Weights of each layer" in page
-    blocks = darknet.WeightsFile if hasattr(darknet, "WeightsFile") else None
-    from yolov1.darknet.weights import read_blocks
-
-    del blocks
     plan = darknet.plan(darknet.read_cfg(files / "micro20.cfg"))
     layers = json.loads((run / "darknet.json").read_text())["layers"]
     for layer, arrays in read_blocks(files / "micro20.weights", plan):
@@ -264,7 +261,8 @@ def old(files, tmp_path):
 
 def later(files, tmp_path):
     path = tmp_path / "yolov3.cfg"
-    path.write_text((files / "micro20.cfg").read_text() + "[yolo]\nmask=0\n")
+    text = (files / "micro20.cfg").read_text()
+    path.write_text(text[: text.index("[connected]")] + "[yolo]\nmask=0\n")
     return [f"--cfg={path}"], "YOLOv3"
 
 
@@ -277,7 +275,7 @@ def region(files, tmp_path):
 
 def classifier(files, tmp_path):
     cfg = shared(*GOLDEN, "cfg", "extraction@61c9d02.cfg")
-    return [f"--cfg={cfg}"], "classifier"
+    return [f"--cfg={cfg}"], "no detector"
 
 
 def no_cfg(files, tmp_path):
