@@ -105,7 +105,9 @@ def test_a_run_predicts_what_its_files_do(files, imported, tmp_path):
     model, loaded = training.load_run(moved)
     expected = predictions(darknet.load(files / "micro20.cfg", files / "micro20.weights"))
     np.testing.assert_array_equal(predictions(model), expected)
-    np.testing.assert_array_equal(predictions(keras.saving.load_model(run / "model.keras")), expected)
+    np.testing.assert_array_equal(
+        predictions(keras.saving.load_model(run / "model.keras")), expected
+    )
     assert loaded.semantics == darknet.plan(darknet.read_cfg(files / "micro20.cfg")).semantics
 
 
@@ -114,7 +116,7 @@ def test_result_files_are_darknets(files, imported, call_experiment, tmp_path):
     from yolov1.darknet.results import read_comp4
 
     run, _ = imported
-    common = f"--checkpoint={run}", f"--dataset=yolo:{files}/data", "--resize=darknet_black_row"
+    common = f"--checkpoint={run}", "--resize=darknet_black_row"
     done = call_experiment(
         "evaluate", *common, f"--comp4={tmp_path}/comp4", f"--output_dir={tmp_path}/own"
     )
@@ -136,9 +138,9 @@ def test_result_files_are_darknets(files, imported, call_experiment, tmp_path):
     assert lines == 3595
     # Measured without the network, they give what it was measured with.
     done = call_experiment(
-        "evaluate", f"--detections={tmp_path}/comp4", f"--dataset=yolo:{files}/data",
-        f"--output_dir={tmp_path}/theirs",
-    )  # fmt: skip
+        *("evaluate", f"--detections={tmp_path}/comp4", f"--dataset=yolo:{files}/voc.data"),
+        *("--eval_split=valid", f"--output_dir={tmp_path}/theirs"),
+    )
     assert done.returncode == 0 and "remark" not in done.stdout, done.stdout + done.stderr
     own, theirs = (
         json.loads((tmp_path / name / "summary.json").read_text()) for name in ("own", "theirs")
