@@ -6,17 +6,13 @@ from matplotlib.ticker import MaxNLocator
 from yolov1.reporting import charts
 from yolov1.reporting.html import Html, bar, join, number, percent, table, tag
 
-# Keys of a section that say what it does, as they are written in the table.
-SHOWN = ("filters", "size", "stride", "output", "probability", "batch_normalize", "activation")
-
-
 def layers(run) -> Html:
     """The table of the layers and pictures of their weights; nothing of a run without them."""
     rows = run.darknet.get("layers") or []
     if not rows:
         return Html("")
     total = sum(row["parameters"] for row in rows)
-    header = ["", "section", "", "output", "parameters", "share", "weights", "deviation"]
+    header = ["layer", "what", "output", "parameters", "share", "weights", "deviation"]
     read = [row for row in rows if row["parameters"]]
     remarks = run.darknet.get("remarks") or []
     notes = tag("div", tag("h3", f"Remarks on the cfg: {len(remarks)}"), *map(_line, remarks))
@@ -25,7 +21,7 @@ def layers(run) -> Html:
         [
             tag("p", _whence(run.darknet), class_="soft"),
             tag("div", *(tag("div", picture) for picture in pictures if picture), class_="pair"),
-            table(header, [_row(row, total) for row in rows], numeric_from=3),
+            table(header, [_row(row, total) for row in rows], numeric_from=2),
             notes if remarks else "",
         ]
     )
@@ -39,7 +35,8 @@ def _whence(darknet) -> str:
     version = darknet.get("version")
     words = [
         str(darknet.get("cfg", "")),
-        f"{darknet.get('weights', '')} ({number(darknet.get('bytes'))} bytes)",
+        str(darknet.get("weights", "")),
+        f"{number(darknet.get('bytes'))} bytes",
         f"version {'.'.join(map(str, version))}" if version else "header of 2015",
         f"{number(darknet.get('seen'))} images seen",
     ]
@@ -50,9 +47,8 @@ def _row(row, total) -> list:
     share = row["parameters"] / total if row["parameters"] else None
     here = row["low"] is not None and row["high"] is not None
     return [
-        row["index"],
-        row["section"] if row["from_file"] or not row["parameters"] else _random(row["section"]),
-        ", ".join(f"{key}={row['options'][key]}" for key in SHOWN if key in row["options"]),
+        f"{row['index']} {row['section']}",
+        _what(row),
         " × ".join(str(side) for side in (*row["output"][1:], row["output"][0])),
         number(row["parameters"]) if row["parameters"] else "",
         bar(share, percent(share)) if share is not None else "",
@@ -61,8 +57,25 @@ def _row(row, total) -> list:
     ]
 
 
-def _random(section) -> str:
-    return f"{section} (not in the file)"
+def _what(row) -> str:
+    """What a section does, in the words of its keys: "16 of 3 × 3, batch norm, leaky"."""
+    options = row["options"]
+    words = []
+    if "filters" in options:
+        words.append(f"{options['filters']} of {options.get('size', 1)} × {options.get('size', 1)}")
+    elif "size" in options and row["section"] == "maxpool":
+        words.append(f"{options['size']} × {options['size']}")
+    if options.get("stride", "1") != "1":
+        words.append(f"every {options['stride']}")
+    if "probability" in options:
+        words.append(f"drops {options['probability']}")
+    if options.get("batch_normalize", "0") != "0":
+        words.append("batch norm")
+    if "activation" in options:
+        words.append(options["activation"])
+    if row["parameters"] and not row["from_file"]:
+        words.append("not in the file: as it was drawn")
+    return ", ".join(words)
 
 
 def _ranges(rows) -> Html:
