@@ -94,7 +94,9 @@ def test_partial_files_give_their_layers(name):
 
 def test_bytes_behind_the_last_layer_are_ignored_when_asked_for():
     network, path = micro_plan(), HEADERS / "trailing.weights"
-    with pytest.raises(DarknetError, match=r"want 6903 numbers, but there are 6910 \(29 bytes too"):
+    with pytest.raises(
+        DarknetError, match=r"up to layer 7 .* want 6903 numbers, but there are 6910 \(29"
+    ):
         read_blocks(path, network)
     found = by_name(read_blocks(path, network, trailing=True))
     assert_blocks(found, expected_blocks(golden("headers", "headers.json")))
@@ -316,6 +318,21 @@ def test_what_is_not_weights(tmp_path, content, what):
     assert what in refused(tmp_path, content + bytes(100))
 
 
+@settings(max_examples=200, deadline=None)
+@given(st.binary(min_size=0, max_size=24), st.sampled_from([b"", bytes(12), struct.pack("<f", 1)]))
+def test_any_bytes_are_a_header_or_refused(tmp_path_factory, content, start):
+    path = tmp_path_factory.mktemp("any") / "x.weights"
+    path.write_bytes(start + content)
+    try:
+        file = WeightsFile(path, small())
+    except DarknetError as error:
+        assert "is not weights of Darknet's" in str(error)
+        return
+    assert file.header_bytes + 4 * file.floats + file.left_bytes == path.stat().st_size
+    with pytest.raises(DarknetError, match="too short"):
+        file.blocks()
+
+
 @pytest.mark.parametrize("size", [0, 1, 19])
 def test_a_file_without_a_header(tmp_path, size):
     assert f"it has {size} bytes" in refused(tmp_path, bytes(size))
@@ -335,6 +352,13 @@ def test_every_cut_is_refused_or_partial(tmp_path):
     assert "partial=True" not in text
 
 
+def test_a_network_without_parameters(tmp_path):
+    empty = small("[net]\nheight=4\nwidth=4\nchannels=1\n[maxpool]\nsize=2\nstride=2\n")
+    assert list(read_blocks(written(tmp_path / "a", empty), empty)) == []
+    content = written(tmp_path / "b", small()).read_bytes()
+    assert "its layers want 0 numbers" in refused(tmp_path, content, empty)
+
+
 @pytest.mark.parametrize("floats", sorted(layout.KNOWN))
 def test_another_networks_file_is_named(tmp_path, floats):
     path = tmp_path / "x.weights"
@@ -343,7 +367,7 @@ def test_another_networks_file_is_named(tmp_path, floats):
         file.truncate(20 + 4 * floats)  # sparse: no bytes are written
     with pytest.raises(DarknetError) as error:
         read_blocks(path, small())
-    assert "is too long for small.cfg: its layers want" in str(error.value)
+    assert "is too long for small.cfg: its layers, up to layer 3 [connected]" in str(error.value)
     assert f"It has as many numbers as {layout.KNOWN[floats]}." in str(error.value)
 
 
