@@ -88,7 +88,7 @@ def load_weights(
         The file, whose `complete` are the layers that were read.
 
     Raises:
-        DarknetError: a model that carries no cfg, or a file that does not fit; nothing is read then.
+        DarknetError: the model carries no cfg, or the file does not fit; nothing is read then.
     """
     carried = _carried(model)
     if carried is None:
