@@ -134,7 +134,8 @@ def resumed_config(run, config: TrainConfig, given=None) -> TrainConfig:
         changed[name] = now
         if name in (*DATA, "epochs"):
             effect = ""
-            if name == "epochs" and own.schedule != "constant" and not own.learning_rates:
+            of_epochs = own.schedule in ("paper", "cosine")
+            if name == "epochs" and of_epochs and not own.learning_rates:
                 effect = f": from here on the schedule {own.schedule!r} goes over {now} epochs"
             print(f"--resume: {name} {before!r} -> {now!r}{effect}")
     return dataclasses.replace(own, **changed)
