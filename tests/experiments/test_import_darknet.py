@@ -116,7 +116,7 @@ def test_result_files_are_darknets(files, imported, call_experiment, tmp_path):
     from yolov1.darknet.results import read_comp4
 
     run, _ = imported
-    common = f"--checkpoint={run}", "--resize=darknet_black_row"
+    common = f"--checkpoint={run}", "--resize=darknet_black_row", "--pictures=0"
     done = call_experiment(
         "evaluate", *common, f"--comp4={tmp_path}/comp4", f"--output_dir={tmp_path}/own"
     )
@@ -139,7 +139,7 @@ def test_result_files_are_darknets(files, imported, call_experiment, tmp_path):
     # Measured without the network, they give what it was measured with.
     done = call_experiment(
         *("evaluate", f"--detections={tmp_path}/comp4", f"--dataset=yolo:{files}/voc.data"),
-        *("--eval_split=valid", f"--output_dir={tmp_path}/theirs"),
+        *("--eval_split=valid", f"--output_dir={tmp_path}/theirs", "--pictures=1"),
     )
     assert done.returncode == 0 and "remark" not in done.stdout, done.stdout + done.stderr
     own, theirs = (
@@ -148,7 +148,7 @@ def test_result_files_are_darknets(files, imported, call_experiment, tmp_path):
     assert {"images_per_second", "val_loss", "responsible_boxes"} <= set(own) - set(theirs)
     for key in ("map_voc07", "map_area", "map_coco"):
         assert own[key] == pytest.approx(theirs[key], rel=1e-6) and own[key] > 0
-    assert len(list((tmp_path / "theirs/pictures").iterdir())) == 9
+    assert len(list((tmp_path / "theirs/pictures").iterdir())) == 1
     assert len(list((tmp_path / "theirs/plots").iterdir())) == 3
 
 
@@ -158,11 +158,13 @@ def test_detect_measures_what_evaluate_does(files, imported, call_experiment, tm
     options = f"--score_threshold=0.001 --output_dir={tmp_path}/found".split()
     done = call_experiment("detect", f"--checkpoint={run}", f"--images={images}", *options)
     assert done.returncode == 0, done.stderr
-    done = call_experiment("evaluate", f"--checkpoint={run}", f"--output_dir={tmp_path}/own")
+    done = call_experiment(
+        "evaluate", f"--checkpoint={run}", f"--output_dir={tmp_path}/own", "--pictures=0"
+    )
     assert done.returncode == 0, done.stderr  # on the .data file's own list
     done = call_experiment(
         *("evaluate", f"--detections={tmp_path}/found/detections.json"),
-        *(f"--dataset=yolo:{files}/voc.data", "--eval_split=valid"),
+        *(f"--dataset=yolo:{files}/voc.data", "--eval_split=valid", "--pictures=0"),
     )
     assert done.returncode == 0, done.stderr
     own, theirs = (

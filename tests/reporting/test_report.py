@@ -10,7 +10,8 @@ import pytest
 from tests.reporting.conftest import make_run
 from yolov1.reporting import sections, write_report
 
-SECTIONS = [heading for heading, _ in sections.SECTIONS]
+# Of a training; the layers of a network are shown of one that came from files.
+SECTIONS = [heading for heading, _ in sections.SECTIONS if heading != "Network"]
 VOID = {"meta", "img", "br", "hr", "input", "link"}
 
 
@@ -135,6 +136,40 @@ def test_hostile_names_are_text(tmp_path):
     # In the table, in both tables of the data, and in the legend of the chart.
     for name in HOSTILE:
         assert page.text.count(name) >= 4, name
+
+
+def test_the_layers_of_a_network_from_files(run_dir):
+    no_range = dict.fromkeys(("low", "high", "deviation"))
+    layers = [
+        {
+            **{"index": 0, "section": "convolutional", "output": [16, 112, 96]},
+            "options": {"filters": "16", "size": "3", "batch_normalize": "1", "stride": "2"},
+            **{"parameters": 300, "from_file": True, "low": -0.25, "high": 0.5, "deviation": 0.125},
+        },
+        {
+            **{"index": 1, "section": "maxpool", "output": [16, 56, 48], "options": {"size": "2"}},
+            **{"parameters": 0, "from_file": False, **no_range},
+        },
+        {
+            **{"index": 2, "section": "connected", "output": [7, 1, 1], "options": {}},
+            **{"parameters": 700, "from_file": False, "low": -1, "high": 1, "deviation": 0.5},
+        },
+    ]
+    darknet = {"cfg": "a<b>.cfg", "weights": "w", "version": None, "seen": 64, "bytes": 1234567}
+    darknet |= {"layers": layers, "remarks": ["line 3: size is there twice"]}
+    (run_dir / "darknet.json").write_text(json.dumps(darknet))
+    page = read(run_dir)
+    assert page.headings == ["Network", *SECTIONS]
+    for text in (
+        *("a<b>.cfg", "header of 2015", "1,234,567 bytes", "64 images seen"),
+        *("0 convolutional", "16 of 3 × 3, every 2, batch norm", "112 × 96 × 16", "30.0 %"),
+        *("-0.25 .. 0.5", "1 maxpool", "not in the file: as it was drawn", "1 × 1 × 7"),
+        *("Remarks on the cfg: 1", "line 3: size is there twice", "Weights of each layer"),
+    ):
+        assert text in page.text, text
+    (run_dir / "darknet.json").write_text("{")
+    page = read(run_dir)
+    assert page.headings == SECTIONS and "darknet.json (unreadable" in page.text
 
 
 PARTS = {

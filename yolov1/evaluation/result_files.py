@@ -85,9 +85,7 @@ def read_results(path, dataset, *, categories=None, files=None):
     found, more = _by_image(path, rows, images, dataset)
     if named is not None:
         absent = [name for name in dataset.classes if name not in named]
-        more += _remark(
-            absent, "classes of the data set are not in the files, as if nothing was found of them"
-        )
+        more += _remark(absent, "classes have no file, as if nothing was found of them")
     return found, [*remarks, *more]
 
 

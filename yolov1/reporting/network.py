@@ -6,6 +6,7 @@ from matplotlib.ticker import MaxNLocator
 from yolov1.reporting import charts
 from yolov1.reporting.html import Html, bar, join, number, percent, table, tag
 
+
 def layers(run) -> Html:
     """The table of the layers and pictures of their weights; nothing of a run without them."""
     rows = run.darknet.get("layers") or []
