@@ -20,6 +20,7 @@ import resource
 import shutil
 import time
 
+import numpy as np
 import tensorflow as tf
 from absl import flags
 
@@ -57,6 +58,7 @@ BATCH_NORM = flags.DEFINE_enum(
 )
 DEBUG = flags.DEFINE_boolean("debug", False, "Without model.keras and report.html.")
 
+PIECE = 1 << 22  # weights that are looked at at a time
 LARGEST_KERAS = 256_000_000  # bytes of weights
 
 
@@ -237,15 +239,20 @@ def value_range(kernel) -> dict:
     """Lowest and highest value and standard deviation, without a copy of half a gigabyte."""
     if kernel is None:
         return dict.fromkeys(("low", "high", "deviation"))
-    value = kernel.value
-    square = 2 * tf.nn.l2_loss(value) / tf.cast(tf.size(value), value.dtype)
-    mean = tf.reduce_mean(value)
-    found = {
-        "low": float(tf.reduce_min(value)),
-        "high": float(tf.reduce_max(value)),
-        "deviation": float(tf.sqrt(tf.maximum(square - mean * mean, 0))),
-    }
-    return {name: x if math.isfinite(x) else None for name, x in found.items()}
+    rows, *others = kernel.shape
+    at_once = max(1, PIECE // math.prod(others))
+    low, high, total, squares = math.inf, -math.inf, 0.0, 0.0
+    for start in range(0, rows, at_once):
+        # Any other way to read a variable may copy it as a whole.
+        piece = kernel.value.sparse_read(tf.range(start, min(start + at_once, rows))).numpy()
+        low, high = min(low, piece.min()), max(high, piece.max())
+        total += piece.sum(dtype=np.float64)
+        squares += float(np.vdot(piece, piece))
+    if not math.isfinite(squares):
+        return value_range(None)
+    n = math.prod(kernel.shape)
+    deviation = math.sqrt(max(squares / n - (total / n) ** 2, 0))
+    return {"low": float(low), "high": float(high), "deviation": deviation}
 
 
 def print_layers(layers):

@@ -332,6 +332,20 @@ def test_a_full_disk_leaves_nothing_behind(files, call_experiment, tmp_path, mon
     assert list(tmp_path.iterdir()) == []
 
 
+def test_numbers_that_are_not_finite_are_said(files, call_experiment, tmp_path):
+    content = bytearray((files / "micro20.weights").read_bytes())
+    content[-4:] = np.float32(np.nan).tobytes()
+    (tmp_path / "nan.weights").write_bytes(content)
+    done = call_experiment(
+        *("import_darknet", f"--cfg={files}/micro20.cfg", f"--weights={tmp_path}/nan.weights"),
+        f"--output_dir={tmp_path}/out",
+    )
+    assert done.returncode == 0 and "not finite" in done.stderr, done.stderr
+    layers = json.loads((tmp_path / "out/darknet.json").read_text())["layers"]
+    assert layers[9]["low"] is None and layers[8]["low"] < 0
+    assert (tmp_path / "out/report.html").exists()
+
+
 @pytest.mark.parametrize("which", ["partial", "trailing"])
 def test_files_that_only_an_option_takes(which, call_experiment, tmp_path):
     headers = shared(*GOLDEN, "headers")
