@@ -119,7 +119,7 @@ def _turned(layer, weights):
 
 
 def _numpy(variable):
-    return np.asarray(keras.ops.convert_to_numpy(variable), np.float32)
+    return np.asarray(variable.numpy(), np.float32)
 
 
 def _in_place(kernel):
