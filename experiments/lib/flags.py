@@ -13,7 +13,7 @@ from experiments.lib import console
 from yolov1.data import BadExampleError
 from yolov1.data.acquire.download import DownloadError
 from yolov1.ops import LibraryUnavailable
-from yolov1.training import NonFiniteLoss, TrainConfig, WorkloadError, WrongRun
+from yolov1.training import NonFiniteLoss, TrainConfig, WorkloadError, WrongRun, cfg_files
 
 # The flags belong to the experiment that calls `define`: ``--help`` shows the main module's only.
 flags.disclaim_key_flags()
@@ -82,9 +82,29 @@ def config_from_flags(debug=None, recipe=None) -> TrainConfig:
         recipe |= DEBUG if debug is None else debug
     values |= {k: v for k, v in recipe.items() if not flags.FLAGS[k].present}
     try:
-        return TrainConfig(**values)
+        return TrainConfig(**values | _of_cfg_files(values))
     except ValueError as error:
         raise app.UsageError(str(error)) from error  # with the flags' help, as absl does it
+
+
+def _of_cfg_files(values: dict) -> dict:
+    """What the Darknet cfg files that the values name say of fields whose flags are not given.
+
+    Raises:
+        ValueError: a flag says otherwise than a file must.
+    """
+    fixed, defaults = cfg_files.fields(values)
+    given = {name: v for name, v in values.items() if flags.FLAGS[name].present}
+    for name, value in fixed.items():
+        if given.get(name, value) != value:
+            raise ValueError(
+                f"--{name} must be {value!r}, as the cfg file says, got {given[name]!r}. Leave it "
+                "out, or change the file."
+            )
+    if given.get("semantics", "darknet") != "darknet":
+        given["semantics_options"] = values["semantics_options"]
+    found = fixed | {name: v for name, v in defaults.items() if name not in given}
+    return {name: value for name, value in found.items() if name in values}
 
 
 def resumed_config(run, config: TrainConfig, given=None) -> TrainConfig:
@@ -104,6 +124,8 @@ def resumed_config(run, config: TrainConfig, given=None) -> TrainConfig:
         before, now = getattr(own, name), getattr(config, name)
         if not present or before == now:
             continue
+        if name in cfg_files.COPIES and cfg_files.same(now, before, run.path):
+            continue
         if name not in MAY_CHANGE:
             raise UserError(
                 f"--resume goes on with the run's own --{name}={before}, got {now!r}. Leave "
@@ -112,7 +134,8 @@ def resumed_config(run, config: TrainConfig, given=None) -> TrainConfig:
         changed[name] = now
         if name in (*DATA, "epochs"):
             effect = ""
-            if name == "epochs" and own.schedule != "constant" and not own.learning_rates:
+            of_epochs = own.schedule in ("paper", "cosine")
+            if name == "epochs" and of_epochs and not own.learning_rates:
                 effect = f": from here on the schedule {own.schedule!r} goes over {now} epochs"
             print(f"--resume: {name} {before!r} -> {now!r}{effect}")
     return dataclasses.replace(own, **changed)

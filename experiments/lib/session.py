@@ -47,8 +47,9 @@ def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=Non
         config = experiment_flags.resumed_config(run, config, given)
     if not config.dataset:
         raise app.UsageError(f"--dataset is missing; see python -m {module} --help.")
-    if config.backbone and not resumed:
-        training.require_backbone(config)
+    if not resumed:
+        training.require_start(config)
+        config = training.cfg_files.keep_copies(config, run.path)
 
     # ------------------------------------------------------------------ data
     with common.of_a_run(run.path) if resumed else contextlib.nullcontext():

@@ -64,3 +64,7 @@ def test_refused():
         WarmupSchedule("linear", 1.0, 10)
     with pytest.raises(ValueError, match=r"warmup_steps must be in \[0, 10\), got 10"):
         WarmupSchedule("cosine", 1.0, 10, 10)
+
+
+def test_a_table_of_one_rate():
+    np.testing.assert_allclose(rates(epoch_table([(0, 0.25)], 3.0), 0, 1, 100), 0.25)

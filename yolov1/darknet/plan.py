@@ -203,7 +203,7 @@ def _input(cfg):
     height, width, channels = (net.get(key, 0) for key in ("height", "width", "channels"))
     if net.get("subdivisions", 1) == 0:
         raise refusal(cfg, net, "subdivisions", "divides the batch: it must be at least 1")
-    _check_policy(cfg, net)
+    check_policy(cfg, net)
     if "inputs" in net and not (height and width and channels):
         return (positive(cfg, net, "inputs", 0),)
     shape = tuple(positive(cfg, net, key, 0) for key in ("channels", "height", "width"))
@@ -214,7 +214,8 @@ def _input(cfg):
     return shape
 
 
-def _check_policy(cfg, net):
+def check_policy(cfg: Cfg, net: Section):
+    """Raises `DarknetError` where policy=steps lacks a number that it needs."""
     if net.get("policy", "constant") != "steps":
         return
     for key in ("steps", "scales"):

@@ -40,7 +40,7 @@ def rate(net: Section, batch) -> np.ndarray:
         if burn_in:
             share = (batch.astype(_F) / _F(burn_in)).astype(np.float64)
             rates = np.where(batch < burn_in, first * share ** _power(net), rates)
-    return np.asarray(rates, _F)
+        return np.asarray(rates, _F)
 
 
 def rates(cfg: Cfg, steps: int, start: int = 0) -> np.ndarray:

@@ -1,13 +1,18 @@
 """Darknet's gradient descent as a Keras optimizer, and its learning rates as a Keras schedule."""
 
 import keras
-import numpy as np
 from keras import ops
 
 from yolov1.darknet import rules
 from yolov1.darknet.cfg import parse_cfg
 
 MOMENTUM, DECAY = 0.9, 0.0005  # of every cfg of the family
+
+
+def decays(variable) -> bool:
+    """Whether decay acts on a Keras variable: on kernels, as in Darknet; on no bias, and nothing of
+    batch normalisation."""
+    return variable.name.endswith("kernel")
 
 
 @keras.saving.register_keras_serializable(package="yolov1")
@@ -46,11 +51,14 @@ class DarknetSGD(keras.optimizers.Optimizer):
             return
         super().build(variables)
         self.momenta = self.add_optimizer_variables(variables, "momentum")
+        # Asked here: `update_step` gets TensorFlow's variables, which have other names.
+        self._decayed = [decays(variable) for variable in variables]
 
     def update_step(self, gradient, variable, learning_rate):
-        m = self.momenta[self._get_variable_index(variable)]
+        index = self._get_variable_index(variable)
+        m = self.momenta[index]
         gradient = ops.cast(gradient, variable.dtype)
-        if self.decay and variable.name.endswith("kernel"):
+        if self.decay and self._decayed[index]:
             gradient = gradient + self.decay * variable
         self.assign(m, self.momentum * m + gradient)
         self.assign_sub(variable, ops.cast(learning_rate, variable.dtype) * m)
@@ -82,8 +90,3 @@ class DarknetSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
     def get_config(self):
         return {"cfg": self.cfg, "steps": self.steps, "start": self.start}
-
-
-def momentum_of(net) -> float:
-    """The momentum of a section [net]."""
-    return float(np.float32(net.get("momentum", MOMENTUM)))

@@ -23,7 +23,7 @@ from yolov1.heads import (
     planes_to_cells,
 )
 from yolov1.models.applications import build_application
-from yolov1.models.classifier import copy_backbone, on_top_of
+from yolov1.models.classifier import copy_backbone, copy_fitting, on_top_of
 from yolov1.models.laptop import build_laptop
 from yolov1.models.paper import build_fast, build_paper
 from yolov1.models.posts import build_keras_voc, build_tf2_person
@@ -39,6 +39,7 @@ __all__ = [
     "check_options",
     "cells_to_planes",
     "copy_backbone",
+    "copy_fitting",
     "grid_of",
     "logits",
     "options_of",

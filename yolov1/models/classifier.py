@@ -69,3 +69,36 @@ def copy_backbone(classifier: keras.Model, detector: keras.Model):
             )
     for mine, theirs in pairs:
         theirs.set_weights(mine.get_weights())
+
+
+def copy_fitting(source: keras.Model, target: keras.Model) -> tuple[list[str], list[str]]:
+    """Copies the weights of every layer that both have, by name and shapes, into `target`.
+
+    Returns:
+        The layers of `target` that were copied, and a line on each that was not.
+
+    Raises:
+        ValueError: none was; says why.
+    """
+    mine = {layer.name: layer for layer in source.layers if layer.weights}
+    copied, left = [], []
+    for layer in target.layers:
+        if not layer.weights:
+            continue
+        own = [tuple(w.shape) for w in layer.weights]
+        other = mine.get(layer.name)
+        if other is None:
+            left.append(f"{layer.name}: not there")
+            continue
+        shapes = [tuple(w.shape) for w in other.weights]
+        if shapes != own:
+            left.append(f"{layer.name}: weights of {shapes}, here {own}")
+            continue
+        layer.set_weights(other.get_weights())
+        copied.append(layer.name)
+    if not copied:
+        raise ValueError(
+            f"{source.name} and {target.name} have no layer of the same name and shapes in common: "
+            f"{'; '.join(left)}."
+        )
+    return copied, left

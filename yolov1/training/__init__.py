@@ -1,7 +1,8 @@
 """Model, data and loss to a run directory."""
 
+from yolov1.training import cfg_files
 from yolov1.training.capture import Workload, WorkloadError, read_workload
-from yolov1.training.checkpoints import LoadedRun, load_run, require_backbone
+from yolov1.training.checkpoints import LoadedRun, load_run, require_start
 from yolov1.training.config import TrainConfig, parse_options
 from yolov1.training.content import difference, fingerprint
 from yolov1.training.loop import NonFiniteLoss, State, epoch_end_steps, train
@@ -17,6 +18,7 @@ __all__ = [
     "Workload",
     "WorkloadError",
     "WrongRun",
+    "cfg_files",
     "cluster_task",
     "difference",
     "epoch_end_steps",
@@ -24,7 +26,7 @@ __all__ = [
     "load_run",
     "parse_options",
     "read_workload",
-    "require_backbone",
+    "require_start",
     "train",
     "write_json",
 ]

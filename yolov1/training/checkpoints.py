@@ -5,8 +5,9 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from yolov1.training import cfg_files
 from yolov1.training.checkpoint_files import CheckpointFiles
-from yolov1.training.config import TrainConfig, parse_options
+from yolov1.training.config import DARKNET, TrainConfig, parse_options
 from yolov1.training.optimizers import MovingAverage
 from yolov1.training.run_directory import RunDirectory, WrongRun
 from yolov1.training.tasks import TASKS
@@ -114,16 +115,25 @@ def require_task(config: TrainConfig, task: str, path):
         )
 
 
-def require_backbone(config: TrainConfig):
-    """Raises `WrongRun` where ``config.backbone`` is no classifier of the network to be trained."""
-    backbone, _, _ = RunDirectory(config.backbone).read_config()
-    require_task(backbone, "classify", config.backbone)
-    if backbone.model != config.model:
+def require_start(config: TrainConfig):
+    """Raises `WrongRun` where ``config.backbone`` is no classifier of the network to be trained, or
+    ``config.init`` no run of it."""
+    flag, path = ("backbone", config.backbone) if config.backbone else ("init", config.init)
+    if not path:
+        return
+    other, _, _ = RunDirectory(path).read_config()
+    if config.backbone:
+        require_task(other, "classify", path)
+    elif other.task == "detect":
+        require_task(other, config.task, path)
+    of_files = other.model.startswith(DARKNET) and config.model.startswith(DARKNET)
+    if other.model != config.model and not of_files:
+        train = "train" if other.task == "detect" else "pretrain"
         raise WrongRun(
-            f"--backbone={config.backbone} was pretrained for --model={backbone.model}, expected "
+            f"--{flag}={path} was {train}ed for --model={other.model}, expected "
             f"{config.model}: networks differ in strides and padding even where the shapes of "
-            f"their weights agree. Pretrain --model={config.model}, or train "
-            f"--model={backbone.model}."
+            f"their weights agree. {train.capitalize()} --model={config.model}, or train "
+            f"--model={other.model}."
         )
 
 
@@ -133,21 +143,27 @@ WRONG_TASK = {
 }
 
 
-def build_model(config: TrainConfig, grid, *, restored: bool = False) -> keras.Model:
+def build_model(config: TrainConfig, grid, *, folder=None, restored: bool = False) -> keras.Model:
     """The model of a configuration, as training and loading both build it.
 
     Args:
+        folder: of the run, with the cfg file that ``model`` may name.
         restored: its weights will be restored, so pretrained ones need not be fetched.
 
     Raises:
         WrongRun: the network refuses its options or the grid, or has no weights to start from.
     """
-    options = {"activations": config.activations} | parse_options(config.model_options)
+    name, options = config.model, parse_options(config.model_options)
+    cfg = cfg_files.path_of(name, folder)
+    if cfg:
+        name = f"{DARKNET}{cfg}"
+    else:
+        options = {"activations": config.activations} | options
     if restored and "weights" in options:
         options["weights"] = None
     try:
-        return TASKS[config.task].build(config.model, grid=grid, **options)
-    except (ValueError, RuntimeError) as error:
+        return TASKS[config.task].build(name, grid=grid, **options)
+    except (ValueError, RuntimeError, OSError) as error:
         raise WrongRun(f"--model={config.model}: {error}") from error
 
 
@@ -188,7 +204,7 @@ def load_run(path, which: str = "last", *, task: str = "detect"):
             f"{directory.path} holds no checkpoint {which!r} yet; it is written after the first "
             + ("--checkpoint_minutes." if which == "last" else "evaluation (--eval_every).")
         )
-    model = build_model(config, grid, restored=True)
+    model = build_model(config, grid, folder=directory.path, restored=True)
     average = MovingAverage(model, config.ema) if config.ema and which == "last" else None
     state = tf.train.Checkpoint(model=model)
     if average is not None:

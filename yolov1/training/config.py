@@ -127,9 +127,15 @@ class TrainConfig:
         "cosine",
         "paper: warm-up from a tenth of the rate, then 75 : 30 : 30 epochs at 1, 0.1, 0.01 of it, "
         "scaled to --epochs; cosine: warm-up, then half a cosine to a hundredth; constant; "
-        "darknet:CFG: the policy of a cfg file's [net], by batches, with its learning_rate.",
+        "darknet:CFG: the policy of a cfg file's [net], by batches, with its learning_rate and "
+        "(for --optimizer=darknet) momentum.",
         choices=("paper", "cosine", "constant"),
         prefix=DARKNET,
+    )
+    seen: int = _field(
+        0,
+        "Images that the network has seen before: where --schedule=darknet:CFG goes on. 0: from "
+        "the start.",
     )
     learning_rates: str = _field(
         "",
@@ -198,6 +204,7 @@ class TrainConfig:
                 f"at least 1, and divide --batch_size={self.batch_size}",
             ),
             ("epochs", self.epochs >= 1, "at least 1"),
+            ("seen", self.seen >= 0, "at least 0"),
             ("learning_rate", 0 < self.learning_rate < float("inf"), "positive and finite"),
             ("weight_decay", 0 <= self.weight_decay < float("inf"), "at least 0"),
             ("warmup_epochs", 0 <= self.warmup_epochs, "at least 0"),

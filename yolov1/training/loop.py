@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from yolov1 import data
 from yolov1.files import make_folder
-from yolov1.training import strategies
+from yolov1.training import cfg_files, strategies
 from yolov1.training.callbacks import MetricsFile, ProgressLine, TensorBoardScalars
 from yolov1.training.capture import Capture
 from yolov1.training.checkpoints import Checkpoints, Progress, build_model
@@ -23,7 +23,7 @@ from yolov1.training.config import MONITORS, TrainConfig
 from yolov1.training.optimizers import MovingAverage, build_optimizer
 from yolov1.training.profile import Profile
 from yolov1.training.run_directory import WrongRun
-from yolov1.training.start import start_from_backbone
+from yolov1.training.start import start_from_run
 from yolov1.training.step import capturing, make_step
 from yolov1.training.tasks import TASKS
 
@@ -85,17 +85,21 @@ def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=(
         BadExampleError: an image cannot be read any more.
         NonFiniteLoss: names step, term and image; the last checkpoint is from before it.
         WorkloadError: ``config.capture`` names a file of something else, or no step of the run.
-        WrongRun: ``config.backbone`` is no classifier, or one of another network; the batch does
-            not divide by the replicas; ``config.profile`` names no step of the run.
+        WrongRun: ``config.backbone`` or ``config.init`` is a run that does not fit; the batch does
+            not divide by replicas and subdivisions, or these do not go with batch statistics that
+            the replicas share; ``config.profile`` names no step of the run.
+        DarknetError: a cfg file that the configuration names is refused.
     """
     # 1. Devices, before anything else touches TensorFlow.
     strategy = strategies.resolve_strategy(config.strategy)
     worker, workers = strategies.worker(strategy)
     make_folder(directory.path)
-    if config.batch_size % strategy.num_replicas_in_sync:
+    replicas, parts = strategy.num_replicas_in_sync, config.subdivisions
+    if config.batch_size % (replicas * parts):
+        times = f" times {parts} subdivisions" if parts > 1 else ""
         raise WrongRun(
-            f"--batch_size must be a multiple of the {strategy.num_replicas_in_sync} replicas, "
-            f"got {config.batch_size}."
+            f"--batch_size must be a multiple of the {replicas} replicas{times}, got "
+            f"{config.batch_size}."
         )
     # 2. Seed and precision, before the model.
     keras.utils.set_random_seed(config.seed)
@@ -111,8 +115,8 @@ def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=(
         step = strategies.smallest(strategy, state.checkpoints.newest())
     if step:
         state.checkpoints.restore_last(step)
-    elif config.backbone:
-        start_from_backbone(config, state)
+    else:
+        start_from_run(config, state, dataset.classes, say=print if worker == 0 else None)
     # 4. Data, from where the checkpoint stands.
     start = int(state.progress.step.numpy())
     capture = None
@@ -126,7 +130,7 @@ def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=(
         seed=config.seed,
         start_step=start,
         steps=epoch_ends[-1] - start,
-        augmentation=data.Augmentation.preset(config.augment),
+        augmentation=cfg_files.augmentation(config, directory.path),
         on_collision=config.on_collision,
         shard=(worker, workers),
         cache=config.cache,
@@ -164,9 +168,17 @@ def epoch_end_steps(examples: int, batch_size: int, epochs: int) -> list[int]:
 
 
 def build_state(config: TrainConfig, grid, directory, strategy, steps_per_epoch: float) -> State:
+    replicas = strategy.num_replicas_in_sync
     with strategy.scope():
-        model = build_model(config, grid)
-        optimizer = build_optimizer(config, steps_per_epoch, strategy.num_replicas_in_sync)
+        model = build_model(config, grid, folder=directory.path)
+        shared = [layer.name for layer in model.layers if getattr(layer, "synchronized", False)]
+        if shared and replicas > 1 and config.subdivisions > 1:
+            raise WrongRun(
+                f"--subdivisions={config.subdivisions}: the {replicas} replicas cannot share batch "
+                f"statistics ({shared[0]} is synchronized) of parts of a batch. Give "
+                "--subdivisions=1, or leave synchronized=true out of --model_options."
+            )
+        optimizer = build_optimizer(config, steps_per_epoch, replicas, directory.path)
         optimizer.build(model.trainable_variables)
         average = MovingAverage(model, config.ema) if config.ema else None
         progress = Progress(len(TASKS[config.task].terms))

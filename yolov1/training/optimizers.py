@@ -3,27 +3,46 @@
 import keras
 import tensorflow as tf
 
+from yolov1.darknet.sgd import MOMENTUM, DarknetSchedule, DarknetSGD, decays
+from yolov1.training import cfg_files
 from yolov1.training.config import TrainConfig, parse_rates
 from yolov1.training.schedules import WarmupSchedule, epoch_table
 
+# Whose decay is not a part of the loss (`gradient_decay`).
+DECAY_THEMSELVES = ("adamw", "darknet")
+
 
 def build_optimizer(
-    config: TrainConfig, steps_per_epoch: float, replicas: int = 1
+    config: TrainConfig, steps_per_epoch: float, replicas: int = 1, folder=None
 ) -> keras.optimizers.Optimizer:
     """The optimizer of a run, to be given gradients by `reduced`.
+
+    Args:
+        config: the run's choices.
+        steps_per_epoch: may be a fraction.
+        replicas: devices that share a step.
+        folder: of the run, with the cfg file that ``schedule`` may name.
 
     ``sgd`` has momentum 0.9, the paper's. Its decay, and Adam's, is not set here: the loop adds
     it to the gradient (`gradient_decay`), because Keras' ``weight_decay`` is decoupled, which at
     momentum 0.9 is ten times weaker than what Darknet does with the same number.
+
+    Raises:
+        DarknetError: a cfg file that is refused, or says no rate for some step.
+        OSError: it cannot be read.
     """
     common = {
-        "learning_rate": _learning_rate(config, steps_per_epoch),
+        "learning_rate": _learning_rate(config, steps_per_epoch, folder),
         "global_clipnorm": config.clip_norm / replicas or None,
     }
     if config.optimizer == "sgd":
         optimizer = keras.optimizers.SGD(momentum=0.9, **common)
     elif config.optimizer == "adam":
         optimizer = keras.optimizers.Adam(**common)
+    elif config.optimizer == "darknet":
+        cfg = cfg_files.read(config.schedule, folder)
+        momentum = cfg.net.get("momentum", MOMENTUM) if cfg else MOMENTUM
+        optimizer = DarknetSGD(momentum=momentum, decay=config.weight_decay, **common)
     else:
         optimizer = keras.optimizers.AdamW(weight_decay=config.weight_decay, **common)
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
@@ -32,10 +51,13 @@ def build_optimizer(
     return optimizer
 
 
-def _learning_rate(config: TrainConfig, steps_per_epoch: float):
+def _learning_rate(config: TrainConfig, steps_per_epoch: float, folder):
     if config.learning_rates:
         return epoch_table(parse_rates(config.learning_rates), steps_per_epoch)
-    steps = round(steps_per_epoch * config.epochs)
+    steps = max(config.epochs, round(steps_per_epoch * config.epochs))
+    cfg = cfg_files.read(config.schedule, folder)
+    if cfg:
+        return DarknetSchedule(cfg.text(), steps, config.seen // config.batch_size)
     warmup = min(round(steps_per_epoch * config.warmup_epochs), steps - 1)
     return WarmupSchedule(config.schedule, config.learning_rate, steps, warmup)
 
@@ -55,16 +77,16 @@ def reduced(gradients: list, replicas: int) -> list:
 
 def decayed_kernels(model: keras.Model) -> list:
     """What decay acts on: kernels, as in Darknet; no bias, no batch normalisation."""
-    return [v for v in model.trainable_variables if v.name.endswith("kernel")]
+    return [v for v in model.trainable_variables if decays(v)]
 
 
 def gradient_decay(config: TrainConfig, model: keras.Model):
     """A function giving ``decay / 2 * sum |kernel|^2``, whose gradient is ``decay * kernel``.
 
-    Zero for AdamW, which decays by itself.
+    Zero for those that decay by themselves.
     """
     kernels = decayed_kernels(model)
-    if config.optimizer == "adamw" or not config.weight_decay:
+    if config.optimizer in DECAY_THEMSELVES or not config.weight_decay:
         return lambda: 0.0
     return lambda: (
         config.weight_decay

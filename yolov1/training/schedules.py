@@ -53,6 +53,8 @@ def epoch_table(rates, steps_per_epoch: float):
         rates: ``[(epoch, rate)]``, epochs rising from 0: the rate once so many epochs are done.
         steps_per_epoch: may be a fraction; epoch e then begins at the step next to e times it.
     """
+    if len(rates) == 1:  # of which Keras' pieces can make nothing
+        return WarmupSchedule("constant", rates[0][1], 1)
     # Keras keeps a value up to and including its boundary; a step counts from 0.
     boundaries = [max(0, round(epoch * steps_per_epoch) - 1) for epoch, _ in rates[1:]]
     values = [rate for _, rate in rates]

@@ -1,23 +1,56 @@
-"""Weights that a run starts from."""
+"""Weights that a run starts from: those of another run."""
 
 from yolov1 import models
-from yolov1.training.checkpoints import load_run, require_backbone
+from yolov1.training.checkpoints import load_run, require_start
 from yolov1.training.config import TrainConfig
-from yolov1.training.run_directory import WrongRun
+from yolov1.training.run_directory import RunDirectory, WrongRun
 
 
-def start_from_backbone(config: TrainConfig, state):
-    """Copies the pretrained layers of ``config.backbone`` into the model and its averages."""
-    require_backbone(config)
+def start_from_run(config: TrainConfig, state, classes, say=None):
+    """Copies what fits of the run ``config.init`` or ``config.backbone`` into the model, and makes
+    that its averages.
+
+    A classifier gives a detector the layers that both have, and all of them must fit. Any other run
+    gives the layers that have the same name and the same shapes; what stays as it was is said.
+
+    Args:
+        config: the run's choices; nothing is done where both are empty.
+        state: of the run, before its first step.
+        classes: names of its classes.
+        say: function of a line; None: say nothing.
+
+    Raises:
+        FileNotFoundError: no run there, or one without a checkpoint.
+        WrongRun: a run of another network, or no layer that fits.
+    """
+    path = config.backbone or config.init
+    if not path:
+        return
+    require_start(config)
+    task = RunDirectory(path).read_config()[0].task
     with state.strategy.scope():
-        classifier, run = load_run(config.backbone, task="classify")
+        model, run = load_run(path, task=task)
         try:
-            models.copy_backbone(classifier, state.model)
+            if task == config.task:
+                copied, left = models.copy_fitting(model, state.model)
+            else:
+                models.copy_backbone(model, state.model)
+                copied = left = ()
         except ValueError as error:
+            flag, what = ("backbone", "backbone") if config.backbone else ("init", "run")
             raise WrongRun(
-                f"--backbone={config.backbone}: {error} The backbone has --model_options="
+                f"--{flag}={path}: {error} The {what} has --model_options="
                 f"{run.config.model_options or '(none)'}, this run "
                 f"{config.model_options or '(none)'}."
             ) from error
         if state.average is not None:
             state.average.reset()
+    if copied and say:
+        say(f"--init={path}: {len(copied)} of {len(copied) + len(left)} layers have its weights")
+        for line in left:
+            say(f"  not {line}")
+        if not left and tuple(run.classes) != tuple(classes):
+            say(
+                f"  its classes were {', '.join(run.classes)}, and are {', '.join(classes)}: the "
+                "last layer starts with outputs of the former"
+            )
