@@ -1,15 +1,14 @@
 """Images as Darknet samples them, against its own numbers (../shared/golden) and a plain twin.
 
-The twin is its `resize_image`, `crop_image` and `flip_image` in the order of their loops; it has
-the bits of Darknet's own output.
+The twin is in image_cases.py.
 """
 
 import io
 import json
-import warnings
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from tests.ops.image_cases import (
@@ -22,9 +21,11 @@ from tests.ops.image_cases import (
     photo,
     ragged,
     random_views,
+    twin,
+    twin_resize,
 )
 from tests.shared import shared
-from yolov1 import ops
+from yolov1 import kernels, ops
 from yolov1.data.augmentation import Draw, change_colours
 from yolov1.grid import GridSpec
 from yolov1.ops.reference.load_images import corner_aligned
@@ -36,50 +37,6 @@ BLACK = (
     *(464, 466, 475, 477, 488, 490, 501, 503, 512, 897, 901, 905, 910, 914, 918, 923, 927, 931),
     *(936, 940, 944, 949, 953, 962, 966, 975, 979, 988, 992, 1001, 1005, 1010, 1014, 1018, 1023),
 )
-
-
-# --------------------------------------------------------------------------------------- the twin
-
-
-def twin_resize(image, height, width, black_row=False):
-    """``[H, W, 3]`` of float32 to ``[height, width, 3]``, as `resize_image`."""
-    rows, columns = image.shape[:2]
-    wide = np.empty((rows, width, 3), np.float32)
-    with warnings.catch_warnings():  # of 1 value Darknet divides by 0
-        warnings.simplefilter("ignore")
-        across = np.float32(columns - 1) / np.float32(width - 1)
-        down = np.float32(rows - 1) / np.float32(height - 1)
-    for k in range(width):
-        if k == width - 1 or columns == 1:
-            wide[:, k] = image[:, -1]
-        else:
-            at = np.float32(k) * across
-            first, share = int(at), at - np.float32(int(at))
-            wide[:, k] = (1 - share) * image[:, first] + share * image[:, first + 1]
-    out = np.empty((height, width, 3), np.float32)
-    for k in range(height):
-        at = np.float32(k) * down
-        first, share = int(at), at - np.float32(int(at))
-        out[k] = (1 - share) * wide[first]
-        if k < height - 1 and rows > 1:
-            out[k] += share * wide[first + 1]
-    if not black_row:
-        out[-1] = wide[-1]
-    return out
-
-
-def twin(image, window, flips, transpose, size, black_row=False):
-    """Of uint8: float32 ``[size, size, 3]`` in [0, 1], before the colours change."""
-    sides = np.float32(image.shape[1::-1])
-    low = np.round(np.float32(window[:2]) * sides).astype(int)
-    high = np.maximum(np.round(np.float32(window[2:]) * sides).astype(int), low + 1)
-    x, y = (
-        np.clip(np.arange(a, b), 0, int(side) - 1)
-        for a, b, side in zip(low, high, sides, strict=True)
-    )
-    resized = twin_resize(np.float32(image[y][:, x]) / np.float32(255), size, size, black_row)
-    resized = resized[:: -1 if flips[1] else 1, :: -1 if flips[0] else 1]
-    return resized.swapaxes(0, 1) if transpose else resized
 
 
 # ---------------------------------------------------------------------------------- golden numbers
@@ -272,3 +229,24 @@ def test_an_unknown_sampling_is_refused(impl):
         ops.augment_images(noise(1, 4, 4), size=4, sampling="bicubic", impl=impl)
     with pytest.raises(ValueError, match=f"load_images: {message}"):
         ops.load_images([b""], size=4, sampling="bicubic", impl=impl)
+
+
+# ------------------------------------------------------------------------------ the other faces
+
+
+@needs_fused
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_numpy_and_xla_have_the_same_bits(sampling):
+    images, (windows, flips, transpose) = noise(8, 40, 57), random_views(8)
+    options = {"size": 24, "sampling": sampling}
+    views = windows, flips, transpose
+    want = ops.augment_images(images, *views, impl="fused", **options).numpy()
+    np.testing.assert_array_equal(kernels.augment_images(images, *views, **options), want)
+    files = [encoded(image) for image in images]
+    loaded = ops.load_images(files, *views, impl="fused", **options)
+    np.testing.assert_array_equal(kernels.load_images(files, *views, **options), loaded)
+    if kernels.build_info()["xla"] == "ON":
+        run = tf.function(
+            lambda *given: ops.augment_images(*given, impl="fused", **options), jit_compile=True
+        )
+        np.testing.assert_array_equal(run(images, *views), want)
