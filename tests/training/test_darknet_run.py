@@ -256,3 +256,26 @@ def test_starts_that_are_refused(whole, tmp_path):
     other.write_text(text)
     code, said = run(tmp_path / "run", other, init=path)
     assert code != 0 and "no layer of the same name and shapes in common" in said, said
+
+
+@pytest.mark.slow
+def test_two_devices_in_parts_equal_one_in_one(tmp_path):
+    """Without batch normalisation: of eight images, two replicas take two parts of two each."""
+    flags = {"model": "fast", "model_options": "dropout=0", "image_size": 64, "S": 2, "ema": 0}
+    flags |= {"schedule": "constant", "warmup_epochs": 0, "augment": "darknet", "epochs": 2}
+    one, two = (
+        arguments(tmp_path / "one", "", **flags | {"subdivisions": 1}),
+        arguments(tmp_path / "two", "", **flags | {"strategy": "mirrored"}),
+    )
+    done = programs.call("experiments.train", *one)
+    assert done.returncode == 0, done.stdout + done.stderr
+    module = [sys.executable, "-m", "tests.training.two_devices"]
+    subprocess.run([*module, *two], cwd=ROOT, check=True)
+    for a, b in zip(rows(tmp_path / "one"), rows(tmp_path / "two"), strict=True):
+        np.testing.assert_allclose(float(a["loss"]), float(b["loss"]), rtol=1e-5)
+    a, b = (load_run(tmp_path / name)[0].get_weights() for name in ("one", "two"))
+    for v, w in zip(a, b, strict=True):
+        np.testing.assert_allclose(v, w, rtol=0, atol=1e-5 * max(np.abs(v).max(), 1e-3))
+    both = ["--model=laptop", "--model_options=synchronized=true", f"--output_dir={tmp_path / 'x'}"]
+    done = subprocess.run([*module, *two, *both], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and "cannot share batch statistics" in done.stderr, done.stderr

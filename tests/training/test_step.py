@@ -110,3 +110,19 @@ def test_batch_normalisation_sees_each_part(tmp_path):
     np.testing.assert_allclose(moved, expected, rtol=1e-5, atol=1e-7)
     once, _ = trained(tmp_path, steps=1, **options)
     assert np.abs(once.model.get_layer("stage1_norm").moving_mean.numpy() - moved).max() > 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_and_xla_in_parts(tmp_path, precision):
+    """Loss scaling, and a compiled step: each part's gradients are summed before they are used."""
+    changes = {"optimizer": "darknet", "model_options": "dropout=0", "precision": precision}
+    try:
+        keras.mixed_precision.set_dtype_policy(precision)
+        _, whole = trained(tmp_path, steps=2, **changes)
+        _, parts = trained(tmp_path, steps=2, subdivisions=2, jit_compile=True, **changes)
+    finally:
+        keras.mixed_precision.set_dtype_policy("float32")
+    for (_, mean, *_), (_, other, *_) in zip(whole, parts, strict=True):
+        np.testing.assert_allclose(other.sum(), mean.sum(), rtol=2e-2)
+        assert np.isfinite(other).all()
