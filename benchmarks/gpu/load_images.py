@@ -29,6 +29,7 @@ class ImagesCase:
     place: str = "ragged"
     draws: str = "all"  # or "paper": no vertical flip, no transposing, no hue; or "none"
     shrink: bool = True
+    sampling: str = "half_pixel"
     offset: int = 0  # of the pixels in bytes, of the result in elements
     wrong: str = ""  # or one of WRONG
 
@@ -46,6 +47,8 @@ def cases(small):
     for place in PLACES:
         for shrink in (True, False):
             yield ImagesCase(2, 32, place=place, shrink=shrink, draws="none")
+        for sampling in kernels.SAMPLINGS[1:]:
+            yield ImagesCase(size=33, place=place, sampling=sampling)
     for images in (0, 1, 33) if small else (0, 1, 33, 300):
         yield ImagesCase(images, 16, draws="paper")
     if not small:
@@ -82,6 +85,10 @@ def make_inputs(generator, case):
     return [np.ascontiguousarray(x) for x in made]
 
 
+def options_of(case):
+    return {name: getattr(case, name) for name in ("size", "dtype", "shrink", "sampling")}
+
+
 def shown_bytes(sizes, windows) -> int:
     """Of the pixels that windows show, where images are not shrunk."""
     sides = sizes[:, ::-1].astype(np.float32)
@@ -109,7 +116,7 @@ class ImagesCall:
 
     def __init__(self, device, case, *arrays):
         values, *others = arrays
-        self._options = dict(size=case.size, dtype=case.dtype, shrink=case.shrink)
+        self._options = options_of(case)
         self._inputs = [device.put(values, case.offset), *map(device.put, others)]
         shape = case.images, case.size, case.size, 3
         self._output = device.poisoned(shape, np.dtype(case.dtype), case.offset)
@@ -131,8 +138,7 @@ def check(checks, case):
     call(checks.device.stream())
     checks.device.synchronize()
     (got,) = call.read()
-    options = dict(size=case.size, dtype=case.dtype, shrink=case.shrink)
-    want = kernels.augment_images(Pixels(*arrays[:3]), *arrays[3:], **options)
+    want = kernels.augment_images(Pixels(*arrays[:3]), *arrays[3:], **options_of(case))
     if case.wrong:
         filled = np.isnan(got[0].astype(np.float32)) if case.dtype != "uint8" else got[0] == 0
         checks.near("images, one that does not fit", case, filled, np.ones(filled.shape), 0)

@@ -46,7 +46,9 @@ YOLOV1_HOST_DEVICE void AverageBlock(const uint8_t* image, int32_t height, int32
 // what is added of its second pixel: often it is black.
 enum class Sampling { kHalfPixel, kDarknet, kDarknetBlackRow };
 
-constexpr int32_t kOutside = -1;  // in the place of a pixel of the image
+// In the place of a pixel of the image: one outside of it, and one that is left out.
+constexpr int32_t kOutside = -1, kNothing = -2;
+YOLOV1_HOST_DEVICE float ValueOf(int32_t no_pixel) { return no_pixel == kNothing ? 0 : kGrey; }
 
 // A side of an image and, in whole pixels of it, that of the window; it may lie outside.
 struct WindowSide {
@@ -67,15 +69,14 @@ struct WindowSide {
     return high > least ? high : least;
   }
 
-  // The pixel of the image that a pixel of the window shows, in [begin, end), or kOutside: then it
-  // is of the value `outside`.
+  // The pixel of the image that a pixel of the window shows, in [begin, end), or which of the
+  // above.
   YOLOV1_HOST_DEVICE int32_t Find(int32_t pixel) const {
     const int32_t at = low + pixel;
     if (!shows_edge()) return begin() <= at && at < end() ? at : kOutside;
-    if (pixel >= count) return kOutside;
+    if (pixel >= count) return kNothing;
     return at < begin() ? begin() : at < end() ? at : end() - 1;
   }
-  YOLOV1_HOST_DEVICE float outside() const { return shows_edge() ? 0 : kGrey; }
 };
 
 // Corners beyond this many pixels, or that are no numbers, are refused: 32 bits hold the others.

@@ -117,11 +117,10 @@ struct MeanPixels {
 };
 
 // Of a row of the image, whatever has been loaded of one outside of it.
-__device__ inline Rgb<float> Resized(int32_t row, const PixelPair& pair, float share,
-                                     float outside) {
+__device__ inline Rgb<float> Resized(int32_t row, const PixelPair& pair, float share) {
   const auto one = [=](uint32_t a, uint32_t b) {
     const float value = Between(static_cast<float>(a), static_cast<float>(b), share);
-    return row == kOutside ? outside : value;
+    return row < 0 ? ValueOf(row) : value;
   };
   return {one(pair.first.red, pair.second.red), one(pair.first.green, pair.second.green),
           one(pair.first.blue, pair.second.blue)};
@@ -245,8 +244,7 @@ __device__ void MakeRows(const Pixels& pixels, float share, const ColourChange& 
   const Places rows_of_lane(y, of_lane);
   const auto first = [&](int k) { return __shfl_sync(kAllLanes, rows_of_lane.first, k); };
   const auto second = [&](int k) { return __shfl_sync(kAllLanes, rows_of_lane.second, k); };
-  const float outside = y.outside();
-  const auto resized = [&](int32_t of) { return Resized(of, pixels.Load(of), share, outside); };
+  const auto resized = [&](int32_t of) { return Resized(of, pixels.Load(of), share); };
   int32_t row_above = first(0), row_below = second(0);
   Rgb<float> above = resized(row_above), below = resized(row_below);
   strip.template Rows<Pixels::kRowsAtOnce>(count, [&](int k) -> Rgb<T> {
@@ -262,7 +260,7 @@ __device__ void MakeRows(const Pixels& pixels, float share, const ColourChange& 
                            value(above.blue, below.blue)});
 
     if (next_above != row_above) above = next_above == row_below ? below : resized(next_above);
-    below = Resized(next_below, ahead, share, outside);
+    below = Resized(next_below, ahead, share);
     row_above = next_above;
     row_below = next_below;
     return {Stored<T>(rgb.red), Stored<T>(rgb.green), Stored<T>(rgb.blue)};

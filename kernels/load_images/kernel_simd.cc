@@ -224,20 +224,20 @@ struct ResizedRows {
   const ShownImage& image;
   const Workspace& work;
   int64_t padded;
-  int32_t rows[2] = {-2, -2};  // of the part that is shown, or kOutside; -2 is nothing yet
+  int32_t rows[2] = {-3, -3};  // of the part that is shown, or what WindowSide gives; -3: not yet
 
   YOLOV1_HOST_DEVICE float* planes(int slot) const { return work.planes + slot * 3 * padded; }
 
   // The row of the part that is shown, of a row of the window.
   int32_t RowOf(int32_t window_row) const {
     const int32_t at = image.y.Find(window_row);
-    return at == kOutside ? at : at - image.y.begin();
+    return at < 0 ? at : at - image.y.begin();
   }
   int SlotOf(int32_t row) const { return rows[0] == row ? 0 : rows[1] == row ? 1 : -1; }
   int Make(int32_t row, int slot) {
     rows[slot] = row;
     if (row < 0 || image.pixels == nullptr)
-      FillRow(image.y.outside(), padded, planes(slot));
+      FillRow(ValueOf(row), padded, planes(slot));
     else
       ResizeRow(image.pixels + row * image.stride, image.x.end() - image.x.begin(), padded, work,
                 planes(slot));

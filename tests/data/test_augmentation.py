@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.shared import shared
 from yolov1.data.augmentation import PRESETS, Augmentation, Draw, change_colours, draw, move_boxes
 
 
@@ -138,10 +139,71 @@ def test_presets_and_errors():
     assert Augmentation.preset("paper") == Augmentation()
     dihedral = dataclasses.replace(Augmentation(), vertical_flip=0.5, transpose=0.5)
     assert Augmentation.preset("dihedral") == dihedral
-    with pytest.raises(ValueError, match="'none', 'paper', 'dihedral', got 'strong'"):
+    with pytest.raises(ValueError, match="'dihedral', 'darknet', 'darknet:PATH.cfg', got 'strong'"):
         Augmentation.preset("strong")
     wrong = {"scale": 1.0, "translate": 0.6, "exposure": 0.9, "flip": 1.1, "hue": -0.1}
-    wrong["saturation"] = float("nan")
+    wrong |= {"saturation": float("nan"), "jitter": 0.5}
     for name, value in wrong.items():
         with pytest.raises(ValueError, match=f"Augmentation: {name} must be .*, got {value}"):
             Augmentation(**{name: value})
+    with pytest.raises(ValueError, match="jitter must be 0 beside scale=0.2 and translate=0.2"):
+        Augmentation(jitter=0.1)
+    with pytest.raises(ValueError, match="Augmentation: sampling must be one of half_pixel, dark"):
+        Augmentation(sampling="nearest")
+
+
+def test_a_jitter_moves_each_side_by_its_own_draw():
+    many = tf.function(lambda: draw(PRESETS["darknet"], 3, tf.range(600)))()
+    moves = many.window.numpy() - [0, 0, 1, 1]
+    assert np.abs(moves).max() <= 0.2 + 1e-6
+    assert (moves.min(axis=0) < -0.19).all() and (moves.max(axis=0) > 0.19).all()
+    assert np.abs(np.corrcoef(moves.T) - np.eye(4)).max() < 0.15
+    assert np.abs(many.colour.numpy()[:, 0]).max() == pytest.approx(0.1, rel=0.02)
+
+
+CFG = """[net]
+{net}
+[convolutional]
+filters=1
+{more}[detection]
+{detection}
+"""
+
+
+@pytest.mark.parametrize(
+    "net, more, detection, want",
+    [
+        ("", "", "", (0.2, 0, 1, 1)),
+        ("saturation=.75 \nexposure = .5\nhue=.1", "", "jitter=.3", (0.3, 0.1, 4 / 3, 2)),
+        ("hue=.1", "[crop]\nsaturation=2\nexposure=1.5\n", "jitter=0", (0, 0, 2, 1.5)),
+    ],
+)
+def test_the_numbers_of_a_cfg(tmp_path, net, more, detection, want):
+    path = tmp_path / "a.cfg"
+    path.write_text(CFG.format(net=net, more=more, detection=detection))
+    jitter, hue, saturation, exposure = want
+    assert Augmentation.preset(f"darknet:{path}") == dataclasses.replace(
+        PRESETS["darknet"], jitter=jitter, hue=hue, saturation=saturation, exposure=exposure
+    )
+
+
+def test_what_a_cfg_cannot_say(tmp_path):
+    path = tmp_path / "a.cfg"
+    path.write_text(CFG.format(net="", more="", detection="jitter=.5"))
+    with pytest.raises(ValueError, match=r"a\.cfg: Augmentation: jitter must be in .*, got 0.5"):
+        Augmentation.preset(f"darknet:{path}")
+    path.write_text(CFG.format(net="exposure=0", more="", detection=""))
+    with pytest.raises(ValueError, match=r"a\.cfg: Augmentation: exposure must be a finite factor"):
+        Augmentation.preset(f"darknet:{path}")
+    path.write_text("[net]\n[softmax]\n")
+    with pytest.raises(ValueError, match=r"a\.cfg has no \[detection\] section"):
+        Augmentation.preset(f"darknet:{path}")
+
+
+def test_the_cfg_files_of_the_family():
+    folder = shared("golden", "darknet_full", "cfg")
+    tiny = Augmentation.preset(f"darknet:{folder / 'yolov1-tiny@e84933b.cfg'}")
+    assert (tiny.jitter, tiny.hue, tiny.saturation, tiny.exposure) == (0.2, 0.1, 4 / 3, 4 / 3)
+    assert Augmentation.preset(f"darknet:{folder / 'yolov1@e84933b.cfg'}") == PRESETS["darknet"]
+    crop = Augmentation.preset(f"darknet:{folder / 'yolo@8c5364f.cfg'}")
+    assert crop == dataclasses.replace(PRESETS["darknet"], hue=0.0)

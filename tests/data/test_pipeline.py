@@ -7,7 +7,7 @@ import tensorflow as tf
 from PIL import Image
 
 from tests.data.folders import write_image, write_voc
-from tests.ops.image_cases import expected
+from tests.ops.image_cases import expected, twin
 from yolov1 import data, ops
 from yolov1.data import order, pipeline
 from yolov1.data.augmentation import GREY, PRESETS, Augmentation, change_colours, draw
@@ -127,6 +127,48 @@ def test_without_augmentation_it_is_the_image_and_its_targets(dataset):
     )
 
 
+def test_darknet_takes_images_at_their_full_size(tmp_path):
+    """Whatever is kept of them, the bits are the same; those of "paper" are decoded smaller."""
+    rng = np.random.default_rng(5)
+    for k, suffix in enumerate(("jpg", "png", "jpg")):
+        pixels = np.asarray(
+            Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)).resize((150, 90 + k))
+        )
+        Image.fromarray(pixels).save(tmp_path / f"{k}.{suffix}")
+    examples = [
+        data.Example(
+            *(str(k), [[0.5, 0.5, 0.3, 0.4]], [0], [False], (90 + k, 150)),
+            path=tmp_path / f"{k}.{suffix}",
+            jpeg=suffix == "jpg",
+        )
+        for k, suffix in enumerate(("jpg", "png", "jpg"))
+    ]
+    dataset = data.Dataset(examples, ["a", "b"])
+    for impl in ("auto", "reference"):
+        options = {"augmentation": "darknet", "batch_size": 3, "impl": impl}
+        whole = batches(dataset, cache="off", **options)
+        for cache in CACHES:
+            assert_same(batches(dataset, cache=cache, **options), whole)
+    lines = []
+    for augmentation in ("darknet", "paper"):
+        batches(dataset, augmentation=augmentation, cache="decoded", say=lines.append)
+    assert "3 images decoded at 1/1" in lines[0] and "3 images decoded at 1/2" in lines[1]
+
+
+@pytest.mark.parametrize("resize", ["half_pixel", "darknet", "darknet_black_row"])
+def test_evaluation_resizes_as_asked(resize):
+    image = np.random.default_rng(0).integers(0, 256, (114, 50, 3), dtype=np.uint8)
+    example = data.Example("0", [], [], [], (114, 50), draw=lambda: image)
+    grid = GridSpec(S=4, C=1, image_size=448)
+    dataset = data.Dataset([example], ["a"])
+    (batch, _) = next(iter(data.evaluation_batches(dataset, grid, 1, resize=resize)))
+    see = expected if resize == "half_pixel" else twin
+    black = {"black_row": True} if resize == "darknet_black_row" else {}
+    want = see(image, (0, 0, 1, 1), (False, False), False, 448, **black)
+    np.testing.assert_allclose(batch[0], want, rtol=0, atol=1e-6)
+    assert (want[-1].max() < 0.01) == bool(black)
+
+
 def test_cached_and_uncached_agree(dataset):
     """To the bit: what is decoded of a part has its neighbours."""
     whole = batches(dataset, cache="auto")
@@ -229,10 +271,13 @@ def test_equals_the_pipeline_of_one_image_at_a_time(dataset, preset, impl):
             assert indices[k] == index
             one = draw(PRESETS[preset], 3, [4 * step + k])
             window, flips, transpose = (value.numpy()[0] for value in one[:3])
-            image = expected(dataset[index].image, window, flips, transpose)
-            image = np.floor(image * 255 + 0.5) / 255
+            see = twin if PRESETS[preset].sampling == "darknet" else expected
+            image = see(dataset[index].image, window, flips, transpose)
+            turns = PRESETS[preset].hue > 0
+            if not turns:  # which would make more of the rounding
+                image = np.floor(image * 255 + 0.5) / 255
             if PRESETS[preset].changes_colours:
-                image = change_colours(image[None].astype(np.float32), one.colour)[0]
+                image = change_colours(image[None].astype(np.float32), one.colour, hue=turns)[0]
             assert np.abs(images[k] - image).max() < 2 / 255
             assert targets[k].any() or preset != "none"
             seen += targets[k, ..., 2].sum()
@@ -339,6 +384,8 @@ def test_large_images_are_averaged_down(tmp_path):
 
 
 def test_errors(dataset):
+    with pytest.raises(ValueError, match="evaluation_batches: resize must be one of .*'nearest'"):
+        data.evaluation_batches(dataset, GRID, 4, resize="nearest")
     with pytest.raises(ValueError, match=r"W must divide a batch_size .* got shard \(0, 3\)"):
         data.training_batches(dataset, GRID, 4, seed=0, shard=(0, 3))
     with pytest.raises(ValueError, match=r"number of classes .* \(2: cat, dog\), got C=20"):

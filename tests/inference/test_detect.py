@@ -111,6 +111,41 @@ def test_images_are_prepared_as_the_pipeline_does():
         assert np.abs(mine - batch.numpy()).mean() < 0.01, side
 
 
+@pytest.mark.parametrize("resize", ["darknet", "darknet_black_row"])
+def test_images_are_prepared_as_darknet_resizes_them(resize):
+    """A height of 114 to the bit of the evaluation's; floating point in the same way."""
+    images = np.random.default_rng(0).integers(0, 256, (2, 114, 60, 3), dtype=np.uint8)
+    examples = [
+        data.Example(str(k), [], [], [], (114, 60), draw=lambda k=k: images[k]) for k in range(2)
+    ]
+    grid = GridSpec(S=4, B=1, C=1, image_size=448)
+    dataset = data.Dataset(examples, ["a"])
+    batch, _ = next(iter(data.evaluation_batches(dataset, grid, 2, resize=resize)))
+    for given in (images, images / np.float32(255), dataset):
+        mine = np.stack([prepare(image, grid, resize) for image in given])
+        np.testing.assert_allclose(mine, batch, rtol=0, atol=1e-6)
+    assert (mine[:, -1].max() < 0.01) == (resize == "darknet_black_row")
+
+
+def test_a_detector_resizes_as_it_was_told():
+    seen = []
+
+    class Watching(tf.keras.Model):
+        def call(self, images):
+            tf.py_function(lambda x: seen.append(x.numpy()), [images], [])
+            return tf.zeros([tf.shape(images)[0], 2, 2, 6])
+
+    grid = GridSpec(S=2, B=1, C=1, image_size=16)
+    image = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+    for resize in ("half_pixel", "darknet", "darknet_black_row"):
+        inference.detect(Watching(), [image], grid=grid, resize=resize)
+        np.testing.assert_array_equal(seen.pop()[0], prepare(image, grid, resize))
+    with pytest.raises(ValueError, match="Detector: resize must be one of half_pixel, .*'cubic'"):
+        inference.Detector(Watching(), grid=grid, resize="cubic")
+    with pytest.raises(ValueError, match="detect: resize must be one of half_pixel, .*'cubic'"):
+        prepare(image, grid, "cubic")
+
+
 def test_a_network_of_ours_needs_no_grid():
     grid = GridSpec(S=2, B=1, C=2, image_size=32)
     model = models.build("laptop", grid=grid)

@@ -27,6 +27,9 @@ void CheckText(std::string_view given) {
   for (float share :
        {config.scale, config.hue, config.flip, config.vertical_flip, config.transpose})
     Require(0 <= share && share <= 1, "a share from 0 to 1");
+  Require(0 <= config.jitter && config.jitter < 0.5f &&
+              (config.jitter == 0 || (config.scale == 0 && config.translate == 0)),
+          "a jitter alone");
   Require(config.exposure >= 1 && config.saturation >= 1, "factors of at least 1");
 }
 
@@ -59,6 +62,10 @@ void CheckCall(Bytes* in) {
                  in->Below(3) / 2.0f,
                  in->Below(3) / 2.0f,
                  in->Below(3) / 2.0f};
+  if (in->Below(2)) {
+    args.config.scale = args.config.translate = 0;
+    args.config.jitter = in->Below(8) / 16.0f;
+  }
   args.count = in->Below(20);
   std::vector<int64_t> positions(args.count);
   for (int64_t& position : positions) position = int64_t{in->Next()} << in->Below(56);
@@ -81,6 +88,11 @@ void CheckCall(Bytes* in) {
             "what is certain happens");
     for (int axis = 0; axis < 2; ++axis) {
       const float low = whole.windows[4 * k + axis], high = whole.windows[4 * k + 2 + axis];
+      if (config.jitter > 0) {
+        Require(std::abs(low) <= config.jitter && std::abs(high - 1) <= config.jitter + 1e-7f,
+                "each side where it may be");
+        continue;
+      }
       Require(std::abs(high - low - 1) <= config.scale + 1e-6f, "a window of its size");
       Require(std::abs((low + high) / 2 - 0.5f) <= config.translate + 1e-6f, "and at its place");
     }
@@ -99,7 +111,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   yolov1::Bytes in(data + 1, size - 1);
   const char* text =
       "seed=3 scale=0.2 translate=0.2 exposure=1.5 saturation=1.5 hue=0.0 flip=0.5 "
-      "vertical_flip=0.0 transpose=0.0";
+      "vertical_flip=0.0 transpose=0.0 jitter=0.0";
   switch (data[0] % 4) {
     case 0:
       yolov1::CheckText({reinterpret_cast<const char*>(data + 1), size - 1});

@@ -143,11 +143,11 @@ inline void CheckJpegs(Bytes* in) {
         !TheJpegDecoder().load()->size(contents[image], &height, &width))
       continue;
     if (int64_t{height} * width > 1 << 20) return;
-    const int32_t ratio = ShrinkRatio(height, width, batch.config.size);
+    const int32_t ratio = batch.Ratio(height, width);
     SizeAt(contents[image], ratio, &all);
     WindowSide x, y;
     Part part = {0, 0, 1, 1};
-    if (batch.draws.ToWindow(image, all.height, all.width, &x, &y)) {
+    if (batch.draws.ToWindow(image, all.height, all.width, batch.config.sampling, &x, &y)) {
       const Part shown = {x.begin(), y.begin(), x.end() - x.begin(), y.end() - y.begin()};
       if (shown.width > 0 && shown.height > 0) part = Grown(shown, all);
     }

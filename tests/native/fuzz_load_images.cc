@@ -30,6 +30,7 @@ void CheckText(bool pixels, std::string_view given) {
   Require(config.type == DType::kFloat || config.type == DType::kHalf ||
               config.type == DType::kBfloat16 || config.type == DType::kUint8,
           "a dtype that images have");
+  Require(!config.shrink || config.sampling == Sampling::kHalfPixel, "Darknet shrinks nothing");
 }
 
 // ------------------------------------------------------------------------------- pixels in memory
@@ -96,7 +97,7 @@ void CheckPixels(Bytes* in) {
     }
     const int32_t height = pixels.sizes[2 * image], width = pixels.sizes[2 * image + 1];
     const uint8_t* const from = pixels.values + pixels.offsets[image];
-    const int32_t ratio = batch.config.shrink ? ShrinkRatio(height, width, batch.config.size) : 1;
+    const int32_t ratio = batch.Ratio(height, width);
     const std::vector<uint8_t> means = PlainAverage(from, height, width, ratio);
     const int32_t shrunk[] = {(height + ratio - 1) / ratio, (width + ratio - 1) / ratio};
     batch.Expect(image, {shrunk[0], shrunk[1], 0, 0, shrunk[0], shrunk[1], means.data()});
@@ -120,8 +121,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       yolov1::CheckText(pixels, {reinterpret_cast<const char*>(data + 1), size - 1});
       break;
     case 1:
-      yolov1::CheckText(pixels, yolov1::Damaged(&in, pixels ? "size=448 dtype=uint8 shrink=False"
-                                                            : "size=16384 dtype=bfloat16"));
+      yolov1::CheckText(
+          pixels, yolov1::Damaged(
+                      &in, pixels ? "size=448 dtype=uint8 shrink=True sampling=darknet_black_row"
+                                  : "size=16384 dtype=bfloat16 sampling=darknet"));
       break;
     case 2:
       yolov1::CheckJpegFile(&in);

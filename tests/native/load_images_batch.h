@@ -55,12 +55,19 @@ struct Batch {
     static const DType kTypes[] = {DType::kFloat, DType::kHalf, DType::kBfloat16, DType::kUint8};
     config.size = in->Below(2) ? 1 + static_cast<int32_t>(in->Below(18)) : kSizes[in->Below(8)];
     config.type = kTypes[in->Below(4)];
-    config.shrink = !may_keep_size || in->Below(2);
+    static const Sampling kSamplings[] = {Sampling::kHalfPixel, Sampling::kDarknet,
+                                          Sampling::kDarknetBlackRow};
+    config.sampling = kSamplings[in->Below(3)];
+    config.shrink = config.sampling == Sampling::kHalfPixel && (!may_keep_size || in->Below(2));
     for (int64_t k = 0; k < 4 * images; ++k) windows.push_back(Corner(in));
     for (int64_t k = 0; k < 3 * images; ++k) colours.push_back(Colour(in, k % 3 == 0));
     draws = {windows.data(), reinterpret_cast<const bool*>(flips.data()),
              reinterpret_cast<const bool*>(transpose.data()), colours.data()};
     bytes = int64_t{3} * config.size * config.size * SizeOf(config.type);
+  }
+
+  int32_t Ratio(int32_t height, int32_t width) const {
+    return config.shrink ? ShrinkRatio(height, width, config.size) : 1;
   }
 
   void Refuse(int64_t image) { want[image].clear(); }

@@ -1,6 +1,7 @@
 // What the image ops make of an image, by the maths of kernels/core/ one pixel at a time.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <utility>
 #include <vector>
@@ -17,7 +18,11 @@ struct KnownPixels {
   int32_t y = 0, x = 0, height = 0, width = 0;
   const uint8_t* rgb = nullptr;  // [height, width, 3]
 
-  float At(int32_t row, int32_t column, int c) const {
+  float At(int32_t row, int32_t column, int c, bool edge) const {
+    if (edge) {
+      row = std::clamp(row, 0, image_height - 1);
+      column = std::clamp(column, 0, image_width - 1);
+    }
     if (row < 0 || column < 0 || row >= image_height || column >= image_width) return kGrey;
     Require(y <= row && row < y + height && x <= column && column < x + width,
             "no pixel is asked for that the window does not show");
@@ -54,21 +59,30 @@ inline void StoreUnit(DType type, float value, uint8_t* to) {
 inline bool PlainImage(const LoadImagesConfig& config, const ImageDraws& draws, int64_t image,
                        const KnownPixels& pixels, uint8_t* out) {
   WindowSide x, y;
-  if (!draws.ToWindow(image, pixels.image_height, pixels.image_width, &x, &y)) return false;
+  const bool edge = config.sampling != Sampling::kHalfPixel;
+  const bool black = config.sampling == Sampling::kDarknetBlackRow;
+  if (!draws.ToWindow(image, pixels.image_height, pixels.image_width, config.sampling, &x, &y))
+    return false;
   const int64_t size = config.size;
   for (int32_t row = 0; row < size; ++row)
     for (int32_t column = 0; column < size; ++column) {
       const Tap across = TapOf(x, config.size, column), down = TapOf(y, config.size, row);
-      for (const auto& [tap, count] : {std::pair(across, x.count), std::pair(down, y.count)})
+      // What is to be left out is behind the window.
+      const int64_t unmirrored = y.mirrored ? size - 1 - row : row;
+      const bool lacks = black && unmirrored == size - 1;
+      Require(!lacks || down.second == y.count, "the last row lacks its second pixel");
+      const Tap rows = {down.first, lacks ? down.first : down.second, down.share};
+      for (const auto& [tap, count] : {std::pair(across, x.count), std::pair(rows, y.count)})
         Require(0 <= tap.first && tap.first < count && 0 <= tap.second && tap.second < count &&
                     0 <= tap.share && tap.share < 1,
                 "places within the window");
       const auto plane = [&](int c) {
         const auto of_row = [&](int32_t at) {
-          return Between(pixels.At(at, x.low + across.first, c),
-                         pixels.At(at, x.low + across.second, c), across.share);
+          return Between(pixels.At(at, x.low + across.first, c, edge),
+                         pixels.At(at, x.low + across.second, c, edge), across.share);
         };
-        const float above = of_row(y.low + down.first), below = of_row(y.low + down.second);
+        const float above = of_row(y.low + down.first);
+        const float below = lacks ? 0 : of_row(y.low + down.second);
         return Between(above, below, down.share) * (1.0f / 255);
       };
       const Rgb<float> rgb =

@@ -4,6 +4,7 @@ Only the resize itself is TensorFlow's, of a window that NumPy cuts, after Pillo
 """
 
 import io
+import warnings
 
 import numpy as np
 import pytest
@@ -70,6 +71,48 @@ def expected(image, window=(0, 0, 1, 1), flips=(False, False), transpose=False, 
     cut = np.where(inside[..., None], cut, np.uint8(GREY))
     cut = cut[:: -1 if flips[1] else 1, :: -1 if flips[0] else 1]
     resized = tf.image.resize(cut, [size, size]).numpy() / 255
+    return resized.swapaxes(0, 1) if transpose else resized
+
+
+def twin_resize(image, height, width, black_row=False):
+    """``[H, W, 3]`` of float32 to ``[height, width, 3]``: Darknet's `resize_image` in the order of
+    its loops, with the bits of its own output."""
+    rows, columns = image.shape[:2]
+    wide = np.empty((rows, width, 3), np.float32)
+    with warnings.catch_warnings():  # of 1 value Darknet divides by 0
+        warnings.simplefilter("ignore")
+        across = np.float32(columns - 1) / np.float32(width - 1)
+        down = np.float32(rows - 1) / np.float32(height - 1)
+    for k in range(width):
+        if k == width - 1 or columns == 1:
+            wide[:, k] = image[:, -1]
+        else:
+            at = np.float32(k) * across
+            first, share = int(at), at - np.float32(int(at))
+            wide[:, k] = (1 - share) * image[:, first] + share * image[:, first + 1]
+    out = np.empty((height, width, 3), np.float32)
+    for k in range(height):
+        at = np.float32(k) * down
+        first, share = int(at), at - np.float32(int(at))
+        out[k] = (1 - share) * wide[first]
+        if k < height - 1 and rows > 1:
+            out[k] += share * wide[first + 1]
+    if not black_row:
+        out[-1] = wide[-1]
+    return out
+
+
+def twin(image, window, flips, transpose, size=32, black_row=False):
+    """As `expected`, by Darknet's sampling."""
+    sides = np.float32(image.shape[1::-1])
+    low = np.round(np.float32(window[:2]) * sides).astype(int)
+    high = np.maximum(np.round(np.float32(window[2:]) * sides).astype(int), low + 1)
+    x, y = (
+        np.clip(np.arange(a, b), 0, int(side) - 1)
+        for a, b, side in zip(low, high, sides, strict=True)
+    )
+    resized = twin_resize(np.float32(image[y][:, x]) / np.float32(255), size, size, black_row)
+    resized = resized[:: -1 if flips[1] else 1, :: -1 if flips[0] else 1]
     return resized.swapaxes(0, 1) if transpose else resized
 
 

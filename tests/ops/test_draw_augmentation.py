@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from yolov1 import data, ops
-from yolov1.data.augmentation import draw
+from yolov1.data.augmentation import PRESETS, draw
 
 ALL = data.Augmentation(0.7, 0.37, 3.0, 1.2, 0.1, 0.3, 0.6, 0.5, 1.0)
 SEEDS = (0, 3, -5, 2**62 + 12345)
@@ -22,7 +22,7 @@ def assert_same(left, right):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("name", ["none", "paper", "dihedral", "all"])
+@pytest.mark.parametrize("name", [*PRESETS, "all"])
 def test_bits(name, seed):
     augmentation = ALL if name == "all" else data.Augmentation.preset(name)
     want = draw(augmentation, seed, positions())

@@ -10,7 +10,13 @@ from yolov1 import kernels
 pytestmark = pytest.mark.on_cpu
 DTYPES = (np.float32, np.float16, ml_dtypes.bfloat16, np.uint8)
 SIZES = (1, 3, 15, 16, 17, 31, 112, 448)
-COLOURS = {"as they are": (0, 1, 1), "factors": (0, 0.4, 1.3), "hue": (0.37, 1.5, 0.9)}
+COLOURS = {
+    "as they are": (0, 1, 1),
+    "factors": (0, 0.4, 1.3),
+    "hue": (0.37, 1.5, 0.9),
+    "darknet": (0.1, 1.5, 0.9),
+    "darknet_black_row": (0, 1, 1),
+}
 WINDOWS = ((0, 0, 1, 1), (0.2, 0.3, 0.7, 0.9), (-0.4, -0.2, 1.3, 1.1), (0.3, 1.2, 0.9, 1.6))
 IMAGES = 11
 
@@ -30,7 +36,9 @@ def case(size, colour="as they are", seed=0):
     flips, transpose = rng.random((IMAGES, 2)) < 0.5, np.arange(IMAGES) % 3 == 2
     colours = np.tile(np.float32(COLOURS[colour]), (IMAGES, 1))
     offsets = np.concatenate([[0], ends[:-1]])
-    return f"size={size} shrink=True", (values, offsets, sizes, windows, flips, transpose, colours)
+    sampling = f" sampling={colour}" if "darknet" in colour else ""
+    inputs = values, offsets, sizes, windows, flips, transpose, colours
+    return f"size={size} shrink=True{sampling}", inputs
 
 
 def run(config, inputs, dtype, offset=0, **options):

@@ -30,6 +30,7 @@ from yolov1.kernels.box_iou import (
 from yolov1.kernels.load_images import (
     IMAGE_DTYPES,
     PLAIN_VIEW,
+    SAMPLINGS,
     Pixels,
     augment_images,
     augment_images_config,
@@ -67,6 +68,7 @@ __all__ = [
     "LAYOUTS",
     "PLAIN_VIEW",
     "Pixels",
+    "SAMPLINGS",
     "activation_key",
     "activations_of",
     "aligned_iou",
