@@ -19,6 +19,7 @@ import os
 import resource
 import shutil
 import time
+import warnings
 
 import numpy as np
 import tensorflow as tf
@@ -65,7 +66,7 @@ LARGEST_KERAS = 256_000_000  # bytes of weights
 def main(argv):
     del argv
     start = time.perf_counter()
-    output = user_path(OUTPUT_DIR.value)
+    output = user_path(OUTPUT_DIR.value).absolute()
     require_free(output)
     with experiment_flags.user_errors(), options_are_flags():
         cfg = darknet.read_cfg(user_path(CFG.value))
@@ -82,13 +83,17 @@ def main(argv):
         for remark in plan.remarks:
             print(f"remark: {remark}")
         print(f"classes: {whence}")
-        model = darknet.load(
-            plan,
-            file.path,
-            partial=PARTIAL.value,
-            trailing=TRAILING.value,
-            batch_norm=BATCH_NORM.value,
-        )
+        with warnings.catch_warnings(record=True) as said:
+            model = darknet.load(
+                plan,
+                file.path,
+                partial=PARTIAL.value,
+                trailing=TRAILING.value,
+                batch_norm=BATCH_NORM.value,
+            )
+        doubts = [str(w.message) for w in said if issubclass(w.category, UserWarning)]
+        for doubt in doubts:
+            print(f"warning: {doubt}")
     layers = describe_layers(plan, file, model)
     description = {
         "cfg": str(cfg.source),
@@ -97,7 +102,7 @@ def main(argv):
         "version": file.version,
         "seen": file.seen,
         "bytes": file.path.stat().st_size,
-        "remarks": list(plan.remarks),
+        "remarks": [*plan.remarks, *doubts],
         "layers": layers,
     }
     # Under another name until all is there, so that no half of a run is taken for one.

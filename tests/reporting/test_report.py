@@ -164,7 +164,7 @@ def test_the_layers_of_a_network_from_files(run_dir):
         *("a<b>.cfg", "header of 2015", "1,234,567 bytes", "64 images seen"),
         *("0 convolutional", "16 of 3 × 3, every 2, batch norm", "112 × 96 × 16", "30.0 %"),
         *("-0.25 .. 0.5", "1 maxpool", "not in the file: as it was drawn", "1 × 1 × 7"),
-        *("Remarks on the cfg: 1", "line 3: size is there twice", "Weights of each layer"),
+        *("Remarks on the files: 1", "line 3: size is there twice", "Weights of each layer"),
     ):
         assert text in page.text, text
     (run_dir / "darknet.json").write_text("{")

@@ -16,7 +16,7 @@ def layers(run) -> Html:
     header = ["layer", "what", "output", "parameters", "share", "weights", "deviation"]
     read = [row for row in rows if row["parameters"]]
     remarks = run.darknet.get("remarks") or []
-    notes = tag("div", tag("h3", f"Remarks on the cfg: {len(remarks)}"), *map(_line, remarks))
+    notes = tag("div", tag("h3", f"Remarks on the files: {len(remarks)}"), *map(_line, remarks))
     pictures = [_ranges(read), _sizes(read)]
     return join(
         [
