@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from tests.data.folders import write_voc
+from tests.data.folders import write_image, write_voc
 
 SIZE = (64, 64)
 CLASSES = ("circle", "square", "triangle", "star", "cross", "ring")
@@ -67,3 +67,54 @@ def test_a_folder_without_a_run_is_named(call_experiment, tmp_path):
     result = call_experiment("evaluate", f"--checkpoint={tmp_path}")
     assert result.returncode != 0
     assert "holds no run" in result.stderr
+
+
+def test_coco_results_are_measured_by_the_ids_of_their_data_set(call_experiment, tmp_path):
+    """The ids of images and categories are the instances file's, whatever the files are called."""
+    boxes = {7: [10, 10, 20, 30], 3: [0, 0, 40, 20]}
+    for number in boxes:
+        write_image(tmp_path / f"coco/images/picture {number}.jpg")
+    instances = {
+        "images": [
+            {"id": number * 100, "file_name": f"picture {number}.jpg", "height": 40, "width": 60}
+            for number in boxes
+        ],
+        "categories": [{"id": 4, "name": "cat"}, {"id": 9, "name": "dog"}],
+        "annotations": [
+            {"id": n, "image_id": n * 100, "category_id": 9, "bbox": box, "area": 1, "iscrowd": 0}
+            for n, box in boxes.items()
+        ],
+    }
+    annotations = tmp_path / "coco/annotations/instances_val.json"
+    annotations.parent.mkdir()
+    annotations.write_text(json.dumps(instances))
+    found = [
+        {"image_id": n * 100, "category_id": 9, "bbox": box, "score": 0.5}
+        for n, box in boxes.items()
+    ]
+    (tmp_path / "results.json").write_text(json.dumps(found[:1] + 2 * [found[1]]))
+    result = call_experiment(
+        *("evaluate", f"--detections={tmp_path}/results.json", "--eval_split=val"),
+        *(f"--dataset=coco:{tmp_path}/coco", "--pictures=1"),
+    )
+    assert result.returncode == 0, result.stderr
+    assert "remark: 1 of 3 boxes are there twice" in result.stdout
+    summary = json.loads((tmp_path / "evaluate/summary.json").read_text())
+    assert summary["ap_per_class"] == {"cat": None, "dog": pytest.approx(1)}
+    assert summary["remarks"] and "val_loss" not in summary and "checkpoint" not in summary
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        ([], "Give --checkpoint, a run, or --detections"),
+        (["--checkpoint=a", "--detections=b"], "Give --checkpoint, a run, or --detections"),
+        (["--detections=b", "--comp4=c"], "--comp4 is of a network"),
+        (["--detections=b"], "--detections needs --dataset"),
+        (["--detections=none", "--dataset=shapes:count=1"], "No such file"),
+    ],
+)
+def test_flags_that_do_not_go_together(arguments, said, call_experiment):
+    result = call_experiment("evaluate", *arguments)
+    assert result.returncode != 0 and said in result.stdout + result.stderr
+    assert "Traceback" not in result.stderr

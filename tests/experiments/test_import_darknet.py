@@ -235,6 +235,37 @@ def test_a_network_that_darknet_lacks(known_run, call_experiment, tmp_path):
     assert "layer" in done.stderr and not (tmp_path / "out").exists()
 
 
+def test_a_network_of_ours_is_exported(call_experiment, tmp_path):
+    from yolov1 import darknet, training
+    from yolov1.training.checkpoints import build_model
+
+    config = training.TrainConfig(
+        **{"model": "fast", "model_options": "width=0.05", "activations": "linear", "ema": 0.0},
+        **{"S": 2, "B": 1, "image_size": 128, "semantics": "darknet", "dataset": "shapes"},
+    )
+    run, classes = training.RunDirectory(tmp_path / "fast"), ("circle", "red square")
+    run.create(resume=False)
+    run.write_config(config, config.grid(2), classes)
+    model = build_model(config, config.grid(2))
+    training.save_weights(run, model)
+    done = call_experiment("export_darknet", f"--checkpoint={run.path}", f"--output_dir={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    assert "no fast.data: shapes has no lists" in done.stdout
+    again = darknet.load(tmp_path / "fast.cfg", tmp_path / "fast.weights")
+    images = np.random.default_rng(0).random((2, 128, 128, 3), np.float32)
+    ours, theirs = (np.asarray(m(images, training=False)) for m in (model, again))
+    assert np.abs(ours - theirs).max() <= 1e-5 * np.abs(ours).max()
+    # And back, as a run with the names that were written.
+    done = call_experiment(
+        *("import_darknet", f"--cfg={tmp_path}/fast.cfg", f"--weights={tmp_path}/fast.weights"),
+        *(f"--names={tmp_path}/fast.names", f"--output_dir={tmp_path}/back"),
+    )
+    assert done.returncode == 0, done.stderr
+    loaded, meaning = training.load_run(tmp_path / "back")
+    np.testing.assert_array_equal(np.asarray(loaded(images, training=False)), theirs)
+    assert meaning.classes == classes and meaning.semantics == config.loss_semantics()
+
+
 def cut(files, tmp_path):
     path = tmp_path / "cut.weights"
     path.write_bytes((files / "micro20.weights").read_bytes()[:-1000])
