@@ -19,6 +19,7 @@ CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Run directory.", required=
 WHICH = flags.DEFINE_enum(
     "which", "last", ("last", "best"), "Weights: the last ones, or the best by --monitor."
 )
+DEBUG = flags.DEFINE_boolean("debug", False, "Only find out whether Darknet has all layers.")
 OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder for the files.", required=True)
 
 
@@ -30,8 +31,11 @@ def main(argv):
     folder = user_path(OUTPUT_DIR.value)
     name = safe_name(run.path.resolve().name)
     with experiment_flags.user_errors(str(run.path)):
-        darknet.cfg_of(model, loaded.semantics)  # refuses before anything is written
+        cfg = darknet.cfg_of(model, loaded.semantics)  # refuses before anything is written
         make_folder(folder)
+        if DEBUG.value:
+            print(f"{run.path}: {len(cfg.sections)} sections of a cfg; nothing was written")
+            return
         paths = [folder / f"{name}.{kind}" for kind in ("cfg", "weights")]
         darknet.save(model, *paths, seen=seen, semantics=loaded.semantics)
     write_lines(folder / f"{name}.names", loaded.classes)

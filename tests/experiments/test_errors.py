@@ -11,7 +11,7 @@ from yolov1.data.sources import READERS
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "experiments").glob("[a-z]*.py"))
 TRAIN = ("train", "pretrain", "reproduce_keras_voc", "reproduce_tf2_person", "overfit_one_batch")
 OPEN = (*TRAIN, "inspect_dataset", "crop_objects", "evaluate")
-READ_RUNS = ("compare_runs", "detect", "evaluate")
+READ_RUNS = ("compare_runs", "detect", "evaluate", "export_darknet")
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +32,43 @@ def refused(call_experiment, tmp_path_factory):
     return call
 
 
+CFG = """[net]
+height=32
+width=32
+channels=3
+[convolutional]
+filters=2
+size=3
+stride=16
+pad=1
+activation=leaky
+[connected]
+output=28
+activation=linear
+[detection]
+classes=2
+coords=4
+num=1
+side=2
+sqrt=1
+"""
+
+
 @pytest.fixture(scope="module")
-def complete(known_run):
+def of_darknet(call_experiment, tmp_path_factory):
+    """(arguments for Darknet's files of a small network, a run that was made of them)."""
+    from yolov1 import darknet
+
+    root = tmp_path_factory.mktemp("darknet")
+    paths = root / "net.cfg", root / "net.weights"
+    darknet.save(darknet.build(darknet.parse_cfg(CFG)), *paths)
+    files = f"--cfg={paths[0]}", f"--weights={paths[1]}"
+    assert call_experiment("import_darknet", *files, f"--output_dir={root}/run").returncode == 0
+    return files, root / "run"
+
+
+@pytest.fixture(scope="module")
+def complete(known_run, of_darknet):
     """The arguments with which an experiment would work, but for what it is about."""
 
     def arguments(name):
@@ -41,6 +76,8 @@ def complete(known_run):
             "compare_runs": (f"--runs={known_run}",),
             "detect": (f"--checkpoint={known_run}", f"--images={ROOT / 'README.md'}"),
             "evaluate": (f"--checkpoint={known_run}",),
+            "export_darknet": (f"--checkpoint={of_darknet[1]}",),
+            "import_darknet": of_darknet[0],
             "prepare_open_images": ("--debug",),
             "prepare_voc": ("--debug",),
             "pretrain": ("--dataset=folders:x", "--debug"),
@@ -79,7 +116,8 @@ PLACES += ["broken XML", "broken JSON", "no COCO", "broken YAML", "not UTF-8"]
 
 
 def test_every_experiment_is_here():
-    assert set(OPEN) | set(READ_RUNS) | {"prepare_voc", "prepare_open_images"} == set(EXPERIMENTS)
+    others = {"prepare_voc", "prepare_open_images", "import_darknet"}
+    assert set(OPEN) | set(READ_RUNS) | others == set(EXPERIMENTS)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -185,8 +223,7 @@ def test_a_run_that_is_none(refused, complete, tmp_path, name, config, names):
     arguments = {
         "compare_runs": (f"--runs={tmp_path}",),
         "detect": (f"--checkpoint={tmp_path}", f"--images={tmp_path}/a.jpg"),
-        "evaluate": (f"--checkpoint={tmp_path}",),
-    }[name]
+    }.get(name, (f"--checkpoint={tmp_path}",))
     refused(name, *arguments, names=[str(tmp_path), names])
     if config is not None and name == "detect":  # to go on with it is no better
         checkpoint = tmp_path / "checkpoints" / "last" / "checkpoint"
