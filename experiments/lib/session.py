@@ -49,7 +49,6 @@ def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=Non
         raise app.UsageError(f"--dataset is missing; see python -m {module} --help.")
     if not resumed:
         training.require_start(config)
-        config = training.cfg_files.keep_copies(config, run.path)
 
     # ------------------------------------------------------------------ data
     with common.of_a_run(run.path) if resumed else contextlib.nullcontext():
@@ -60,6 +59,10 @@ def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=Non
     grid = config.grid(len(train_set.classes))
     if resumed:
         require_epochs(run, config, len(train_set))
+    else:
+        with experiment_flags.user_errors():
+            training.cfg_files.require_classes(config, train_set.classes)
+            config = training.cfg_files.keep_copies(config, run.path)
     if worker == 0:
         write_description(run, config, grid, train_set, eval_set)
 

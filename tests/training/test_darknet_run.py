@@ -193,13 +193,14 @@ def test_a_moved_run_is_loaded(whole, tmp_path, monkeypatch):
         ({"activations": "softmax"}, "--activations must be 'linear', as the cfg file says"),
         ({"learning_rate": 0.1}, "--learning_rate must be 0.002, as the cfg file says, got 0.1"),
         ({"model": "darknet:absent.cfg"}, "absent.cfg: No such file"),
+        ({"dataset": "shapes:count=4,classes=2"}, "classes=3, the data has 2: circle, square. "),
         ({"subdivisions": 3}, "--subdivisions must be at least 1, and divide --batch_size=8"),
     ],
 )
 def test_flags_that_say_otherwise_than_the_file(values, message, tmp_path):
     code, said = run(tmp_path / "run", cfg_of(tmp_path), **values)
     assert code != 0 and message in said, said
-    assert not (tmp_path / "run").exists()
+    assert not list(tmp_path.glob("run/*"))
 
 
 def test_the_losss_weights_are_the_files_unless_they_are_given(tmp_path):
@@ -233,6 +234,18 @@ def test_what_fits_of_another_run_is_taken(whole, tmp_path):
             same = started.get_layer(layer.name).trainable_weights
             for v, w in zip(layer.trainable_weights, same, strict=True):
                 np.testing.assert_array_equal(v, w, err_msg=v.path)
+
+
+def test_a_schedule_goes_on_where_the_weights_stood_where_that_is_said(whole, tmp_path):
+    path, cfg = whole
+    shutil.copytree(path, tmp_path / "imported")
+    (tmp_path / "imported/darknet.json").write_text('{"seen": 112}')
+    flags = {"epochs": 1, "dataset": "shapes:count=8,classes=3", "init": tmp_path / "imported"}
+    for seen, rate in ((0, 0.002), (112, 0.0005)):  # 14 batches of 8
+        code, said = run(tmp_path / str(seen), cfg, seen=seen, **flags)
+        assert code == 0, said
+        np.testing.assert_allclose(float(rows(tmp_path / str(seen))[0]["learning_rate"]), rate)
+        assert ("--seen=112 goes on where it stood" in said) == (seen == 0)
 
 
 def test_starts_that_are_refused(whole, tmp_path):

@@ -100,5 +100,8 @@ def test_default_name_says_data_and_model():
     run = RunDirectory.for_config(TrainConfig(dataset="voc:/data/blood cells", model="fast"))
     assert run.path.parent.name == "runs"
     assert run.path.name.startswith("blood cells-fast-20")
+    run = RunDirectory.for_config(TrainConfig(model="darknet:some/folder/yolov1-tiny.cfg"))
+    assert run.path.name.startswith("shapes-darknet-yolov1-tiny-")
+    assert run.path.parent.name == "runs"
     run = RunDirectory.for_config(TrainConfig(dataset="voc:/data/" + "猫" * 80 + ":?"))
     assert len(run.path.name.encode()) < 200 and run.path.name.startswith("猫猫")

@@ -111,6 +111,21 @@ def fields(values: dict) -> tuple[dict, dict]:
     return fixed, defaults
 
 
+def require_classes(config: TrainConfig, classes):
+    """Raises `DarknetError` where the network of a cfg file has another number of classes than the
+    data, whose names are given."""
+    cfg = read(config.model)
+    grid = cfg and darknet.plan(cfg).grid
+    if grid and grid.C != len(classes):
+        numbers = dataclasses.replace(grid, C=len(classes)).flat_size
+        raise darknet.DarknetError(
+            f"{cfg.source} has classes={grid.C}, the data has {len(classes)}: "
+            f"{', '.join(classes)}. Choose {grid.C} of them with --classes, or change a copy of the file: "
+            f"classes={len(classes)}, and output={numbers} of the layer before [detection]. (With "
+            "--init=RUN all other layers can start from weights of the old one.)"
+        )
+
+
 def _options(semantics: LossSemantics) -> str:
     """``--semantics_options`` that make the preset of Darknet this one."""
     preset = dataclasses.asdict(LossSemantics.preset("darknet"))

@@ -32,8 +32,11 @@ class RunDirectory:
         if config.output_dir:
             return cls(config.output_dir)
         name = Path(config.dataset.split(":", 1)[-1]).name.split(",")[0] or "run"
-        model = config.model.replace(":", "-")
-        return cls(Path("runs") / f"{safe_name(name)}-{model}-{time.strftime('%Y%m%d-%H%M%S')}")
+        kind, _, rest = config.model.partition(":")  # the rest may be the path of a cfg file
+        model = "-".join(filter(None, (kind, Path(rest).stem)))
+        return cls(
+            Path("runs") / f"{safe_name(name)}-{safe_name(model)}-{time.strftime('%Y%m%d-%H%M%S')}"
+        )
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name

@@ -1,6 +1,7 @@
 """Weights that a run starts from: those of another run."""
 
 from yolov1 import models
+from yolov1.training import cfg_files
 from yolov1.training.checkpoints import load_run, require_start
 from yolov1.training.config import TrainConfig
 from yolov1.training.run_directory import RunDirectory, WrongRun
@@ -49,6 +50,12 @@ def start_from_run(config: TrainConfig, state, classes, say=None):
         say(f"--init={path}: {len(copied)} of {len(copied) + len(left)} layers have its weights")
         for line in left:
             say(f"  not {line}")
+        seen = RunDirectory(path).read_json("darknet.json").get("seen", 0)
+        if seen and not config.seen and cfg_files.path_of(config.schedule):
+            say(
+                f"  they had seen {seen} images; the schedule starts anew all the same. "
+                f"--seen={seen} goes on where it stood"
+            )
         if not left and tuple(run.classes) != tuple(classes):
             say(
                 f"  its classes were {', '.join(run.classes)}, and are {', '.join(classes)}: the "
