@@ -47,17 +47,18 @@ def test_a_detector_starts_from_it(backbone, call_experiment, tmp_path):
     run, _ = backbone
     arguments = ("--dataset=shapes:count=16", OPTIONS, "--image_size=64", "--S=2", "--epochs=1")
     # A learning rate of next to nothing, and no batch statistics moved: the weights show.
-    done = call_experiment(
-        "train", *arguments, f"--backbone={run}", "--learning_rate=1e-12", "--ema=0",
-        f"--output_dir={tmp_path / 'run'}",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
     classifier, _ = load_run(run, task="classify")
-    detector, _ = load_run(tmp_path / "run")
-    for name in ("stage1", "stage3"):
-        np.testing.assert_allclose(
-            detector.get_layer(name).kernel, classifier.get_layer(name).kernel, atol=1e-6
-        )
+    for flag, path in (("backbone", tmp_path / "run"), ("init", tmp_path / "init")):
+        done = call_experiment(
+            "train", *arguments, f"--{flag}={run}", "--learning_rate=1e-12", "--ema=0",
+            f"--output_dir={path}",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        detector, _ = load_run(path)
+        for name in ("stage1", "stage3"):
+            np.testing.assert_allclose(
+                detector.get_layer(name).kernel, classifier.get_layer(name).kernel, atol=1e-6
+            )
     done = call_experiment(
         "train", *arguments, f"--backbone={run}", "--model_options=width=1",
         f"--output_dir={tmp_path / 'other'}",

@@ -120,9 +120,9 @@ def require_classes(config: TrainConfig, classes):
         numbers = dataclasses.replace(grid, C=len(classes)).flat_size
         raise darknet.DarknetError(
             f"{cfg.source} has classes={grid.C}, the data has {len(classes)}: "
-            f"{', '.join(classes)}. Choose {grid.C} of them with --classes, or change a copy of the file: "
-            f"classes={len(classes)}, and output={numbers} of the layer before [detection]. (With "
-            "--init=RUN all other layers can start from weights of the old one.)"
+            f"{', '.join(classes)}. Choose {grid.C} of them with --classes, or change a copy of "
+            f"the file: classes={len(classes)}, and output={numbers} of the layer before "
+            "[detection]. (With --init=RUN all other layers can start from weights of the old one.)"
         )
 
 
