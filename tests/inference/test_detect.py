@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from yolov1 import data, inference, models
+from yolov1 import darknet, data, inference, models
 from yolov1.grid import GridSpec
 from yolov1.inference.detect import prepare
 from yolov1.ops import _library
@@ -53,6 +53,24 @@ def test_finds_what_is_there(detector):
     np.testing.assert_allclose(found[0].boxes_xyxy, [[0.5, 0.25, 0.75, 0.5]], atol=1e-6)
     assert found[0].labels.tolist() == [2]
     assert found[0].scores.tolist() == pytest.approx([1.0])
+
+
+@pytest.mark.parametrize(("squared", "wh"), [(1, "predict_sqrt"), (0, "plain")])
+def test_sizes_are_what_the_cfg_of_a_network_says(squared, wh, tmp_path):
+    head = "[connected]\noutput=44\nactivation=linear\n[detection]\nclasses=1\ncoords=4\nside=2\n"
+    text = f"[net]\nheight=4\nwidth=4\nchannels=3\n{head}num=2\nsqrt={squared}\n"
+    network = darknet.build(darknet.parse_cfg(text))
+    assert models.semantics_of(network).wh == wh
+    network.save(tmp_path / "network.keras")
+    images = np.random.default_rng(0).random((3, 4, 4, 3), np.float32)
+    options = {"score_threshold": -9.0, "clip": False}
+    expected = inference.Detector(network, wh=wh, **options)(images)
+    for model in (network, keras.models.load_model(tmp_path / "network.keras")):
+        found = inference.Detector(model, **options)(images)
+        np.testing.assert_array_equal(found["boxes_xyxy"], expected["boxes_xyxy"])
+    other = inference.Detector(network, wh={1: "plain", 0: "predict_sqrt"}[squared], **options)
+    assert not np.array_equal(other(images)["boxes_xyxy"], expected["boxes_xyxy"])
+    assert models.semantics_of(painter()) is None
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 64])

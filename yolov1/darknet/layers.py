@@ -9,6 +9,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from yolov1.darknet.cfg import parse_cfg
+from yolov1.darknet.plan import plan
 from yolov1.heads import YoloReshape
 
 _serializable = keras.saving.register_keras_serializable(package="yolov1")
@@ -19,7 +21,7 @@ GRADIENTS = ("darknet", "exact")
 
 @ops.custom_gradient
 def _standardize(x, mean, variance, deviation):
-    """``(x - mean) / deviation`` with Darknet's gradient; all of them float32."""
+    """``(x - mean) / deviation`` with Darknet's gradient; all of them of one dtype."""
     centred = x - mean
 
     def gradient(*upstreams, upstream=None):
@@ -40,8 +42,8 @@ def _sum(values):
 
 
 def _count(values):
-    """How many values of a channel there are, as a float."""
-    return ops.cast(ops.prod(ops.shape(values)[:-1]), "float32")
+    """How many values of a channel there are, in the dtype of the values."""
+    return ops.cast(ops.prod(ops.shape(values)[:-1]), values.dtype)
 
 
 @_serializable
@@ -56,6 +58,8 @@ class DarknetBatchNormalization(keras.layers.Layer):
 
     Of a single value (N = 1) Darknet's variance is 0 / 0, NaN, and with it all that follows and
     the moving average for good. Here it is 0: the output is beta.
+
+    Computed in float32 under every policy but float64.
 
     Args:
         epsilon_in: ``deviation``: ``sqrt(variance) + 1e-6``, Darknet on a CPU and all of it until
@@ -87,6 +91,7 @@ class DarknetBatchNormalization(keras.layers.Layer):
                 shape=(input_shape[-1],),
                 name=name,
                 initializer=initializer,
+                dtype=keras.backend.result_type(self.variable_dtype, "float32"),
                 autocast=False,
                 **kwargs,
             )
@@ -97,7 +102,7 @@ class DarknetBatchNormalization(keras.layers.Layer):
         self.moving_variance = add("moving_variance", "ones", **averages)
 
     def call(self, inputs, training=None):
-        x = ops.cast(inputs, "float32")
+        x = ops.cast(inputs, self.gamma.dtype)
         if not (training and self.trainable):
             scale = self.gamma / self._deviation(self.moving_variance)
             return ops.cast((x - self.moving_mean) * scale + self.beta, inputs.dtype)
@@ -262,6 +267,11 @@ class Detection(YoloReshape):
     def __init__(self, S, B, C, activations="linear", cfg="", **kwargs):
         super().__init__(S, B, C, activations, **kwargs)
         self.cfg = cfg
+
+    @property
+    def semantics(self):
+        """The `LossSemantics` of the cfg: what w and h mean, and the scales of the loss."""
+        return plan(parse_cfg(self.cfg)).semantics
 
     def get_config(self):
         return super().get_config() | {"cfg": self.cfg}

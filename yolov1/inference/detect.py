@@ -14,6 +14,7 @@ from yolov1.inference.detections import Detections
 from yolov1.kernels import check_sampling
 from yolov1.ops import non_max_suppression
 from yolov1.ops.reference.load_images import corner_aligned
+from yolov1.semantics import LossSemantics
 
 
 class Detector(tf.Module):
@@ -27,7 +28,8 @@ class Detector(tf.Module):
     Args:
         model: images to predictions ``[N, S, S, D]``.
         grid: the `GridSpec`; by default the one that `models.build` used.
-        wh: a mode of `LossSemantics.wh`.
+        wh: a mode of `LossSemantics.wh`; by default that of the cfg of a network of Darknet's, and
+            ``"predict_sqrt"`` of any other.
         score_threshold, iou_threshold: as in `non_max_suppression`; the defaults are those that
             Darknet validates with (it draws pictures with 0.2 and 0.4).
         max_detections: most boxes of an image.
@@ -44,7 +46,7 @@ class Detector(tf.Module):
         model,
         *,
         grid=None,
-        wh="predict_sqrt",
+        wh=None,
         score_threshold=0.001,
         iou_threshold=0.5,
         max_detections=300,
@@ -54,6 +56,7 @@ class Detector(tf.Module):
     ):
         super().__init__(name="detector")
         grid = models.grid_of(model) if grid is None else grid
+        wh = (models.semantics_of(model) or LossSemantics()).wh if wh is None else wh
         check_sampling("Detector", resize, name="resize")
         self.model, self.grid, self.resize = model, grid, resize
         options = {

@@ -28,6 +28,7 @@ from yolov1.models.classifier import copy_backbone, copy_fitting, on_top_of
 from yolov1.models.laptop import build_laptop
 from yolov1.models.paper import build_fast, build_paper
 from yolov1.models.posts import build_keras_voc, build_tf2_person
+from yolov1.semantics import LossSemantics
 
 __all__ = [
     "ACTIVATIONS",
@@ -45,6 +46,7 @@ __all__ = [
     "logits",
     "options_of",
     "planes_to_cells",
+    "semantics_of",
 ]
 
 _BUILDERS = {
@@ -173,6 +175,13 @@ def activations_of(model: keras.Model) -> dict[str, str]:
         ValueError: the model does not end in `ActivateCells`.
     """
     return dict(_last(model, "activations_of").activations)
+
+
+def semantics_of(model) -> LossSemantics | None:
+    """What a network says of its own outputs and loss: the semantics of the Darknet cfg that it is
+    from, also after saving and loading it. None of all others, which can be trained with any."""
+    layers = getattr(model, "layers", None)
+    return getattr(layers[-1], "semantics", None) if layers else None
 
 
 def _last(model, function, advice=""):
