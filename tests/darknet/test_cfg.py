@@ -92,6 +92,14 @@ def test_an_unknown_policy_is_constant():
     assert "is read as policy=constant" in cfg.remarks[-1]
 
 
+def test_keys_of_the_old_detection_layer_beside_those_of_today():
+    text = "[net]\n[detection]\njoint=1\n"
+    assert parse_cfg(text).remarks == ()  # the plan refuses it by this key
+    assert (
+        "line 3: [detection] joint=1 is a key Darknet ignores" in parse_cfg(text + "num=2").remarks
+    )
+
+
 def test_lists_have_spaces_and_gaps():
     cfg = parse_cfg("[net]\nsteps=50, 5000 ,,7\nscales=.1,.2\n")
     assert cfg.net.ints("steps") == (50, 5000, 0, 7)

@@ -103,6 +103,11 @@ def test_the_layer_that_darknet_lacks_is_named(layers, words, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_network_that_was_never_called_is_refused():
+    with pytest.raises(darknet.DarknetError, match="'never'.*is called never"):
+        darknet.cfg_of(keras.Sequential([K.Dense(2, name="never")]))
+
+
 def test_what_darknet_has_beside_the_papers_layers(tmp_path):
     model = chain(
         K.Conv2D(4, 5, padding="same", groups=1),

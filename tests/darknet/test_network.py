@@ -110,6 +110,7 @@ def test_a_file_read_and_written_is_the_same(tmp_path):
         assert written[0].read_text() == cfg.read_text()
 
 
+@pytest.mark.filterwarnings("ignore:.*mine=5 is a key Darknet ignores")
 def test_every_kind_of_layer_there_and_back(tmp_path):
     model = random_model()
     cfg, weights = saved(model, tmp_path)
@@ -126,6 +127,7 @@ def test_every_kind_of_layer_there_and_back(tmp_path):
     np.testing.assert_allclose(groups.sum(-1), 1, rtol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:.*mine=5 is a key Darknet ignores")
 def test_large_kernels_are_written_piece_by_piece(tmp_path, monkeypatch):
     """Each piece holds one output or place, and all of them make the whole."""
     whole = random_model()
@@ -190,12 +192,12 @@ def test_a_copy_of_a_loaded_network_is_drawn_anew():
 
 
 CONVOLUTION = "[net]\nheight=6\nwidth=6\nchannels=3\n[conv]\nfilters=13\nsize=2\nstride=2\n"
+DETECTION = "[detection]\nclasses=3\ncoords=4\nside=3\nnum=2\n"
 
 
 def test_a_map_is_read_by_channels_first():
     """Predictions right behind a convolution, and networks that end in a map."""
-    detection = "[detection]\nclasses=3\ncoords=4\nside=3\nnum=2\n"
-    model = random_model(CONVOLUTION + detection)
+    model = random_model(CONVOLUTION + DETECTION)
     features = random_model(CONVOLUTION)
     assert features.output_shape == (None, 3, 3, 13)
     images = images_for(model)
@@ -210,6 +212,33 @@ def test_neither_file_is_written_without_the_other(tmp_path):
         with pytest.raises(FileNotFoundError):
             darknet.save(model, *paths)
         assert not list(tmp_path.iterdir())
+    with pytest.raises(ValueError, match="are one file"):
+        darknet.save(model, cfg, cfg.parent / "." / cfg.name)
+    for seen in (-1, 2**64, 1.5):
+        with pytest.raises(ValueError, match="seen must be a whole number"):
+            darknet.save(model, cfg, weights, seen=seen)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_cfg_seems_to_say_is_warned_of(tmp_path):
+    path = tmp_path / "odd.cfg"
+    path.write_text(CONVOLUTION.replace("size=2", "size=2\nactivation=leaky # slope .1"))
+    for build in (darknet.build, darknet.load, lambda path: models.build(f"darknet:{path}")):
+        with pytest.warns(UserWarning, match="odd.cfg: line 8: .*is read as activation=relu"):
+            build(path)
+
+
+@pytest.mark.parametrize("squared", [1, 0])
+def test_a_cfg_says_what_the_sizes_became_in_training(squared, tmp_path):
+    text = f"{CONVOLUTION}{DETECTION}sqrt={squared}\n"
+    model = random_model(text)
+    as_before, otherwise = ("paper", "keras_voc") if squared else ("keras_voc", "paper")
+    assert darknet.cfg_of(model, as_before).text() == darknet.cfg_of(model).text() == text
+    cfg, weights = saved(model, tmp_path, semantics=otherwise)
+    assert darknet.read_cfg(cfg) == darknet.parse_cfg(
+        text.replace(f"sqrt={squared}", f"sqrt={1 - squared}")
+    )
+    assert_same_predictions(model, darknet.load(cfg, weights))
 
 
 # models.build.
@@ -242,6 +271,18 @@ def test_predictions_are_float32_under_mixed_precision(mixed_precision):
     assert model.get_layer("l02_convolutional").compute_dtype == "bfloat16"
     assert model(images_for(model)).dtype == "float32"
     assert_same_predictions(model, full, 0.1)
+
+
+@pytest.mark.parametrize("policy", ["float16", "float64"])
+def test_whole_networks_of_other_dtypes(mixed_precision, policy):
+    cfg, weights = (shared(*HEADERS, name) for name in ("micro.cfg", "v0.2.0.weights"))
+    full = darknet.load(cfg, weights)
+    mixed_precision(policy)
+    model = darknet.load(cfg, weights)
+    norm = model.get_layer("l00_batch_normalization")
+    assert norm.gamma.dtype == ("float64" if policy == "float64" else "float32")
+    assert_same_predictions(model, full, 1e-2 if policy == "float16" else 1e-5)
+    assert np.isfinite(model(images_for(model), training=True)).all()
 
 
 # Memory.

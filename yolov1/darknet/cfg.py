@@ -191,12 +191,12 @@ def parse_cfg(text: str, source: str = "cfg") -> Cfg:
     """
     found, remarks = [], []
     lines = text.split("\n")
-    if any(line.endswith("\r") for line in lines):
+    if "\r" in text:
         remarks.append(
             "the lines end in CR LF, with which Darknet itself finds no section (AlexeyAB's does)"
         )
     for number, whole in enumerate(lines, start=1):
-        line = re.sub("[ \t\r]" if whole.endswith("\r") else "[ \t]", "", whole)
+        line = re.sub("[ \t\r]", "", whole)
         if not line or line[0] in "#;":
             continue
         if line[0] == "[":
@@ -263,7 +263,8 @@ def _section_remarks(section):
         if known.get(key) is None:
             near = difflib.get_close_matches(key.lower(), known, 1, 0.85)
             meant = f" (was {near[0]} meant?)" if near and near[0] != key else ""
-            if section.name != "detection" or key not in OLD_DETECTION:
+            # Without num it is the detection layer that had these keys, and refused for them.
+            if section.name != "detection" or key not in OLD_DETECTION or "num" in section:
                 yield f"line {line}: [{section.name}] {written} is a key Darknet ignores{meant}"
         elif value is not None:
             got = _misread(known[key], key, value)

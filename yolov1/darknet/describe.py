@@ -76,6 +76,10 @@ class _Walk:
 
     def take(self, layer):
         kind = type(layer).__name__
+        try:
+            inputs, _ = layer.input, layer.output
+        except (AttributeError, ValueError):  # none, or several
+            self.refuse(layer, "is no link of a chain: it is called never, or more than once")
         rule = (
             getattr(self, f"_{kind}", None)
             if type(layer).__module__.startswith("keras")
@@ -86,7 +90,7 @@ class _Walk:
         if self.last is not None:
             if isinstance(self.last, YoloReshape):
                 self.refuse(layer, "comes behind the predictions, where a cfg ends")
-            if layer.input is not self.last.output:
+            if inputs is not self.last.output:
                 self.refuse(layer, "does not take just what the layer before gives")
         if self.padding and kind != "Conv2D":
             self.refuse(self.last, "is followed by no convolution: only those pad with zeros")

@@ -6,11 +6,12 @@ that it can be written again, also after it was saved and loaded by Keras.
 """
 
 import os
+import warnings
 
 import keras
 
 from yolov1.darknet.assembly import assemble, is_normalized, name_of
-from yolov1.darknet.cfg import Cfg, parse_cfg, read_cfg
+from yolov1.darknet.cfg import Cfg, Section, parse_cfg, read_cfg
 from yolov1.darknet.describe import describe
 from yolov1.darknet.errors import DarknetError
 from yolov1.darknet.plan import Plan, plan
@@ -18,6 +19,7 @@ from yolov1.darknet.transfer import Parameters, arrays_of, assign
 from yolov1.darknet.weights import WeightsFile, write_weights
 from yolov1.files import replacing, user_path
 from yolov1.grid import GridSpec
+from yolov1.semantics import LossSemantics
 
 
 def build(
@@ -29,7 +31,8 @@ def build(
     of all others 0.)
 
     Args:
-        cfg: path of a file, `Cfg` or `Plan`.
+        cfg: path of a file, `Cfg` or `Plan`. What Darknet reads otherwise than it looks in a file
+            is warned of.
         batch_norm: ``cpu``: divides by ``sqrt(variance) + 1e-6``, as Darknet does on a CPU, and on
             a GPU until 2017; ``gpu``: by ``sqrt(variance + 1e-5)``, as its GPU builds since.
         batch_norm_gradient: ``darknet`` or ``exact``, see `layers.DarknetBatchNormalization`.
@@ -131,13 +134,14 @@ def cfg_of(model: keras.Model, semantics=None) -> Cfg:
 
     Args:
         model: of `load` or ``models.build("darknet:...")``, or such as ``paper`` and ``fast``.
-        semantics: `LossSemantics` or a preset's name, for a network without a cfg: what its w and h
-            mean, and the scales of the loss; by default Darknet's.
+        semantics: `LossSemantics` or a preset's name that the network was trained with: what its w
+            and h mean (``sqrt``) and, of a network without a cfg, the scales of the loss. By
+            default those of the cfg, or Darknet's.
 
     Raises:
         DarknetError: a network that Darknet cannot express; names the first layer that it lacks.
     """
-    carried = _carried(model)
+    carried = _carried(model, semantics)
     return describe(model, semantics)[0] if carried is None else carried
 
 
@@ -155,9 +159,12 @@ def save(model: keras.Model, cfg_path, weights_path, seen: int = 0, semantics=No
 
     Raises:
         DarknetError: a network that Darknet cannot express; names the first layer that it lacks.
+        ValueError: one path for both, or a `seen` that is no whole number of at least 0.
             Nothing is written then.
     """
-    carried = _carried(model)
+    if os.path.abspath(cfg_path) == os.path.abspath(weights_path):
+        raise ValueError(f"darknet.save: cfg_path and weights_path are one file, {cfg_path}.")
+    carried = _carried(model, semantics)
     if carried is None:
         cfg, parameters = describe(model, semantics)
         network = plan(cfg)
@@ -172,12 +179,28 @@ def save(model: keras.Model, cfg_path, weights_path, seen: int = 0, semantics=No
 
 
 def _plan(cfg) -> Plan:
-    return plan(read_cfg(cfg) if isinstance(cfg, str | os.PathLike) else cfg)
+    if isinstance(cfg, str | os.PathLike):
+        cfg = read_cfg(cfg)
+        for remark in cfg.remarks:
+            warnings.warn(f"{cfg.source}: {remark}", stacklevel=3)
+    return plan(cfg)
 
 
-def _carried(model):
+def _carried(model, semantics=None):
+    """The cfg that a model carries, None of another one; with `semantics`, ``sqrt`` as their w and
+    h are, so that Darknet reads the boxes of a network that was trained otherwise."""
     text = getattr(model.layers[-1], "cfg", "")
-    return parse_cfg(text, f"the cfg of model {model.name!r}") if text else None
+    if not text:
+        return None
+    cfg = parse_cfg(text, f"the cfg of model {model.name!r}")
+    detection = plan(cfg).detection
+    if semantics is None or detection is None:
+        return cfg
+    squared = int(LossSemantics.of(semantics).wh == "predict_sqrt")
+    if squared == bool(detection.get("sqrt", 0)):
+        return cfg
+    options = (*(o for o in detection.options if o[0] != "sqrt"), ("sqrt", str(squared)))
+    return Cfg((*cfg.sections[:-1], Section("detection", options)), cfg.source)
 
 
 def _assign(model, network, blocks):

@@ -195,13 +195,13 @@ def _unknown(cfg, section):
             "another network. Use a cfg of YOLOv1 (its last section is [detection])",
         )
     meant = section.name.lower().lstrip("[").partition("]")[0]
-    hint = f" Was [{meant}] meant?" if meant in KEYS else ""
+    hint = f" (was [{meant}] meant?)" if meant in KEYS else ""
     return refusal(
         cfg,
         section,
         None,
-        "is no section that Darknet knows. Names are in lower case, and nothing may follow them in "
-        f"their line; expected one of {', '.join(f'[{name}]' for name in sorted(MAKE))}.{hint}",
+        f"is no section that Darknet knows{hint}. Names are in lower case, and nothing may follow "
+        f"them in their line; expected one of {', '.join(f'[{name}]' for name in sorted(MAKE))}",
     )
 
 

@@ -182,6 +182,12 @@ def _check_local(cfg, section, shape, output):
         )
 
 
+def _check_dropout(cfg, section, shape, output):
+    probability = section.get("probability", 0.5)
+    if not 0 <= probability <= 1:
+        raise refusal(cfg, section, "probability", f"must be from 0 to 1, got {probability}")
+
+
 def _check_softmax(cfg, section, shape, output):
     groups = positive(cfg, section, "groups", 1)
     if output[0] % groups:
@@ -192,5 +198,6 @@ CHECK = {
     "crop": _check_crop,
     "convolutional": _check_convolutional,
     "local": _check_local,
+    "dropout": _check_dropout,
     "softmax": _check_softmax,
 }

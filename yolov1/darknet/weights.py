@@ -18,6 +18,7 @@ Darknet itself checks nothing; here every size is held against the network first
 """
 
 import mmap
+import numbers
 import os
 import struct
 import warnings
@@ -98,18 +99,18 @@ class WeightsFile:
                 f"{self.path} is not weights of Darknet's: it has {len(start)} bytes, of which a "
                 "header alone takes 16 or 20. Download it again?"
             )
-        numbers = struct.unpack("<3i", start[:12])
+        version = struct.unpack("<3i", start[:12])
         self.version = self.settings = None
         self.transposed = _is_settings(start)
         if self.transposed:
             self.settings = struct.unpack("<3f", start[:12])
             self.kind = "floats"
-        elif all(0 <= n < 10_000 for n in numbers) and any(numbers):
-            self.version = numbers
+        elif all(0 <= n < 10_000 for n in version) and any(version):
+            self.version = version
             # The rules of load_weights_upto; a version beyond 1000 marks a file turned by hand.
-            self.transposed = max(numbers[:2]) > 1000
-            long = 10 * numbers[0] + numbers[1] >= 2 and max(numbers[:2]) < 1000
-            self.kind = "0.1" if not long else "0.2.5" if numbers == (0, 2, 5) else "0.2"
+            self.transposed = max(version[:2]) > 1000
+            long = 10 * version[0] + version[1] >= 2 and max(version[:2]) < 1000
+            self.kind = "0.1" if not long else "0.2.5" if version == (0, 2, 5) else "0.2"
         else:
             raise DarknetError(f"{self.path} is not weights of Darknet's: {_what(start)}.")
         seen = "<Q" if self.kind.startswith("0.2") else "<i"
@@ -282,8 +283,10 @@ def write_weights(path, plan: Plan, blocks_of, seen: int = 0) -> None:
         DarknetError: an array that is absent, too many or of another shape; a key of the network
             that is not offered.
     """
-    if not 0 <= seen < 2**64:
-        raise ValueError(f"write_weights: seen must be from 0 to 2^64 - 1, got {seen}.")
+    if not isinstance(seen, numbers.Integral) or not 0 <= seen < 2**64:
+        raise ValueError(
+            f"write_weights: seen must be a whole number from 0 to 2^64 - 1, got {seen!r}."
+        )
     parts = layout.to_write(plan)
     with replacing(path, binary=True) as file:
         file.write(struct.pack("<3iQ", 0, 2, 0, seen))
