@@ -10,7 +10,7 @@ take turns, image after image; their first turns do not count. An image's time:
 
 network   of the network alone, from the resized image to its outputs: the C program's own
           "Predicted in" (by the wall, also with OpenMP); here as Keras' predict, as a tf.function
-          that was traced, and as the Detector, which has suppression in it besides
+          that was traced, the same by XLA, and as the Detector, with suppression in it besides
 file      from the file to a picture with the boxes drawn
 start     from the start of the program, with its network to load, to the end of the first image;
           and the most memory that a process takes which does no more than this

@@ -60,9 +60,10 @@ def _predict(network, path, copies):
     return lambda: network.model.predict(images, batch_size=copies, verbose=0)
 
 
-def _function(network, path, copies):
+def _function(network, path, copies, jit_compile=None):
     images = network.input(path, copies)
-    function = tf.function(functools.partial(network.model, training=False), autograph=False)
+    call = functools.partial(network.model, training=False)
+    function = tf.function(call, autograph=False, jit_compile=jit_compile)
     return lambda: function(images).numpy()
 
 
@@ -86,7 +87,13 @@ def _file(network, path, copies):
     return run
 
 
-PROVIDERS = {"predict": _predict, "function": _function, "detector": _detector, "file": _file}
+PROVIDERS = {
+    "predict": _predict,
+    "function": _function,
+    "xla": functools.partial(_function, jit_compile=True),
+    "detector": _detector,
+    "file": _file,
+}
 
 
 def random_weights(path, cfg, seed=0):

@@ -94,7 +94,9 @@ def test_bench_writes_rows_of_every_part(program, files, tmp_path):
     with path.open() as file:
         rows = {(r["part"], r["provider"], r["images"]): r for r in csv.DictReader(file)}
     theirs = "darknet:as it comes"
-    network = {(p, "1") for p in ("predict", "function", "detector", theirs)} | {("function", "2")}
+    network = {(p, "1") for p in ("predict", "function", "xla", "detector", theirs)} | {
+        ("function", "2")
+    }
     want = {("network", *case) for case in network}
     want |= {(part, name, "1") for part in ("file", "start") for name in (theirs, "file")}
     assert set(rows) == want
