@@ -50,6 +50,7 @@ def main(argv):
         model,
         grid=run.grid,
         wh=run.semantics.wh,
+        resize=run.config.resize,
         score_threshold=SCORE_THRESHOLD.value,
         iou_threshold=IOU_THRESHOLD.value,
     )

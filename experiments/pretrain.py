@@ -18,10 +18,11 @@ experiment_flags.define(
     names=(
         *("task", "S", "B"),
         *("dataset", "train_split", "eval_split", "classes", "bad_examples", "augment"),
-        *("cache", "cache_bytes"),
-        *("model", "model_options", "image_size", "batch_size", "epochs", "optimizer"),
-        *("learning_rate", "schedule", "warmup_epochs", "learning_rates", "weight_decay"),
-        *("clip_norm", "ema", "precision", "strategy", "jit_compile", "seed", "output_dir"),
+        *("cache", "cache_bytes", "resize", "init"),
+        *("model", "model_options", "image_size", "batch_size", "subdivisions", "epochs"),
+        *("optimizer", "learning_rate", "schedule", "warmup_epochs", "learning_rates"),
+        *("weight_decay", "clip_norm", "ema", "precision", "strategy", "jit_compile"),
+        *("seed", "output_dir"),
         *("resume", "eval_every", "monitor", "checkpoint_minutes"),
     ),
     **{"task": "classify", "S": 1, "B": 1},  # of one cell the class is the image's class

@@ -10,7 +10,17 @@ from tests.shared import ROOT
 
 # Each may import those before it.
 LAYERS = [
-    *("files", "fonts", "grid", "boxes", "revision", "semantics", "activations", "kernels"),
+    *(
+        "files",
+        "fonts",
+        "names",
+        "grid",
+        "boxes",
+        "revision",
+        "semantics",
+        "activations",
+        "kernels",
+    ),
     "heads",
     "darknet",
     *("data", "models"),

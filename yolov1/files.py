@@ -10,12 +10,14 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def replacing(path, errors="strict"):
-    """A text file (UTF-8, line ends as they are written) that takes its place only once whole."""
+def replacing(path, errors="strict", binary=False):
+    """A file that takes its place only once whole: text (UTF-8, line ends as they are written), or
+    bytes."""
     path = Path(path)
     partial = path.with_name(path.name + ".partial")
+    text = {"encoding": "utf-8", "newline": "", "errors": errors}
     try:
-        with partial.open("w", encoding="utf-8", newline="", errors=errors) as file:
+        with partial.open("wb") if binary else partial.open("w", **text) as file:
             yield file
         os.replace(partial, path)
     finally:

@@ -36,7 +36,7 @@ class Evaluator:
             reduce_retracing=True,
             autograph=False,
         )
-        self.detector = inference.Detector(model, grid=grid, wh=semantics.wh)
+        self.detector = inference.Detector(model, grid=grid, wh=semantics.wh, resize=config.resize)
         self.responsible = ResponsibleBoxes(YoloLoss(grid, semantics))
         self._update = tf.function(
             self.responsible.update_state, reduce_retracing=True, autograph=False
@@ -50,7 +50,7 @@ class Evaluator:
         """
         seen = []  # held against the targets later, so that detection alone is timed
         start = time.perf_counter()
-        batches = data.evaluation_batches(self.dataset, self.grid, self.config.batch_size)
+        batches = _batches(self)
         self.detections = self.detector.detect(batches, watch=lambda *batch: seen.append(batch))
         seconds = time.perf_counter() - start
         batches = [(tf.constant(p), self._targets(indices)) for p, indices in seen]
@@ -118,7 +118,7 @@ class ClassifierEvaluator:
         """``accuracy`` in all and ``accuracy_per_class`` (None without an image), ``val_loss`` (the
         mean cross-entropy), ``images_per_second`` and ``seconds``."""
         start = time.perf_counter()
-        batches = data.evaluation_batches(self.dataset, self.grid, self.config.batch_size)
+        batches = _batches(self)
         logits = np.concatenate([self._logits(images).numpy() for images, _ in batches])
         seconds = time.perf_counter() - start
         right = logits.argmax(axis=1) == self.labels
@@ -136,6 +136,14 @@ class ClassifierEvaluator:
 
     def write_pictures(self, folder, count: int = PICTURES):
         """Nothing: a class has no place in the picture."""
+
+
+def _batches(evaluator):
+    """The data set of one as its network's own training resizes images, or as its config says."""
+    config = evaluator.config
+    return data.evaluation_batches(
+        evaluator.dataset, evaluator.grid, config.batch_size, resize=config.resize
+    )
 
 
 EVALUATORS = {"detect": Evaluator, "classify": ClassifierEvaluator}

@@ -46,11 +46,11 @@ def define(names=None, **defaults):
         if names is not None and field.name not in names:
             continue
         default = defaults.get(field.name, field.default)
-        choices = field.metadata.get("choices")
-        if choices:
-            flags.DEFINE_enum(field.name, default, choices, field.metadata["help"])
-        else:
-            _DEFINE[type(field.default)](field.name, default, field.metadata["help"])
+        choices, text = field.metadata.get("choices"), field.metadata["help"]
+        if choices and "prefix" not in field.metadata:
+            flags.DEFINE_enum(field.name, default, choices, text)
+        else:  # of choices that may also name a file, `TrainConfig` refuses another
+            _DEFINE[type(field.default)](field.name, default, text)
     flags.DEFINE_boolean("debug", False, "A size that ends within a minute on two cores.")
 
 

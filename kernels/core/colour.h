@@ -41,12 +41,11 @@ YOLOV1_HOST_DEVICE Rgb<A> ChangeFactors(const ColourChange& change, const Rgb<A>
   return {one(rgb.red), one(rgb.green), one(rgb.blue)};
 }
 
-// The remainder of a number of at least -5 by 6.
+// The remainder of a number of at least 0 by 6; one just below 0 is left as it is.
 template <typename A>
 YOLOV1_HOST_DEVICE A Modulo6(const A& value) {
-  const A up = value + A(6);
-  const A sixths = up * A(1.0f / 6);  // a multiple of 6 may fall below or above: see ChangeHue
-  return up - A(6) * Convert<float>(Truncate(sixths));
+  const A sixths = value * A(1.0f / 6);  // a multiple of 6 may fall below or above: see ChangeHue
+  return value - A(6) * Convert<float>(Truncate(sixths));
 }
 
 // The same, and the hue turns. V - c is the chroma times a ramp over the hue, which is

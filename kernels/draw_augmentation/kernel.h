@@ -13,11 +13,11 @@ namespace yolov1 {
 struct DrawConfig {
   int64_t seed = 0;
   float scale = 0, translate = 0, exposure = 1, saturation = 1, hue = 0;
-  float flip = 0, vertical_flip = 0, transpose = 0;
+  float flip = 0, vertical_flip = 0, transpose = 0, jitter = 0;
 };
 
 // Reads "seed=3 scale=0.2 translate=0.2 exposure=1.5 saturation=1.5 hue=0.0 flip=0.5
-// vertical_flip=0.0 transpose=0.0". Returns "", or what is wrong.
+// vertical_flip=0.0 transpose=0.0 jitter=0.0". Returns "", or what is wrong.
 std::string ParseDrawConfig(std::string_view text, DrawConfig* config);
 
 struct DrawArgs {

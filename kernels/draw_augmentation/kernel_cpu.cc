@@ -15,7 +15,9 @@ void DrawOne(const DrawConfig& config, int64_t position, float* window, bool* fl
     generator.Next(words);
     for (int i = 0; i < 4; ++i) u[k + i] = ToUniform(words[i]);
   }
-  for (int axis = 0; axis < 2; ++axis) {
+  for (int k = 0; config.jitter > 0 && k < 4; ++k)
+    window[k] = static_cast<float>(k / 2) + config.jitter * (2 * u[k] - 1);
+  for (int axis = 0; config.jitter == 0 && axis < 2; ++axis) {
     const float size = 1 + config.scale * (2 * u[axis] - 1);
     const float centre = 0.5f + config.translate * (2 * u[2 + axis] - 1);
     window[axis] = centre - size / 2;

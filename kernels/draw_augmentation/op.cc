@@ -20,7 +20,7 @@ flips: [n, 2]: left to right, top to bottom.
 transpose: [n].
 colours: [n, 3]: hue turn, saturation factor, exposure factor.
 config: "seed=3 scale=0.2 translate=0.2 exposure=1.5 saturation=1.5 hue=0.0 flip=0.5
-  vertical_flip=0.0 transpose=0.0"
+  vertical_flip=0.0 transpose=0.0 jitter=0.0"; with a jitter scale and translate are 0
 )doc";
 
 std::string InferDraws(Call* call) {
@@ -87,6 +87,9 @@ std::string ParseDrawConfig(std::string_view text, DrawConfig* config) {
   read("flip", "a number from 0 to 1", 0, 1, &config->flip);
   read("vertical_flip", "a number from 0 to 1", 0, 1, &config->vertical_flip);
   read("transpose", "a number from 0 to 1", 0, 1, &config->transpose);
+  read("jitter", "a number from 0 to below 0.5", 0, 0x1.fffffep-2, &config->jitter);
+  if (config->jitter > 0 && (config->scale > 0 || config->translate > 0))
+    reader.Complain("jitter", "0 beside a scale or a translate", reader.Find("jitter"));
   return reader.Finish();
 }
 

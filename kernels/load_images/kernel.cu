@@ -42,8 +42,6 @@ struct Pieces {
 
 // ----------------------------------------------------------------------------------------- pixels
 
-constexpr int32_t kOutside = -1;  // in the place of a row or a column of the image
-
 // A byte as a number; with CUDA's own conversion it would be cut to 16 bits once more.
 __device__ inline uint32_t Byte(const uint8_t* at) {
 #if defined(__CUDA_ARCH__)
@@ -68,11 +66,7 @@ struct Places {
   int32_t first, second;
 
   __device__ Places(const WindowSide& side, const Tap& tap)
-      : first(Find(side, tap.first)), second(Find(side, tap.second)) {}
-  __device__ static int32_t Find(const WindowSide& side, int32_t pixel) {
-    const int32_t at = side.low + pixel;
-    return side.begin() <= at && at < side.end() ? at : kOutside;
-  }
+      : first(side.Find(tap.first)), second(side.Find(tap.second)) {}
 };
 
 // The pixels of two columns, as they are in memory. What is outside of the image is the grey pixel,
@@ -123,10 +117,11 @@ struct MeanPixels {
 };
 
 // Of a row of the image, whatever has been loaded of one outside of it.
-__device__ inline Rgb<float> Resized(int32_t row, const PixelPair& pair, float share) {
+__device__ inline Rgb<float> Resized(int32_t row, const PixelPair& pair, float share,
+                                     float outside) {
   const auto one = [=](uint32_t a, uint32_t b) {
     const float value = Between(static_cast<float>(a), static_cast<float>(b), share);
-    return row == kOutside ? kGrey : value;
+    return row == kOutside ? outside : value;
   };
   return {one(pair.first.red, pair.second.red), one(pair.first.green, pair.second.green),
           one(pair.first.blue, pair.second.blue)};
@@ -250,7 +245,8 @@ __device__ void MakeRows(const Pixels& pixels, float share, const ColourChange& 
   const Places rows_of_lane(y, of_lane);
   const auto first = [&](int k) { return __shfl_sync(kAllLanes, rows_of_lane.first, k); };
   const auto second = [&](int k) { return __shfl_sync(kAllLanes, rows_of_lane.second, k); };
-  const auto resized = [&](int32_t of) { return Resized(of, pixels.Load(of), share); };
+  const float outside = y.outside();
+  const auto resized = [&](int32_t of) { return Resized(of, pixels.Load(of), share, outside); };
   int32_t row_above = first(0), row_below = second(0);
   Rgb<float> above = resized(row_above), below = resized(row_below);
   strip.template Rows<Pixels::kRowsAtOnce>(count, [&](int k) -> Rgb<T> {
@@ -266,7 +262,7 @@ __device__ void MakeRows(const Pixels& pixels, float share, const ColourChange& 
                            value(above.blue, below.blue)});
 
     if (next_above != row_above) above = next_above == row_below ? below : resized(next_above);
-    below = Resized(next_below, ahead, share);
+    below = Resized(next_below, ahead, share, outside);
     row_above = next_above;
     row_below = next_below;
     return {Stored<T>(rgb.red), Stored<T>(rgb.green), Stored<T>(rgb.blue)};
@@ -286,7 +282,8 @@ __device__ void MakePiece(const LoadImagesArgs& args, int64_t image, int32_t row
     height = memory.sizes[2 * image];
     width = memory.sizes[2 * image + 1];
     if (args.config.shrink) ratio = ShrinkRatio(height, width, strip.size);
-    fits = args.draws.ToWindow(image, Shrunk(height, ratio), Shrunk(width, ratio), &x, &y);
+    fits = args.draws.ToWindow(image, Shrunk(height, ratio), Shrunk(width, ratio),
+                               args.config.sampling, &x, &y);
   }
   if (!fits) {
     strip.template Rows<1>(

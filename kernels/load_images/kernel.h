@@ -17,10 +17,12 @@ struct LoadImagesConfig {
   int32_t size = 0;  // of the square results
   DType type = DType::kFloat;
   bool shrink = true;
+  Sampling sampling = Sampling::kHalfPixel;
 };
 
 // Reads the text that every caller configures the ops with, as yolov1/kernels/ writes it:
-// "size=448 dtype=float32 shrink=True", shrink for pixels alone. Returns "", or what is wrong.
+// "size=448 dtype=float32 shrink=True sampling=darknet", shrink for pixels alone; sampling may be
+// missing, and where it is Darknet's nothing shrinks. Returns "", or what is wrong.
 std::string ParseLoadImagesConfig(std::string_view text, LoadImagesConfig* config);
 std::string ParseAugmentImagesConfig(std::string_view text, LoadImagesConfig* config);
 
@@ -31,9 +33,11 @@ struct ImageDraws {
   const bool* transpose = nullptr;  // [n]
   const float* colours = nullptr;   // [n, 3] hue turn, saturation and exposure factor
 
-  YOLOV1_HOST_DEVICE bool ToWindow(int64_t image, int32_t height, int32_t width, WindowSide* x,
-                                   WindowSide* y) const {
+  YOLOV1_HOST_DEVICE bool ToWindow(int64_t image, int32_t height, int32_t width, Sampling sampling,
+                                   WindowSide* x, WindowSide* y) const {
     const float* const corners = windows + 4 * image;
+    x->sampling = sampling == Sampling::kHalfPixel ? sampling : Sampling::kDarknet;
+    y->sampling = sampling;  // no column lacks anything
     return ToPixels(corners[0], corners[2], width, flips[2 * image], x) &&
            ToPixels(corners[1], corners[3], height, flips[2 * image + 1], y);
   }

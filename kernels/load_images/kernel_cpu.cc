@@ -148,10 +148,15 @@ class Images {
   }
 
   std::string SetWindow(int64_t image, int32_t height, int32_t width, ShownImage* shown) const {
-    if (args_.draws.ToWindow(image, height, width, &shown->x, &shown->y)) return "";
+    if (args_.draws.ToWindow(image, height, width, args_.config.sampling, &shown->x, &shown->y))
+      return "";
     return "must have windows (x0, y0, x1, y1) of finite fractions, within 2^28 pixels of the "
            "image" +
            Got(args_.draws.windows + 4 * image, 4);
+  }
+
+  int32_t Ratio(int32_t height, int32_t width) const {
+    return args_.config.shrink ? ShrinkRatio(height, width, args_.config.size) : 1;
   }
 
   // A file: what its window shows is decoded.
@@ -167,7 +172,7 @@ class Images {
     if (!is_jpeg || !decoder->size(content, &height, &width) || height < 1 || width < 1)
       return "cannot be decoded: it is no JPEG, or its header is damaged (" +
              std::to_string(content.size()) + " bytes)";
-    const int32_t ratio = ShrinkRatio(height, width, args_.config.size);
+    const int32_t ratio = Ratio(height, width);
     height = Shrunk(height, ratio);
     width = Shrunk(width, ratio);
     std::string error = SetWindow(image, height, width, shown);
@@ -192,8 +197,7 @@ class Images {
       return "must lie within the " + std::to_string(memory.total) + " values, got " +
              std::to_string(full_height) + " x " + std::to_string(full_width) + " x 3 from " +
              std::to_string(memory.offsets[image]) + " on";
-    const int32_t ratio =
-        args_.config.shrink ? ShrinkRatio(full_height, full_width, args_.config.size) : 1;
+    const int32_t ratio = Ratio(full_height, full_width);
     std::string error =
         SetWindow(image, Shrunk(full_height, ratio), Shrunk(full_width, ratio), shown);
     if (!error.empty()) return error;

@@ -77,10 +77,9 @@ YOLOV1_HOST_DEVICE Integers Gather(const uint8_t* from, const int32_t* places) {
 
 // Where in the row of pixels each value of a resized row comes from.
 void FindPlaces(const WindowSide& side, int32_t size, const Workspace& work) {
-  const int32_t begin = side.begin(), end = side.end();
   const auto place = [&](int32_t pixel) __attribute__((always_inline)) {
-    const int32_t at = side.low + pixel;
-    return 3 * (begin <= at && at < end ? at - begin : end - begin);
+    const int32_t at = side.Find(pixel);
+    return 3 * ((at == kOutside ? side.end() : at) - side.begin());
   };
   for (int32_t k = 0; k < size; ++k) {
     const Tap tap = TapOf(side, size, k);
@@ -110,8 +109,8 @@ void ResizeRow(const uint8_t* pixels, int64_t shown_width, int64_t padded, const
   }
 }
 
-void GreyRow(int64_t padded, float* planes) {
-  for (int64_t k = 0; k < 3 * padded; k += kLanes) Store(Floats(kGrey), planes + k);
+void FillRow(float value, int64_t padded, float* planes) {
+  for (int64_t k = 0; k < 3 * padded; k += kLanes) Store(Floats(value), planes + k);
 }
 
 // --------------------------------------------------------------------------------------- vertical
@@ -225,20 +224,20 @@ struct ResizedRows {
   const ShownImage& image;
   const Workspace& work;
   int64_t padded;
-  int32_t rows[2] = {-2, -2};  // of the part that is shown; -1 is grey, -2 nothing yet
+  int32_t rows[2] = {-2, -2};  // of the part that is shown, or kOutside; -2 is nothing yet
 
   YOLOV1_HOST_DEVICE float* planes(int slot) const { return work.planes + slot * 3 * padded; }
 
   // The row of the part that is shown, of a row of the window.
   int32_t RowOf(int32_t window_row) const {
-    const int32_t at = image.y.low + window_row, begin = image.y.begin();
-    return begin <= at && at < image.y.end() ? at - begin : -1;
+    const int32_t at = image.y.Find(window_row);
+    return at == kOutside ? at : at - image.y.begin();
   }
   int SlotOf(int32_t row) const { return rows[0] == row ? 0 : rows[1] == row ? 1 : -1; }
   int Make(int32_t row, int slot) {
     rows[slot] = row;
     if (row < 0 || image.pixels == nullptr)
-      GreyRow(padded, planes(slot));
+      FillRow(image.y.outside(), padded, planes(slot));
     else
       ResizeRow(image.pixels + row * image.stride, image.x.end() - image.x.begin(), padded, work,
                 planes(slot));

@@ -15,12 +15,12 @@ namespace {
   "\n"                                                                                             \
   "windows: [n, 4]: corners x0, y0, x1, y1 as fractions of the image, rounded to whole pixels of " \
   "it.\n"                                                                                          \
-  "  Outside of the image the window shows grey, 127.\n"                                           \
+  "  Outside of the image the window shows grey, 127, or with Darknet's sampling its edge.\n"      \
   "flips: [n, 2]: whether the window is mirrored left to right, and top to bottom.\n"              \
   "transpose: [n]: whether x and y change places, at last.\n"                                      \
   "colours: [n, 3]: hue turn, and the factors of saturation and exposure in HSV space.\n"          \
-  "images: [n, size, size, 3]: the window resized bilinearly, half-pixel centres, with values in " \
-  "[0, 1],\n"                                                                                      \
+  "images: [n, size, size, 3]: the window resized bilinearly, half-pixel centres or as sampling "  \
+  "says, with values in [0, 1],\n"                                                                 \
   "  or from 0 to 255 as uint8.\n"
 
 constexpr const char* kLoadDoc = R"doc(
@@ -31,7 +31,8 @@ still has `size` pixels: only what its window shows. One that cannot be decoded 
 names its number. There is no gradient.
 
 contents: [n]: the files' bytes.
-config: "size=448 dtype=float32".)doc" DRAWS_DOC;
+config: "size=448 dtype=float32 sampling=half_pixel"; sampling: half_pixel (may be left out),
+  darknet (corners on corners; r = 1) or darknet_black_row (the last row lacks its second pixel).)doc" DRAWS_DOC;
 
 constexpr const char* kAugmentDoc = R"doc(
 Pixels to an augmented batch.
@@ -43,7 +44,8 @@ fit is filled with NaN (uint8: 0); on the CPU it is an error. There is no gradie
 values: the pixels, RGB.
 offsets: [n]: where those of each image begin; they may share some.
 sizes: [n, 2]: height and width of each image.
-config: "size=448 dtype=float32 shrink=True".)doc" DRAWS_DOC;
+config: "size=448 dtype=float32 shrink=True sampling=half_pixel"; sampling as of load_images; but for
+  half_pixel r = 1.)doc" DRAWS_DOC;
 #undef DRAWS_DOC
 
 constexpr int32_t kMostSize = 1 << 14;
@@ -57,6 +59,9 @@ std::string ParseConfig(const char* face, bool pixels, std::string_view text,
   reader.Choose("dtype", {"float32", "float16", "bfloat16", "uint8"}, &type);
   config->type = kTypes[type];
   if (pixels) reader.Choose("shrink", {"False", "True"}, &config->shrink);
+  reader.ChooseIfGiven("sampling", {"half_pixel", "darknet", "darknet_black_row"},
+                       &config->sampling);
+  if (config->sampling != Sampling::kHalfPixel) config->shrink = false;
   return reader.Finish();
 }
 

@@ -26,6 +26,18 @@ def test_a_cache_that_was_a_switch():
         TrainConfig(cache_bytes=-1)
 
 
+def test_runs_from_before_a_field_have_its_default():
+    """``config.json`` of runs that knew no Darknet; a choice may name a file."""
+    later = ("resize", "init", "subdivisions")
+    before = {name: v for name, v in TrainConfig().to_dict().items() if name not in later}
+    assert TrainConfig.from_dict(before) == TrainConfig(
+        resize="half_pixel", init="", subdivisions=1
+    )
+    for name in ("augment", "schedule"):
+        config = TrainConfig(**{name: "darknet:some folder/yolo.cfg"})
+        assert TrainConfig.from_dict(config.to_dict()) == config
+
+
 def test_what_is_best_is_something_of_the_task():
     with pytest.raises(ValueError, match="--monitor must be one of map_voc07, .*got 'accuracy'"):
         TrainConfig(monitor="accuracy")
@@ -76,7 +88,16 @@ def test_parse_options_refuses_what_is_no_option():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"augment": "mixup"}, "--augment must be one of none, paper, dihedral, got 'mixup'"),
+        (
+            {"augment": "mixup"},
+            "--augment must be one of none, paper, dihedral, darknet or darknet:CFG, got 'mixup'",
+        ),
+        ({"schedule": "darknet:"}, "--schedule must be one of .* or darknet:CFG, got 'darknet:'"),
+        ({"optimizer": "darknet:x"}, "--optimizer must be one of .*darknet, got 'darknet:x'"),
+        ({"resize": "nearest"}, "--resize must be one of half_pixel, darknet, darknet_black_row"),
+        ({"subdivisions": 0}, "--subdivisions must be at least 1, and divide --batch_size=16"),
+        ({"subdivisions": 3}, "--subdivisions must be at least 1, and divide .*=16, got 3"),
+        ({"init": "a", "backbone": "b"}, "--init must be empty with --backbone, got 'a'"),
         ({"batch_size": 0}, "--batch_size must be at least 1, got 0"),
         ({"learning_rate": float("nan")}, "--learning_rate must be positive and finite"),
         ({"ema": 1.0}, r"--ema must be in \[0, 1\), got 1.0"),

@@ -12,6 +12,7 @@ Source: pjreddie/darknet at f6afaabc, and its history for the files of 2015.
 from yolov1.darknet.cfg import Cfg, Section, parse_cfg, read_cfg
 from yolov1.darknet.errors import DarknetError
 from yolov1.darknet.plan import Block, Layer, Plan, plan
+from yolov1.darknet.weights import WeightsFile, read_blocks, write_weights
 
 __all__ = [
     "Block",
@@ -20,14 +21,17 @@ __all__ = [
     "Layer",
     "Plan",
     "Section",
+    "WeightsFile",
     "build",
     "cfg_of",
     "load",
     "load_weights",
     "parse_cfg",
     "plan",
+    "read_blocks",
     "read_cfg",
     "save",
+    "write_weights",
 ]
 
 _NETWORK = ("build", "cfg_of", "load", "load_weights", "save")

@@ -8,6 +8,8 @@ space" (section 2.2). Every draw depends on (seed, stream position) only.
 import dataclasses
 from typing import NamedTuple
 
+from yolov1.kernels import check_sampling
+
 FACTORS = ("exposure", "saturation")
 SHARES = ("flip", "vertical_flip", "transpose", "min_visible", "hue")
 
@@ -18,9 +20,10 @@ class Augmentation:
 
     The network sees a window of the image. Its width and height are drawn independently from
     ``1 -+ scale`` times the image's, its centre moves by up to ``translate`` of the image's sides.
-    Where the window leaves the image it shows mid-grey (127 of 255). Boxes are clipped to the
-    window; a box of which less than `min_visible` (by area) remains is dropped, as is one with a
-    side below 0.5 % of the window (Darknet's rule).
+    Where the window leaves the image it shows mid-grey (127 of 255). Darknet's windows are drawn in
+    another way: with a `jitter` each of the four sides moves by its own draw. Boxes are clipped to
+    the window; a box of which less than `min_visible` (by area) remains is dropped, as is one with
+    a side below 0.5 % of the window (Darknet's rule).
 
     Attributes:
         scale: in [0, 1).
@@ -31,6 +34,10 @@ class Augmentation:
         flip, vertical_flip: probability of a left-right and of a top-bottom flip.
         transpose: probability of swapping x and y, for images without an up (microscopy).
         min_visible: in [0, 1].
+        jitter: each side of the window moves by up to this share of the image's, in [0, 0.5); then
+            `scale` and `translate` must be 0.
+        sampling: how the window is resized and what it shows outside of the image: see
+            `yolov1.ops.load_images`.
 
     Raises:
         ValueError: a value outside its range.
@@ -45,6 +52,8 @@ class Augmentation:
     vertical_flip: float = 0.0
     transpose: float = 0.0
     min_visible: float = 0.25
+    jitter: float = 0.0
+    sampling: str = "half_pixel"
 
     def __post_init__(self):
         for name in FACTORS:
@@ -57,17 +66,39 @@ class Augmentation:
             self._refuse("translate", "in [0, 0.5]")
         if not 0 <= self.scale < 1:
             self._refuse("scale", "in [0, 1)")
+        if not 0 <= self.jitter < 0.5:
+            self._refuse("jitter", "in [0, 0.5)")
+        if self.jitter and (self.scale or self.translate):
+            moved = f"scale={self.scale!r} and translate={self.translate!r}"
+            self._refuse("jitter", f"0 beside {moved} (or make those 0)")
+        check_sampling("Augmentation", self.sampling)
 
     def _refuse(self, name, expected):
         raise ValueError(f"Augmentation: {name} must be {expected}, got {getattr(self, name)!r}.")
 
     @classmethod
     def preset(cls, name: str) -> "Augmentation":
-        """``"none"``, ``"paper"``, or ``"dihedral"``: also flipped vertically and transposed."""
+        """A named augmentation.
+
+        ``"none"``; ``"paper"``; ``"dihedral"``: also flipped vertically and transposed;
+        ``"darknet"``: what Darknet does with its yolov1.cfg; ``"darknet:PATH.cfg"``: with the
+        jitter, hue, saturation and exposure of this file.
+
+        Darknet's draws are other ones: it cuts its shifts off to whole pixels of the image, where
+        these are rounded, and takes a factor below 1, such as ``saturation=.75``, from ``[.75, 1]``
+        or its inverse, which here is one from ``[1, 1/.75]`` or its inverse.
+
+        Raises:
+            ValueError: another name; a cfg that is none, is no detector's, or has numbers that
+                cannot be drawn from.
+            FileNotFoundError: no such cfg.
+        """
+        if name.startswith("darknet:"):
+            return _of_cfg(name.removeprefix("darknet:"))
         if name not in PRESETS:
+            names = [*map(repr, PRESETS), "'darknet:PATH.cfg'"]
             raise ValueError(
-                f"Augmentation.preset: name must be one of {', '.join(map(repr, PRESETS))}, "
-                f"got {name!r}."
+                f"Augmentation.preset: name must be one of {', '.join(names)}, got {name!r}."
             )
         return PRESETS[name]
 
@@ -80,7 +111,34 @@ PRESETS = {
     "none": Augmentation(0.0, 0.0, 1.0, 1.0, 0.0, 0.0),
     "paper": Augmentation(),
     "dihedral": Augmentation(vertical_flip=0.5, transpose=0.5),
+    "darknet": Augmentation(
+        scale=0.0, translate=0.0, hue=0.1, min_visible=0.0, jitter=0.2, sampling="darknet"
+    ),
 }
+
+
+def _of_cfg(path):
+    """A network with a [crop] layer has its colours changed there, and no hue; the others' images
+    are changed as they are loaded, as [net] says."""
+    from yolov1.darknet.cfg import read_cfg
+
+    sections = {section.name: section for section in read_cfg(path).sections}
+    if "detection" not in sections:
+        raise ValueError(
+            f"Augmentation.preset: {path} has no [detection] section; its jitter is what an image "
+            "is moved by. Take the cfg of a detector."
+        )
+    colours = sections.get("crop", sections["net"])
+    factors = {name: colours.get(name, 1.0) for name in FACTORS}
+    hue = 0.0 if "crop" in sections else colours.get("hue", 0.0)
+    numbers = {name: 1 / x if 0 < x < 1 else x for name, x in factors.items()}
+    numbers |= {"hue": hue, "jitter": sections["detection"].get("jitter", 0.2)}
+    try:
+        return dataclasses.replace(PRESETS["darknet"], **numbers)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
 GREY = 127  # what a window shows outside the image
 MIN_SIDE = 0.005  # of the window; Darknet's limit since 2016
 
@@ -104,9 +162,12 @@ def draw(augmentation, seed, positions) -> Draw:
 
     u = tf.map_fn(uniform, tf.cast(positions, tf.int64), fn_output_signature=tf.float32)
     a = augmentation
-    size = 1 + a.scale * (2 * u[:, 0:2] - 1)
-    centre = 0.5 + a.translate * (2 * u[:, 2:4] - 1)
-    window = tf.concat([centre - size / 2, centre + size / 2], axis=1)
+    if a.jitter:
+        window = tf.constant([0.0, 0.0, 1.0, 1.0]) + a.jitter * (2 * u[:, 0:4] - 1)
+    else:
+        size = 1 + a.scale * (2 * u[:, 0:2] - 1)
+        centre = 0.5 + a.translate * (2 * u[:, 2:4] - 1)
+        window = tf.concat([centre - size / 2, centre + size / 2], axis=1)
     factors = 1 + u[:, 8:10] * (tf.constant([a.saturation, a.exposure], tf.float32) - 1)
     factors = tf.where(u[:, 10:12] < 0.5, factors, 1 / factors)
     colour = tf.concat([a.hue * (2 * u[:, 7:8] - 1), factors], axis=1)

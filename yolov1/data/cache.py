@@ -22,7 +22,17 @@ CACHES = ("auto", "encoded", "decoded", "device", "off")
 CACHE_BYTES = 1 << 30  # what "auto" keeps at most
 
 
-def open_images(dataset, image_size, op, *, cache, cache_bytes=CACHE_BYTES, impl="auto", say=None):
+def open_images(
+    dataset,
+    image_size,
+    op,
+    *,
+    cache,
+    cache_bytes=CACHE_BYTES,
+    sampling="half_pixel",
+    impl="auto",
+    say=None,
+):
     """`Decoded` or `Files` for a data set.
 
     Args:
@@ -30,7 +40,7 @@ def open_images(dataset, image_size, op, *, cache, cache_bytes=CACHE_BYTES, impl
         op: the caller's name, for errors.
         cache: one of `CACHES`; True is "auto", False "off", and an integer "auto" with this limit.
         cache_bytes: what "auto" keeps at most.
-        impl: of the image ops.
+        sampling, impl: of the image ops.
         say: function of a line that tells what is kept, and how large it is; None: nobody.
 
     Raises:
@@ -46,7 +56,7 @@ def open_images(dataset, image_size, op, *, cache, cache_bytes=CACHE_BYTES, impl
         raise ValueError(f"{op}: cache must be one of {', '.join(CACHES)}, got {cache!r}.")
     if not isinstance(cache_bytes, numbers.Real) or not cache_bytes >= 0:
         raise ValueError(f"{op}: cache_bytes must be a number of at least 0, got {cache_bytes!r}.")
-    images = Images(dataset, image_size)
+    images = Images(dataset, image_size, sampling)
     if cache == "auto":
         fits = (kind for kind in ("decoded", "encoded") if 0 < images.bytes_of(kind) <= cache_bytes)
         cache = next(fits, "off")
@@ -94,15 +104,16 @@ class Images:
     """Sizes and pixels of a data set's images, by index.
 
     Attributes:
-        ratios: int64 ``[count]``: by which each image shrinks before the network sees it.
+        ratios: int64 ``[count]``: by which each image shrinks before the network sees it; with
+            Darknet's sampling 1.
         shrunk: int64 ``[count, 2]``: its (height, width) then.
         jpeg: bool ``[count]``: which are files that TensorFlow's JPEG decoder reads.
     """
 
-    def __init__(self, dataset, image_size):
-        self.examples, self.image_size = list(dataset), image_size
+    def __init__(self, dataset, image_size, sampling):
+        self.examples, self.image_size, self.sampling = list(dataset), image_size, sampling
         ratios = [image_files.shrink_ratio(e.size, image_size) for e in self.examples]
-        self.ratios = np.array(ratios, np.int64)
+        self.ratios = np.array(ratios if sampling == "half_pixel" else [1] * len(ratios), np.int64)
         sizes = np.array([e.size for e in self.examples], np.int64)
         self.shrunk = -(-sizes // self.ratios[:, None])
         self.jpeg = np.array([e.jpeg for e in self.examples])
@@ -167,7 +178,7 @@ class Decoded:
 
     def __init__(self, images, impl, device):
         self.device, self.shrunk = device, images.shrunk
-        self._impl, self._size = impl, images.image_size
+        self._options = options_of(images, impl)
         lengths = images.shrunk.prod(axis=1) * 3
         offsets = np.cumsum(lengths) - lengths
         values = _aligned(lengths.sum())
@@ -190,8 +201,11 @@ class Decoded:
         """Images ``[n, S, S, 3]``, of windows, flips, transpose and colours or None."""
         values, *rest = self._pixels
         pixels = ops.Pixels(values, *(tf.gather(part, indices) for part in rest))
-        options = {"size": self._size, "impl": self._impl, "shrink": False}
-        return ops.augment_images(pixels, *views, **options)
+        return ops.augment_images(pixels, *views, shrink=False, **self._options)
+
+
+def options_of(images, impl):
+    return {"size": images.image_size, "sampling": images.sampling, "impl": impl}
 
 
 def _aligned(count):
@@ -208,7 +222,7 @@ class Files:
 
     def __init__(self, images, impl, keep=False):
         self.shrunk = images.shrunk
-        self._images, self._impl, self._size = images, impl, images.image_size
+        self._images, self._options = images, options_of(images, impl)
         self._any_jpeg, self._all_jpeg = images.jpeg.any(), images.jpeg.all()
         self._contents, self._kept = None, {}
         with tf.device("CPU:0"):
@@ -260,7 +274,7 @@ class Files:
 
     def _of_jpegs(self, indices, *views):
         contents = self.contents(indices)
-        return ops.load_images(contents, *views, size=self._size, impl=self._impl)
+        return ops.load_images(contents, *views, **self._options)
 
     def _of_others(self, indices, *views):
         types = tf.uint8, tf.int64, tf.int32
@@ -269,8 +283,7 @@ class Files:
         offsets.set_shape(indices.shape)
         sizes.set_shape([indices.shape[0], 2])
         pixels = ops.Pixels(values, offsets, sizes)
-        options = {"size": self._size, "impl": self._impl, "shrink": False}
-        return ops.augment_images(pixels, *views, **options)
+        return ops.augment_images(pixels, *views, shrink=False, **self._options)
 
     def _pixels(self, indices):
         """`ops.Pixels` of a few images, in NumPy."""

@@ -19,6 +19,7 @@ from yolov1.data.augmentation import Augmentation
 from yolov1.data.cache import CACHE_BYTES, open_images
 from yolov1.data.order import shuffled, shuffled_in_blocks
 from yolov1.data.table import box_table
+from yolov1.kernels import check_sampling
 
 IN_FLIGHT = 2  # steps in work at a time: the ends of one leave cores to the next
 
@@ -96,7 +97,11 @@ def training_batches(
         dataset,
         grid.image_size,
         "training_batches",
-        **{"cache": cache, "cache_bytes": cache_bytes, "impl": impl, "say": say},
+        cache=cache,
+        cache_bytes=cache_bytes,
+        sampling=augmentation.sampling,
+        impl=impl,
+        say=say,
     )
     boxes = box_table(dataset, difficult)
     with tf.device("CPU:0"):
@@ -155,15 +160,33 @@ class OnDevice:
 
 
 @tf.autograph.experimental.do_not_convert
-def evaluation_batches(dataset, grid, batch_size, *, num_parallel_calls=IN_FLIGHT, impl="auto"):
+def evaluation_batches(
+    dataset,
+    grid,
+    batch_size,
+    *,
+    resize="half_pixel",
+    num_parallel_calls=IN_FLIGHT,
+    impl="auto",
+):
     """All images in order, stretched to the network's input; the last batch may be short.
+
+    Args:
+        resize: ``"half_pixel"``, ``"darknet"`` or ``"darknet_black_row"``: the `sampling` of
+            `yolov1.ops.load_images`.
+        dataset, grid, batch_size, num_parallel_calls, impl: as of `training_batches`.
 
     Returns:
         `tf.data.Dataset` of (images float32 ``[n, H, W, 3]`` in [0, 1], indices int64 ``[n]``). The
         images are those of `training_batches` with augmentation ``"none"``.
+
+    Raises:
+        ValueError: an empty data set, or another `resize`.
     """
     _refuse_empty(dataset, "evaluation_batches")
-    images = open_images(dataset, grid.image_size, "evaluation_batches", cache="off", impl=impl)
+    check_sampling("evaluation_batches", resize, name="resize")
+    options = {"cache": "off", "sampling": resize, "impl": impl}
+    images = open_images(dataset, grid.image_size, "evaluation_batches", **options)
     nothing = [None] * 4
 
     def batch(indices):

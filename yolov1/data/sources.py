@@ -7,13 +7,13 @@ from pathlib import Path
 from yolov1.data.formats.coco import open_coco
 from yolov1.data.formats.fiftyone import open_fiftyone
 from yolov1.data.formats.folders import open_folders
-from yolov1.data.formats.names import distinct, look_alikes
 from yolov1.data.formats.records import open_records
 from yolov1.data.formats.voc import open_voc
 from yolov1.data.formats.voc_txt import open_voc_txt
 from yolov1.data.formats.walk import images_in
 from yolov1.data.formats.yolo import open_yolo
 from yolov1.data.shapes import open_shapes
+from yolov1.names import distinct, look_alikes
 
 # VOC's own folders of pictures that are no photos.
 SEGMENTATION = ("SegmentationClass", "SegmentationObject")

@@ -4,7 +4,7 @@ An exported detector is made of TensorFlow's own ops, so that it loads anywhere.
 """
 
 from yolov1.inference.decode import decode
-from yolov1.inference.detect import Detector, detect, export
+from yolov1.inference.detect import Detector, detect, export, prepare
 from yolov1.inference.detections import Detections
 from yolov1.inference.draw import class_colour, draw, draw_annotation, draw_grid
 from yolov1.ops import non_max_suppression
@@ -20,4 +20,5 @@ __all__ = [
     "draw_grid",
     "export",
     "non_max_suppression",
+    "prepare",
 ]

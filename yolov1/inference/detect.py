@@ -11,7 +11,9 @@ from yolov1.data.images import shrink, shrink_ratio
 from yolov1.inference import pixels
 from yolov1.inference.decode import decode
 from yolov1.inference.detections import Detections
+from yolov1.kernels import check_sampling
 from yolov1.ops import non_max_suppression
+from yolov1.ops.reference.load_images import corner_aligned
 
 
 class Detector(tf.Module):
@@ -29,6 +31,7 @@ class Detector(tf.Module):
         score_threshold, iou_threshold: as in `non_max_suppression`; the defaults are those that
             Darknet validates with (it draws pictures with 0.2 and 0.4).
         max_detections: most boxes of an image.
+        resize: how `detect` brings images to the network's size; see `prepare`.
         impl: of `non_max_suppression`; `export` takes ``"reference"`` whatever stands here.
 
     To save one, use `export`: what `tf.saved_model.save` makes of the detector itself may hold the
@@ -44,17 +47,21 @@ class Detector(tf.Module):
         score_threshold=0.001,
         iou_threshold=0.5,
         max_detections=300,
+        resize="half_pixel",
         impl="auto",
     ):
         super().__init__(name="detector")
         grid = models.grid_of(model) if grid is None else grid
-        self.model, self.grid = model, grid
+        check_sampling("Detector", resize, name="resize")
+        self.model, self.grid, self.resize = model, grid, resize
         options = {
             "score_threshold": score_threshold,
             "iou_threshold": iou_threshold,
             "max_detections": max_detections,
         }
-        self.with_other = functools.partial(Detector, model, grid=grid, wh=wh, **options)
+        self.with_other = functools.partial(
+            Detector, model, grid=grid, wh=wh, resize=resize, **options
+        )
         side = grid.image_size
         signature = [tf.TensorSpec([None, side, side, 3], tf.float32, name="images")]
 
@@ -94,7 +101,9 @@ class Detector(tf.Module):
         found = []
         for start in range(0, len(images), batch_size):
             stop = min(start + batch_size, len(images))
-            batch = tf.stack([prepare(images[i], self.grid) for i in range(start, stop)])
+            batch = tf.stack(
+                [prepare(images[i], self.grid, self.resize) for i in range(start, stop)]
+            )
             found += self._detect_batch(batch, range(start, stop), watch)
         return found
 
@@ -125,23 +134,31 @@ class Detector(tf.Module):
         ]
 
 
-def prepare(image, grid):
+def prepare(image, grid, resize="half_pixel"):
     """One image as the network wants it: stretched to the input size, float32 in [0, 1].
 
     Args:
         image: ``[H, W, 3]``, uint8 or floating point in [0, 1]; or what has such an `.image`.
+        resize: ``"half_pixel"``; ``"darknet"``: corner on corner, as Darknet resizes; or
+            ``"darknet_black_row"``: with what is missing of its last row, which often makes it
+            black. See `sampling` of `yolov1.ops.load_images`.
 
     Returns:
         float32 ``[image_size, image_size, 3]``.
 
     Raises:
-        ValueError: another shape or dtype, or floating point beyond [0, 1].
+        ValueError: another shape or dtype, floating point beyond [0, 1], or another `resize`.
     """
+    check_sampling("detect", resize, name="resize")
     image = np.asarray(getattr(image, "image", image))
     if image.ndim != 3 or image.shape[-1] != 3 or not image.size:
         raise ValueError(f"detect: an image must be [H, W, 3], got {list(image.shape)}.")
     pixels.check(image, "detect")
     side = grid.image_size
+    if resize != "half_pixel":
+        scale = 255 if image.dtype == np.uint8 else 1
+        image = image.astype(np.float32) / np.float32(scale)
+        return corner_aligned(image, [0, 0], image.shape[1::-1], (side, side), resize)
     if image.dtype == np.uint8:
         # As the input pipeline does: bilinear resizing alone skips pixels of a large photo.
         image = shrink(image, shrink_ratio(image.shape[:2], side)).astype(np.float32) / 255
@@ -159,8 +176,8 @@ def detect(model, images, *, batch_size=32, **options) -> list[Detections]:
             `Example`; uint8 or floating point in [0, 1]. Or a `tf.data.Dataset` of image batches,
             or of (image batch, indices) as `data.evaluation_batches` gives them.
         batch_size: images run at once (a `tf.data.Dataset` has its own).
-        options: `grid`, `wh`, `score_threshold`, `iou_threshold`, `max_detections`, `impl` of
-            `Detector`.
+        options: `grid`, `wh`, `score_threshold`, `iou_threshold`, `max_detections`, `resize`,
+            `impl` of `Detector`.
 
     Returns:
         One `Detections` per image, in order (by index, where a dataset gives indices).

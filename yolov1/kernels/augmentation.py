@@ -7,7 +7,7 @@ from yolov1.kernels.yolo_loss import check_collision
 # The fields of an augmentation that are drawn from.
 DRAWN = (
     *("scale", "translate", "exposure", "saturation", "hue"),
-    *("flip", "vertical_flip", "transpose"),
+    *("flip", "vertical_flip", "transpose", "jitter"),
 )
 
 

@@ -11,6 +11,7 @@ from yolov1.kernels import _device
 from yolov1.kernels._module import call, shape_text
 
 IMAGE_DTYPES = ("float32", "float16", "bfloat16", "uint8")
+SAMPLINGS = ("half_pixel", "darknet", "darknet_black_row")
 MOST = 1 << 14  # pixels of a side of what they make
 PLAIN_VIEW = {  # of one image: what None stands for
     "windows": np.array([0, 0, 1, 1], np.float32),
@@ -38,33 +39,43 @@ class Pixels(NamedTuple):
     sizes: Any
 
 
-def load_images_config(size, dtype) -> str:
+def load_images_config(size, dtype, sampling="half_pixel") -> str:
     """The one text that every fused implementation of `load_images` is configured with.
 
     Raises:
         TypeError: the size is no Python integer.
-        ValueError: a size below 1 or above 16,384, or another dtype.
+        ValueError: a size below 1 or above 16,384, another dtype or another sampling.
     """
-    return _config("load_images", size, dtype)
+    return " ".join(_words("load_images", size, dtype, sampling))
 
 
-def augment_images_config(size, dtype, shrink) -> str:
+def augment_images_config(size, dtype, shrink, sampling="half_pixel") -> str:
     """The same of `augment_images`."""
     if not isinstance(shrink, (bool, np.bool_)):
         raise TypeError(
             f"augment_images: shrink must be True or False, got {type(shrink).__name__}."
         )
-    return f"{_config('augment_images', size, dtype)} shrink={bool(shrink)}"
+    words = _words("augment_images", size, dtype, sampling)
+    return " ".join([*words[:2], f"shrink={bool(shrink)}", *words[2:]])
 
 
-def _config(op, size, dtype):
+def _words(op, size, dtype, sampling):
     if not isinstance(size, numbers.Integral):
         raise TypeError(f"{op}: size must be a Python integer, got {type(size).__name__}.")
     if not 1 <= size <= MOST:
         raise ValueError(f"{op}: size must be from 1 to {MOST} pixels, got {size}.")
     if dtype not in IMAGE_DTYPES:
         raise ValueError(f"{op}: dtype must be one of {', '.join(IMAGE_DTYPES)}, got {dtype}.")
-    return f"size={size} dtype={dtype}"
+    check_sampling(op, sampling)
+    # Left out, half pixels are what an older library takes as well.
+    named = [f"sampling={sampling}"] if sampling != "half_pixel" else []
+    return [f"size={size}", f"dtype={dtype}", *named]
+
+
+def check_sampling(op, sampling, name="sampling") -> None:
+    """Refuses (`ValueError`) what is none of `SAMPLINGS`; `name` is the caller's for it."""
+    if sampling not in SAMPLINGS:
+        raise ValueError(f"{op}: {name} must be one of {', '.join(SAMPLINGS)}, got {sampling!r}.")
 
 
 @functools.lru_cache(maxsize=256)
@@ -128,6 +139,7 @@ def load_images(
     *,
     size,
     dtype="float32",
+    sampling="half_pixel",
     threads=1,
     version=None,
 ):
@@ -149,7 +161,7 @@ def load_images(
         TypeError: contents are no bytes; an argument is on a GPU, where nothing is decoded.
         ImportError: the native module is missing.
     """
-    config = load_images_config(size, _name(dtype))
+    config = load_images_config(size, _name(dtype), sampling)
     views = {"windows": windows, "flips": flips, "transpose": transpose, "colours": colours}
     _device.refuse_on_host("load_images", contents=contents, **views)
     files = np.empty(len(contents), object)
@@ -168,6 +180,7 @@ def augment_images(
     size,
     dtype="float32",
     shrink=True,
+    sampling="half_pixel",
     threads=1,
     version=None,
     stream=None,
@@ -197,7 +210,7 @@ def augment_images(
         ImportError: the native module is missing.
         RuntimeError: CUDA refuses the launch, or this build has no CUDA kernels.
     """
-    config = augment_images_config(size, _name(dtype), shrink)
+    config = augment_images_config(size, _name(dtype), shrink, sampling)
     views = {"windows": windows, "flips": flips, "transpose": transpose, "colours": colours}
     parts = pixels._asdict() if isinstance(pixels, Pixels) else {"pixels": pixels}
     if any(map(_device.is_device_array, parts.values())):

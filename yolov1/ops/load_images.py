@@ -14,6 +14,13 @@ What is made of each image, by both ops and both implementations:
    the result is clipped to [0, 1] (`yolov1.data.augmentation.change_colours`); (0, 1, 1) changes
    nothing. uint8 is ``floor(255 v + 1/2)``.
 
+That is ``sampling="half_pixel"``. With ``"darknet"`` it is as in Darknet: r is 1; outside of the
+image the window shows the image's nearest pixel; the corners of the result are those of the window,
+value k of `size` lying ``k * ((n - 1) / (size - 1))`` behind the first of n pixels, the quotient in
+float32; and what is mirrored is the result. With ``"darknet_black_row"`` the last row also lacks
+the share of its lower pixel, as in Darknet itself: where float32 puts it just above that pixel, it
+is black. With a `size` of 448 this is so for 95 of the heights from 2 to 2000, 512 among them.
+
 Fused and reference agree within 1e-5 in float32. No gradient flows through either.
 """
 
@@ -35,6 +42,7 @@ def load_images(
     *,
     size,
     dtype=tf.float32,
+    sampling="half_pixel",
     impl="auto",
 ):
     """Encoded images to an augmented batch; see `yolov1.ops.load_images` for each step.
@@ -55,6 +63,7 @@ def load_images(
             factor of the exposure. None: (0, 1, 1).
         size: S, of the result in pixels; a Python integer.
         dtype: float32, float16 or bfloat16 for values in [0, 1]; uint8 for 0 to 255.
+        sampling: ``"half_pixel"``, ``"darknet"`` or ``"darknet_black_row"``.
         impl: ``"auto"``, ``"fused"`` or ``"reference"``.
 
     Returns:
@@ -70,7 +79,7 @@ def load_images(
         LibraryUnavailable, NotImplementedError: ``impl="fused"`` cannot be had.
     """
     dtype = tf.dtypes.as_dtype(dtype)
-    config = kernels.load_images_config(size, dtype.name)
+    config = kernels.load_images_config(size, dtype.name, sampling)
     with tf.device("CPU:0"):
         contents = as_tensor(contents, tf.string)
         if contents.dtype != tf.string:
@@ -82,16 +91,16 @@ def load_images(
         views = _views("load_images", contents, windows, flips, transpose, colours)
         compiled = not tf.executing_eagerly() and _tape.compiled_by_xla()
         if _library.choose("load_images", impl, "CPU", dtype.name, compiled) == "reference":
-            return reference.load_images(contents, *views, size, dtype)
+            return reference.load_images(contents, *views, size, dtype, sampling)
         jpeg = is_jpeg(contents)
         return tf.cond(
             tf.reduce_all(jpeg),
             lambda: _library.load().yolov1_load_images(contents, *views, config, T=dtype),
-            lambda: _mixed(contents, jpeg, views, config, size, dtype),
+            lambda: _mixed(contents, jpeg, views, config, size, dtype, sampling),
         )
 
 
-def _mixed(contents, jpeg, views, config, size, dtype):
+def _mixed(contents, jpeg, views, config, size, dtype, sampling):
     """Where not all are JPEG. In the place of others the op gets the smallest JPEG there is, so
     that its errors have the index that they should have."""
     smallest = tf.io.encode_jpeg(tf.zeros([1, 1, 3], tf.uint8))
@@ -101,7 +110,8 @@ def _mixed(contents, jpeg, views, config, size, dtype):
 
     def look(content, *view):
         pixels, views = decode(content)[None], (part[None] for part in view)
-        return augment_images(pixels, *views, size=size, dtype=dtype, impl="fused")[0]
+        options = {"size": size, "dtype": dtype, "sampling": sampling, "impl": "fused"}
+        return augment_images(pixels, *views, **options)[0]
 
     others = tf.where(~jpeg)
     rows = [others[:, 0], *(tf.gather_nd(part, others) for part in (contents, *views))]
@@ -118,6 +128,7 @@ def augment_images(
     *,
     size,
     dtype=tf.float32,
+    sampling="half_pixel",
     impl="auto",
     shrink=True,
 ):
@@ -125,8 +136,8 @@ def augment_images(
 
     Args:
         pixels: uint8 ``[n, H, W, 3]``, RGB; or `Pixels`, for images of several sizes.
-        windows, flips, transpose, colours, size, dtype, impl: as of `load_images`.
-        shrink: whether step 1 is done; False: r is 1.
+        windows, flips, transpose, colours, size, dtype, sampling, impl: as of `load_images`.
+        shrink: whether step 1 is done; False: r is 1, as it is with Darknet's sampling.
 
     Returns:
         ``[n, S, S, 3]`` of `dtype`. XLA compiles the fused one alone, which has a kernel for a GPU
@@ -140,14 +151,14 @@ def augment_images(
             the values, or has no pixel; windows or colours as of `load_images`.
     """
     dtype = tf.dtypes.as_dtype(dtype)
-    config = kernels.augment_images_config(size, dtype.name, shrink)
+    config = kernels.augment_images_config(size, dtype.name, shrink, sampling)
     pixels = _pixels(pixels)
     views = _views("augment_images", pixels.offsets, windows, flips, transpose, colours)
     compiled = not tf.executing_eagerly() and _tape.compiled_by_xla()
     place = device(pixels.values)
     chosen = _library.choose("augment_images", impl, place, dtype.name, compiled)
     if chosen == "reference":
-        return reference.augment_images(pixels, *views, size, dtype, shrink)
+        return reference.augment_images(pixels, *views, size, dtype, shrink, sampling)
     return _library.load().yolov1_augment_images(*pixels, *views, config, T=dtype)
 
 

@@ -10,6 +10,7 @@ MONITORS = {
     "detect": {"map_voc07": 1, "map_area": 1, "map_coco": 1, "val_loss": -1},
     "classify": {"accuracy": 1, "val_loss": -1},
 }
+DARKNET = "darknet:"  # of a choice that is what a cfg file of Darknet says
 
 
 def _field(default, help, **metadata):  # noqa: A002 (the flag's word)
@@ -45,8 +46,17 @@ class TrainConfig:
     augment: str = _field(
         "paper",
         "none; paper (scale, shift, exposure, saturation, flip); dihedral (paper, upside down and "
-        "transposed too, for images without an up).",
-        choices=("none", "paper", "dihedral"),
+        "transposed too, for images without an up); darknet (as its loader does, with yolov1.cfg's "
+        "numbers); darknet:CFG (with a file's jitter, hue, saturation and exposure).",
+        choices=("none", "paper", "dihedral", "darknet"),
+        prefix=DARKNET,
+    )
+    resize: str = _field(
+        "half_pixel",
+        "How evaluation and detection bring an image to the network's size: half_pixel: centres of "
+        "pixels at a half, as everywhere today; darknet: corners on corners; darknet_black_row: "
+        "and with the last row that it leaves black for some heights.",
+        choices=("half_pixel", "darknet", "darknet_black_row"),
     )
     on_collision: str = _field(
         "first",
@@ -70,7 +80,9 @@ class TrainConfig:
 
     # Model
     model: str = _field(
-        "laptop", "paper | fast | laptop | keras_voc | tf2_person | applications:NAME"
+        "laptop",
+        "paper | fast | laptop | keras_voc | tf2_person | applications:NAME | darknet:CFG; of the "
+        "last, S, B, image_size, activations and the loss's weights are the file's.",
     )
     model_options: str = _field("", "Options of the model: 'width=1.5,depth=2'.")
     activations: str = _field(
@@ -80,6 +92,9 @@ class TrainConfig:
     )
     backbone: str = _field(
         "", "Run of experiments.pretrain whose convolutions the network starts from; empty: none."
+    )
+    init: str = _field(
+        "", "Run whose last weights the network starts from, as far as they fit; empty: none."
     )
     S: int = _field(7, "Grid side.")
     B: int = _field(2, "Boxes of a cell.")
@@ -96,16 +111,25 @@ class TrainConfig:
 
     # Optimisation
     batch_size: int = _field(16, "Images of a step, over all replicas.")
+    subdivisions: int = _field(
+        1,
+        "Parts of the batch that go through the network one after another, to take less memory; "
+        "their gradients add up. Batch normalisation sees a part.",
+    )
     epochs: int = _field(30, "Passes over the training images.")
     optimizer: str = _field(
-        "adamw", "sgd (momentum 0.9), adam, adamw.", choices=("sgd", "adam", "adamw")
+        "adamw",
+        "sgd (momentum 0.9), adam, adamw, darknet (its momentum, without the learning rate in it).",
+        choices=("sgd", "adam", "adamw", "darknet"),
     )
     learning_rate: float = _field(2e-3, "Peak learning rate.")
     schedule: str = _field(
         "cosine",
         "paper: warm-up from a tenth of the rate, then 75 : 30 : 30 epochs at 1, 0.1, 0.01 of it, "
-        "scaled to --epochs; cosine: warm-up, then half a cosine to a hundredth; constant.",
+        "scaled to --epochs; cosine: warm-up, then half a cosine to a hundredth; constant; "
+        "darknet:CFG: the policy of a cfg file's [net], by batches, with its learning_rate.",
         choices=("paper", "cosine", "constant"),
+        prefix=DARKNET,
     )
     learning_rates: str = _field(
         "",
@@ -114,7 +138,7 @@ class TrainConfig:
     )
     warmup_epochs: float = _field(2.0, "Length of the warm-up.")
     weight_decay: float = _field(
-        1e-2, "Of kernels. sgd, adam: in the gradient, as Darknet; adamw: decoupled."
+        1e-2, "Of kernels. sgd, adam, darknet: in the gradient; adamw: decoupled."
     )
     clip_norm: float = _field(20.0, "Clip the global norm of the gradient; 0: do not.")
     ema: float = _field(0.998, "Decay of the moving average of the weights, in [0, 1); 0: none.")
@@ -160,12 +184,19 @@ class TrainConfig:
     def __post_init__(self):
         for field in dataclasses.fields(self):
             value, allowed = getattr(self, field.name), field.metadata.get("choices")
-            if allowed and value not in allowed:
+            prefix = field.metadata.get("prefix")
+            if allowed and value not in allowed and not _names_a_file(value, prefix):
+                others = f" or {prefix}CFG" if prefix else ""
                 raise ValueError(
-                    f"--{field.name} must be one of {', '.join(allowed)}, got {value!r}."
+                    f"--{field.name} must be one of {', '.join(allowed)}{others}, got {value!r}."
                 )
         for name, valid, expected in (
             ("batch_size", self.batch_size >= 1, "at least 1"),
+            (
+                "subdivisions",
+                self.subdivisions >= 1 and self.batch_size % self.subdivisions == 0,
+                f"at least 1, and divide --batch_size={self.batch_size}",
+            ),
             ("epochs", self.epochs >= 1, "at least 1"),
             ("learning_rate", 0 < self.learning_rate < float("inf"), "positive and finite"),
             ("weight_decay", 0 <= self.weight_decay < float("inf"), "at least 0"),
@@ -181,6 +212,7 @@ class TrainConfig:
                 self.monitor in MONITORS[self.task],
                 f"one of {', '.join(MONITORS[self.task])} with --task={self.task}",
             ),
+            ("init", not (self.init and self.backbone), "empty with --backbone"),
             ("capture", self.task == "detect" or not self.capture, "empty with --task=classify"),
             ("output_dir", self.output_dir or not self.resume, "given with --resume"),
         ):
@@ -249,6 +281,10 @@ class TrainConfig:
         if isinstance(values.get("cache"), bool):  # of runs when it was a switch
             values = values | {"cache": "auto" if values["cache"] else "off"}
         return cls(**{name: value for name, value in values.items() if name in known})
+
+
+def _names_a_file(value: str, prefix) -> bool:
+    return bool(prefix) and value.startswith(prefix) and len(value) > len(prefix)
 
 
 def parse_options(text: str) -> dict:

@@ -12,23 +12,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from yolov1 import data, models
+from yolov1 import data
 from yolov1.files import make_folder
 from yolov1.training import strategies
 from yolov1.training.callbacks import MetricsFile, ProgressLine, TensorBoardScalars
 from yolov1.training.capture import Capture
-from yolov1.training.checkpoints import (
-    Checkpoints,
-    Progress,
-    build_model,
-    load_run,
-    require_backbone,
-)
+from yolov1.training.checkpoints import Checkpoints, Progress, build_model
 from yolov1.training.clocks import CheckpointClock, Stopwatch
 from yolov1.training.config import MONITORS, TrainConfig
-from yolov1.training.optimizers import MovingAverage, build_optimizer, gradient_decay, reduced
+from yolov1.training.optimizers import MovingAverage, build_optimizer
 from yolov1.training.profile import Profile
 from yolov1.training.run_directory import WrongRun
+from yolov1.training.start import start_from_backbone
+from yolov1.training.step import capturing, make_step
 from yolov1.training.tasks import TASKS
 
 
@@ -179,72 +175,6 @@ def build_state(config: TrainConfig, grid, directory, strategy, steps_per_epoch:
     folder = directory / ("checkpoints" if worker == 0 else f"checkpoints/worker{worker}")
     checkpoints = Checkpoints(folder, model, optimizer, progress, average)
     return State(strategy, model, optimizer, average, progress, checkpoints)
-
-
-def start_from_backbone(config: TrainConfig, state: State):
-    """Copies the pretrained layers of ``config.backbone`` into the model and its averages."""
-    require_backbone(config)
-    with state.strategy.scope():
-        classifier, run = load_run(config.backbone, task="classify")
-        try:
-            models.copy_backbone(classifier, state.model)
-        except ValueError as error:
-            raise WrongRun(
-                f"--backbone={config.backbone}: {error} The backbone has --model_options="
-                f"{run.config.model_options or '(none)'}, this run "
-                f"{config.model_options or '(none)'}."
-            ) from error
-        if state.average is not None:
-            state.average.reset()
-
-
-def make_step(config: TrainConfig, grid, state: State, keep_predictions=False):
-    """The compiled step: ``(images, targets)`` to each replica's terms ``[n, T]``, their mean over
-    the global batch ``[T]``, the learning rate, and the predictions where they are wanted."""
-    replicas = state.strategy.num_replicas_in_sync
-    loss_of = TASKS[config.task].loss(config, grid)
-    decay = gradient_decay(config, state.model)
-    progress = state.progress
-
-    def replica_step(images, targets):
-        with tf.GradientTape() as tape:
-            predictions = state.model(images, training=True)
-            data_loss, terms = loss_of(predictions, targets)
-            # The mean over the global batch: replicas' gradients are summed.
-            loss = (data_loss + decay() + sum(state.model.losses)) / replicas
-            scaled = state.optimizer.scale_loss(loss)
-        variables = state.model.trainable_variables
-        gradients = reduced(tape.gradient(scaled, variables), replicas)
-        state.optimizer.apply(gradients, variables)
-        if state.average is not None:
-            state.average.update(progress.step)
-        return terms, predictions
-
-    # No AutoGraph, here and in all that is traced in a run: nothing needs it, and rewriting every
-    # function that is reached takes a third of the time until the first step.
-    @tf.function(jit_compile=config.jit_compile or None, autograph=False)
-    def step(images, targets):
-        # In the graph, because a schedule evaluated eagerly costs a millisecond a step.
-        rate = tf.identity(state.optimizer.learning_rate)
-        terms, predictions = state.strategy.run(replica_step, args=(images, targets))
-        mean = state.strategy.reduce("MEAN", terms, axis=0)
-        progress.terms.assign_add(tf.cast(mean, tf.float64))
-        progress.steps_in_sum.assign_add(1)
-        progress.step.assign_add(1)
-        return (terms, mean, rate, predictions) if keep_predictions else (terms, mean, rate)
-
-    return step
-
-
-def capturing(config, grid, state, step, capture):
-    """`step`, which in the steps that are captured gives `capture` what the loss was given."""
-
-    def gathered(values):
-        local = state.strategy.experimental_local_results(values)
-        return np.concatenate([part.numpy() for part in local])
-
-    keeping = make_step(config, grid, state, keep_predictions=True)
-    return capture.around(step, keeping, state.progress, gathered)
 
 
 def run_epochs(

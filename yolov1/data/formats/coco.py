@@ -14,10 +14,10 @@ import numpy as np
 
 from yolov1.data.example import Annotation, BadExampleError, collect, make_example
 from yolov1.data.formats import values
-from yolov1.data.formats.names import distinct
 from yolov1.data.formats.paths import locate, unique_ids
 from yolov1.data.formats.walk import folders_in, images_in
 from yolov1.data.formats.yolo import ALIASES
+from yolov1.names import distinct
 
 ROBOFLOW = "_annotations.coco.json"
 NO_ONE = (None, "", "none")  # what a category has that is above the others

@@ -22,11 +22,11 @@ import numpy as np
 from yolov1.data.example import Annotation, BadExampleError, collect, make_example
 from yolov1.data.formats import values
 from yolov1.data.formats.image_files import file_names, place_image
-from yolov1.data.formats.names import distinct, require_writable
 from yolov1.data.formats.paths import numbered
 from yolov1.data.formats.walk import images_in, is_image
 from yolov1.data.formats.yolo import ALIASES
 from yolov1.files import replacing
+from yolov1.names import distinct, require_writable
 
 PLACES = (
     "{split}/labels.json",

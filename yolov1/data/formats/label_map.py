@@ -5,8 +5,8 @@ import functools
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
 from yolov1.data.example import BadExampleError
-from yolov1.data.formats.names import read_names, require_writable
 from yolov1.files import read_text
+from yolov1.names import read_names, require_writable
 
 LABEL_MAP = "label_map.pbtxt"
 

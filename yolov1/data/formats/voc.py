@@ -15,10 +15,10 @@ from defusedxml import DefusedXmlException, ElementTree
 
 from yolov1.data.example import Annotation, BadExampleError, collect, make_example
 from yolov1.data.formats import values
-from yolov1.data.formats.names import agreed
 from yolov1.data.formats.paths import numbered, repeats, spellings
 from yolov1.data.formats.walk import files_in, folders_in, is_image, left_out
 from yolov1.files import read_lines
+from yolov1.names import agreed
 
 VOC_CLASSES = tuple(
     "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike "

@@ -16,10 +16,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from yolov1.data.example import Annotation, BadExampleError, collect, make_example
-from yolov1.data.formats.names import agreed
 from yolov1.data.formats.paths import locate, numbered, repeats
 from yolov1.data.formats.voc import VOC_CLASSES, parse_annotation
 from yolov1.files import read_lines, replacing
+from yolov1.names import agreed
 
 _BOX = re.compile(r"-?[0-9]{1,9}(,-?[0-9]{1,9}){4}")
 _NO_PART_OF_IDS = ("VOCdevkit", "JPEGImages")

@@ -21,11 +21,11 @@ import numpy as np
 
 from yolov1.data.example import Annotation, BadExampleError, collect, make_example
 from yolov1.data.formats.image_files import file_names, place_image
-from yolov1.data.formats.names import agreed, read_names, require_writable
 from yolov1.data.formats.paths import is_there, locate, repeats, spellings, unique_ids
 from yolov1.data.formats.walk import files_in, images_in, is_image
 from yolov1.data.formats.yolo_settings import SPLITS, Settings
 from yolov1.files import read_lines, read_text, replacing
+from yolov1.names import agreed, read_names, require_writable
 
 ALIASES = {"val": ("val", "valid", "validation"), "valid": ("valid", "val")}
 IMAGE_FOLDERS = ("images", "JPEGImages")

@@ -6,9 +6,9 @@ from pathlib import Path
 import yaml
 
 from yolov1.data.formats import values
-from yolov1.data.formats.names import by_number, distinct, read_names
 from yolov1.data.formats.paths import locate, spellings
 from yolov1.files import read_text
+from yolov1.names import by_number, distinct, read_names
 
 NOTHING = ("", "~", "null", "none")  # how a YAML says that a key has no value
 SPLITS = ("train", "val", "valid", "validation", "test")

@@ -9,15 +9,15 @@ from yolov1.data.augmentation import GREY, change_colours
 from yolov1.data.images import DEPTHS, RATIOS
 
 
-def load_images(contents, windows, flips, transpose, colours, size, dtype):
+def load_images(contents, windows, flips, transpose, colours, size, dtype, sampling):
     """Of checked tensors: ``[n, size, size, 3]`` of `dtype`. Of a JPEG only the part that the
     window shows is decoded."""
 
     def look(content, *view):
         return tf.cond(
             is_jpeg(content),
-            lambda: _from_jpeg(content, *view, size),
-            lambda: _from_pixels(decode(content), *view, size, True),
+            lambda: _from_jpeg(content, *view, size, sampling),
+            lambda: _from_pixels(decode(content), *view, size, True, sampling),
         )
 
     indices = tf.range(tf.shape(contents)[0])
@@ -29,14 +29,15 @@ def load_images(contents, windows, flips, transpose, colours, size, dtype):
     )
 
 
-def augment_images(pixels, windows, flips, transpose, colours, size, dtype, shrink):
+def augment_images(pixels, windows, flips, transpose, colours, size, dtype, shrink, sampling):
     """Of checked tensors, the images as `Pixels`."""
 
     def look(offset, sides, *view):
         height, width = sides[0], sides[1]
         count = tf.cast(height, tf.int64) * tf.cast(width, tf.int64) * 3
         flat = pixels.values[offset : offset + count]
-        return _from_pixels(tf.reshape(flat, [height, width, 3]), *view, size, shrink)
+        image = tf.reshape(flat, [height, width, 3])
+        return _from_pixels(image, *view, size, shrink, sampling)
 
     total = tf.size(pixels.values, tf.int64)
     ends = pixels.offsets + 3 * tf.reduce_prod(tf.cast(pixels.sizes, tf.int64), axis=1)
@@ -114,9 +115,9 @@ def _changed(images, colours, hue):
 # ------------------------------------------------------------------------------------- one image
 
 
-def _from_jpeg(content, window, flips, transpose, size):
+def _from_jpeg(content, window, flips, transpose, size, sampling):
     sides = tf.image.extract_jpeg_shape(content)[:2]
-    halvings = _halvings(sides, size)
+    halvings = _halvings(sides, size) if sampling == "half_pixel" else tf.constant(0)
     sides = -(-sides // tf.bitwise.left_shift(1, halvings))
 
     def part(low, high):
@@ -134,11 +135,11 @@ def _from_jpeg(content, window, flips, transpose, size):
         low, high = low - first, high - first
         return decoded[low[1] : high[1], low[0] : high[0]]
 
-    return _view(part, sides, window, flips, transpose, size)
+    return _view(part, sides, window, flips, transpose, size, sampling)
 
 
-def _from_pixels(image, window, flips, transpose, size, shrink):
-    if shrink:
+def _from_pixels(image, window, flips, transpose, size, shrink, sampling):
+    if shrink and sampling == "half_pixel":
         halvings = _halvings(tf.shape(image)[:2], size)
         ratio = tf.bitwise.left_shift(1, halvings)
         image = tf.cond(halvings == 0, lambda: image, lambda: _shrunk(image, ratio))
@@ -146,7 +147,7 @@ def _from_pixels(image, window, flips, transpose, size, shrink):
     def part(low, high):
         return image[low[1] : high[1], low[0] : high[0]]
 
-    return _view(part, tf.shape(image)[:2], window, flips, transpose, size)
+    return _view(part, tf.shape(image)[:2], window, flips, transpose, size, sampling)
 
 
 def _halvings(sides, size):
@@ -182,7 +183,7 @@ def whole_pixels(windows, sides):
     return low, tf.maximum(high, low + 1)
 
 
-def _view(part, sides, window, flips, transpose, size):
+def _view(part, sides, window, flips, transpose, size, sampling):
     """What the window shows, float32 ``[size, size, 3]`` of 0 to 255.
 
     Args:
@@ -194,20 +195,70 @@ def _view(part, sides, window, flips, transpose, size):
     seen_low = tf.clip_by_value(low, 0, sides - 1)
     seen_high = tf.clip_by_value(high, seen_low + 1, sides)
     seen = part(seen_low, seen_high)
+    if sampling == "half_pixel":
+        resized = _half_pixel(seen, low, high, seen_low, seen_high, sides, flips, size)
+    else:
+        resized = corner_aligned(seen, low - seen_low, high - seen_low, (size, size), sampling)
+        resized = _mirrored(resized, flips)
+    return tf.cond(transpose, lambda: tf.transpose(resized, [1, 0, 2]), lambda: resized)
+
+
+def _mirrored(image, flips):
+    return tf.cond(
+        tf.reduce_any(flips),
+        lambda: tf.reverse(image, 1 - tf.where(flips)[:, 0]),
+        lambda: image,
+    )
+
+
+def _half_pixel(seen, low, high, seen_low, seen_high, sides, flips, size):
     before = tf.clip_by_value(seen_low - low, 0, high - low - (seen_high - seen_low))
     after = high - low - before - (seen_high - seen_low)
     sees = tf.reduce_all((low < sides) & (high > 0))
     seen = tf.cond(sees, lambda: seen, lambda: tf.fill(tf.shape(seen), tf.constant(GREY, tf.uint8)))
-    window = _surround(seen, before, after)
-    window = tf.cond(
-        tf.reduce_any(flips),
-        lambda: tf.reverse(window, 1 - tf.where(flips)[:, 0]),
-        lambda: window,
-    )
-    resized = tf.raw_ops.ResizeBilinear(
+    window = _mirrored(_surround(seen, before, after), flips)
+    return tf.raw_ops.ResizeBilinear(
         images=window[None], size=[size, size], half_pixel_centers=True
     )[0]
-    return tf.cond(transpose, lambda: tf.transpose(resized, [1, 0, 2]), lambda: resized)
+
+
+def corner_aligned(image, low, high, shape, sampling):
+    """A window of an image, resized as Darknet does it; float32 ``[height, width, 3]``.
+
+    Args:
+        image: ``[H, W, 3]``, of any numbers.
+        low, high: int32 ``[2]``, the window's corners (x, y) in pixels of the image; outside of it
+            the window shows the nearest pixel.
+        shape: (height, width) of the result, Python integers.
+        sampling: ``"darknet"`` or ``"darknet_black_row"``.
+    """
+    image = tf.cast(image, tf.float32)
+    for axis in (1, 0):
+        side, count = tf.shape(image)[axis], high[1 - axis] - low[1 - axis]
+        black = axis == 0 and sampling == "darknet_black_row"
+        first, second, share = _corner_aligned_taps(count, shape[axis], black)
+        first, second = (
+            tf.gather(image, tf.clip_by_value(low[1 - axis] + pixels, 0, side - 1), axis=axis)
+            for pixels in (first, second)
+        )
+        if black:
+            second = tf.concat([second[:-1], tf.zeros_like(second[-1:])], axis=0)
+        image = first + (second - first) * tf.reshape(share, [-1, 1] if axis else [-1, 1, 1])
+    return image
+
+
+def _corner_aligned_taps(count, size, black):
+    """Between which two of `count` pixels each of `size` values lies, and how far from the first.
+    The last value is the last pixel, unless what is added to it is to be left out."""
+    places = tf.range(size)
+    # In float64, where a graph may multiply by the inverse: rounded to float32 it is the same.
+    step = tf.cast(tf.cast(count - 1, tf.float64) / max(size - 1, 1), tf.float32)
+    at = tf.cast(places, tf.float32) * step
+    first, share = tf.minimum(tf.cast(at, tf.int32), count - 1), at - tf.floor(at)
+    if not black:
+        ends = places == size - 1
+        first, share = tf.where(ends, count - 1, first), tf.where(ends, 0.0, share)
+    return first, tf.minimum(first + 1, count - 1), share
 
 
 def _surround(image, before, after):

@@ -1,6 +1,6 @@
 import pytest
 
-from yolov1.data.formats.names import by_number, look_alikes, read_names
+from yolov1.names import by_number, look_alikes, read_names
 
 
 @pytest.mark.parametrize(
