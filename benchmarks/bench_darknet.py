@@ -35,6 +35,7 @@ from benchmarks import darknet_providers, harness, photos, runner, targets
 from benchmarks.darknet_program import Program
 from benchmarks.darknet_providers import PROVIDERS, Network
 from yolov1 import darknet, models
+from yolov1.grid import GridSpec
 
 TARGET = 5
 LINE = "  {part:9}{provider:20}N={images:<3}{median_us:12.0f} us ({q20_us:.0f} .. {q80_us:.0f})"
@@ -105,8 +106,8 @@ def measure_network(files, image, paths, config) -> list[dict]:
     """Everything about one network; its rows."""
     name = Path(files[0]).stem
     print(f"\n{name}")
+    check_grid(name, darknet.plan(darknet.read_cfg(files[0])).grid, paths)
     network = Network(*files, config.score_threshold)
-    check_classes(name, network.grid, paths)
     with contextlib.ExitStack() as stack:
         programs = {
             key: stack.enter_context(contextlib.closing(start(path, files, config)))
@@ -144,14 +145,14 @@ def measure_network(files, image, paths, config) -> list[dict]:
     return rows
 
 
-def check_classes(name, grid, paths):
-    """Raises SystemExit where the C program has no names for the classes."""
+def check_grid(name, grid, paths):
+    """Raises SystemExit for a network that does not find boxes, or that the program cannot draw."""
     if grid is None:
         raise SystemExit(f"error: {name} is a classifier; give networks that find boxes.")
-    if grid.C > len(darknet_providers.VOC_CLASSES):
+    if paths and grid.C != len(darknet_providers.VOC_CLASSES):
         raise SystemExit(
-            f"error: {name} has {grid.C} classes; `darknet yolo test` has names for the twenty of "
-            "VOC. Give a network with as many classes or fewer."
+            f"error: {name} has {grid.C} classes; `darknet yolo test` shows the twenty of VOC, "
+            "whatever a network has. Give one with twenty, or leave --darknet out."
         )
 
 
@@ -162,7 +163,8 @@ def given_or_made(config, folder):
         raise SystemExit(f"error: {len(given)} --weights for {len(cfgs)} --cfg; give one for each.")
     if not cfgs:
         cfgs = [str(folder / "fast.cfg")]
-        darknet.save(models.build("fast", grid=None), cfgs[0], folder / "unused.weights")
+        model = models.build("fast", grid=GridSpec())
+        Path(cfgs[0]).write_text(darknet.cfg_of(model).text())
     for k, cfg in enumerate(cfgs):
         weights = given.get(k) or folder / f"{k}.weights"
         if not given.get(k):
@@ -212,7 +214,7 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    flags.DEFINE_list("cfg", [], "Networks; none: our own `fast`, as yolov1.darknet saves it.")
+    flags.DEFINE_list("cfg", [], "Networks; none: our own `fast`, as its cfg says it.")
     flags.DEFINE_list("weights", [], "Of each --cfg, in its order; one that is missing is random.")
     flags.DEFINE_list("darknet", [], "Darknet's program, or some, each in a folder of its own.")
     flags.DEFINE_string("image", "", "What is looked at; by default a photo-like PNG, 500 x 375.")

@@ -47,8 +47,9 @@ class Network:
 
     def boxes(self, found) -> list[tuple[str, int]]:
         """(name, whole per cent) of each box, as the C program says them."""
+        names = VOC_CLASSES if self.grid.C == len(VOC_CLASSES) else range(self.grid.C)
         rows = zip(found.labels, found.scores, strict=True)
-        return [(VOC_CLASSES[label], round(100 * float(score))) for label, score in rows]
+        return [(names[label], round(100 * float(score))) for label, score in rows]
 
 
 # A provider is made of a `Network`, the path of an image and how many copies of it are looked at
@@ -98,7 +99,7 @@ PROVIDERS = {
 
 def random_weights(path, cfg, seed=0):
     """Writes weights with which every layer's output is about as large as its input, and the last
-    one's is near 0.5: many boxes, none of which means anything."""
+    one's is near 0.25: some boxes score more than 0.2, and none of them means anything."""
     plan = darknet.plan(darknet.read_cfg(cfg))
     rng = np.random.default_rng(seed)
     last = [layer.index for layer in plan.layers if layer.blocks][-1]
@@ -111,7 +112,7 @@ def random_weights(path, cfg, seed=0):
             return z * np.float32((0.15 if layer.index == last else 1) * np.sqrt(2 / inputs))
         if block.name == "rolling_variance":
             return np.float32(0.8) + np.float32(0.4) * z * z
-        middle = {"scales": 1, "biases": 0.5 * (layer.index == last)}.get(block.name, 0)
+        middle = {"scales": 1, "biases": 0.25 * (layer.index == last)}.get(block.name, 0)
         return np.float32(middle) + np.float32(0.1) * z
 
     darknet.write_weights(
