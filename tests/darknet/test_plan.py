@@ -153,6 +153,7 @@ def test_a_vector_as_input():
         ("[convolutional]\nfilters=4\ngroups=2\n", "groups=2 must divide 3 channels and 4 filters"),
         ("[crop]\ncrop_height=9\ncrop_width=8\n", "crop_height=9 is more than its input's 8"),
         ("[local]\nfilters=2\nsize=1\npad=1\n", "pad=1 with size=1 gives 10 x 10 places"),
+        ("[softmax]\n[avgpool]\n", r"line 6: \[avgpool\] needs an image, .* gives 192 numbers"),
         ("[softmax]\ngroups=5\n", "groups=5 must divide 192"),
         (HEAD.replace("44", "45"), r"= 2\*2\*\(5\*1\+6\) = 44 numbers, but .* gives 45"),
         (HEAD.replace("coords=4\n", ""), r"must be 4 .*got 1 \(what Darknet takes without"),

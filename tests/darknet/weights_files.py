@@ -6,7 +6,14 @@ import json
 import numpy as np
 
 from tests.shared import shared
-from yolov1.darknet import plan, read_cfg, write_weights
+from yolov1.darknet import parse_cfg, plan, read_cfg, write_weights
+
+SMALL = """[net]\nheight=6\nwidth=6\nchannels=2
+[convolutional]\nfilters=3\nsize=3\npad=1\nbatch_normalize=1
+[local]\nfilters=2\nsize=3\npad=1
+[connected]\noutput=4
+[connected]\noutput=5\nbatch_normalize=1
+"""
 
 
 def recipe():
@@ -40,3 +47,11 @@ def drawn(layer):
 def written(path, network, seen=0):
     write_weights(path, network, drawn, seen)
     return path
+
+
+def small(text=SMALL):
+    return plan(parse_cfg(text, "small.cfg"))
+
+
+def by_name(blocks):
+    return {(layer.index, name): a for layer, arrays in blocks for name, a in arrays.items()}

@@ -7,6 +7,7 @@ import keras
 
 from yolov1.darknet.errors import DarknetError
 from yolov1.darknet.layers import (
+    GRADIENTS,
     ClassifierOutput,
     DarknetActivation,
     DarknetBatchNormalization,
@@ -64,10 +65,14 @@ def assemble(plan: Plan, batch_norm="cpu", gradient="darknet", given=(), name=No
         DarknetError: a layer that is not built here.
         ValueError: an unknown word.
     """
-    if batch_norm not in BATCH_NORM:
-        raise ValueError(
-            f"batch_norm must be one of {', '.join(map(repr, BATCH_NORM))}, got {batch_norm!r}."
-        )
+    for option, value, allowed in (
+        ("batch_norm", batch_norm, BATCH_NORM),
+        ("batch_norm_gradient", gradient, GRADIENTS),
+    ):
+        if value not in allowed:
+            raise ValueError(
+                f"{option} must be one of {', '.join(map(repr, allowed))}, got {value!r}."
+            )
     if plan.unsupported:
         raise DarknetError(plan.unsupported[0])
     norm = {"epsilon_in": BATCH_NORM[batch_norm], "gradient": gradient}

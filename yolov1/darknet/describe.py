@@ -150,9 +150,7 @@ class _Walk:
         index = len(self.sections) - 1
         parameters = self.parameters.get(index)
         if parameters is None or parameters.layer is not self.last:
-            self.refuse(
-                layer, "follows no convolution or dense layer, of which Darknet's is a part"
-            )
+            self.refuse(layer, "follows no convolution or dense layer, whose part it is in Darknet")
         if self.last.use_bias:
             self.refuse(layer, f"follows {self.last.name!r}, which has biases of its own")
         if layer.axis not in (-1, len(layer.input.shape) - 1):

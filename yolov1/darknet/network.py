@@ -16,7 +16,8 @@ from yolov1.darknet.errors import DarknetError
 from yolov1.darknet.plan import Plan, plan
 from yolov1.darknet.transfer import Parameters, arrays_of, assign
 from yolov1.darknet.weights import WeightsFile, write_weights
-from yolov1.files import replacing
+from yolov1.files import replacing, user_path
+from yolov1.grid import GridSpec
 
 
 def build(
@@ -39,6 +40,29 @@ def build(
         ValueError: an unknown word.
     """
     return assemble(_plan(cfg), batch_norm, batch_norm_gradient, name=name)
+
+
+def build_for_grid(
+    *,
+    grid: GridSpec | None = None,
+    cfg: str,
+    batch_norm: str = "cpu",
+    batch_norm_gradient: str = "darknet",
+) -> keras.Model:
+    """`build`, as ``models.build("darknet:CFG")`` calls it.
+
+    Args:
+        grid: None, or the cfg's own.
+        cfg, batch_norm, batch_norm_gradient: as `build` takes them.
+
+    Raises:
+        ValueError: a grid that is not the cfg's; and as `build` does.
+    """
+    network = _plan(user_path(cfg))
+    if grid is not None and grid != network.grid:
+        own = network.grid or f"none: it is a {network.head}"
+        raise ValueError(f"models.build: the grid of {cfg} is {own}; got {grid}. Leave it out.")
+    return build(network, batch_norm=batch_norm, batch_norm_gradient=batch_norm_gradient)
 
 
 def load(
@@ -88,7 +112,7 @@ def load_weights(
         The file, whose `complete` are the layers that were read.
 
     Raises:
-        DarknetError: a model that carries no cfg, or a file that does not fit; nothing is read then.
+        DarknetError: the model carries no cfg, or the file does not fit; nothing is read then.
     """
     carried = _carried(model)
     if carried is None:

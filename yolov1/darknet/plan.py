@@ -9,7 +9,7 @@ from math import prod
 from yolov1.darknet.cfg import Cfg, Section
 from yolov1.darknet.errors import DarknetError
 from yolov1.darknet.keys import KEYS, OLD_DETECTION, OTHERS
-from yolov1.darknet.shapes import MAKE, Block, make, positive, refusal
+from yolov1.darknet.shapes import MAKE, NO_IMAGE, Block, make, positive, refusal
 from yolov1.grid import GridSpec
 from yolov1.semantics import LossSemantics
 
@@ -29,8 +29,8 @@ class Layer:
         index: from 0, as ``darknet partial`` counts.
         section: of the cfg.
         kind: the section's name.
-        input, output: (c, h, w); (n, 1, 1) of a vector; the network's own input is (n,) where it
-            is a vector.
+        input, output: (c, h, w); (n, 1, 1) of a vector; an input is (n,) where no image can come of
+            it: the network's own, where that is a vector, and what stands behind a softmax.
         blocks: its parameters in the order of the file.
     """
 
@@ -156,7 +156,7 @@ def plan(cfg: Cfg, refuse: bool = True) -> Plan:
             raise _unknown(cfg, section)
         layer = Layer(index, section, section.name, shape, *make(cfg, section, shape))
         layers.append(layer)
-        shape = layer.output
+        shape = _behind(layer)
         unsupported += _unsupported(cfg, layer)
         if section.name == "detection":
             _check_detection(cfg, layer, refuse)
@@ -165,7 +165,7 @@ def plan(cfg: Cfg, refuse: bool = True) -> Plan:
     if not layers:
         raise DarknetError(f"{cfg.source}: there is no layer after {cfg.net.at()}.")
     kind = layers[-1].kind
-    vector = shape[1:] in ((), (1, 1))
+    vector = layers[-1].output[1:] == (1, 1)
     head = "detection" if kind == "detection" else "classifier" if vector else "features"
     if head == "detection" and layers[0].input[1:2] != layers[0].input[2:]:
         height, width = cfg.net.at("height"), cfg.net.at("width")
@@ -174,6 +174,13 @@ def plan(cfg: Cfg, refuse: bool = True) -> Plan:
         )
     remarks = (*cfg.remarks, *(_loss_remarks(layers[-1].section) if head == "detection" else ()))
     return Plan(cfg, tuple(layers), head, remarks, tuple(unsupported))
+
+
+def _behind(layer):
+    """The shape of the next layer's input."""
+    if layer.kind == "dropout":
+        return layer.input
+    return layer.output[:1] if layer.kind in NO_IMAGE else layer.output
 
 
 def _unknown(cfg, section):

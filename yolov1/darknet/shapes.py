@@ -100,7 +100,7 @@ def _avgpool(section, shape, positive):
 
 
 def _as_before(section, shape, positive):
-    return shape, ()
+    return (*shape, 1, 1)[:3], ()
 
 
 def _vector(section, shape, positive):
@@ -120,6 +120,7 @@ MAKE = {
     "cost": _vector,
     "detection": _vector,
 }
+NO_IMAGE = ("softmax", "cost")  # behind these, Darknet knows no height and width
 NEED_IMAGE = ("crop", "convolutional", "maxpool", "avgpool", "local", "batchnorm")
 
 

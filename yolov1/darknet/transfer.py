@@ -45,22 +45,19 @@ def assign(layer: Layer, parameters: Parameters, arrays: dict) -> None:
                 variable.assign(arrays[name])
     else:
         parameters.layer.bias.assign(_to_keras_bias(arrays["biases"]))
-    weights, kernel = arrays["weights"], parameters.layer.kernel
+    _assign_kernel(layer, parameters.layer.kernel, arrays["weights"])
+
+
+def _assign_kernel(layer, kernel, weights):
     rows = max(1, _PIECE // (weights[:1].nbytes or 1))
-    local = layer.kind == "local"
+    if rows >= len(weights) or not _in_place(kernel):
+        kernel.assign(np.ascontiguousarray(_turned(layer, weights)))
+        _give_back(weights)
+        return
     for start in range(0, len(weights), rows):
-        chosen = slice(start, start + rows)
-        piece = weights[chosen]
-        turned = piece.reshape(len(piece), *kernel.shape[1:]) if local else _turned(layer, piece)
-        if rows >= len(weights) or _is_distributed(kernel.value):
-            # Where replicas share it, a variable is only assigned as a whole.
-            whole = weights.reshape(kernel.shape) if local else _turned(layer, weights)
-            kernel.assign(np.ascontiguousarray(whole))
-            break
-        place = kernel.value[chosen] if local else kernel.value[..., chosen]
-        place.assign(np.ascontiguousarray(turned))
+        piece = weights[start : start + rows]
+        _write(layer, kernel, start, np.ascontiguousarray(_turned(layer, piece)))
         _give_back(piece)
-    _give_back(weights)
 
 
 def arrays_of(layer: Layer, parameters: Parameters) -> dict:
@@ -112,7 +109,9 @@ def _to_keras_bias(biases):
 
 
 def _turned(layer, weights):
-    """Some outputs' weights in Keras' order, the outputs last."""
+    """The weights of some outputs in Keras' order, outputs last; of some places of [local]."""
+    if layer.kind == "local":
+        return weights.reshape(*weights.shape[:2], -1)
     if layer.kind != "connected":
         return weights.transpose(2, 3, 1, 0)
     c, h, w = (*layer.input, 1, 1)[:3]
@@ -120,13 +119,40 @@ def _turned(layer, weights):
 
 
 def _numpy(variable):
-    return np.asarray(keras.ops.convert_to_numpy(variable), np.float32)
+    return np.asarray(variable.numpy(), np.float32)
 
 
-def _is_distributed(value):
+def _in_place(kernel):
+    """Whether a part of a variable can be written: not where replicas have it in common."""
     import tensorflow as tf
 
-    return isinstance(value, tf.distribute.DistributedValues)
+    return not isinstance(kernel.value, tf.distribute.DistributedValues)
+
+
+def _write(layer, kernel, start, values):
+    """Writes outputs (or places of [local]) from `start` on.
+
+    These are TensorFlow's operations because ``kernel.value[a:b].assign`` takes the slice first,
+    which makes the variable be copied before it is written.
+    """
+    import tensorflow as tf
+
+    handle = kernel.value.handle
+    if layer.kind == "local":
+        places = np.arange(start, start + len(values), dtype=np.int32)
+        tf.raw_ops.ResourceScatterUpdate(resource=handle, indices=places, updates=values)
+        return
+    before = values.ndim - 1  # axes that are taken whole
+    whole = (1 << before) - 1
+    tf.raw_ops.ResourceStridedSliceAssign(
+        ref=handle,
+        begin=[0] * before + [start],
+        end=[0] * before + [start + values.shape[-1]],
+        strides=[1] * values.ndim,
+        value=values,
+        begin_mask=whole,
+        end_mask=whole,
+    )
 
 
 def _give_back(array):

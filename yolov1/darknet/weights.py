@@ -141,10 +141,11 @@ class WeightsFile:
         """
         surplus = 4 * (self.floats - self.expected) + self.left_bytes
         if surplus > 0 and self.floats >= self.expected and not trailing:
+            last = f", up to {self._parts[-1].layer}," if self._parts else ""
             raise DarknetError(
-                f"{self._misfit('long')}: its layers want {self.expected} numbers, but there are "
-                f"{self.floats} ({surplus} bytes too many). {self._whose()} If what follows is to "
-                "be ignored, as Darknet does, ask for trailing=True."
+                f"{self._misfit('long')}: its layers{last} want {self.expected} numbers, but there "
+                f"are {self.floats} ({surplus} bytes too many). {self._whose()} If what follows is "
+                "to be ignored, as Darknet does, ask for trailing=True."
             )
         if self.floats >= self.expected or (partial and self.complete):
             return

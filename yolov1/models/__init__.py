@@ -15,6 +15,7 @@ import numbers
 import keras
 
 from yolov1.activations import ACTIVATIONS
+from yolov1.darknet.network import build_for_grid
 from yolov1.grid import GridSpec
 from yolov1.heads import (
     ActivateCells,
@@ -58,25 +59,33 @@ _KINDS = {
     int: (numbers.Integral, "a whole number"),
     float: (numbers.Real, "a number"),
 }
-_APPLICATIONS = "applications:"
-NAMES = (*_BUILDERS, _APPLICATIONS + "NAME")
+# prefix of a name -> (builder, its argument that the rest of the name is, what that rest is)
+_PREFIXES = {
+    "applications:": (build_application, "application", "NAME"),
+    "darknet:": (build_for_grid, "cfg", "CFG"),
+}
+NAMES = (*_BUILDERS, *(prefix + rest for prefix, (_, _, rest) in _PREFIXES.items()))
 
 
-def build(name: str, *, grid: GridSpec, **options) -> keras.Model:
+def build(name: str, *, grid: GridSpec | None = None, **options) -> keras.Model:
     """Builds an untrained network.
 
     Args:
-        name: one of `NAMES`; ``applications:NAME`` takes any model of ``keras.applications``.
-        grid: geometry; fixes the input size, the grid and the channels of the output.
+        name: one of `NAMES`; ``applications:NAME`` takes any model of ``keras.applications``,
+            ``darknet:CFG`` the path of a Darknet cfg.
+        grid: geometry; fixes the input size, the grid and the channels of the output. That of a
+            cfg may be None; else it must be the cfg's.
         **options: the named network's own; `options_of(name)` lists them with their defaults.
 
     Raises:
         ValueError: an unknown name, an unknown option, or a value that the network refuses.
+        TypeError: a network without a grid of its own, and none given.
     """
     check_options(name, options)
-    if name.startswith(_APPLICATIONS):
-        options["application"] = name[len(_APPLICATIONS) :]
-    return _builder(name)(grid=grid, **options)
+    builder, fixed = _builder(name)
+    if grid is None and inspect.signature(builder).parameters["grid"].default is not None:
+        raise TypeError(f"models.build: {name!r} needs grid=, the geometry it is built for.")
+    return builder(grid=grid, **fixed, **options)
 
 
 def build_classifier(name: str, *, grid: GridSpec, activations=None, **options) -> keras.Model:
@@ -102,11 +111,12 @@ def options_of(name: str) -> dict:
     Raises:
         ValueError: an unknown name.
     """
-    parameters = inspect.signature(_builder(name)).parameters
+    builder, fixed = _builder(name)
+    parameters = inspect.signature(builder).parameters
     return {
         key: parameter.default
         for key, parameter in parameters.items()
-        if key not in ("grid", "application")
+        if key != "grid" and key not in fixed
     }
 
 
@@ -175,8 +185,10 @@ def _last(model, function, advice=""):
 
 
 def _builder(name: str):
-    if name.startswith(_APPLICATIONS):
-        return build_application
+    """The function that builds a network, and the arguments that its name gives it."""
+    for prefix, (builder, argument, _) in _PREFIXES.items():
+        if name.startswith(prefix):
+            return builder, {argument: name[len(prefix) :]}
     if name not in _BUILDERS:
         raise ValueError(f"models.build: no network {name!r}; there are {', '.join(NAMES)}.")
-    return _BUILDERS[name]
+    return _BUILDERS[name], {}

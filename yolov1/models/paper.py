@@ -7,7 +7,8 @@ time): 9 convolutions and 3 dense layers, 45,089,374 parameters.
 As in those files: bias and no batch normalisation, leaky 0.1 everywhere but in the last layer
 (and the first dense layer of ``fast``), images moved from [0, 1] to [-1, 1] inside the network,
 and Darknet's symmetric padding. Dense layers flatten in Keras' order (row, column, channel);
-Darknet's is (channel, row, column), which matters only to those who load its weights.
+Darknet's is (channel, row, column): `yolov1.darknet.save` writes it, and ``darknet:CFG`` (see
+`yolov1.models.build`) is a network of Darknet's file itself.
 """
 
 import keras

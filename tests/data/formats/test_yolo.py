@@ -295,3 +295,16 @@ def test_an_object_labelled_twice(tmp_path):
     dataset = data.open(f"yolo:{root}")
     assert dataset[0].labels.tolist() == [0, 1]
     assert "box 3 (cat) [0.25, 0.25, 0.75, 0.75] repeats box 1" in dataset.notes[0][1]
+
+
+def test_darknets_own_reading_of_its_settings_is_remarked_on(tmp_path):
+    root = write_pairs(tmp_path, a=0, b=0)
+    (root / "classes.txt").write_text("cat\n")
+    (root / "my list.txt").write_text("images/a.jpg\n")
+    (root / "other.txt").write_text("images/b.jpg\n")
+    (root / "obj.data").write_text("train = my list.txt\ntrain = other.txt\nnames = classes.txt\n")
+    dataset = data.open(f"yolo:{root}", "train")
+    assert [example.image_id for example in dataset] == ["a"]
+    notes = str(dataset.notes)
+    assert "line 1: train = my list.txt has spaces; Darknet deletes them" in notes
+    assert "line 2: train is not used: line 1 comes first" in notes

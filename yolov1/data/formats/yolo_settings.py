@@ -1,10 +1,10 @@
 """The file that describes a YOLO data set: a ``data.yaml``, or Darknet's ``*.data``."""
 
-import configparser
 from pathlib import Path
 
 import yaml
 
+from yolov1.darknet.results import read_data
 from yolov1.data.formats import values
 from yolov1.data.formats.paths import locate, spellings
 from yolov1.files import read_text
@@ -28,25 +28,26 @@ class _Texts(yaml.BaseLoader):
         return super().construct_mapping(node, deep)
 
 
-def read_settings(file) -> dict:
+def read_settings(file, remarks=None) -> dict:
     """{key: text, list of texts or dict of texts}; a key without a value is left out.
+
+    Args:
+        file: a YAML or ``*.data`` file.
+        remarks: a list that takes (file, what should be known).
 
     Raises:
         ValueError: not readable, or no mapping of keys to values; names the file.
     """
-    text = read_text(file)
-    try:
-        if Path(file).suffix.lower() == ".data":
-            # Darknet's options have no sections.
-            parser = configparser.RawConfigParser(delimiters=("=",), allow_no_value=True)
-            parser.optionxform = str
-            lines = (line.strip() for line in text.splitlines())  # indents mean nothing to it
-            parser.read_string("\n".join(["[data]", *lines]), str(file))
-            found = {key: value or "" for key, value in parser.items("data")}
-        else:
+    if Path(file).suffix.lower() == ".data":
+        found, said = read_data(file)
+        if remarks is not None:
+            remarks += [(str(file), remark) for remark in said]
+    else:
+        text = read_text(file)
+        try:
             found = yaml.load(text, _Texts)
-    except (yaml.YAMLError, configparser.Error, RecursionError) as error:
-        raise ValueError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
+        except (yaml.YAMLError, RecursionError) as error:
+            raise ValueError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(found, dict):
         raise ValueError(f"{file} must have lines 'key: value', got {str(found)[:80]!r}.")
     return {k: v for k, v in found.items() if str(v).strip().lower() not in NOTHING}
@@ -68,8 +69,8 @@ class Settings:
 
     def __init__(self, file):
         self.file, self.base = Path(file), Path(file).parent
-        self.settings = read_settings(file)
         self.remarks = []
+        self.settings = read_settings(file, self.remarks)
         self._path = self.settings.get("path", "")
         self.anchors = (self.base, self.base.parent)
         (root,) = locate([self._path], self.anchors).places if self._path else (self.base,)
