@@ -201,6 +201,36 @@ def test_a_network_that_was_changed_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_copy_of_a_loaded_network_is_drawn_anew():
+    model = darknet.load(shared(*HEADERS, "micro.cfg"), shared(*HEADERS, "v0.2.0.weights"))
+    for layer in keras.models.clone_model(model).layers:
+        if hasattr(layer, "kernel"):
+            assert layer.kernel.numpy().std() > 0.05
+
+
+CONVOLUTION = "[net]\nheight=6\nwidth=6\nchannels=3\n[conv]\nfilters=13\nsize=2\nstride=2\n"
+
+
+def test_a_map_is_read_by_channels_first():
+    """Predictions right behind a convolution, and networks that end in a map."""
+    detection = "[detection]\nclasses=3\ncoords=4\nside=3\nnum=2\n"
+    model = random_model(CONVOLUTION + detection)
+    features = random_model(CONVOLUTION)
+    assert features.output_shape == (None, 3, 3, 13)
+    images = images_for(model)
+    flat = np.moveaxis(np.asarray(features(images)), -1, 1).reshape(2, 117)
+    cells = np.asarray(model(images))
+    np.testing.assert_array_equal(cells, models.planes_to_cells(flat, grid_of(model)))
+
+
+def test_neither_file_is_written_without_the_other(tmp_path):
+    model, (cfg, weights) = random_model(CONVOLUTION), files(tmp_path)
+    for paths in ((tmp_path / "no" / "a.cfg", weights), (cfg, tmp_path / "no" / "a.weights")):
+        with pytest.raises(FileNotFoundError):
+            darknet.save(model, *paths)
+        assert not list(tmp_path.iterdir())
+
+
 # models.build.
 
 

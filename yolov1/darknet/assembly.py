@@ -38,8 +38,12 @@ class _Part:
     def named(self, kind):
         return {"name": name_of(self.layer.index, kind), "dtype": self.dtype}
 
-    def kernel(self, initializer):
-        return {"kernel_initializer": "zeros" if self.given else initializer}
+    def called(self, layer, x, initializer):
+        """Calls a layer with a kernel, drawn by `initializer` unless it will be assigned."""
+        layer.kernel_initializer = keras.initializers.Zeros() if self.given else initializer
+        outputs = layer(x)
+        layer.kernel_initializer = initializer  # what a copy from its configuration draws by
+        return outputs
 
 
 def name_of(index: int, kind: str) -> str:
@@ -130,17 +134,16 @@ def _convolutional(x, part):
     if pad and not same:
         x = keras.layers.ZeroPadding2D(pad, **part.named("padding"))(x)
     normal = keras.initializers.RandomNormal(stddev=math.sqrt(2 / math.prod(weights[1:])))
-    x = keras.layers.Conv2D(
+    layer = keras.layers.Conv2D(
         weights[0],
         size,
         stride,
         padding="same" if same else "valid",
         groups=part.get("groups", 1),
         use_bias=not is_normalized(part.layer),
-        **part.kernel(normal),
         **part.named("convolutional"),
-    )(x)
-    return _activate(x, part)
+    )
+    return _activate(part.called(layer, x, normal), part)
 
 
 def _connected(x, part):
@@ -148,26 +151,24 @@ def _connected(x, part):
     # are put in Keras' order once, when weights are read, and not the values at every call.
     if len(x.shape) > 2:
         x = keras.layers.Flatten(**part.named("flatten"))(x)
-    x = keras.layers.Dense(
+    layer = keras.layers.Dense(
         part.layer.output[0],
         use_bias=not is_normalized(part.layer),
-        **part.kernel(_uniform(x.shape[1])),
         **part.named("connected"),
-    )(x)
-    return _activate(x, part)
+    )
+    return _activate(part.called(layer, x, _uniform(x.shape[1])), part)
 
 
 def _local(x, part):
     weights = part.layer.blocks[-1].shape
-    x = LocallyConnected2D(
+    layer = LocallyConnected2D(
         weights[1],
         weights[-1],
         part.get("stride", 1),
         part.get("pad", 0),
-        **part.kernel(_uniform(math.prod(weights[2:]))),
         **part.named("local"),
-    )(x)
-    return _activate(x, part)
+    )
+    return _activate(part.called(layer, x, _uniform(math.prod(weights[2:]))), part)
 
 
 def _maxpool(x, part):

@@ -9,7 +9,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from yolov1.grid import GridSpec
 from yolov1.heads import YoloReshape
 
 _serializable = keras.saving.register_keras_serializable(package="yolov1")
@@ -263,10 +262,6 @@ class Detection(YoloReshape):
     def __init__(self, S, B, C, activations="linear", cfg="", **kwargs):
         super().__init__(S, B, C, activations, **kwargs)
         self.cfg = cfg
-
-    @classmethod
-    def of(cls, grid: GridSpec, **kwargs) -> "Detection":
-        return cls(grid.S, grid.B, grid.C, **kwargs)
 
     def get_config(self):
         return super().get_config() | {"cfg": self.cfg}

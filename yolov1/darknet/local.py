@@ -50,13 +50,11 @@ class LocallyConnected2D(keras.layers.Layer):
             for r in range(self.size)
             for c in range(self.size)
         ]
-        places = height * width
-        patches = ops.reshape(ops.stack(taps, axis=-1), (-1, places, self.kernel.shape[-1]))
-        products = ops.matmul(
-            ops.transpose(patches, (1, 0, 2)), ops.transpose(self.kernel, (0, 2, 1))
-        )
-        outputs = ops.reshape(ops.transpose(products, (1, 0, 2)), (-1, height, width, filters))
-        return outputs + self.bias
+        places, _, values = self.kernel.shape
+        patches = ops.reshape(ops.stack(taps, axis=-1), (-1, places, values))
+        # Not by ops.transpose and ops.matmul, which copy the kernel first where nothing is traced.
+        products = ops.einsum("npv,pfv->npf", patches, self.kernel)
+        return ops.reshape(products, (-1, height, width, filters)) + self.bias
 
     def compute_output_shape(self, input_shape):
         batch, *sides, _ = input_shape

@@ -164,11 +164,11 @@ def save(model: keras.Model, cfg_path, weights_path, seen: int = 0, semantics=No
     else:
         cfg, network = carried, plan(carried)
         parameters = _parameters(model, network)
-    write_weights(
-        weights_path, network, lambda layer: arrays_of(layer, parameters[layer.index]), seen
-    )
-    with replacing(cfg_path) as file:
+    with replacing(cfg_path) as file:  # takes its place after the weights, or neither does
         file.write(cfg.text())
+        write_weights(
+            weights_path, network, lambda layer: arrays_of(layer, parameters[layer.index]), seen
+        )
 
 
 def _plan(cfg) -> Plan:
