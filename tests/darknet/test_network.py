@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.darknet.networks import assert_same_predictions, files, images_for, saved
 from tests.darknet.weights_files import golden, recipe
 from tests.shared import ROOT, SHARED, shared
 from yolov1 import darknet, models
@@ -91,28 +92,6 @@ def random_model(text=EVERY, **options):
     return model
 
 
-def files(folder, name="mine"):
-    return folder / f"{name}.cfg", folder / f"{name}.weights"
-
-
-def saved(model, folder, name="mine", **options):
-    folder.mkdir(exist_ok=True)
-    paths = files(folder, name)
-    darknet.save(model, *paths, **options)
-    return paths
-
-
-def images_for(model, count=2):
-    shape = (count, *model.input_shape[1:])
-    return np.random.default_rng(0).random(shape, np.float32)
-
-
-def assert_same_predictions(model, other, tolerance=0.0):
-    images = images_for(model)
-    first, second = (np.asarray(m(images, training=False)) for m in (model, other))
-    np.testing.assert_allclose(first, second, rtol=0, atol=tolerance)
-
-
 # There and back.
 
 
@@ -194,7 +173,9 @@ def test_a_file_that_does_not_fit_changes_nothing():
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
     with pytest.raises(darknet.DarknetError, match="carries no cfg"):
-        darknet.load_weights(paper("fast"), shared(*HEADERS, "v0.2.0.weights"))
+        darknet.load_weights(
+            models.build("laptop", grid=GridSpec()), shared(*HEADERS, "v0.2.0.weights")
+        )
 
 
 def test_a_network_that_was_changed_is_refused(tmp_path):
@@ -266,134 +247,6 @@ def test_predictions_are_float32_under_mixed_precision(mixed_precision):
     assert model.get_layer("l02_convolutional").compute_dtype == "bfloat16"
     assert model(images_for(model)).dtype == "float32"
     assert_same_predictions(model, full, 0.1)
-
-
-# Networks of ours.
-
-
-def paper(name, **options):
-    grid = options.pop("grid", GridSpec(S=3, B=2, C=4, image_size=96))
-    return models.build(name, grid=grid, width=0.02, **options)
-
-
-def randomized(model):
-    rng = np.random.default_rng(3)
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            n = layer.gamma.shape
-            layer.set_weights([rng.random(n) + s for s in (0.5, -0.5, -0.5, 0.0)])
-        elif getattr(layer, "bias", None) is not None:
-            layer.bias.assign(rng.standard_normal(layer.bias.shape) / 4)
-    return model
-
-
-@pytest.mark.parametrize("batch_norm", [False, True])
-@pytest.mark.parametrize("size", [96, 75])
-@pytest.mark.parametrize("name", ["paper", "fast"])
-def test_networks_of_ours_become_darknets(name, size, batch_norm, tmp_path):
-    grid = GridSpec(S=3, B=2, C=4, image_size=size)
-    model = randomized(paper(name, grid=grid, batch_norm=batch_norm))
-    cfg, weights = saved(model, tmp_path, seen=640)
-    again = darknet.load(cfg, weights)
-    assert grid_of(again) == grid
-    assert darknet.cfg_of(model) == darknet.read_cfg(cfg)
-    assert not darknet.read_cfg(cfg).remarks
-    assert darknet.WeightsFile(weights).seen == 640
-    images = images_for(model)
-    expected = np.asarray(model(images))
-    scale = max(1, np.abs(expected).max())
-    np.testing.assert_allclose(np.asarray(again(images)), expected, rtol=0, atol=1e-5 * scale)
-
-
-def test_what_the_sizes_mean_comes_from_the_semantics():
-    network = darknet.plan(darknet.cfg_of(paper("fast"), semantics="darknet"))
-    assert network.wh == "predict_sqrt"
-    assert network.semantics == darknet.plan(darknet.cfg_of(paper("fast"))).semantics
-    with pytest.warns(UserWarning, match="one coord_scale"):
-        voc = darknet.plan(darknet.cfg_of(paper("fast"), semantics="keras_voc"))
-    assert (voc.wh, voc.semantics.confidence_target) == ("plain", "one")
-
-
-@pytest.mark.parametrize(
-    "name, options, words",
-    [
-        ("laptop", {}, "Darknet"),
-        ("keras_voc", {}, "Darknet"),
-        ("tf2_person", {}, "Darknet"),
-        ("applications:MobileNetV2", {"weights": None}, "Darknet"),
-        ("paper", {"activations": "sigmoid", "width": 0.02}, "'predictions'.*activations"),
-    ],
-)
-def test_other_networks_are_refused_by_their_layer(name, options, words, tmp_path):
-    model = models.build(name, grid=GridSpec(S=3, B=2, C=4, image_size=192), **options)
-    with pytest.raises(darknet.DarknetError, match=words) as error:
-        darknet.save(model, *files(tmp_path))
-    assert any(repr(layer.name) in str(error.value) for layer in model.layers)
-    assert not list(tmp_path.iterdir())
-
-
-def chain(*layers, side=16, S=2):
-    x = images = keras.Input((side, side, 3))
-    for layer in layers:
-        x = layer(x)
-    head = keras.layers.Dense(S * S * 8)(x)
-    return keras.Model(images, models.YoloReshape(S, 1, 3)(head))
-
-
-K = keras.layers
-
-
-@pytest.mark.parametrize(
-    "layers, words",
-    [
-        ([K.Conv2D(4, 3, 2, padding="same", name="c"), K.Flatten()], "'c'.*same"),
-        ([K.Conv2D(4, 3, activation="relu", name="c"), K.Flatten()], "'c'.*activation"),
-        ([K.Conv2D(4, (1, 3), name="c"), K.Flatten()], "'c'.*square"),
-        ([K.Conv2D(4, 3, dilation_rate=2, name="c"), K.Flatten()], "'c'.*dilation"),
-        ([K.Conv2D(4, 3), K.LeakyReLU(name="r"), K.Flatten()], "'r'.*slope"),
-        ([K.Conv2D(4, 3), K.BatchNormalization(name="b"), K.Flatten()], "'b'.*biases"),
-        ([K.ZeroPadding2D(((0, 1), (0, 1)), name="z"), K.Conv2D(4, 3), K.Flatten()], "'z'.*pads"),
-        ([K.ZeroPadding2D(1, name="z"), K.MaxPooling2D(2), K.Flatten()], "'z'"),
-        ([K.Rescaling(1 / 255, name="s"), K.Flatten()], "'s'.*2x - 1"),
-        ([K.Conv2D(4, 3), K.GlobalMaxPooling2D(name="g")], "'g'.*none of Darknet's"),
-    ],
-)
-def test_the_layer_that_darknet_lacks_is_named(layers, words, tmp_path):
-    with pytest.raises(darknet.DarknetError, match=words):
-        darknet.save(chain(*layers), *files(tmp_path))
-    assert not list(tmp_path.iterdir())
-
-
-def test_what_darknet_has_beside_the_papers_layers(tmp_path):
-    model = chain(
-        K.Conv2D(4, 5, padding="same", groups=1),
-        K.MaxPooling2D(3, 2),
-        K.Conv2D(6, 3, 2, padding="same", use_bias=False),
-        K.BatchNormalization(scale=False),
-        K.ZeroPadding2D(2),
-        K.Conv2D(5, 2),
-        K.MaxPooling2D(2, 1, padding="same"),
-        K.Dropout(0.25),
-        K.Flatten(),
-        side=15,
-    )
-    assert_same_predictions(model, darknet.load(*saved(randomized_chain(model), tmp_path)), 1e-5)
-
-
-def randomized_chain(model):
-    rng = np.random.default_rng(5)
-    for variable in model.trainable_variables:
-        variable.assign(rng.standard_normal(variable.shape) / 4)
-    return model
-
-
-def test_a_variance_that_darknet_has_no_number_for(tmp_path):
-    model = paper("fast", batch_norm=True)
-    norm = model.get_layer("norm2")
-    norm.moving_variance.assign(norm.moving_variance - 2)
-    with pytest.raises(darknet.DarknetError, match="'norm2' has a moving variance"):
-        darknet.save(model, *files(tmp_path))
-    assert not list(tmp_path.iterdir())
 
 
 # Memory.
