@@ -86,7 +86,7 @@ def test_a_program_that_ends_says_why(program, tmp_path):
 
 def test_bench_writes_rows_of_every_part(program, files, tmp_path):
     path = tmp_path / "rows.csv"
-    quick = ("--repeats=3", "--starts=1", "--batches=1,2", f"--output={path}")
+    quick = ("--repeats=3", "--starts=1", "--turn_ms=20", "--batches=1,2", f"--output={path}")
     options = (f"--cfg={files[0]}", f"--weights={files[1]}", f"--darknet={program}")
     done = run("bench_darknet", *options, *quick)
     assert done.returncode == 0, done.stdout + done.stderr
