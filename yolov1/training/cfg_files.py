@@ -98,6 +98,7 @@ def fields(values: dict) -> tuple[dict, dict]:
         grid = plan.grid
         fixed |= {"S": grid.S, "B": grid.B, "image_size": grid.image_size, "activations": "linear"}
         defaults |= {"semantics": "darknet", "semantics_options": _options(plan.semantics)}
+        defaults |= {"resize": "darknet"}
     schedule = read(values.get("schedule", ""))
     if schedule:
         net = schedule.net

@@ -54,8 +54,9 @@ class TrainConfig:
     resize: str = _field(
         "half_pixel",
         "How evaluation and detection bring an image to the network's size: half_pixel: centres of "
-        "pixels at a half, as everywhere today; darknet: corners on corners; darknet_black_row: "
-        "and with the last row that it leaves black for some heights.",
+        "pixels at a half, as everywhere today; darknet: corners on corners (unless given, with "
+        "--model=darknet:CFG); darknet_black_row: and with the last row that it leaves black for "
+        "some heights.",
         choices=("half_pixel", "darknet", "darknet_black_row"),
     )
     on_collision: str = _field(
