@@ -206,6 +206,11 @@ class TrainConfig:
             ),
             ("epochs", self.epochs >= 1, "at least 1"),
             ("seen", self.seen >= 0, "at least 0"),
+            (
+                "seen",
+                not self.seen or self.schedule.startswith(DARKNET),
+                f"0 with --schedule={self.schedule}: only --schedule=darknet:CFG goes on from it",
+            ),
             ("learning_rate", 0 < self.learning_rate < float("inf"), "positive and finite"),
             ("weight_decay", 0 <= self.weight_decay < float("inf"), "at least 0"),
             ("warmup_epochs", 0 <= self.warmup_epochs, "at least 0"),
