@@ -41,12 +41,13 @@ def _measure(make, arguments):
     for _ in range(3):
         run()
     gc.collect()
-    before = _resident("VmRSS")
+    before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
     run()
-    return (_resident("VmHWM") - before) / 1e6
+    return (resident("VmHWM") - before) / 1e6
 
 
-def _resident(field):
-    lines = Path("/proc/self/status").read_text().splitlines()
+def resident(field: str, process="self") -> int:
+    """Bytes of resident memory of a process: ``VmRSS`` now, ``VmHWM`` at its peak."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field + ":"))

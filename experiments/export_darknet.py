@@ -45,7 +45,7 @@ def main(argv):
     for path in sorted(folder.glob(f"{name}.*")):
         print(f"{path}: {path.stat().st_size:,} bytes")
     if not settings:
-        print(f"no {name}.data: {loaded.config.dataset or 'no data set'} has no lists of images")
+        print(f"no {name}.data, which needs a run whose data set is a Darknet .data file")
     print(f"{model.count_params():,} parameters, {seen:,} images seen")
 
 

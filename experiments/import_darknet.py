@@ -183,7 +183,6 @@ def configuration(cfg, output):
     net = cfg.net
     return training.TrainConfig(
         model=choice,
-        resize="darknet",
         model_options="" if BATCH_NORM.value == "cpu" else f"batch_norm={BATCH_NORM.value}",
         batch_size=max(net.get("batch", 1), 1),
         learning_rate=max(net.get("learning_rate", 0.001), 1e-12),

@@ -47,6 +47,14 @@ def test_what_is_best_is_something_of_the_task():
         TrainConfig(task="classify", monitor="accuracy")
 
 
+def test_images_seen_are_of_a_schedule_that_goes_on_from_them():
+    with pytest.raises(ValueError, match="--seen must be 0 with --schedule=cosine: .*got 64"):
+        TrainConfig(seen=64)
+    with pytest.raises(ValueError, match="--seen must be at least 0, got -1"):
+        TrainConfig(seen=-1)
+    assert TrainConfig(seen=64, schedule="darknet:yolo.cfg").seen == 64
+
+
 @pytest.mark.parametrize("text", ["x", "1,x", "-1", "-1,3", "5,4", "1,2,3", "3,", "1.5"])
 def test_steps_that_cannot_be_profiled(text):
     with pytest.raises(ValueError, match=f"--profile must be FIRST,LAST, .*got '{text}'"):

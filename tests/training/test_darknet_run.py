@@ -90,7 +90,6 @@ def arguments(output_dir, cfg, classes=3, **values):
         "optimizer": "darknet",
         "schedule": choice,
         "augment": choice,
-        "resize": "darknet",
         "batch_size": 8,
         "subdivisions": 2,
         "epochs": 4,
@@ -125,7 +124,11 @@ def test_it_learns_by_the_files_numbers(whole):
     expected = {"S": 4, "B": 2, "image_size": 64, "activations": "linear", "semantics": "darknet"}
     expected |= {"semantics_options": "weight_no_object=0.25", "learning_rate": 0.002}
     expected |= {"weight_decay": 0.001, "warmup_epochs": 0.0, "model": "darknet:network.cfg"}
-    expected |= {"schedule": "darknet:schedule.cfg", "augment": "darknet:augment.cfg"}
+    expected |= {
+        "resize": "darknet",
+        "schedule": "darknet:schedule.cfg",
+        "augment": "darknet:augment.cfg",
+    }
     assert {name: config[name] for name in expected} == expected
     for name in ("network", "schedule", "augment"):
         assert (path / f"{name}.cfg").read_text() == cfg.read_text()

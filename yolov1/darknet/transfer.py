@@ -58,6 +58,7 @@ def _assign_kernel(layer, kernel, weights):
         piece = weights[start : start + rows]
         _write(layer, kernel, start, np.ascontiguousarray(_turned(layer, piece)))
         _give_back(piece)
+    _share(kernel)
 
 
 def arrays_of(layer: Layer, parameters: Parameters) -> dict:
@@ -153,6 +154,14 @@ def _write(layer, kernel, start, values):
         begin_mask=whole,
         end_mask=whole,
     )
+
+
+def _share(kernel):
+    """Lets a variable be read without a copy again: TensorFlow makes one at each read, in every
+    call of the network, once a part of it was written."""
+    import tensorflow as tf
+
+    tf.raw_ops.DisableCopyOnRead(resource=kernel.value.handle)
 
 
 def _give_back(array):

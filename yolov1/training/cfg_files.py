@@ -82,6 +82,11 @@ def fields(values: dict) -> tuple[dict, dict]:
     """
     fixed, defaults = {}, {}
     network = read(values.get("model", ""))
+    if network and values.get("task") == "classify":
+        raise darknet.DarknetError(
+            f"--model={values['model']}: a cfg file has no part that is pretrained here; take one "
+            "of the other networks. Classifiers of Darknet are loaded with yolov1.darknet.load."
+        )
     if network:
         plan = darknet.plan(network)
         if plan.unsupported:
@@ -98,6 +103,7 @@ def fields(values: dict) -> tuple[dict, dict]:
         grid = plan.grid
         fixed |= {"S": grid.S, "B": grid.B, "image_size": grid.image_size, "activations": "linear"}
         defaults |= {"semantics": "darknet", "semantics_options": _options(plan.semantics)}
+        defaults |= {"resize": "darknet"}
     schedule = read(values.get("schedule", ""))
     if schedule:
         net = schedule.net

@@ -54,8 +54,9 @@ class TrainConfig:
     resize: str = _field(
         "half_pixel",
         "How evaluation and detection bring an image to the network's size: half_pixel: centres of "
-        "pixels at a half, as everywhere today; darknet: corners on corners; darknet_black_row: "
-        "and with the last row that it leaves black for some heights.",
+        "pixels at a half, as everywhere today; darknet: corners on corners (unless given, with "
+        "--model=darknet:CFG); darknet_black_row: and with the last row that it leaves black for "
+        "some heights.",
         choices=("half_pixel", "darknet", "darknet_black_row"),
     )
     on_collision: str = _field(
@@ -205,6 +206,11 @@ class TrainConfig:
             ),
             ("epochs", self.epochs >= 1, "at least 1"),
             ("seen", self.seen >= 0, "at least 0"),
+            (
+                "seen",
+                not self.seen or self.schedule.startswith(DARKNET),
+                f"0 with --schedule={self.schedule}: only --schedule=darknet:CFG goes on from it",
+            ),
             ("learning_rate", 0 < self.learning_rate < float("inf"), "positive and finite"),
             ("weight_decay", 0 <= self.weight_decay < float("inf"), "at least 0"),
             ("warmup_epochs", 0 <= self.warmup_epochs, "at least 0"),

@@ -56,8 +56,21 @@ def start_from_run(config: TrainConfig, state, classes, say=None):
                 f"  they had seen {seen} images; the schedule starts anew all the same. "
                 f"--seen={seen} goes on where it stood"
             )
-        if not left and tuple(run.classes) != tuple(classes):
-            say(
-                f"  its classes were {', '.join(run.classes)}, and are {', '.join(classes)}: the "
-                "last layer starts with outputs of the former"
-            )
+        last = [layer.name for layer in state.model.layers if layer.weights][-1]
+        for what, was, now in _meanings(run, config, classes) if last in copied else ():
+            if was != now:
+                say(
+                    f"  its {what} were {was}, and are {now}: the last layer starts with outputs "
+                    "of the former"
+                )
+
+
+def _meanings(run, config: TrainConfig, classes):
+    """What outputs mean, of a run that is loaded and of one that starts from it: ``(what, was,
+    now)``."""
+    was, now = run.config, config
+    yield "classes", ", ".join(run.classes), ", ".join(classes)
+    if config.task == "detect":
+        yield "boxes of a cell", was.B, now.B
+        yield "activations", was.activations, now.activations
+        yield "w and h", run.semantics.wh, now.loss_semantics().wh

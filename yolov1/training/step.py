@@ -25,15 +25,14 @@ def make_step(config: TrainConfig, grid, state, keep_predictions=False):
                 replicas * config.subdivisions
             )
             scaled = state.optimizer.scale_loss(loss)
-        results = (terms, predictions) if keep_predictions else (terms,)
-        return tape.gradient(scaled, variables), results
+        return tape.gradient(scaled, variables), (terms, predictions)
 
     def replica_step(images, targets):
-        gradients, (terms, *predictions) = accumulated(part, images, targets, config.subdivisions)
+        gradients, results = accumulated(part, images, targets, config.subdivisions)
         state.optimizer.apply(reduced(gradients, replicas), variables)
         if state.average is not None:
             state.average.update(progress.step)
-        return terms, *predictions
+        return results
 
     # No AutoGraph, here and in all that is traced in a run: nothing needs it, and rewriting every
     # function that is reached takes a third of the time until the first step.
@@ -41,12 +40,12 @@ def make_step(config: TrainConfig, grid, state, keep_predictions=False):
     def step(images, targets):
         # In the graph, because a schedule evaluated eagerly costs a millisecond a step.
         rate = tf.identity(state.optimizer.learning_rate)
-        terms, *predictions = state.strategy.run(replica_step, args=(images, targets))
+        terms, predictions = state.strategy.run(replica_step, args=(images, targets))
         mean = state.strategy.reduce("MEAN", terms, axis=0)
         progress.terms.assign_add(tf.cast(mean, tf.float64))
         progress.steps_in_sum.assign_add(1)
         progress.step.assign_add(1)
-        return terms, mean, rate, *predictions
+        return (terms, mean, rate, predictions) if keep_predictions else (terms, mean, rate)
 
     return step
 
