@@ -79,7 +79,7 @@ class _Walk:
         try:
             inputs, _ = layer.input, layer.output
         except (AttributeError, ValueError):  # none, or several
-            self.refuse(layer, "is no link of a chain: it is called never, or more than once")
+            self.refuse(layer, "is called never, or not by one tensor that gives one: no chain")
         rule = (
             getattr(self, f"_{kind}", None)
             if type(layer).__module__.startswith("keras")
