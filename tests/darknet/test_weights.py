@@ -204,7 +204,7 @@ def test_what_cannot_be_written_leaves_the_file_as_it_was(tmp_path):
         write_weights(path, network, wrong)
     with pytest.raises(DarknetError, match=r"layer 0 .* needs arrays of the shapes .*, got \{\}"):
         write_weights(path, network, lambda layer: {})
-    with pytest.raises(ValueError, match="seen must be from 0 to"):
+    with pytest.raises(ValueError, match="seen must be a whole number from 0 to"):
         write_weights(path, network, drawn, -1)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
