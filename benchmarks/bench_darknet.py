@@ -230,8 +230,7 @@ def main(argv):
         raise SystemExit(f"error: {error}") from error
     harness.write_rows(Path(flags.FLAGS.output), rows)
     print()
-    for case, target, measured, verdict in verdicts(rows):
-        print(f"{case:54}{target:16}{measured:10}{verdict}")
+    targets.show(verdicts(rows))
 
 
 if __name__ == "__main__":

@@ -280,8 +280,7 @@ def main(argv):
     rows = run(flags.FLAGS)
     harness.write_rows(Path(flags.FLAGS.output), rows)
     print()
-    for case, target, measured, verdict in verdicts(rows):
-        print(f"{case:54}{target:16}{measured:10}{verdict}")
+    targets.show(verdicts(rows))
     if too_noisy(rows):
         print(
             "The rounds differ by more than a tenth: these verdicts mean little. Give a quieter "

@@ -7,7 +7,7 @@ from pathlib import Path
 import tensorflow as tf
 from absl import flags
 
-from benchmarks import harness, memory, workloads
+from benchmarks import harness, memory, targets, workloads
 from benchmarks.providers import Unavailable
 from yolov1 import ops
 
@@ -158,5 +158,4 @@ def report(run, table):
     rows = workloads.or_sentence(run, flags.FLAGS)
     harness.write_rows(Path(flags.FLAGS.output), rows)
     print()
-    for case, target, measured, verdict in table(rows):
-        print(f"{case:54}{target:16}{measured:10}{verdict}")
+    targets.show(table(rows))

@@ -27,3 +27,9 @@ def table(rules: Iterable[tuple]) -> list[tuple[str, str, str, str]]:
             verdict = "met" if missed <= 1 else f"missed by a factor of {missed:.2f}"
         lines.append((case, wanted, f"{measured:.3g}", verdict))
     return lines
+
+
+def show(lines: list[tuple[str, str, str, str]]) -> None:
+    """Prints what `table` gives; nothing where no case is in it."""
+    for case, target, measured, verdict in lines if len(lines) > 1 else ():
+        print(f"{case:54}{target:16}{measured:10}{verdict}")

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from absl import flags
 
-from benchmarks import harness
+from benchmarks import harness, targets
 from yolov1.revision import git_revision
 
 flags.disclaim_key_flags()  # --help shows what is defined here as the program's own
@@ -247,8 +247,7 @@ def report(rows):
     from benchmarks.gpu import measurements as gpu_measure
 
     print()
-    for case, target, measured, verdict in gpu_measure.table(rows):
-        print(f"{case:54}{target:16}{measured:10}{verdict}")
+    targets.show(gpu_measure.table(rows))
 
 
 def main(_):
