@@ -15,11 +15,12 @@ import numpy as np
 from absl import flags
 from PIL import Image
 
-from experiments.lib import common, evaluators
-from experiments.lib import flags as experiment_flags
 from yolov1 import data, inference, training
 from yolov1.data.formats.walk import images_in
 from yolov1.files import make_folder, safe_name, user_path
+
+from .lib import common, evaluators
+from .lib import flags as experiment_flags
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Run directory.", required=True)
 IMAGES = flags.DEFINE_string("images", None, "File, folder or quoted pattern.", required=True)
@@ -45,12 +46,9 @@ def main(argv):
     paths = paths[:DEBUG_IMAGES] if DEBUG.value else paths
     output = make_folder(user_path(OUTPUT_DIR.value or f"{CHECKPOINT.value}/detect"))
 
-    model, run = training.load_run(CHECKPOINT.value, WHICH.value)
-    detector = inference.Detector(
-        model,
-        grid=run.grid,
-        wh=run.semantics.wh,
-        resize=run.config.resize,
+    detector = inference.load(
+        CHECKPOINT.value,
+        which=WHICH.value,
         score_threshold=SCORE_THRESHOLD.value,
         iou_threshold=IOU_THRESHOLD.value,
     )
@@ -62,15 +60,15 @@ def main(argv):
         for path, image, detections in zip(readable, images, found, strict=True):
             # Numbered, because two folders may hold files of one name.
             picture = f"pictures/{len(rows):04d}-{safe_name(path.stem)}.jpg"
-            rows.append(describe(path, image.shape[:2], picture, detections, run.classes))
-            print(f"{path}: {count_by_class(detections, run.classes) or 'nothing found'}")
+            rows.append(describe(path, image.shape[:2], picture, detections, detector.classes))
+            print(f"{path}: {count_by_class(detections, detector.classes) or 'nothing found'}")
         everything += zip(readable, found, strict=True)
     seconds = time.perf_counter() - start
 
     def write():
         found = {
             "checkpoint": str(CHECKPOINT.value),
-            "classes": list(run.classes),
+            "classes": list(detector.classes),
             "score_threshold": SCORE_THRESHOLD.value,
             "iou_threshold": IOU_THRESHOLD.value,
             "images": rows,
@@ -88,7 +86,7 @@ def main(argv):
     }
     training.write_json(output / "summary.json", summary)
     for row, (path, detections) in zip(rows, everything, strict=True):
-        if not draw(path, detections, run.classes, output / row["picture"]):
+        if not draw(path, detections, detector.classes, output / row["picture"]):
             row["picture"] = None
     if not all(row["picture"] for row in rows):
         write()

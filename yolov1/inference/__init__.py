@@ -7,6 +7,7 @@ from yolov1.inference.decode import decode
 from yolov1.inference.detect import Detector, detect, export, prepare
 from yolov1.inference.detections import Detections
 from yolov1.inference.draw import class_colour, draw, draw_annotation, draw_grid
+from yolov1.inference.load import load
 from yolov1.ops import non_max_suppression
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "draw_annotation",
     "draw_grid",
     "export",
+    "load",
     "non_max_suppression",
     "prepare",
 ]

@@ -30,6 +30,7 @@ class Detector(tf.Module):
         grid: the `GridSpec`; by default the one that `models.build` used.
         wh: a mode of `LossSemantics.wh`; by default that of the cfg of a network of Darknet's, and
             ``"predict_sqrt"`` of any other.
+        classes: names by label, for whoever shows what was found; None where nobody knows them.
         score_threshold, iou_threshold: as in `non_max_suppression`; the defaults are those that
             Darknet validates with (it draws pictures with 0.2 and 0.4).
         max_detections: most boxes of an image.
@@ -47,6 +48,7 @@ class Detector(tf.Module):
         *,
         grid=None,
         wh=None,
+        classes=None,
         score_threshold=0.001,
         iou_threshold=0.5,
         max_detections=300,
@@ -58,15 +60,16 @@ class Detector(tf.Module):
         grid = models.grid_of(model) if grid is None else grid
         wh = (models.semantics_of(model) or LossSemantics()).wh if wh is None else wh
         check_sampling("Detector", resize, name="resize")
-        self.model, self.grid, self.resize = model, grid, resize
-        options = {
+        self.model, self.grid, self.wh, self.resize = model, grid, wh, resize
+        self.classes = None if classes is None else tuple(classes)
+        self.options = options = {
             "score_threshold": score_threshold,
             "iou_threshold": iou_threshold,
             "max_detections": max_detections,
             "clip": clip,
         }
         self.with_other = functools.partial(
-            Detector, model, grid=grid, wh=wh, resize=resize, **options
+            Detector, model, grid=grid, wh=wh, classes=classes, resize=resize, **options
         )
         side = grid.image_size
         signature = [tf.TensorSpec([None, side, side, 3], tf.float32, name="images")]
@@ -182,8 +185,8 @@ def detect(model, images, *, batch_size=32, **options) -> list[Detections]:
             `Example`; uint8 or floating point in [0, 1]. Or a `tf.data.Dataset` of image batches,
             or of (image batch, indices) as `data.evaluation_batches` gives them.
         batch_size: images run at once (a `tf.data.Dataset` has its own).
-        options: `grid`, `wh`, `score_threshold`, `iou_threshold`, `max_detections`, `clip`,
-            `resize`, `impl` of `Detector`.
+        options: `grid`, `wh`, `classes`, `score_threshold`, `iou_threshold`, `max_detections`,
+            `clip`, `resize`, `impl` of `Detector`.
 
     Returns:
         One `Detections` per image, in order (by index, where a dataset gives indices).
