@@ -2,7 +2,7 @@
 
 import sys
 
-from experiments.lib import console
+from .lib import console
 
 # While Python looks for the program of ``python -m experiments.NAME``, this is its name. No later
 # place would do: the program's imports bring TensorFlow, and its lines with it.

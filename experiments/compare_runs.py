@@ -16,11 +16,12 @@ from absl import app, flags
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
-from experiments.lib import common
-from experiments.lib import flags as experiment_flags
 from yolov1.evaluation import plots
 from yolov1.files import make_folder, user_path
 from yolov1.training import RunDirectory, write_json
+
+from .lib import common
+from .lib import flags as experiment_flags
 
 RUNS = flags.DEFINE_list("runs", None, "Run directories.", required=True)
 LABELS = flags.DEFINE_list("labels", [], "Names for the legend; by default the directories'.")

@@ -14,10 +14,11 @@ import numpy as np
 from absl import flags
 from PIL import Image
 
-from experiments.lib import common
-from experiments.lib import flags as experiment_flags
 from yolov1.files import make_folder, safe_name, safe_names, user_path
 from yolov1.training import RunDirectory, write_json
+
+from .lib import common
+from .lib import flags as experiment_flags
 
 experiment_flags.define(
     names=("dataset", "classes", "bad_examples", "image_size", "seed", "output_dir"),

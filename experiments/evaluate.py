@@ -25,13 +25,14 @@ import time
 
 from absl import app, flags
 
-from experiments.lib import common, evaluators
-from experiments.lib import flags as experiment_flags
 from yolov1 import data, evaluation, training
 from yolov1.data.formats import coco
 from yolov1.evaluation import plots, result_files
 from yolov1.files import make_folder, user_path
 from yolov1.kernels.load_images import SAMPLINGS
+
+from .lib import common, evaluators
+from .lib import flags as experiment_flags
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Run directory.")
 DETECTIONS = flags.DEFINE_string(

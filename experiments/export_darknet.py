@@ -10,10 +10,11 @@ layer that Darknet lacks is refused by its name, and nothing is written.
 
 from absl import flags
 
-from experiments.lib import flags as experiment_flags
 from yolov1 import darknet, training
 from yolov1.data.formats.yolo_settings import Settings
 from yolov1.files import make_folder, replacing, safe_name, user_path
+
+from .lib import flags as experiment_flags
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Run directory.", required=True)
 WHICH = flags.DEFINE_enum(

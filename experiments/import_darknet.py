@@ -25,8 +25,6 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from experiments.lib import common
-from experiments.lib import flags as experiment_flags
 from yolov1 import darknet, reporting, training
 from yolov1.darknet.assembly import name_of
 from yolov1.darknet.weights import WeightsFile
@@ -34,6 +32,9 @@ from yolov1.data.formats.voc import VOC_CLASSES
 from yolov1.data.formats.yolo_settings import Settings
 from yolov1.files import make_folder, user_path
 from yolov1.names import read_names
+
+from .lib import common
+from .lib import flags as experiment_flags
 
 CFG = flags.DEFINE_string("cfg", None, "Darknet's cfg file of the network.", required=True)
 WEIGHTS = flags.DEFINE_string("weights", None, "Its weights file, of any age.", required=True)

@@ -10,10 +10,11 @@ import dataclasses
 
 from absl import flags
 
-from experiments.lib import common, evaluators
-from experiments.lib import flags as experiment_flags
 from yolov1 import data, training
 from yolov1.semantics import TERMS
+
+from .lib import common, evaluators
+from .lib import flags as experiment_flags
 
 experiment_flags.define(
     names=(

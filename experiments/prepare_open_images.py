@@ -20,11 +20,12 @@ from pathlib import Path
 
 from absl import app, flags
 
-from experiments.lib import flags as experiment_flags
 from yolov1 import data
 from yolov1.data.acquire.fiftyone_zoo import start_fiftyone
 from yolov1.data.formats.yolo import require_own_split
 from yolov1.training import write_json
+
+from .lib import flags as experiment_flags
 
 ROOT = flags.DEFINE_string("root", "", "Folder to write to.")
 CLASSES = flags.DEFINE_list("classes", ["Person"], "Classes, in label order; empty: all.")

@@ -16,12 +16,13 @@ from pathlib import Path
 
 from absl import app, flags
 
-from experiments.lib import flags as experiment_flags
 from yolov1.data.acquire.archives import extract, extracted
 from yolov1.data.acquire.download import DownloadError, fetch, require_space, verify
 from yolov1.data.acquire.voc import VOC_ARCHIVES
 from yolov1.data.formats.voc_txt import write_voc_txt
 from yolov1.training import write_json
+
+from .lib import flags as experiment_flags
 
 experiment_flags.define(names=())
 ROOT = flags.DEFINE_string("root", "runs/voc", "Folder for the tars and for VOCdevkit/.")

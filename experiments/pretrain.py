@@ -11,8 +11,8 @@ The first 20 convolutions of the paper's network (and of both posts'; what the o
 the paper did on ImageNet at 224 px. ``summary.json`` has the accuracy on --eval_split.
 """
 
-from experiments.lib import flags as experiment_flags
-from experiments.lib import session
+from .lib import flags as experiment_flags
+from .lib import session
 
 experiment_flags.define(
     names=(

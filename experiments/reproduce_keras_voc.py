@@ -16,8 +16,8 @@ has some of its defects only; every flag of experiments.train works too.
 
 from pathlib import Path
 
-from experiments.lib import flags as experiment_flags
-from experiments.lib import posts
+from .lib import flags as experiment_flags
+from .lib import posts
 
 POST = "keras_voc"
 posts.define(POST, train_split="", eval_split="")

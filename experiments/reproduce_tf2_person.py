@@ -18,8 +18,8 @@ some of its defects only.
 
 import keras
 
-from experiments.lib import common, posts, session
-from experiments.lib import flags as experiment_flags
+from .lib import common, posts, session
+from .lib import flags as experiment_flags
 
 POST = "tf2_person"
 posts.define(POST, train_split="train", eval_split="test")

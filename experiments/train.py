@@ -11,8 +11,8 @@ The paper's own recipe:
         --optimizer=sgd --learning_rate=1e-2 --weight_decay=5e-4 --clip_norm=0 --ema=0
 """
 
-from experiments.lib import flags as experiment_flags
-from experiments.lib import session
+from .lib import flags as experiment_flags
+from .lib import session
 
 experiment_flags.define()
 

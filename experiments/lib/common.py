@@ -2,8 +2,9 @@
 
 import contextlib
 
-from experiments.lib.flags import UserError, user_errors
 from yolov1 import data
+
+from .flags import UserError, user_errors
 
 PRINTED = 50  # remarks on a data set, of as many as there are
 

@@ -6,11 +6,12 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from experiments.lib import common
 from yolov1 import data, evaluation, inference, ops
 from yolov1.files import safe_name
 from yolov1.losses import ResponsibleBoxes, YoloLoss
 from yolov1.training import write_json
+
+from . import common
 
 PICTURES = 12
 PICTURE_THRESHOLD = 0.25

@@ -9,11 +9,12 @@ import os
 from absl import app, flags
 from absl import logging as absl_logging
 
-from experiments.lib import console
 from yolov1.data import BadExampleError
 from yolov1.data.acquire.download import DownloadError
 from yolov1.ops import LibraryUnavailable
 from yolov1.training import NonFiniteLoss, TrainConfig, WorkloadError, WrongRun, cfg_files
+
+from . import console
 
 # The flags belong to the experiment that calls `define`: ``--help`` shows the main module's only.
 flags.disclaim_key_flags()

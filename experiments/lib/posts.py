@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 from absl import app, flags
 
-from experiments.lib import flags as experiment_flags
-from experiments.lib import session
 from yolov1 import models
 from yolov1.models.posts import AS_PUBLISHED
+
+from . import flags as experiment_flags
+from . import session
 
 # The flags belong to the post's experiment: ``--help`` shows the main module's only.
 flags.disclaim_key_flags()

@@ -5,9 +5,10 @@ import shlex
 
 from absl import app
 
-from experiments.lib import common, evaluators
-from experiments.lib import flags as experiment_flags
 from yolov1 import data, models, reporting, training
+
+from . import common, evaluators
+from . import flags as experiment_flags
 
 
 def open_sets(config):
