@@ -5,10 +5,12 @@ from absl import flags
 from yolov1 import inference
 
 from . import evaluators
+from .flags import user_errors
 
 # The flags belong to the experiment that calls `define`: ``--help`` shows the main module's only.
 flags.disclaim_key_flags()
 
+CHECKPOINT = "Run directory, or a file (or folder) that experiments.export wrote."
 FLAGS = ("which", "score_threshold", "iou_threshold")  # beside ``--checkpoint``
 
 
@@ -20,7 +22,7 @@ def define(*, required=True, **defaults):
         defaults: other defaults than those of pictures; None leaves a threshold to the detector.
     """
     values = {"score_threshold": evaluators.PICTURE_THRESHOLD, "iou_threshold": 0.5} | defaults
-    flags.DEFINE_string("checkpoint", None, "Run directory.", required=required)
+    flags.DEFINE_string("checkpoint", None, CHECKPOINT, required=required)
     flags.DEFINE_enum(
         "which", "last", ("last", "best"), "Weights: the last ones, or the best by --monitor."
     )
@@ -49,4 +51,5 @@ def load_detector(**options):
         options: further ones of `inference.load`, such as `clip`.
     """
     path, which = flags.FLAGS.checkpoint, flags.FLAGS.which
-    return inference.load(path, which=which, **thresholds() | options)
+    with user_errors(str(path)):
+        return inference.load(path, which=which, **thresholds() | options)
