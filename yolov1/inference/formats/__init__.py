@@ -20,13 +20,15 @@ Each has
 
 import contextlib
 
-from yolov1.inference.formats import keras_file, onnx, saved_model
+from yolov1.inference.formats import keras_file, litert, onnx, openvino, saved_model
 from yolov1.inference.formats.session import MissingExtra, Session
 from yolov1.inference.metadata import WrongFile
 
 FORMATS = {
     "saved_model": saved_model,
+    "tflite": litert,
     "onnx": onnx,
+    "openvino": openvino,
     "keras": keras_file,
 }
 
