@@ -23,11 +23,11 @@ def compared(ours, theirs, **options):
 def test_the_same_boxes_agree():
     same = found((BOX, 0.9, 0), ((50, 50, 50, 60), 0.8, 1), ((0, 0, 5, 5), 0.1, 2))
     assert compared(same, same) == {
-        **{"boxes": 2, "deviation_px": 0.0, "score_deviation": 0.0},
+        **{"boxes": 2, "deviation_px": 0.0, "deviation_px_99": 0.0, "score_deviation": 0.0},
         **{"appeared": 0, "disappeared": 0},
     }
-    nothing = {"boxes": 0, "deviation_px": None, "score_deviation": None}
-    nothing |= {"appeared": 0, "disappeared": 0}
+    nothing = {"boxes": 0, "deviation_px": None, "deviation_px_99": None}
+    nothing |= {"score_deviation": None, "appeared": 0, "disappeared": 0}
     assert compared(found(), found()) == agreement([], [], side=100) == nothing
 
 
@@ -79,3 +79,13 @@ def test_images_do_not_mix():
     assert (result["appeared"], result["disappeared"]) == (1, 1)
     with pytest.raises(ValueError, match="as many Detections on both sides, got 1 and 0"):
         agreement([found()], [], side=100)
+
+
+def test_what_befalls_one_box_in_two_hundred():
+    boxes = [((0, k, 50, k + 1.0), 0.9, k) for k in range(0, 200)]
+    moved = [((8, *boxes[7][0][1:]), 0.9, 7), *(b for k, b in enumerate(boxes) if k != 7)]
+    result = compared(found(*boxes), found(*moved))
+    assert result["deviation_px"] == pytest.approx(8, abs=1e-4) and result["boxes"] == 200
+    assert result["deviation_px_99"] == 0
+    few = compared(found(*boxes[:50]), found(*moved[:50]))
+    assert few["deviation_px_99"] == few["deviation_px"] == pytest.approx(8, abs=1e-4)
