@@ -19,23 +19,14 @@ from yolov1 import data, inference, training
 from yolov1.data.formats.walk import images_in
 from yolov1.files import make_folder, safe_name, user_path
 
-from .lib import common, evaluators
+from .lib import common, detectors
 from .lib import flags as experiment_flags
 
-CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Run directory.", required=True)
 IMAGES = flags.DEFINE_string("images", None, "File, folder or quoted pattern.", required=True)
-WHICH = flags.DEFINE_enum(
-    "which", "last", ("last", "best"), "Weights: the last ones, or the best by --monitor."
-)
-SCORE_THRESHOLD = flags.DEFINE_float(
-    "score_threshold", evaluators.PICTURE_THRESHOLD, "Boxes that score less are left out.", 0.0
-)
-IOU_THRESHOLD = flags.DEFINE_float(
-    "iou_threshold", 0.5, "Overlap above which the lower scored box goes.", 0.0, 1.0
-)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Images at once.", lower_bound=1)
 OUTPUT_DIR = flags.DEFINE_string("output_dir", "", "Default: the folder detect/ of the run.")
 DEBUG = flags.DEFINE_boolean("debug", False, "The first eight pictures only.")
+detectors.define()
 
 DEBUG_IMAGES = 8
 
@@ -44,14 +35,9 @@ def main(argv):
     # A pattern that was not quoted arrives here file by file.
     paths = find_images([IMAGES.value, *argv[1:]])
     paths = paths[:DEBUG_IMAGES] if DEBUG.value else paths
-    output = make_folder(user_path(OUTPUT_DIR.value or f"{CHECKPOINT.value}/detect"))
+    output = make_folder(user_path(OUTPUT_DIR.value or f"{flags.FLAGS.checkpoint}/detect"))
 
-    detector = inference.load(
-        CHECKPOINT.value,
-        which=WHICH.value,
-        score_threshold=SCORE_THRESHOLD.value,
-        iou_threshold=IOU_THRESHOLD.value,
-    )
+    detector = detectors.load_detector()
     start = time.perf_counter()
     rows, everything, unreadable = [], [], []
     for begin in range(0, len(paths), BATCH_SIZE.value):
@@ -67,10 +53,10 @@ def main(argv):
 
     def write():
         found = {
-            "checkpoint": str(CHECKPOINT.value),
+            "checkpoint": flags.FLAGS.checkpoint,
             "classes": list(detector.classes),
-            "score_threshold": SCORE_THRESHOLD.value,
-            "iou_threshold": IOU_THRESHOLD.value,
+            "score_threshold": detector.options["score_threshold"],
+            "iou_threshold": detector.options["iou_threshold"],
             "images": rows,
             "unreadable": unreadable,
         }
