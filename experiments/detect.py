@@ -12,26 +12,17 @@ import time
 
 from absl import flags
 
-from yolov1 import inference, training
+from yolov1 import training
 from yolov1.files import make_folder, user_path
 
-from .lib import evaluators, pictures
+from .lib import detectors, pictures
 from .lib import flags as experiment_flags
 
-CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Run directory.", required=True)
 IMAGES = flags.DEFINE_string("images", None, "File, folder or quoted pattern.", required=True)
-WHICH = flags.DEFINE_enum(
-    "which", "last", ("last", "best"), "Weights: the last ones, or the best by --monitor."
-)
-SCORE_THRESHOLD = flags.DEFINE_float(
-    "score_threshold", evaluators.PICTURE_THRESHOLD, "Boxes that score less are left out.", 0.0
-)
-IOU_THRESHOLD = flags.DEFINE_float(
-    "iou_threshold", 0.5, "Overlap above which the lower scored box goes.", 0.0, 1.0
-)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Images at once.", lower_bound=1)
 OUTPUT_DIR = flags.DEFINE_string("output_dir", "", "Default: the folder detect/ of the run.")
 DEBUG = flags.DEFINE_boolean("debug", False, "The first eight pictures only.")
+detectors.define()
 
 DEBUG_IMAGES = 8
 
@@ -40,17 +31,8 @@ def main(argv):
     # A pattern that was not quoted arrives here file by file.
     paths = pictures.find_images([IMAGES.value, *argv[1:]])
     paths = paths[:DEBUG_IMAGES] if DEBUG.value else paths
-    output = make_folder(user_path(OUTPUT_DIR.value or f"{CHECKPOINT.value}/detect"))
-    return of_pictures(load_detector(), paths, output)
-
-
-def load_detector():
-    return inference.load(
-        CHECKPOINT.value,
-        which=WHICH.value,
-        score_threshold=SCORE_THRESHOLD.value,
-        iou_threshold=IOU_THRESHOLD.value,
-    )
+    output = make_folder(user_path(OUTPUT_DIR.value or f"{flags.FLAGS.checkpoint}/detect"))
+    return of_pictures(detectors.load_detector(), paths, output)
 
 
 def of_pictures(detector, paths, output):
@@ -58,7 +40,7 @@ def of_pictures(detector, paths, output):
     start = time.perf_counter()
     found = pictures.detect(detector, paths, BATCH_SIZE.value)
     seconds = time.perf_counter() - start
-    write_detections(output, detector.classes, found)
+    write_detections(output, detector, found)
     count = len(found.rows)
     boxes = sum(len(row["detections"]) for row in found.rows)
     summary = {
@@ -73,19 +55,19 @@ def of_pictures(detector, paths, output):
         if not pictures.draw(path, detections, detector.classes, output / row["picture"]):
             row["picture"] = None
     if not all(row["picture"] for row in found.rows):
-        write_detections(output, detector.classes, found)
+        write_detections(output, detector, found)
     for entry in found.unreadable:
         print(f"cannot be read: {entry['file']}: {entry['reason']}")
     print(f"{count} pictures, {boxes} boxes; written to {output}")
     return 0 if count else 1
 
 
-def write_detections(output, classes, found):
+def write_detections(output, detector, found):
     content = {
-        "checkpoint": str(CHECKPOINT.value),
-        "classes": list(classes),
-        "score_threshold": SCORE_THRESHOLD.value,
-        "iou_threshold": IOU_THRESHOLD.value,
+        "checkpoint": flags.FLAGS.checkpoint,
+        "classes": list(detector.classes),
+        "score_threshold": detector.options["score_threshold"],
+        "iou_threshold": detector.options["iou_threshold"],
         "images": found.rows,
         "unreadable": found.unreadable,
     }
