@@ -153,10 +153,11 @@ def _frames(av, container, stream, source, stop):
                 continue
             for picture in decoded:
                 source.damaged += picture.is_corrupt
-                pixels = picture.to_ndarray(format="rgb24")
-                if picture.rotation % 90 == 0:
-                    pixels = np.ascontiguousarray(np.rot90(pixels, picture.rotation // 90))
-                yield Frame(pixels, index, clock.at(picture))
+                turns = round(picture.rotation / 90)  # against the clock
+                if not index and turns % 2:
+                    source.aspect = 1 / source.aspect
+                pixels = np.rot90(picture.to_ndarray(format="rgb24"), turns)
+                yield Frame(np.ascontiguousarray(pixels), index, clock.at(picture))
                 index += 1
         missing = clock.missing()
     if not index:

@@ -47,7 +47,8 @@ class Source:
         live: frames come at their own pace: each is looked at as soon as it is there, where those
             of a file wait for a full batch.
         rate: frames a second on average; None where nobody knows.
-        aspect: width of a pixel divided by its height, once a frame is upright.
+        aspect: width of a pixel divided by its height, of an upright frame; right from the first
+            frame on.
         audio: PyAV's audio stream; None: no sound.
         sound: what is to become of the sound; set by whoever writes it, before the first frame.
         damaged: parts that could not be decoded, and frames that the decoder calls corrupt.
