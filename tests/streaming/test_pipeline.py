@@ -149,6 +149,12 @@ def test_an_error_of_the_source_comes_after_what_it_gave(batch_size):
     assert seen == list(range(6))
 
 
+def test_an_error_before_the_first_frame():
+    source = streaming.Source("wrong", lambda stop: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        list(streaming.run(Brightness(), source))
+
+
 def test_an_error_of_the_network_comes_after_what_it_found():
     class Breaks(Brightness):
         def detect(self, images, batch_size=32, watch=None):
@@ -213,6 +219,13 @@ def test_a_source_that_hangs_does_not_hold_up_the_stop(monkeypatch):
 def test_limits():
     run = streaming.run(Brightness(), streaming.from_arrays(endless()), 4, max_frames=7)
     assert [r.frame.index for r in run] == list(range(7))
+
+    def hangs():  # after the last frame that is wanted, none is waited for
+        yield from greys(3)
+        raise AssertionError
+
+    run = streaming.run(Brightness(), streaming.from_arrays(hangs()), 4, max_frames=3)
+    assert [r.frame.index for r in run] == [0, 1, 2]
     source = streaming.from_arrays(endless(), rate=10)
     assert len(list(streaming.run(Brightness(), source, 4, seconds=0.5))) == 5
     run = streaming.run(Brightness(), live_source(endless(), 0.01), 4, seconds=0.3)

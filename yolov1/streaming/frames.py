@@ -1,7 +1,7 @@
 """A frame, and what all sources of frames have in common."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from fractions import Fraction
 from threading import Event
 
@@ -43,7 +43,8 @@ class Source:
 
     Attributes:
         name: for people.
-        frames: called once, with an event; the frames, until the source or the event ends them.
+        frames: called once, with an event; a generator of frames that ends with the source, or
+            soon after the event is set.
         live: frames come at their own pace: each is looked at as soon as it is there, where those
             of a file wait for a full batch.
         rate: frames a second on average; None where nobody knows.
@@ -55,7 +56,7 @@ class Source:
     """
 
     name: str
-    frames: Callable[[Event], Iterator[Frame]]
+    frames: Callable[[Event], Generator[Frame]]
     live: bool = False
     rate: Fraction | None = None
     aspect: Fraction = Fraction(1)
