@@ -2,6 +2,7 @@
 
     python -m experiments.detect --checkpoint=runs/shapes --images='photos/*.jpg'
     python -m experiments.detect --checkpoint=runs/shapes --images=photos   # a folder, or one file
+    python -m experiments.detect --checkpoint=RUN --images=large.jpg --tiles=640   # small objects
 
 Writes detections.json (boxes in pixels of the original picture), summary.json and pictures/ to
 `--output_dir`. A photo that its EXIF orientation turns is taken upright, as people see it. A file
@@ -38,7 +39,8 @@ def main(argv):
 def of_pictures(detector, paths, output):
     """Everything that is found is written before anything is drawn."""
     start = time.perf_counter()
-    found = pictures.detect(detector, paths, BATCH_SIZE.value)
+    held = 1 if flags.FLAGS.tiles else BATCH_SIZE.value  # a large picture fills batches by itself
+    found = pictures.detect(detector, paths, BATCH_SIZE.value, held)
     seconds = time.perf_counter() - start
     write_detections(output, detector, found)
     count = len(found.rows)

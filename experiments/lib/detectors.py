@@ -1,6 +1,6 @@
 """The flags of experiments that run a trained detector, and the detector that they say."""
 
-from absl import flags
+from absl import app, flags
 
 from yolov1 import inference
 
@@ -9,7 +9,8 @@ from . import evaluators
 # The flags belong to the experiment that calls `define`: ``--help`` shows the main module's only.
 flags.disclaim_key_flags()
 
-FLAGS = ("which", "score_threshold", "iou_threshold")  # beside ``--checkpoint``
+# Beside ``--checkpoint``.
+FLAGS = ("which", "score_threshold", "iou_threshold", "tiles", "overlap", "augment")
 
 
 def define(*, required=True, **defaults):
@@ -34,6 +35,26 @@ def define(*, required=True, **defaults):
         0.0,
         1.0,
     )
+    flags.DEFINE_integer(
+        "tiles",
+        0,
+        "For large pictures with small objects: look at square tiles of so many pixels; 0: at the "
+        "whole picture.",
+        lower_bound=0,
+    )
+    flags.DEFINE_float(
+        "overlap",
+        0.25,
+        "Of neighbouring --tiles, as a fraction of a tile: objects should be no larger.",
+        0.0,
+        0.9,
+    )
+    flags.DEFINE_enum(
+        "augment",
+        "none",
+        ("none", "flip"),
+        "flip: look at the mirror image as well, in twice the time.",
+    )
 
 
 def thresholds() -> dict:
@@ -49,4 +70,15 @@ def load_detector(**options):
         options: further ones of `inference.load`, such as `clip`.
     """
     path, which = flags.FLAGS.checkpoint, flags.FLAGS.which
-    return inference.load(path, which=which, **thresholds() | options)
+    return with_views(inference.load(path, which=which, **thresholds() | options))
+
+
+def with_views(detector):
+    """The detector, looking at as many views of a picture as the flags say."""
+    if flags.FLAGS["overlap"].present and not flags.FLAGS.tiles:
+        raise app.UsageError("--overlap is of tiles: give their size, --tiles=SIZE, as well.")
+    if flags.FLAGS.augment == "flip":
+        detector = inference.flipped(detector)
+    if flags.FLAGS.tiles:
+        detector = inference.tiled(detector, flags.FLAGS.tiles, flags.FLAGS.overlap)
+    return detector

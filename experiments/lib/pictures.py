@@ -32,11 +32,14 @@ class Found:
     unreadable: list[dict] = dataclasses.field(default_factory=list)
 
 
-def detect(detector, paths, batch_size) -> Found:
-    """Runs the detector over the files, and says in a line what each holds."""
-    found = Found()
-    for begin in range(0, len(paths), batch_size):
-        readable, images = read_images(paths[begin : begin + batch_size], found.unreadable)
+def detect(detector, paths, batch_size, held=None) -> Found:
+    """Runs the detector over the files, and says in a line what each holds.
+
+    `held`: pictures in memory at once; by default a batch of them.
+    """
+    found, held = Found(), held or batch_size
+    for begin in range(0, len(paths), held):
+        readable, images = read_images(paths[begin : begin + held], found.unreadable)
         of_batch = detector.detect(images, batch_size)
         for path, image, detections in zip(readable, images, of_batch, strict=True):
             # Numbered, because two folders may hold files of one name.

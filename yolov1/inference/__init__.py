@@ -8,11 +8,13 @@ from yolov1.inference.detect import Detector, detect, export, prepare
 from yolov1.inference.detections import Detections
 from yolov1.inference.draw import class_colour, draw, draw_annotation, draw_grid
 from yolov1.inference.load import load
+from yolov1.inference.tiles import ManyViews, flipped, tiled
 from yolov1.ops import non_max_suppression
 
 __all__ = [
     "Detections",
     "Detector",
+    "ManyViews",
     "class_colour",
     "decode",
     "detect",
@@ -20,7 +22,9 @@ __all__ = [
     "draw_annotation",
     "draw_grid",
     "export",
+    "flipped",
     "load",
     "non_max_suppression",
     "prepare",
+    "tiled",
 ]
