@@ -44,11 +44,12 @@ def programs() -> dict[str, tuple[str, Path]]:
 
 def show(known) -> int:
     width = max(map(len, known))
-    print("yolov1 NAME [--FLAG=VALUE ...]; yolov1 NAME --help has the flags.\n")
+    lines = ["yolov1 NAME [--FLAG=VALUE ...]; yolov1 NAME --help has the flags.", ""]
     for name, (_, path) in known.items():
         text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-        print(f"  {name:{width}}  {text.partition(chr(10))[0]}")
-    print("\nWhere a text says `python -m experiments.NAME`, the command is `yolov1 NAME`.")
+        lines.append(f"  {name:{width}}  {text.partition(chr(10))[0]}")
+    lines += ["", "Where a text says `python -m experiments.NAME`, the command is `yolov1 NAME`."]
+    print("\n".join(lines))  # in one piece: `yolov1 | head` is no error
     return 0
 
 
