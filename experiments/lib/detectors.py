@@ -5,10 +5,12 @@ from absl import app, flags
 from yolov1 import inference
 
 from . import evaluators
+from .flags import user_errors
 
 # The flags belong to the experiment that calls `define`: ``--help`` shows the main module's only.
 flags.disclaim_key_flags()
 
+CHECKPOINT = "Run directory, or a file (or folder) that experiments.export wrote."
 # Beside ``--checkpoint``.
 FLAGS = ("which", "score_threshold", "iou_threshold", "tiles", "overlap", "augment")
 
@@ -21,7 +23,7 @@ def define(*, required=True, **defaults):
         defaults: other defaults than those of pictures; None leaves a threshold to the detector.
     """
     values = {"score_threshold": evaluators.PICTURE_THRESHOLD, "iou_threshold": 0.5} | defaults
-    flags.DEFINE_string("checkpoint", None, "Run directory.", required=required)
+    flags.DEFINE_string("checkpoint", None, CHECKPOINT, required=required)
     flags.DEFINE_enum(
         "which", "last", ("last", "best"), "Weights: the last ones, or the best by --monitor."
     )
@@ -70,7 +72,8 @@ def load_detector(**options):
         options: further ones of `inference.load`, such as `clip`.
     """
     path, which = flags.FLAGS.checkpoint, flags.FLAGS.which
-    return with_views(inference.load(path, which=which, **thresholds() | options))
+    with user_errors(str(path)):
+        return with_views(inference.load(path, which=which, **thresholds() | options))
 
 
 def with_views(detector):
