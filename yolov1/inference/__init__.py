@@ -13,6 +13,7 @@ from yolov1.inference.file_detector import FileDetector
 from yolov1.inference.formats import FORMATS, MissingExtra
 from yolov1.inference.load import load
 from yolov1.inference.metadata import Metadata, WrongFile
+from yolov1.inference.tiles import ManyViews, flipped, tiled
 from yolov1.ops import non_max_suppression
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Detections",
     "Detector",
     "FileDetector",
+    "ManyViews",
     "Metadata",
     "MissingExtra",
     "WrongFile",
@@ -30,7 +32,9 @@ __all__ = [
     "draw_annotation",
     "draw_grid",
     "export",
+    "flipped",
     "load",
     "non_max_suppression",
     "prepare",
+    "tiled",
 ]
