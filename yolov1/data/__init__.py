@@ -8,9 +8,10 @@ to check a JPEG).
 from yolov1.data.annotations import read_annotation, to_table
 from yolov1.data.augmentation import Augmentation
 from yolov1.data.example import BadExampleError, Dataset, Example
-from yolov1.data.formats.fiftyone import write_fiftyone
-from yolov1.data.formats.records import index_records, write_records
-from yolov1.data.formats.yolo import write_yolo
+from yolov1.data.formats.records import index_records
+from yolov1.data.formats.writing.fiftyone import write_fiftyone
+from yolov1.data.formats.writing.records import write_records
+from yolov1.data.formats.writing.yolo import write_yolo
 from yolov1.data.images import decode as read_image
 from yolov1.data.sources import open_dataset as open  # noqa: A004 (data.open is the public name)
 from yolov1.data.statistics import statistics
