@@ -106,3 +106,10 @@ def _serialized(example, classes) -> bytes:
     }
     features = train.Features(feature={f"image/{name}": value for name, value in feature.items()})
     return train.Example(features=features).SerializeToString()
+
+
+def write(splits, folder, options):
+    """Writes a file a split; see `yolov1.data.write`. They hold the images, nothing is linked."""
+    for split, dataset in splits.items():
+        write_records(dataset, folder / f"{split or 'train'}.tfrecord")
+    return []

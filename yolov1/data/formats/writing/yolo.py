@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import yaml
+
 from yolov1.data.formats.walk import images_in
 from yolov1.data.formats.writing.image_files import file_names, place_image
 from yolov1.files import read_text, replacing
@@ -78,3 +80,22 @@ def _class_lines(dataset):
 
 def _if_there(folder):
     return images_in(folder)[0] if folder.is_dir() else []
+
+
+def write(splits, folder, options):
+    """Writes the splits and a ``data.yaml``; see `yolov1.data.write`."""
+    remarks = []
+    for split, dataset in splits.items():
+        write_yolo(
+            dataset, folder, split or "train", difficult=options.difficult, link=options.link
+        )
+        hard = sum(int(example.difficult.sum()) for example in dataset)
+        if hard:
+            what = "written as any other" if options.difficult else "left out (see --difficult)"
+            remark = f"{hard} boxes are marked difficult, which YOLO's labels cannot say: {what}"
+            remarks.append((f"{folder}/labels/{split or 'train'}", remark))
+    content = {split or "train": f"images/{split or 'train'}" for split in splits}
+    content["names"] = dict(enumerate(next(iter(splits.values())).classes))
+    with replacing(folder / "data.yaml") as file:
+        yaml.safe_dump(content, file, allow_unicode=True, sort_keys=False, width=10_000)
+    return remarks
