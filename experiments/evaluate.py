@@ -31,10 +31,9 @@ from yolov1.evaluation import plots, result_files
 from yolov1.files import make_folder, user_path
 from yolov1.kernels.load_images import SAMPLINGS
 
-from .lib import common, evaluators
+from .lib import common, detectors, evaluators
 from .lib import flags as experiment_flags
 
-CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Run directory.")
 DETECTIONS = flags.DEFINE_string(
     "detections",
     "",
@@ -43,9 +42,6 @@ DETECTIONS = flags.DEFINE_string(
 )
 COMP4 = flags.DEFINE_string(
     "comp4", "", "Folder for the result files of VOC's devkit, comp4_det_test_<class>.txt."
-)
-WHICH = flags.DEFINE_enum(
-    "which", "last", ("last", "best"), "Weights: the last ones, or the best by --monitor."
 )
 DATASET = flags.DEFINE_string("dataset", "", "As in training; empty: the run's own.")
 EVAL_SPLIT = flags.DEFINE_string("eval_split", "", "Split; empty: the run's own.")
@@ -56,6 +52,7 @@ PICTURES = flags.DEFINE_integer("pictures", evaluators.PICTURES, "Pictures to dr
 OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", "", "Default: the folder evaluate/ of the run, or beside the detections."
 )
+detectors.define(required=False, score_threshold=None, iou_threshold=None)
 experiment_flags.define(names=("bad_examples", "batch_size"), batch_size=32)
 
 DEBUG_IMAGES = 32
@@ -63,18 +60,18 @@ DEBUG_IMAGES = 32
 
 def main(argv):
     del argv
-    if bool(CHECKPOINT.value) == bool(DETECTIONS.value):
+    if bool(flags.FLAGS.checkpoint) == bool(DETECTIONS.value):
         raise app.UsageError("Give --checkpoint, a run, or --detections, files of what was found.")
     if DETECTIONS.value:
         measure_files(user_path(DETECTIONS.value))
     else:
-        measure_run(CHECKPOINT.value)
+        measure_run(flags.FLAGS.checkpoint)
 
 
 def measure_run(path):
     """Measures a run's network."""
     start = time.perf_counter()
-    model, run = training.load_run(path, WHICH.value)
+    model, run = training.load_run(path, flags.FLAGS.which)
     config = configuration(run.config)
     if not config.dataset:
         raise experiment_flags.UserError(
@@ -90,7 +87,7 @@ def measure_run(path):
 
     # Darknet clips the boxes of its files less than we do, and writes all that it has.
     every = {"clip": False, "max_detections": run.grid.predicted_boxes * run.grid.C}
-    options = every if COMP4.value else {}
+    options = detectors.thresholds() | (every if COMP4.value else {})
     evaluator = evaluators.Evaluator(model, dataset, run.grid, config, **options)
     with data.reading(dataset):
         measured = evaluator()
@@ -105,7 +102,7 @@ def measure_run(path):
         detection_seconds=measured["seconds"],
         seconds=time.perf_counter() - start,
         checkpoint=str(path),
-        which=WHICH.value,
+        which=flags.FLAGS.which,
         dataset=config.dataset,
         split=config.eval_split,
     )
@@ -115,7 +112,7 @@ def measure_run(path):
 def measure_files(path):
     """Measures what another program found."""
     start = time.perf_counter()
-    for flag in ("comp4", "which", "resize"):
+    for flag in ("comp4", "resize", *detectors.FLAGS):
         if flags.FLAGS[flag].present:
             raise app.UsageError(f"--{flag} is of a network; --detections has none.")
     if not DATASET.value:
