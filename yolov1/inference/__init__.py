@@ -3,6 +3,7 @@
 An exported detector is made of TensorFlow's own ops, so that it loads anywhere.
 """
 
+from yolov1.inference.dataset import as_dataset
 from yolov1.inference.decode import decode
 from yolov1.inference.detect import Detector, detect, export, prepare
 from yolov1.inference.detections import Detections
@@ -13,6 +14,7 @@ from yolov1.ops import non_max_suppression
 __all__ = [
     "Detections",
     "Detector",
+    "as_dataset",
     "class_colour",
     "decode",
     "detect",

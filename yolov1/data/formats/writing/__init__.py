@@ -10,12 +10,14 @@ says, and so its boxes are turned.
 import os
 from pathlib import Path
 
+from yolov1.data.example import Dataset
 from yolov1.data.formats.writing import (
     coco,
     csv,
     cvat,
     fiftyone,
     label_studio,
+    labelled,
     labelme,
     records,
     voc,
@@ -60,9 +62,16 @@ def write(spec, dataset, **options) -> list[tuple[str, str]]:
             f"data.write: the splits must have the same classes; got {len(classes)} lists of them."
         )
     require_writable(next(iter(classes)), f"data.write to {kind}")
-    folder = Path(os.path.expanduser(place))
+    folder, options = Path(os.path.expanduser(place)), Options(**options)
     require_empty(folder)
-    return WRITERS[kind].write(splits, folder, Options(**options))
+    remarks = []
+    if options.upright and kind in DATA_SETS:
+        remarks = labelled.turned(splits, "an upright PNG is written in its place")
+        splits = {
+            split: Dataset(map(labelled.upright, one), one.classes, name=one.name)
+            for split, one in splits.items()
+        }
+    return [*remarks, *WRITERS[kind].write(splits, folder, options)]
 
 
 def require_empty(folder):

@@ -23,6 +23,8 @@ class Options:
     Attributes:
         link: hard links to the images instead of copies, where that is possible.
         difficult: write boxes marked difficult also where the format cannot mark them.
+        upright: a photo that EXIF turns becomes an upright PNG in the formats of data sets, with
+            its boxes turned, so that every program sees the same, whether it minds EXIF or not.
         image_url: what comes before the path of an image in Label Studio's tasks.
         image_root: the folder that this path is relative to.
         program: what found the boxes that have scores.
@@ -30,6 +32,7 @@ class Options:
 
     link: bool = True
     difficult: bool = False
+    upright: bool = False
     image_url: str = "/data/local-files/?d="
     image_root: str = "/"
     program: str = "yolov1"
