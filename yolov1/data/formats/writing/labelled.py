@@ -114,13 +114,13 @@ def files_of(splits, folder, options, op):
 
 
 def turned(splits, what):
-    """A remark on every photo that EXIF turns."""
-    return [
-        (str(example.path or example.image_id), f"EXIF orientation {example.orientation}: {what}")
-        for dataset in splits.values()
-        for example in dataset
-        if example.orientation != 1
-    ]
+    """A remark on the photos that EXIF turns, if there are any."""
+    found = [e for dataset in splits.values() for e in dataset if e.orientation != 1]
+    if not found:
+        return []
+    more = f", and {len(found) - 1} more photos are turned" if len(found) > 1 else ""
+    first = f"EXIF orientation {found[0].orientation}{more}: {what}"
+    return [(str(found[0].path or found[0].image_id), first)]
 
 
 def require_xml(splits, kind):
