@@ -93,9 +93,12 @@ def strays(config, splits) -> list[tuple[str, str]]:
     taken = {place_of(example) for dataset in splits.values() for example in dataset}
     # They have been verified, or are left out as those that cannot be used.
     taken |= {file for dataset in splits.values() for file, _ in dataset.skipped}
-    whole = data.open(
-        config.dataset, bad_examples="skip", classes=config.classes or None, verify=False
-    )
+    try:
+        whole = data.open(
+            config.dataset, bad_examples="skip", classes=config.classes or None, verify=False
+        )
+    except FileNotFoundError as error:
+        return [(config.dataset, f"whether there are other images is not known: {error}")]
     found = [example for example in whole if place_of(example) not in taken]
     why = "not written. Name its split with --split, or write one list for all images"
     return [(str(place_of(example)), why) for example in found]
