@@ -42,9 +42,12 @@ def test_flags_of_commands_exist(page):
     text = (ROOT / page).read_text()
     for name, command in re.findall(r"python -m experiments\.(\w+)((?:[^`\n]*\\\n)*[^`\n]*)", text):
         source = (ROOT / "experiments" / f"{name}.py").read_text()
-        if "posts.define" in source:
-            source += (ROOT / "experiments" / "lib" / "posts.py").read_text() + "define()"
+        for shared in ("posts", "detectors", "saving", "streams"):
+            if f"{shared}.define(" in source:
+                source += (ROOT / "experiments" / "lib" / f"{shared}.py").read_text()
+        if "posts.define(" in source:
+            source += "experiment_flags.define()"
         own = set(re.findall(r'DEFINE_\w+\(\s*"(\w+)"', source)) | {"debug", "help"}
-        taken = fields if "define()" in source else {f for f in fields if f'"{f}"' in source}
+        taken = fields if "flags.define()" in source else {f for f in fields if f'"{f}"' in source}
         for flag in re.findall(r"--(\w+)", command):
             assert flag in own | taken, f"experiments.{name} has no --{flag}"

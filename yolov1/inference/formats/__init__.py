@@ -4,8 +4,8 @@ Each has
 
 ``PRECISIONS, NMS, INPUTS``
     what it can be written with; the first is the default.
-``EXTRA``
-    of `pyproject.toml`, the one that it needs; or None.
+``EXTRA, MODULES``
+    of `pyproject.toml`, the one that it needs, or None; and what it imports of it.
 ``name_of(stem)``
     the file or folder's name.
 ``recognises(path)``
@@ -19,9 +19,10 @@ Each has
 """
 
 import contextlib
+import sys
 
 from yolov1.inference.formats import keras_file, litert, onnx, openvino, saved_model
-from yolov1.inference.formats.session import MissingExtra, Session
+from yolov1.inference.formats.session import MissingExtra, Session, needed
 from yolov1.inference.metadata import WrongFile
 
 FORMATS = {
@@ -32,7 +33,16 @@ FORMATS = {
     "keras": keras_file,
 }
 
-__all__ = ["FORMATS", "MissingExtra", "Session", "check", "format_of", "open_file"]
+__all__ = [
+    "FORMATS",
+    "MissingExtra",
+    "Session",
+    "check",
+    "format_of",
+    "open_file",
+    "require",
+    "versions",
+]
 
 
 def format_of(path) -> str | None:
@@ -62,6 +72,24 @@ def check(format, **choices):
                 f"export: {name} of {format} must be {' or '.join(map(repr, have[name]))}, got "
                 f"{value!r}.{hint}"
             )
+
+
+def require(format):
+    """Imports what a format needs to be written and run.
+
+    Raises:
+        MissingExtra: one is not installed.
+    """
+    module = FORMATS[format]
+    if module.EXTRA:
+        needed(module.EXTRA, *module.MODULES)
+
+
+def versions() -> dict:
+    """Of the libraries of all formats that have been imported."""
+    names = [name for module in FORMATS.values() for name in module.MODULES]
+    found = {name.partition(".")[0]: sys.modules.get(name.partition(".")[0]) for name in names}
+    return {name: getattr(m, "__version__", None) for name, m in found.items() if m}
 
 
 def open_file(path) -> Session:

@@ -15,6 +15,7 @@ PRECISIONS = ("float32",)
 NMS = ("outside",)
 INPUTS = ("float32",)
 EXTRA = None
+MODULES = ()
 
 
 def name_of(stem: str) -> str:

@@ -23,6 +23,7 @@ PRECISIONS = ("float32", "float16", "int8")
 NMS = ("outside",)
 INPUTS = ("float32", "uint8")
 EXTRA = "litert"
+MODULES = ("ai_edge_litert.interpreter",)
 # Operations that have weights. The last of them makes the raw predictions.
 _WEIGHTED = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL", "TRANSPOSE_CONV"}
 

@@ -15,6 +15,7 @@ PRECISIONS = ("float32", "float16", "int8")
 NMS = ("inside", "outside")
 INPUTS = ("float32", "uint8")
 EXTRA = "onnx"
+MODULES = ("onnx", "tf2onnx", "onnxruntime")
 OPSET = 18
 # Operations that have weights. The last of them makes the raw predictions; it stays in float32 with
 # all that follows it: decoding does not bear the steps of a half or of eight bits.

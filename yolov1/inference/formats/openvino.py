@@ -15,6 +15,7 @@ PRECISIONS = ("float32", "float16")
 NMS = ("outside",)  # its frontend does not know TensorFlow's suppression
 INPUTS = ("float32", "uint8")
 EXTRA = "openvino"
+MODULES = ("openvino",)
 MODEL = "model.xml"
 
 

@@ -20,6 +20,7 @@ PRECISIONS = ("float32",)
 NMS = ("inside", "outside")
 INPUTS = ("float32", "uint8")
 EXTRA = None
+MODULES = ()
 PATTERN = set("[]*?\\")  # TensorFlow reads these in the path of what it loads as a pattern
 
 
