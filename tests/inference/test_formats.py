@@ -12,9 +12,9 @@ import keras
 import numpy as np
 import pytest
 
-from tests.inference.test_detect import painter, picture
 from yolov1 import data, inference, models
 from yolov1.grid import GridSpec
+from yolov1.heads import conv_head
 from yolov1.inference import formats
 from yolov1.inference.metadata import FILE
 
@@ -55,6 +55,15 @@ def make(**options):
     return inference.Detector(network(), classes=CLASSES, **OPTIONS | options)
 
 
+def make_small():
+    """One that is written in no time."""
+    pixels = keras.Input((64, 64, 3))
+    features = keras.layers.Conv2D(8, 16, strides=16, activation="relu")(pixels)
+    return inference.Detector(
+        keras.Model(pixels, conv_head(features, GRID)), classes=CLASSES, score_threshold=0.0
+    )
+
+
 @functools.cache
 def expected():
     return {name: value.numpy() for name, value in make().look(images()).items()}
@@ -78,6 +87,12 @@ def written(tmp_path_factory):
     return write
 
 
+@pytest.fixture(scope="module")
+def session(written):
+    """A function that opens what `written` writes, once."""
+    return functools.cache(lambda *args: formats.open_file(written(*args)))
+
+
 def assert_same(found, wanted, tolerance):
     """Detections of several images, each box where it was; of equal scores in any order."""
     for a, b in zip(found, wanted, strict=True):
@@ -91,8 +106,8 @@ def assert_same(found, wanted, tolerance):
 
 
 @pytest.mark.parametrize("format, precision, nms", EVERY)
-def test_a_file_finds_what_the_network_finds(format, precision, nms, written):
-    detector = inference.load(written(format, precision, nms))
+def test_a_file_finds_what_the_network_finds(format, precision, nms, session):
+    detector = inference.FileDetector(session(format, precision, nms))
     assert isinstance(detector, inference.Detector)
     want, highest = expected(), abs(expected()["predictions"]).max()
     for start, stop in ((0, 1), (0, 5), (3, 5)):  # any number at once
@@ -112,9 +127,9 @@ def test_a_file_finds_what_the_network_finds(format, precision, nms, written):
 
 
 @pytest.mark.parametrize("format, precision, nms", [x for x in EVERY if x[2] == "outside"])
-def test_boxes_are_decoded_in_float32(format, precision, nms, written):
+def test_boxes_are_decoded_in_float32(format, precision, nms, session):
     """Whatever the network's arithmetic: boxes are those of the predictions."""
-    found = formats.open_file(written(format, precision, nms)).run(images())
+    found = session(format, precision, nms).run(images())
     boxes_xyxy, scores = inference.decode(found["predictions"], GRID)
     np.testing.assert_allclose(found["boxes_xyxy"], boxes_xyxy, rtol=0, atol=1e-6)
     np.testing.assert_allclose(found["scores"], scores, rtol=0, atol=1e-6)
@@ -129,25 +144,29 @@ def test_lower_precision_is_smaller(format, precision, nms, written):
     assert ratio < {"float32": 1.01, "float16": 0.6, "int8": 0.4}[precision]
 
 
-@pytest.mark.parametrize("format", [f for f, m in inference.FORMATS.items() if "uint8" in m.INPUTS])
-@pytest.mark.parametrize("precision", ["float32", "int8"])
-def test_images_of_uint8(format, precision, written):
-    if precision not in inference.FORMATS[format].PRECISIONS:
-        precision = "float32"
+@pytest.mark.parametrize(
+    "format, precision",
+    [
+        *((f, "float32") for f, m in inference.FORMATS.items() if "uint8" in m.INPUTS),
+        *(("tflite", "int8"), ("onnx", "int8")),
+    ],
+)
+def test_images_of_uint8(format, precision, session):
     found, want = (
-        inference.load(written(format, precision, "outside", dtype)).look(images())["predictions"]
-        for dtype in ("uint8", "float32")
+        session(format, precision, "outside", *dtype).run(images())["predictions"]
+        for dtype in (("uint8",), ())
     )
     np.testing.assert_allclose(found, want, rtol=0, atol=1e-5 if precision == "float32" else 0.03)
 
 
 @pytest.mark.parametrize("format", ALL)
 def test_a_file_says_what_it_is(format, written):
-    detector = inference.load(written(format))
+    path = written(format)
+    detector = inference.load(path)
     assert detector.grid == GRID and detector.wh == "predict_sqrt"
     assert detector.classes == CLASSES and detector.resize == "half_pixel"
     assert detector.options == OPTIONS | {"clip": True}
-    metadata = formats.open_file(written(format)).metadata
+    metadata = formats.open_file(path).metadata
     assert (metadata.revision, metadata.source) == ("abc-dirty", "ein Lauf")
     assert metadata.nms == inference.FORMATS[format].NMS[0]
     assert inference.Metadata.from_json(metadata.to_json(), "x") == metadata
@@ -156,9 +175,9 @@ def test_a_file_says_what_it_is(format, written):
 
 
 @pytest.mark.parametrize("format", ALL)
-def test_without_suppression_inside_any_thresholds_go(format, written):
+def test_without_suppression_inside_any_thresholds_go(format, session):
     options = {"score_threshold": 1e-4, "iou_threshold": 0.7, "max_detections": 50, "clip": False}
-    detector = inference.load(written(format, nms="outside"), **options)
+    detector = inference.FileDetector(session(format, "float32", "outside"), **options)
     assert detector.options == options
     assert_same(detector.detect(images()), make(**options).detect(images()), 1e-5)
     again = detector.with_other(score_threshold=0.002)
@@ -167,17 +186,19 @@ def test_without_suppression_inside_any_thresholds_go(format, written):
 
 
 @pytest.mark.parametrize("format", [f for f, m in inference.FORMATS.items() if "inside" in m.NMS])
-def test_with_suppression_inside_a_detector_can_find_less(format, written):
-    path = written(format, nms="inside")
-    best = sorted(expected()["scores"][0], reverse=True)
-    options = {"score_threshold": float(best[5] + best[6]) / 2, "max_detections": 4}
-    for some in ({}, options, {"max_detections": 3}, {"score_threshold": float(best[2])}):
-        detector = inference.load(path, **some)
+def test_with_suppression_inside_a_detector_can_find_less(format, session):
+    file = session(format, "float32", "inside")
+    scores = inference.FileDetector(file).look(images())["scores"][0]
+    between = float(scores[5] + scores[6]) / 2
+    for some in ({"max_detections": 3}, {"score_threshold": between, "max_detections": 4}):
+        detector = inference.FileDetector(file, **some)
         assert_same(detector.detect(images()[:1]), make(**some).detect(images()[:1]), 1e-5)
         found = detector.look(images())
         beyond = np.arange(detector.options["max_detections"]) >= found["count"][:, None]
-        assert not found["scores"][beyond].any() and not found["boxes_xyxy"][beyond].any()
-        assert not found["labels"][beyond].any()
+        for name in ("scores", "boxes_xyxy", "labels"):
+            assert not found[name][beyond].any()
+    exactly = inference.FileDetector(file, score_threshold=float(scores[2]))
+    assert exactly.look(images())["count"][0] == (scores > scores[2]).sum()  # "greater", as ours
     for name, value, message in (
         ("score_threshold", 0.0001, "must be at least 0.0005, got 0.0001"),
         ("iou_threshold", 0.5, "must be 0.4, got 0.5"),
@@ -185,7 +206,7 @@ def test_with_suppression_inside_a_detector_can_find_less(format, written):
         ("clip", False, "must be True, got False"),
     ):
         with pytest.raises(ValueError, match=f"{name} {message}: suppression is inside this file"):
-            inference.load(path, **{name: value})
+            inference.FileDetector(file, **{name: value})
 
 
 @pytest.mark.parametrize("format", ALL)
@@ -193,22 +214,22 @@ def test_any_path_does(format, tmp_path, monkeypatch):
     need(format)
     monkeypatch.setenv("HOME", str(tmp_path))
     name = inference.FORMATS[format].name_of("lr[0.1] * (ä)")
-    detector = inference.Detector(painter(), grid=GRID, score_threshold=0.5)
+    detector = make_small()
     pattern = pytest.warns(UserWarning, match="reads . . . . in")
     with pattern if format == "saved_model" else contextlib.nullcontext():
         inference.export(detector, f"~/new folder/{name}", format=format)
     assert [p.name for p in (tmp_path / "new folder").iterdir()] == [name]
-    again, pictures = inference.load(f"~/new folder/{name}"), [picture([(1, 2), (3, 0)])]
-    assert_same(again.detect(pictures), detector.detect(pictures), 1e-6)
+    found = inference.load(f"~/new folder/{name}").detect(images())
+    assert_same(found, detector.detect(images()), 1e-5)
 
 
 @pytest.mark.parametrize("format", ALL)
 def test_what_is_not_finite_is_refused(format, tmp_path):
     need(format)
-    model = models.build("laptop", grid=GRID, width=0.25)
-    model.layers[-2].bias.assign(np.full(model.layers[-2].bias.shape, np.nan))
+    detector = make_small()
+    detector.model.layers[-2].bias.assign(np.full(GRID.channels, np.nan))
     path = tmp_path / inference.FORMATS[format].name_of("nan")
-    inference.export(inference.Detector(model), path, format=format)
+    inference.export(detector, path, format=format)
     with pytest.raises(ValueError, match=r"NaN or infinite for image\(s\) \[0, 1\]"):
         inference.load(path).detect(images(2))
 
@@ -257,7 +278,7 @@ def test_a_file_without_metadata_is_refused(format, tmp_path, monkeypatch):
         network().save(path)
     else:
         monkeypatch.setattr(inference.Metadata, "to_json", lambda self: "{}")
-        inference.export(make(), path, format=format)
+        inference.export(make_small(), path, format=format)
         with pytest.raises(inference.WrongFile, match=f"its metadata is no {FILE}"):
             inference.load(path)
         remove_metadata(format, path)
@@ -316,7 +337,7 @@ def test_a_missing_extra_is_named(format, written, tmp_path, monkeypatch):
         inference.load(path)
 
 
-@pytest.mark.parametrize("format", ALL)
+@pytest.mark.parametrize("format", ["saved_model", "keras"])  # a folder, and a file
 def test_no_file_is_half_written(format, copy, monkeypatch):
     path = copy(format)
     before = inference.load(path).look(images())["predictions"]
@@ -330,13 +351,13 @@ def test_no_file_is_half_written(format, copy, monkeypatch):
     broken = type("Broken", (), {**vars(halved), "write": staticmethod(breaks)})
     monkeypatch.setitem(inference.FORMATS, format, broken)
     with pytest.raises(OSError, match="No space"):
-        inference.export(make(), path, format=format)
+        inference.export(make_small(), path, format=format)
     monkeypatch.undo()
     assert [p.name for p in path.parent.iterdir()] == [path.name]
     np.testing.assert_array_equal(inference.load(path).look(images())["predictions"], before)
-    inference.export(make(score_threshold=0.125), path, format=format)
+    inference.export(make_small(), path, format=format)
     assert [p.name for p in path.parent.iterdir()] == [path.name]
-    assert inference.load(path).options["score_threshold"] == 0.125
+    assert inference.load(path).options["score_threshold"] == 0.0
 
 
 @pytest.mark.parametrize("format", ALL)
@@ -380,6 +401,9 @@ def test_choices_that_a_format_has_not_are_refused(tmp_path, written):
     ):
         with pytest.raises(ValueError, match=message):
             inference.export(make(), tmp_path / "x", **choices)
+    need("onnx")
+    with pytest.raises(ValueError, match="score_threshold of at least 0, got -1"):
+        inference.export(make(score_threshold=-1.0), tmp_path / "x.onnx", format="onnx")
     with pytest.raises(ValueError, match="is a file's, .*Give that of the run, or of a .keras"):
         inference.export(inference.load(written("saved_model")), tmp_path / "x")
     with pytest.raises(ValueError, match="holds one set of weights, got which='best'"):

@@ -32,6 +32,12 @@ def recognises(path) -> bool:
 
 def write(detector, path, metadata, *, calibration=None):
     onnx, tf2onnx = needed(EXTRA, "onnx", "tf2onnx")
+    if metadata.nms == "inside" and metadata.score_threshold < 0:
+        raise ValueError(
+            "export: suppression inside ONNX drops scores below 0 whatever the threshold; it needs "
+            f"a score_threshold of at least 0, got {metadata.score_threshold:g}. Or take "
+            'nms="outside".'
+        )
     look = function(detector, metadata)
     model, _ = tf2onnx.convert.from_function(
         look, input_signature=look.input_signature, opset=OPSET

@@ -17,6 +17,7 @@ INPUTS = ("float32", "uint8")
 EXTRA = "openvino"
 MODULES = ("openvino",)
 MODEL = "model.xml"
+OUTPUTS = ("predictions", "boxes_xyxy", "scores")  # some may have other names besides
 
 
 def name_of(stem: str) -> str:
@@ -48,6 +49,6 @@ def open(path) -> Session:
 
     def run(images):
         outputs = network({"images": as_input(images, metadata)})
-        return {key.get_any_name(): np.array(value) for key, value in outputs.items()}
+        return {name: np.array(outputs[name]) for name in OUTPUTS}
 
     return Session(metadata, run)
