@@ -70,10 +70,12 @@ def test_importing_the_light_parts_does_not_load_tensorflow():
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
-def test_importing_training_starts_no_device():
+def test_importing_training_starts_no_device_and_loads_no_extra():
+    extras = {"ai_edge_litert", "onnx", "onnxruntime", "openvino", "tf2onnx"}
     code = (
         "import yolov1.training, yolov1.ops, yolov1.inference; "
         "from tensorflow.python.eager import context; "
-        "import sys; sys.exit(context.context()._initialized)"
+        f"import sys; extra = {extras} & set(sys.modules); "
+        "sys.exit(bool(context.context()._initialized or extra))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
