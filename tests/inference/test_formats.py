@@ -370,6 +370,14 @@ def test_nothing_of_another_kind_is_written_over(format, tmp_path):
     assert (folder / "thesis.txt").read_text() == "years of work"
 
 
+def test_notes_beside_an_earlier_export_are_kept(copy):
+    path = copy("saved_model")
+    (path / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"holds other files \(notes.txt\), .*new folder"):
+        inference.export(make_small(), path)
+    assert (path / "notes.txt").read_text() == "mine" and inference.load(path).classes == CLASSES
+
+
 def test_a_keras_file_holds_the_network(written, tmp_path):
     again = inference.load(written("keras"), score_threshold=0.01)
     assert again.options == OPTIONS | {"clip": True, "score_threshold": 0.01}

@@ -106,9 +106,7 @@ def _check_name(place, module, format):
         if expected.suffix:
             raise FileExistsError(f"export: {place} is a folder, expected a file or nothing yet.")
         if any(place.iterdir()) and not module.recognises(place):
-            raise FileExistsError(
-                f"export: {place} holds other files; it is not written over. Give a new folder."
-            )
+            raise _holds_others(place, [path.name for path in place.iterdir()])
     elif place.exists() and not expected.suffix:
         raise FileExistsError(f"export: {place} is a file, expected a folder or nothing yet.")
 
@@ -121,6 +119,23 @@ def _replacing(place):
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=place.parent) as folder:
         new = Path(folder) / place.name
         yield new
-        if place.is_dir():
-            os.rename(place, Path(folder) / "before")
-        os.replace(new, place)
+        if not place.is_dir():
+            os.replace(new, place)
+            return
+        others = {p.name for p in place.iterdir()} - {p.name for p in new.iterdir()}
+        if others:
+            raise _holds_others(place, others)
+        before = Path(folder) / "before"
+        os.rename(place, before)
+        try:
+            os.rename(new, place)
+        except OSError:
+            os.rename(before, place)
+            raise
+
+
+def _holds_others(place, names):
+    return FileExistsError(
+        f"export: {place} holds other files ({', '.join(sorted(names)[:3])}), which would be lost. "
+        "Give a new folder."
+    )

@@ -97,9 +97,7 @@ def open(path) -> Session:
     interpreter_module = needed(EXTRA, "ai_edge_litert.interpreter")
     metadata = metadata_from_zip(path)
     # Its default is one thread.
-    interpreter = interpreter_module.Interpreter(
-        os.fspath(path), num_threads=len(os.sched_getaffinity(0))
-    )
+    interpreter = interpreter_module.Interpreter(os.fspath(path), num_threads=os.cpu_count())
     if "serving_default" not in interpreter.get_signature_list():
         raise WrongFile(f"{path}: no signature serving_default. Export it again.")
     look = interpreter.get_signature_runner("serving_default")
