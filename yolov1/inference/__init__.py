@@ -4,6 +4,7 @@ An exported detector is made of each format's own ops, so that it loads anywhere
 back, as it does that of a run.
 """
 
+from yolov1.inference.dataset import as_dataset
 from yolov1.inference.decode import decode
 from yolov1.inference.detect import Detector, detect, prepare
 from yolov1.inference.detections import Detections
@@ -13,6 +14,7 @@ from yolov1.inference.file_detector import FileDetector
 from yolov1.inference.formats import FORMATS, MissingExtra
 from yolov1.inference.load import load
 from yolov1.inference.metadata import Metadata, WrongFile
+from yolov1.inference.tiles import ManyViews, flipped, tiled
 from yolov1.ops import non_max_suppression
 
 __all__ = [
@@ -20,9 +22,11 @@ __all__ = [
     "Detections",
     "Detector",
     "FileDetector",
+    "ManyViews",
     "Metadata",
     "MissingExtra",
     "WrongFile",
+    "as_dataset",
     "class_colour",
     "decode",
     "detect",
@@ -30,7 +34,9 @@ __all__ = [
     "draw_annotation",
     "draw_grid",
     "export",
+    "flipped",
     "load",
     "non_max_suppression",
     "prepare",
+    "tiled",
 ]
