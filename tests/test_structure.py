@@ -25,7 +25,8 @@ LAYERS = [
     "darknet",
     *("data", "models"),
     *("ops", "data.pipeline"),
-    *("responsible", "losses", "training", "inference", "streaming", "evaluation", "reporting"),
+    *("responsible", "losses", "training", "inference", "streaming", "serving"),
+    *("evaluation", "reporting"),
     "doctor",
 ]
 # What makes batches of a data set, and calls ops; the rest of `data` needs no TensorFlow.
