@@ -3,10 +3,12 @@
     python -m experiments.detect --checkpoint=runs/shapes --images='photos/*.jpg'
     python -m experiments.detect --checkpoint=runs/shapes --images=photos   # a folder, or one file
     python -m experiments.detect --checkpoint=RUN --images=large.jpg --tiles=640   # small objects
+    python -m experiments.detect --checkpoint=runs/shapes --images=photos --save=coco,label_studio
 
 Writes detections.json (boxes in pixels of the original picture), summary.json and annotated copies,
 pictures/, to `--output_dir`. A photo that its EXIF orientation turns is taken upright, as people
-see it. A file that cannot be read is named and left out.
+see it. A file that cannot be read is named and left out. `--save` writes folders beside that other
+tools read, to correct there what was found (docs/data.md).
 
     python -m experiments.detect --checkpoint=runs/shapes --images=street.mp4 --video=found.mp4
     python -m experiments.detect --checkpoint=runs/shapes --images=camera:0 --live --show
@@ -26,7 +28,7 @@ from absl import flags
 from yolov1 import training
 from yolov1.files import make_folder, user_path
 
-from .lib import detectors, pictures, streams
+from .lib import detectors, pictures, saving, streams
 from .lib import flags as experiment_flags
 
 IMAGES = flags.DEFINE_string(
@@ -39,6 +41,7 @@ flags.DEFINE_integer("batch_size", 16, "Images (or tiles of one) at once.", lowe
 OUTPUT_DIR = flags.DEFINE_string("output_dir", "", "Default: the folder detect/ of the run.")
 DEBUG = flags.DEFINE_boolean("debug", False, "The first eight pictures only.")
 detectors.define()
+saving.define()
 streams.define()
 
 DEBUG_IMAGES = 8
@@ -49,6 +52,7 @@ def main(argv):
     stream = streams.among(places)
     paths = [] if stream else pictures.find_images(places)
     output = make_folder(user_path(OUTPUT_DIR.value or f"{flags.FLAGS.checkpoint}/detect"))
+    saving.require_room(output, stream)
     detector = detectors.load_detector()
     few = DEBUG_IMAGES if DEBUG.value else None
     if stream:
@@ -62,6 +66,7 @@ def of_pictures(detector, paths, output):
     found = pictures.detect(detector, paths, detectors.at_once())
     seconds = time.perf_counter() - start
     write_detections(output, detector, found)
+    saved = saving.save(output, found.paths, found.detections, detector.classes)
     count = len(found.rows)
     boxes = sum(len(row["detections"]) for row in found.rows)
     summary = {
@@ -80,7 +85,7 @@ def of_pictures(detector, paths, output):
     for entry in found.unreadable:
         print(f"cannot be read: {entry['file']}: {entry['reason']}")
     print(f"{count} pictures, {boxes} boxes; written to {output}")
-    return 0 if count else 1
+    return 0 if count and saved else 1
 
 
 def write_detections(output, detector, found):

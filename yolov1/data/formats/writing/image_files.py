@@ -1,8 +1,9 @@
 """Images of a data set as files of another: names for them, and their bytes unchanged.
 
-They become hard links where the file system has them, else copies. Drawn images become PNG. A file
-takes its place only once it is whole, and the file that makes the folder a data set
-(``labels.json``, ``classes.txt``) comes last.
+They become hard links where the file system has them, else copies. A JPEG inside of another file is
+written as it is; other images there, and drawn ones, become PNG. A file takes its place only once
+it is whole, and the file that makes the folder a data set (``labels.json``, ``classes.txt``) comes
+last.
 """
 
 import os
@@ -34,7 +35,7 @@ def file_names(dataset, op):
     counts = Counter(name.casefold() for name in plain)
     names = []
     for example, name, other in zip(dataset, plain, safe_names(ids, STEM_BYTES), strict=True):
-        suffix = ".png" if example.path is None else example.path.suffix
+        suffix = "" if example.path is None else example.path.suffix
         if suffix.lower() not in SUFFIXES:  # the content decides; the suffix makes it findable
             suffix = ".jpg" if example.jpeg else ".png"
         names.append((name if counts[name.casefold()] == 1 else other) + suffix)
@@ -47,7 +48,9 @@ def place_image(example, target, link):
         return
     partial = target.with_name(target.name + ".partial")
     partial.unlink(missing_ok=True)
-    if example.path is None:
+    if example.path is None and example.jpeg:
+        partial.write_bytes(example.encoded)
+    elif example.path is None:
         Image.fromarray(example.image).save(partial, format="PNG")
     elif not (link and _linked(example.path, partial)):
         shutil.copyfile(example.path, partial)
