@@ -2,7 +2,8 @@
 PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
   $$name -c $(FITS) 2>/dev/null && command -v $$name && break; done)
 FITS := "import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))"
-PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+QUIET_PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
+PIP = $(QUIET_PIP) install
 VENV := .venv
 EXTRAS := dev
 BIN := $(VENV)/bin
@@ -22,7 +23,7 @@ REPLAY_PARTS := 0/4 1/4 2/4 3/4
 CLANGXX ?= clang++
 
 .DEFAULT_GOAL := help
-.PHONY: help venv install train test slow-tests sanitize fuzz lint format bench clean
+.PHONY: help venv install wheel train test slow-tests sanitize fuzz lint format bench clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -62,6 +63,13 @@ $(VENV)/.bench: $(VENV)/.dependencies
 venv: $(VENV)/.dependencies  ## Make .venv with the pinned dependencies
 
 install: $(VENV)/.installed  ## ... and build and install the package into it, editable
+
+# From nothing but what CMake has built: of a module that is gone, build/lib* would still have a copy.
+wheel: $(VENV)/.dependencies  ## A wheel with its manylinux tag, to dist/ (YOLOV1_CUDA=OFF: without CUDA kernels)
+	@rm -rf build/lib* build/bdist* build/wheel
+	@echo "Building the native code (minutes; what did not change is kept)"
+	@$(QUIET_PIP) wheel --no-build-isolation --no-deps --wheel-dir build/wheel .
+	@PATH="$(abspath $(BIN)):$$PATH" .ci/repair_wheel build/wheel/yolov1-*.whl dist
 
 # -------------------------------------------------------------------------------------- work
 

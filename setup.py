@@ -17,7 +17,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
@@ -122,6 +122,13 @@ def revision() -> str:
     return answer.stdout.strip()
 
 
+def packages() -> list[str]:
+    """The package, and the experiments as a part of it: so they travel in the wheel without a name
+    of their own beside it, and are ``python -m experiments.NAME`` in a checkout all the same."""
+    beside = find_packages(ROOT, include=["experiments", "experiments.*"])
+    return find_packages(ROOT, include=["yolov1", "yolov1.*"]) + [f"yolov1.{p}" for p in beside]
+
+
 def version() -> str:
     return re.search(r'__version__ = "(.+)"', (ROOT / "yolov1/__init__.py").read_text())[1]
 
@@ -188,6 +195,8 @@ class BuildWithCMake(build_ext):
 if __name__ == "__main__":
     setup(
         version=version(),
+        packages=packages(),
+        package_dir={"yolov1.experiments": "experiments"},
         ext_modules=[Extension("yolov1._kernels", sources=[])],
         cmdclass={"build_ext": BuildWithCMake},
     )

@@ -2,6 +2,7 @@
 
     python -m experiments.detect --checkpoint=runs/shapes --images='photos/*.jpg'
     python -m experiments.detect --checkpoint=runs/shapes --images=photos   # a folder, or one file
+    python -m experiments.detect --checkpoint=RUN --images=large.jpg --tiles=640   # small objects
     python -m experiments.detect --checkpoint=runs/shapes --images=photos --save=coco,label_studio
 
 Writes detections.json (boxes in pixels of the original picture), summary.json and annotated copies,
@@ -36,7 +37,7 @@ IMAGES = flags.DEFINE_string(
     "File, folder or quoted pattern; or a stream: a film, camera:0, an address, watch:FOLDER, -.",
     required=True,
 )
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Images at once.", lower_bound=1)
+flags.DEFINE_integer("batch_size", 16, "Images (or tiles of one) at once.", lower_bound=1)
 OUTPUT_DIR = flags.DEFINE_string("output_dir", "", "Default: the folder detect/ of the run.")
 DEBUG = flags.DEFINE_boolean("debug", False, "The first eight pictures only.")
 detectors.define()
@@ -55,14 +56,14 @@ def main(argv):
     detector = detectors.load_detector()
     few = DEBUG_IMAGES if DEBUG.value else None
     if stream:
-        return streams.detect(detector, stream, output, BATCH_SIZE.value, few)
+        return streams.detect(detector, stream, output, detectors.at_once(), few)
     return of_pictures(detector, paths[:few], output)
 
 
 def of_pictures(detector, paths, output):
     """Everything that is found is written before anything is drawn."""
     start = time.perf_counter()
-    found = pictures.detect(detector, paths, BATCH_SIZE.value)
+    found = pictures.detect(detector, paths, detectors.at_once())
     seconds = time.perf_counter() - start
     write_detections(output, detector, found)
     saved = saving.save(output, found.paths, found.detections, detector.classes)

@@ -1,10 +1,15 @@
-"""Measures a trained run on a data set: average precision, curves, errors, fit of boxes, pictures.
+"""Measures a detector on a data set: average precision, curves, errors, fit of boxes, pictures.
 
     python -m experiments.evaluate --checkpoint=runs/shapes
     python -m experiments.evaluate --checkpoint=runs/mine --dataset=voc:PATH --eval_split=test
 
 Without `--dataset` and `--eval_split` it measures what the run itself was measured on. Writes
 summary.json, evaluation.json, plots/ and pictures/ to `--output_dir`.
+
+    python -m experiments.evaluate --checkpoint=mine.onnx --dataset=voc:PATH --eval_split=test
+
+measures a file of experiments.export. It knows neither a data set nor, without `--semantics`, what
+the network's loss is.
 
     python -m experiments.evaluate --checkpoint=RUN --dataset=voc:PATH --comp4=results
 
@@ -19,7 +24,6 @@ as the files have them, in pixels: see `yolov1.evaluation.result_files`. What ca
 said; there is no val_loss, and nothing of responsible boxes.
 """
 
-import contextlib
 import dataclasses
 import time
 
@@ -31,7 +35,7 @@ from yolov1.evaluation import plots, result_files
 from yolov1.files import make_folder, user_path
 from yolov1.kernels.load_images import SAMPLINGS
 
-from .lib import common, detectors, evaluators
+from .lib import common, detectors, evaluators, subjects
 from .lib import flags as experiment_flags
 
 DETECTIONS = flags.DEFINE_string(
@@ -50,12 +54,15 @@ RESIZE = flags.DEFINE_enum(
 )
 PICTURES = flags.DEFINE_integer("pictures", evaluators.PICTURES, "Pictures to draw.", lower_bound=0)
 OUTPUT_DIR = flags.DEFINE_string(
-    "output_dir", "", "Default: the folder evaluate/ of the run, or beside the detections."
+    "output_dir", "", "Default: the folder evaluate/ of the run, or beside file or detections."
 )
 detectors.define(required=False, score_threshold=None, iou_threshold=None)
-experiment_flags.define(names=("bad_examples", "batch_size"), batch_size=32)
+experiment_flags.define(
+    names=("bad_examples", "batch_size", "semantics", "semantics_options"), batch_size=32
+)
 
 DEBUG_IMAGES = 32
+SEMANTICS = ("semantics", "semantics_options")
 
 
 def main(argv):
@@ -65,30 +72,33 @@ def main(argv):
     if DETECTIONS.value:
         measure_files(user_path(DETECTIONS.value))
     else:
-        measure_run(flags.FLAGS.checkpoint)
+        measure_detector(flags.FLAGS.checkpoint)
 
 
-def measure_run(path):
-    """Measures a run's network."""
+def measure_detector(path):
+    """Measures what a run's network finds, or the computation of a file."""
     start = time.perf_counter()
-    model, run = training.load_run(path, flags.FLAGS.which)
-    config = configuration(run.config)
-    if not config.dataset:
-        raise experiment_flags.UserError(
-            f"The run {path} knows no data set; say what to measure it on with "
-            "--dataset=KIND:PATH --eval_split=SPLIT."
-        )
-    moved = contextlib.nullcontext() if DATASET.value else common.of_a_run(path)
-    with moved:
-        dataset = common.open_split(config, config.eval_split, classes=run.classes)
+    detector = detectors.load_detector(**{"resize": RESIZE.value} if RESIZE.value else {})
+    config = configuration(subjects.configuration(path, detector))
+    has_loss = not subjects.is_file(path)
+    if any(flags.FLAGS[name].present for name in SEMANTICS):
+        if has_loss:
+            raise app.UsageError("--semantics is of a file; a run has its own.")
+        given = {name: flags.FLAGS[name].value for name in SEMANTICS}
+        config, has_loss = subjects.with_semantics(config, detector, **given), True
+    dataset = subjects.open_split(
+        path, config, config.eval_split, detector.classes, moved=not DATASET.value
+    )
     if flags.FLAGS.debug:
         dataset = dataset[:DEBUG_IMAGES]
-    output = make_folder(user_path(OUTPUT_DIR.value or f"{path}/evaluate"))
+    output = make_folder(user_path(OUTPUT_DIR.value or default_output(path)))
 
-    # Darknet clips the boxes of its files less than we do, and writes all that it has.
-    every = {"clip": False, "max_detections": run.grid.predicted_boxes * run.grid.C}
-    options = detectors.thresholds() | (every if COMP4.value else {})
-    evaluator = evaluators.Evaluator(model, dataset, run.grid, config, **options)
+    if COMP4.value:
+        # Darknet clips the boxes of its files less than we do, and writes all that it has.
+        most = detector.grid.predicted_boxes * detector.grid.C
+        with experiment_flags.user_errors("--comp4"):
+            detector = detector.with_other(clip=False, max_detections=most)
+    evaluator = evaluators.Evaluator(detector, dataset, detector.grid, config, loss=has_loss)
     with data.reading(dataset):
         measured = evaluator()
     if COMP4.value:
@@ -109,10 +119,18 @@ def measure_run(path):
     print(f"{summary['images_per_second']:.1f} images/s; written to {output}")
 
 
+def default_output(path):
+    """In a run, beside a file (which may be a folder that is not to hold anything else)."""
+    if not subjects.is_file(path):
+        return f"{path}/evaluate"
+    path = user_path(path).absolute()
+    return path.with_name(f"{path.name}-evaluate")
+
+
 def measure_files(path):
     """Measures what another program found."""
     start = time.perf_counter()
-    for flag in ("comp4", "resize", *detectors.FLAGS):
+    for flag in ("comp4", "resize", *SEMANTICS, *detectors.FLAGS):
         if flags.FLAGS[flag].present:
             raise app.UsageError(f"--{flag} is of a network; --detections has none.")
     if not DATASET.value:

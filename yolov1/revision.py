@@ -1,15 +1,21 @@
 """Which revision of the source this is."""
 
+import json
 import subprocess
 from pathlib import Path
 
+PACKAGE = Path(__file__).parent
+
 
 def git_revision() -> str | None:
-    """Of the checkout that this package lies in, ``-dirty`` where it has changes; None without."""
+    """Of the checkout that this package lies in, ``-dirty`` where it has changes; of a package that
+    was installed from a wheel, that which it was built from. None where nothing knows."""
+    if not (PACKAGE.parent / "CMakeLists.txt").exists():  # git would find a repository around it
+        return _of_the_build()
     try:
         result = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-            cwd=Path(__file__).parent,
+            cwd=PACKAGE,
             capture_output=True,
             text=True,
             timeout=10,
@@ -17,3 +23,10 @@ def git_revision() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return result.stdout.strip() or None
+
+
+def _of_the_build() -> str | None:
+    try:
+        return json.loads((PACKAGE / "_build_info.json").read_text())["revision"]
+    except (OSError, ValueError, KeyError):
+        return None

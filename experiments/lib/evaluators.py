@@ -20,12 +20,22 @@ PICTURE_THRESHOLD = 0.25
 class Evaluator:
     """Detects on a data set and measures the detections, as often as asked.
 
-    The detector is traced once; a later call sees the weights that the model then has. Of the
-    `TrainConfig` it takes semantics, batch size, what becomes of colliding objects, and what
-    ``val_loss`` is measured against. `options` are further ones of `inference.Detector`.
+    The detector is traced once; a later call sees the weights that the model then has.
+
+    Args:
+        model: a Keras model, or what finds things already: an `inference.Detector`, of a run or a
+            file, or what has its `detect`.
+        dataset, grid: what to measure on, and the network's `GridSpec`.
+        config: `TrainConfig`, of which are taken semantics, batch size, what becomes of colliding
+            objects, what ``val_loss`` is measured against, and, of a Keras model, `resize`.
+        loss: whether the semantics are the network's, so that its loss can be measured.
+        options: further ones of `inference.Detector`, of a Keras model.
+
+    Attributes:
+        detections: of the last call, one `inference.Detections` an image.
     """
 
-    def __init__(self, model, dataset, grid, config, **options):
+    def __init__(self, model, dataset, grid, config, *, loss=True, **options):
         self.dataset, self.grid, self.config = dataset, grid, config
         semantics = config.loss_semantics()
         self._loss = tf.function(
@@ -37,33 +47,54 @@ class Evaluator:
             reduce_retracing=True,
             autograph=False,
         )
-        self.detector = inference.Detector(
-            model, grid=grid, wh=semantics.wh, resize=config.resize, **options
-        )
+        if not hasattr(model, "detect"):
+            model = inference.Detector(
+                model, grid=grid, wh=semantics.wh, resize=config.resize, **options
+            )
+        self.detector = model
+        self._whole, self._has_loss = isinstance(model, inference.Detector), loss
         self.responsible = ResponsibleBoxes(YoloLoss(grid, semantics))
         self._update = tf.function(
             self.responsible.update_state, reduce_retracing=True, autograph=False
         )
 
-    def __call__(self) -> dict:
-        """As `evaluation.evaluate`, with ``images_per_second`` and ``seconds`` of detection,
-        ``val_loss``, the loss of an image (without what regularises weights; None beyond float32),
-        and ``responsible_boxes``: the number of ``objects`` in the targets and the means of
-        `yolov1.losses.ResponsibleBoxes`, None without objects.
+    def __call__(self, predictions=None) -> dict:
+        """As `evaluation.evaluate`, with ``images_per_second`` and ``seconds`` of detection, and
+        where the loss can be measured ``val_loss``, that of an image (without what regularises
+        weights; None beyond float32), and ``responsible_boxes``: the number of ``objects`` in the
+        targets and the means of `yolov1.losses.ResponsibleBoxes`, None without objects.
+
+        Args:
+            predictions: a list that gets the predictions ``[n, S, S, D]`` of each batch, in order.
+                (A detector that does not look at whole images has none.)
         """
-        seen = []  # held against the targets later, so that detection alone is timed
         start = time.perf_counter()
-        batches = _batches(self)
-        self.detections = self.detector.detect(batches, watch=lambda *batch: seen.append(batch))
+        seen = self._detect()  # held against the targets later, so that detection alone is timed
         seconds = time.perf_counter() - start
-        batches = [(tf.constant(p), self._targets(indices)) for p, indices in seen]
+        if predictions is not None:
+            predictions += [values for values, _ in seen]
         clipped = [found.clipped() for found in self.detections]
-        return evaluation.evaluate(clipped, self.dataset) | {
-            "val_loss": self._mean_loss(batches),
-            "responsible_boxes": self._responsible_boxes(batches),
+        measured = evaluation.evaluate(clipped, self.dataset)
+        if seen and self._has_loss:
+            batches = [(tf.constant(p), self._targets(indices)) for p, indices in seen]
+            measured["val_loss"] = self._mean_loss(batches)
+            measured["responsible_boxes"] = self._responsible_boxes(batches)
+        return measured | {
             "images_per_second": len(self.dataset) / seconds,
             "seconds": seconds,
         }
+
+    def _detect(self) -> list:
+        """Finds things in all images; gives (predictions, indices) of each batch."""
+        if not self._whole:
+            self.detections = self.detector.detect(self.dataset, self.config.batch_size)
+            return []
+        seen = []
+        batches = data.evaluation_batches(
+            self.dataset, self.grid, self.config.batch_size, resize=self.detector.resize
+        )
+        self.detections = self.detector.detect(batches, watch=lambda *batch: seen.append(batch))
+        return seen
 
     def _responsible_boxes(self, batches) -> dict:
         self.responsible.reset_state()
@@ -126,7 +157,9 @@ class ClassifierEvaluator:
         """``accuracy`` in all and ``accuracy_per_class`` (None without an image), ``val_loss`` (the
         mean cross-entropy), ``images_per_second`` and ``seconds``."""
         start = time.perf_counter()
-        batches = _batches(self)
+        batches = data.evaluation_batches(
+            self.dataset, self.grid, self.config.batch_size, resize=self.config.resize
+        )
         logits = np.concatenate([self._logits(images).numpy() for images, _ in batches])
         seconds = time.perf_counter() - start
         right = logits.argmax(axis=1) == self.labels
@@ -144,14 +177,6 @@ class ClassifierEvaluator:
 
     def write_pictures(self, folder, count: int = PICTURES):
         """Nothing: a class has no place in the picture."""
-
-
-def _batches(evaluator):
-    """The data set of one as its network's own training resizes images, or as its config says."""
-    config = evaluator.config
-    return data.evaluation_batches(
-        evaluator.dataset, evaluator.grid, config.batch_size, resize=config.resize
-    )
 
 
 EVALUATORS = {"detect": Evaluator, "classify": ClassifierEvaluator}

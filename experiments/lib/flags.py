@@ -11,6 +11,7 @@ from absl import logging as absl_logging
 
 from yolov1.data import BadExampleError
 from yolov1.data.acquire.download import DownloadError
+from yolov1.inference import MissingExtra, WrongFile
 from yolov1.ops import LibraryUnavailable
 from yolov1.training import NonFiniteLoss, TrainConfig, WorkloadError, WrongRun, cfg_files
 
@@ -162,7 +163,7 @@ def user_errors(about=""):
 # other exception is a fault of the program's own, and shows where.
 USER_ERRORS = (
     *(BadExampleError, DownloadError, NonFiniteLoss, OSError, UserError, WrongRun),
-    *(LibraryUnavailable, WorkloadError),
+    *(LibraryUnavailable, MissingExtra, WorkloadError, WrongFile),
 )
 BROKE_OFF = 2  # a stream ended before its end; what was found until then is kept
 INTERRUPTED = 130  # what a shell calls a program that Ctrl-C ended

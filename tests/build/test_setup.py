@@ -1,9 +1,12 @@
 """The build: what it says when something is missing, and that its wheel works elsewhere."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -109,35 +112,105 @@ command.run()
     assert "--fresh" in strict.stdout  # other settings: nothing is kept of what CMake found
 
 
-@pytest.mark.slow
-def test_wheel_imports_from_another_folder(tmp_path):
-    source = tmp_path / "source"
-    source.mkdir()
+# ------------------------------------------------------------------------------------- the wheel
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """As ``pip wheel .`` makes it of what git knows, without CUDA."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
     names = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout.split("\0")
     for name in filter(None, names):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
-        (source / name).write_bytes((ROOT / name).read_bytes())
+        shutil.copy(ROOT / name, source / name)
     environment = {**os.environ, "YOLOV1_CUDA": "OFF"}
     command = "pip wheel --quiet --no-build-isolation --no-deps -w".split()
-    subprocess.run([sys.executable, "-m", *command, tmp_path, source], check=True, env=environment)
-    (wheel,) = tmp_path.glob("yolov1-*.whl")
-    elsewhere = tmp_path / "elsewhere"
-    zipfile.ZipFile(wheel).extractall(elsewhere)
+    subprocess.run([sys.executable, "-m", *command, folder, source], check=True, env=environment)
+    (path,) = folder.glob("yolov1-*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def fresh(wheel, tmp_path_factory):
+    """The scripts' folder of a virtual environment with the wheel, which sees the packages here."""
+    folder = tmp_path_factory.mktemp("fresh")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    scripts = folder / "bin"
+    command = [sys.executable, "-m", "pip", "--python", scripts / "python", "install", "--quiet"]
+    subprocess.run([*command, "--no-deps", "--no-index", wheel], check=True)
+    (site,) = folder.glob("lib/python3*/site-packages")
+    places = [place for place in sys.path if place.endswith("site-packages")]
+    (site / "elsewhere.pth").write_text("\n".join(places))  # but not what their .pth files add
+    return scripts
+
+
+def run_in(folder, *command):
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.slow
+def test_wheel_works_in_another_environment(fresh, tmp_path):
     code = """
 import yolov1
-from yolov1 import doctor, kernels, ops
+from yolov1 import doctor, kernels, ops, revision
 assert kernels.build_info()["cuda"] == ""
 assert ops.available() and doctor.self_test() < doctor.TOLERANCE
+assert revision.git_revision() == kernels.build_info()["revision"]
 print(yolov1.__file__)
 """
-    answer = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=elsewhere,
-        env={**os.environ, "PYTHONPATH": str(elsewhere)},
-        capture_output=True,
-        text=True,
-    )
+    answer = run_in(tmp_path, fresh / "python", "-c", code)
     assert answer.returncode == 0, answer.stderr
-    assert str(elsewhere) in answer.stdout
+    assert str(fresh.parent) in answer.stdout
+    answer = run_in(tmp_path, fresh / "yolov1", "doctor")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+@pytest.mark.slow
+def test_the_experiments_travel_in_the_wheel(wheel, fresh, tmp_path):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for folder in ("yolov1", "experiments"):
+        for path in (ROOT / folder).rglob("*"):
+            if path.suffix in (".py", ".html") and "__pycache__" not in path.parts:
+                assert (
+                    f"yolov1/{path.relative_to(ROOT)}".replace("yolov1/yolov1/", "yolov1/") in names
+                )
+    assert {name.partition("/")[0].partition("-")[0] for name in names} == {"yolov1"}
+    said = run_in(tmp_path, fresh / "yolov1").stdout
+    for path in (ROOT / "experiments").glob("[a-z]*.py"):
+        assert f"  {path.stem} " in said
+    arguments = ("--debug", "--pictures=0", "--output_dir=out")
+    module = (fresh / "python", "-m", "yolov1.experiments.inspect_dataset")
+    for command in ((fresh / "yolov1", "inspect_dataset"), module):
+        done = run_in(tmp_path, *command, *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stderr == "" and done.stdout.startswith("shapes (train): 64 images")
+        assert (tmp_path / "out/summary.json").exists()
+        shutil.rmtree(tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_the_wheel_is_one_of_manylinux(wheel, tmp_path):
+    """What it asks for beyond the C and C++ libraries of the tag is TensorFlow's, and its own."""
+    audit = shutil.which("auditwheel", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if not audit:
+        pytest.skip("no auditwheel here: it is in the extra dev")
+    environment = {**os.environ, "PATH": f"{Path(audit).parent}:{os.environ['PATH']}"}
+    repair = [ROOT / ".ci/repair_wheel", wheel, tmp_path]
+    subprocess.run(repair, check=True, env=environment, capture_output=True)
+    (tagged,) = tmp_path.glob("*manylinux_2_*_x86_64.whl")
+    shown = subprocess.run([audit, "show", "--json", tagged], check=True, capture_output=True)
+    shown = json.loads(shown.stdout)
+    assert tagged.name.endswith(f"-{shown['sym_tag']}.whl")
+    ours = {"$ORIGIN/libyolov1_kernels.so"}
+    assert set(shown["external_libs"]) == ours | {
+        "libtensorflow_framework.so.2",
+        "libtensorflow_cc.so.2",
+    }
+    zipfile.ZipFile(tagged).extract("yolov1/_ops.so", tmp_path)
+    dynamic = ["readelf", "-d", tmp_path / "yolov1/_ops.so"]
+    dynamic = subprocess.run(dynamic, check=True, capture_output=True, text=True).stdout
+    assert "RUNPATH" in dynamic and "[$ORIGIN/../tensorflow]" in dynamic

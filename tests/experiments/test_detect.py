@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from yolov1 import data
+from yolov1 import data, inference
 from yolov1.data.formats.coco import ids_of_results
 from yolov1.evaluation.result_files import read_results
 
@@ -135,3 +135,27 @@ def test_what_cannot_be_saved(known_run, pictures, call_experiment, tmp_path):
     done = call_experiment("detect", *arguments, f"--images=watch:{pictures}", "--save=coco")
     assert done.returncode and "--save is for pictures in files" in done.stdout + done.stderr
     assert not (tmp_path / "coco").exists()
+
+
+def test_tiles_and_flipping(known_run, call_experiment, monkeypatch, tmp_path):
+    """The network finds its four boxes in every tile, and in a mirror image the same places."""
+    both, flipped = [], inference.flipped
+    monkeypatch.setattr(inference, "flipped", lambda one: both.append(one) or flipped(one))
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (120, 64)).save(tmp_path / "in/wide.png")
+    Image.new("RGB", (50, 40)).save(tmp_path / "in/small.png")
+    arguments = [f"--checkpoint={known_run}", f"--images={tmp_path}/in", f"--output_dir={tmp_path}"]
+    for more, counts in {
+        (): [4, 4],
+        ("--tiles=64", "--overlap=0"): [4, 8],  # at 0 and 56
+        ("--augment=flip",): [4, 4],
+        ("--tiles=64", "--overlap=0", "--augment=flip"): [4, 8],
+    }.items():
+        done = call_experiment("detect", *arguments, *more)
+        assert done.returncode == 0, done.stdout + done.stderr
+        rows = json.loads((tmp_path / "detections.json").read_text())["images"]
+        assert [len(row["detections"]) for row in rows] == counts, more
+    assert len(both) == 2
+    done = call_experiment("detect", *arguments, "--overlap=0.5")
+    assert done.returncode != 0
+    assert "give their size, --tiles=SIZE, as well" in done.stdout + done.stderr

@@ -10,8 +10,9 @@ import pytest
 from tests.reporting.conftest import make_run
 from yolov1.reporting import sections, write_report
 
-# Of a training; the layers of a network are shown of one that came from files.
-SECTIONS = [heading for heading, _ in sections.SECTIONS if heading != "Network"]
+# Of a training; the layers of a network are shown of one that came from files, exports where there
+# are some.
+SECTIONS = [heading for heading, _ in sections.SECTIONS if heading not in ("Network", "Exports")]
 VOID = {"meta", "img", "br", "hr", "input", "link"}
 
 
@@ -170,6 +171,44 @@ def test_the_layers_of_a_network_from_files(run_dir):
     (run_dir / "darknet.json").write_text("{")
     page = read(run_dir)
     assert page.headings == SECTIONS and "darknet.json (unreadable" in page.text
+
+
+def test_exports_are_shown_with_what_they_cost(run_dir):
+    row = {"format": "onnx", "precision": "int8", "nms": "inside", "input": "float32"}
+    measured = {
+        **{"file": "a<b>-int8.onnx", "bytes": 860_000, "ms": 1.5, "run_ms": 3.0},
+        **{"prediction_deviation": 0.25, "map_voc07": 0.9, "map_coco": None},
+        "boxes": {
+            **{"boxes": 1234, "deviation_px": 6.5, "deviation_px_99": 2.25},
+            **{"appeared": 17, "disappeared": 19},
+        },
+        "change": {"map_voc07": -0.0123, "map_coco": None},
+        "exceeded": [{"figure": "map", "value": 0.0123, "allowed": 0.01}],
+    }
+    export = {
+        **{"command": "python -m experiments.export", "dataset": "shapes", "split": "test"},
+        **{"images": 300, "grid": {"image_size": 112}},
+        "run": {"map_voc07": 0.9123, "map_coco": 0.7, "bytes": 3_080_000},
+        "exports": [
+            row | measured,
+            row | {"format": "keras", "left_out": "keras has float32"},
+            row | {"format": "tflite", "file": "t", "error": "RuntimeError: <no>"},
+        ],
+    }
+    (run_dir / "export").mkdir()
+    (run_dir / "export/export.json").write_text(json.dumps(export))
+    page = read(run_dir)
+    assert "Exports" in page.headings and len(page.headings) == len(SECTIONS) + 1
+    words = page.text.split("\n")
+    for text in (
+        *("a<b>-int8.onnx", "0.86", "1.5", "0.50", "2.5e-01", "6.5", "2.25", "1,234", "17", "19"),
+        *("90.0 %", "-1.23", "91.2 %", "3.08", "a<b>-int8.onnx: map 0.0123, allowed 0.01."),
+        *("keras int8: keras has float32", "tflite int8: RuntimeError: <no>"),
+    ):
+        assert text in words, text
+    (run_dir / "export/export.json").write_text("[]")
+    page = read(run_dir)
+    assert page.headings == SECTIONS and "export.json (unreadable" in page.text
 
 
 PARTS = {

@@ -17,6 +17,11 @@ SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".bmp", ".dib", ".webp"),
     *(".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".tga", ".avif"),
 )
+# What the content may be, by Pillow's names. It knows more, some of which nobody means as a picture
+# (and one, EPS, runs another program on the file).
+FORMATS = (
+    *("JPEG", "MPO", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "PPM", "JPEG2000", "TGA", "AVIF"),
+)
 ORIENTATION = 274  # the EXIF tag; 1 is upright
 # How stored pixels are turned to be upright, by EXIF's numbers: x and y change places, and then
 # the picture is mirrored left to right, and top to bottom.
@@ -30,6 +35,10 @@ DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners put into 16
 RATIOS = (1, 2, 4, 8)  # by which a JPEG's decoder can shrink it
 
 
+class TooManyPixels(ValueError):
+    """More than are read of any image, so that a small file cannot fill the memory."""
+
+
 class Header(NamedTuple):
     """What a file says about its image before its pixels are decoded."""
 
@@ -40,25 +49,29 @@ class Header(NamedTuple):
 
 
 @functools.cache
-def _quiet_pillow():
-    """Pillow's remarks on odd EXIF and palettes do no harm here. For good, because images are read
-    in several threads: they would undo each other's `warnings.catch_warnings`."""
+def _formats():
+    """Those of `FORMATS` that this Pillow has, which is made quiet.
+
+    Its remarks on odd EXIF and palettes do no harm here. For good, because images are read in
+    several threads: they would undo each other's `warnings.catch_warnings`.
+    """
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def _open(source):
     encoded = isinstance(source, bytes)
     if not encoded and not Path(source).is_file():
         raise FileNotFoundError(f"the image {source} does not exist")
-    _quiet_pillow()
     try:
-        return Image.open(io.BytesIO(source) if encoded else source)
+        return Image.open(io.BytesIO(source) if encoded else source, formats=_formats())
     except Image.UnidentifiedImageError:
         raise ValueError(f"{_name(source)} is not an image that can be read") from None
     except PermissionError:
         raise
     except Image.DecompressionBombError:
-        raise ValueError(
+        raise TooManyPixels(
             f"{_name(source)} has more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels, more than are "
             "read. Cut it into parts"
         ) from None

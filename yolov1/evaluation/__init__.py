@@ -1,9 +1,10 @@
-"""Detections against ground truth: average precision, error analysis, plots. NumPy only.
+"""Detections against ground truth, or each other: average precision, error analysis, plots. NumPy.
 
 The plots are in `yolov1.evaluation.plots`, which alone needs Matplotlib; files of other programs'
 detections in `yolov1.evaluation.result_files`.
 """
 
+from yolov1.evaluation.agreement import agreement
 from yolov1.evaluation.average_precision import AveragePrecision, average_precision
 from yolov1.evaluation.coco import coco_summary
 from yolov1.evaluation.errors import VOC_SIMILAR, error_analysis
@@ -14,6 +15,7 @@ __all__ = [
     "VOC_SIMILAR",
     "AveragePrecision",
     "GroundTruth",
+    "agreement",
     "average_precision",
     "coco_summary",
     "error_analysis",

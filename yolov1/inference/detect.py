@@ -1,7 +1,6 @@
 """A network with decoding and non-maximum suppression around it: images in, boxes out."""
 
 import functools
-import warnings
 
 import numpy as np
 import tensorflow as tf
@@ -9,10 +8,9 @@ import tensorflow as tf
 from yolov1 import models
 from yolov1.data.images import shrink, shrink_ratio
 from yolov1.inference import pixels
-from yolov1.inference.decode import decode
 from yolov1.inference.detections import Detections
+from yolov1.inference.graph import look_at
 from yolov1.kernels import check_sampling
-from yolov1.ops import non_max_suppression
 from yolov1.ops.reference.load_images import corner_aligned
 from yolov1.semantics import LossSemantics
 
@@ -62,40 +60,32 @@ class Detector(tf.Module):
         check_sampling("Detector", resize, name="resize")
         self.model, self.grid, self.wh, self.resize = model, grid, wh, resize
         self.classes = None if classes is None else tuple(classes)
-        self.options = options = {
+        options = {
             "score_threshold": score_threshold,
             "iou_threshold": iou_threshold,
             "max_detections": max_detections,
             "clip": clip,
         }
+        self.options = options
         self.with_other = functools.partial(
             Detector, model, grid=grid, wh=wh, classes=classes, resize=resize, **options
         )
-        side = grid.image_size
+        self.look, self.run = self._functions(impl)
+
+    def _functions(self, impl):
+        """Images to all that is seen, and to all but the predictions."""
+        side = self.grid.image_size
         signature = [tf.TensorSpec([None, side, side, 3], tf.float32, name="images")]
 
         @tf.function(input_signature=signature, autograph=False)
         def look(images):
-            predictions = tf.cast(model(images, training=False), tf.float32)
-            boxes_xyxy, scores = decode(predictions, grid, wh)
-            boxes_xyxy, scores, labels, count = non_max_suppression(
-                boxes_xyxy, scores, impl=impl, **options
-            )
-            axes = tuple(range(1, predictions.shape.rank))
-            return {
-                "predictions": predictions,
-                "boxes_xyxy": boxes_xyxy,
-                "scores": scores,
-                "labels": labels,
-                "count": count,
-                "finite": tf.reduce_all(tf.math.is_finite(predictions), axis=axes),
-            }
+            return look_at(images, self.model, self.grid, self.wh, impl=impl, **self.options)
 
         @tf.function(input_signature=signature, autograph=False)
         def run(images):
-            return {name: value for name, value in look(images).items() if name != "predictions"}
+            return without_predictions(look(images))
 
-        self.look, self.run = look, run
+        return look, run
 
     def __call__(self, images):
         return self.run(images)
@@ -128,7 +118,7 @@ class Detector(tf.Module):
         return [found[index] for index in sorted(found)]
 
     def _detect_batch(self, images, indices, watch):
-        result = {name: value.numpy() for name, value in self.look(images).items()}
+        result = {name: np.asarray(value) for name, value in self.look(images).items()}
         if not result["finite"].all():
             bad = [i for i, finite in zip(indices, result["finite"], strict=True) if not finite]
             raise ValueError(
@@ -201,21 +191,5 @@ def detect(model, images, *, batch_size=32, **options) -> list[Detections]:
     return model.detect(images, batch_size)
 
 
-def export(detector, path):
-    """Writes a `Detector` as a SavedModel that any TensorFlow loads without this package.
-
-    The function is the default signature; ``images`` is its argument. Suppression is TensorFlow's
-    own: of boxes with equal scores it may find them in another order.
-
-    TensorFlow reads the path as a pattern when it loads: a warning says so where the path has
-    ``[ ] * ?``. What is written is right, and loads from a folder of another name.
-    """
-    if set(str(path)) & set("[]*?"):
-        warnings.warn(
-            f"export: TensorFlow cannot load a SavedModel from {path}, because it reads [ ] * ? in "
-            "a path as a pattern. Rename the folder before you load it.",
-            stacklevel=2,
-        )
-    portable = detector.with_other(impl="reference")
-    tf.saved_model.save(portable, str(path), signatures={"serving_default": portable.run})
-    return path
+def without_predictions(seen: dict) -> dict:
+    return {name: value for name, value in seen.items() if name != "predictions"}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 PICTURE_SUFFIXES = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png"}
 JSON_FILES = ("config", "summary", "evaluation", "dataset")
-OF_SOME_RUNS = ("darknet",)  # whose absence says nothing
+OF_SOME_RUNS = {"darknet": "darknet.json", "export": "export/export.json"}  # absence says nothing
 
 
 @dataclasses.dataclass
@@ -18,6 +18,7 @@ class RunFiles:
     Attributes:
         path: the directory.
         config, summary, evaluation, dataset, darknet: the JSON files of these names.
+        export: what ``export/export.json`` holds.
         metrics: column -> one float per row of ``metrics.csv``, NaN where a cell is empty.
         pictures: the files in ``pictures/``, by name.
         missing: (name, why) of every part that could not be read.
@@ -29,6 +30,7 @@ class RunFiles:
     evaluation: dict
     dataset: dict
     darknet: dict
+    export: dict
     metrics: dict[str, list[float]]
     pictures: list[Path]
     missing: list[tuple[str, str]]
@@ -47,9 +49,9 @@ def read_run(path) -> RunFiles:
         )
     missing = []
     parts = {name: _read(path / f"{name}.json", _json, missing) for name in JSON_FILES}
-    some = [name for name in OF_SOME_RUNS if (path / f"{name}.json").exists()]
+    some = {name: path / file for name, file in OF_SOME_RUNS.items() if (path / file).exists()}
     parts |= dict.fromkeys(OF_SOME_RUNS, {})
-    parts |= {name: _read(path / f"{name}.json", _json, missing) for name in some}
+    parts |= {name: _read(file, _json, missing) for name, file in some.items()}
     folder = path / "pictures"
     pictures = sorted(f for f in folder.glob("*") if f.suffix.lower() in PICTURE_SUFFIXES)
     if not pictures:

@@ -2,6 +2,7 @@
 
 from yolov1.evaluation import plots
 from yolov1.reporting import charts, network
+from yolov1.reporting.exports import exports
 from yolov1.reporting.html import Html, bar, duration, image, join, number, percent, table, tag
 from yolov1.reporting.run_files import PICTURE_SUFFIXES
 from yolov1.semantics import TERMS
@@ -188,6 +189,7 @@ SECTIONS = (
     ("Network", network.layers),
     ("Learning curves", learning_curves),
     ("Detection quality", detection_quality),
+    ("Exports", exports),
     ("Sample predictions", sample_pictures),
     ("Time", timing),
     ("Data", dataset),

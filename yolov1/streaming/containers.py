@@ -17,6 +17,8 @@ SUFFIXES = (
 )
 # What PyAV's formats call films and are none: text as terminals show it, and pictures.
 _NO_FILMS = ("tty", "image2", "_pipe")
+_UNSPECIFIED = 2  # the colours of a film that says nothing of them
+_HD = 720  # the height from which on a film is of high definition
 TIMEOUT = 10.0  # seconds that an address may take to answer, and to send more
 DAMAGED_AT_ONCE = 100  # parts of a file that cannot be read before no more is looked for
 
@@ -132,6 +134,8 @@ def _is_cover(av, stream):
 
 
 def _words(error):
+    if type(error).__name__ == "ExitError":  # what PyAV's clock makes of it
+        return f"nothing came for {TIMEOUT:g} s"
     return f"{error.strerror or error} ({type(error).__name__})"
 
 
@@ -153,10 +157,11 @@ def _frames(av, container, stream, source, stop):
                 continue
             for picture in decoded:
                 source.damaged += picture.is_corrupt
-                pixels = picture.to_ndarray(format="rgb24")
-                if picture.rotation % 90 == 0:
-                    pixels = np.ascontiguousarray(np.rot90(pixels, picture.rotation // 90))
-                yield Frame(pixels, index, clock.at(picture))
+                turns = round(picture.rotation / 90)  # against the clock
+                if not index and turns % 2:
+                    source.aspect = 1 / source.aspect
+                pixels = np.rot90(_pixels(picture), turns)
+                yield Frame(np.ascontiguousarray(pixels), index, clock.at(picture))
                 index += 1
         missing = clock.missing()
     if not index:
@@ -166,6 +171,20 @@ def _frames(av, container, stream, source, stop):
             f"{source.name} breaks off: it should last {clock.promised:.2f} s, and the last frame "
             f"is at {float(clock.last):.2f} s. What came before is kept."
         )
+
+
+def colours_of(height):
+    """(what PyAV calls the colours of a film that says nothing of them, their number in a film): by
+    custom BT.709 in those of high definition, else BT.601."""
+    return ("ITU709", 1) if height >= _HD else ("ITU601", 6)
+
+
+def _pixels(picture):
+    if picture.colorspace == _UNSPECIFIED and picture.format.name.startswith("yuv"):
+        return picture.reformat(
+            format="rgb24", src_colorspace=colours_of(picture.height)[0]
+        ).to_ndarray()
+    return picture.to_ndarray(format="rgb24")
 
 
 def _packets(av, container, stream, source):

@@ -54,13 +54,18 @@ def watch(folder, *, report=None, leave_out=()) -> Source:
         leave_out: folders that are not looked into.
 
     Raises:
-        StreamError: no such folder.
+        StreamError: no such folder, or one that is left out.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise StreamError(f"watch:{folder}: no such folder. Make it first.")
     here = folder.resolve()
     places = [Path(place).resolve() for place in leave_out]
+    if any(here.is_relative_to(place) for place in places):
+        raise StreamError(
+            f"watch:{folder} is left out itself: what is found would be written there, and found "
+            "again. Watch another folder, or write elsewhere."
+        )
     inside = [folder / p.relative_to(here) for p in places if p.is_relative_to(here)]
     paths = functools.partial(_arrivals, folder, inside, report)
     return Source(f"watch:{folder}", functools.partial(_read, paths, report), live=True)

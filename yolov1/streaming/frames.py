@@ -1,7 +1,7 @@
 """A frame, and what all sources of frames have in common."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from fractions import Fraction
 from threading import Event
 
@@ -43,18 +43,20 @@ class Source:
 
     Attributes:
         name: for people.
-        frames: called once, with an event; the frames, until the source or the event ends them.
+        frames: called once, with an event; a generator of frames that ends with the source, or
+            soon after the event is set.
         live: frames come at their own pace: each is looked at as soon as it is there, where those
             of a file wait for a full batch.
         rate: frames a second on average; None where nobody knows.
-        aspect: width of a pixel divided by its height, once a frame is upright.
+        aspect: width of a pixel divided by its height, of an upright frame; right from the first
+            frame on.
         audio: PyAV's audio stream; None: no sound.
         sound: what is to become of the sound; set by whoever writes it, before the first frame.
         damaged: parts that could not be decoded, and frames that the decoder calls corrupt.
     """
 
     name: str
-    frames: Callable[[Event], Iterator[Frame]]
+    frames: Callable[[Event], Generator[Frame]]
     live: bool = False
     rate: Fraction | None = None
     aspect: Fraction = Fraction(1)

@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import dataclasses
+import itertools
 import threading
 import time
 
@@ -128,30 +129,26 @@ class Run:
 
     def _decode(self):
         error = None
-        frames = self.source.frames(self._stop)
+        numbers = itertools.count(1) if self._max_frames is None else range(self._max_frames)
         try:
-            while True:
-                with self._at_work("decode"):
-                    frame = next(frames, None)
-                if frame is None or self._is_beyond(frame):
-                    break
-                if self._live and not self.source.live:
-                    # A file is shown at its own speed, as a camera would: else most was dropped.
-                    self._stop.wait(self._start + frame.seconds - time.perf_counter())
-                if not self._waiting.put((time.perf_counter(), frame)):
-                    break
+            with contextlib.closing(self.source.frames(self._stop)) as frames:
+                for _ in numbers:  # after the last of them no other frame is waited for
+                    with self._at_work("decode"):
+                        frame = next(frames, None)
+                    if frame is None or self._is_too_late(frame):
+                        break
+                    if self._live and not self.source.live:
+                        # A file is shown at its own speed, as by a camera: else most was dropped.
+                        self._stop.wait(self._start + frame.seconds - time.perf_counter())
+                    if not self._waiting.put((time.perf_counter(), frame)):
+                        break
         except BaseException as raised:
             error = raised
         finally:
-            with contextlib.suppress(Exception):
-                frames.close()
             self._waiting.end(error)
 
-    def _is_beyond(self, frame):
-        of_file = self._seconds is not None and not self.source.live
-        return (self._max_frames is not None and frame.index >= self._max_frames) or (
-            of_file and frame.seconds >= self._seconds
-        )
+    def _is_too_late(self, frame):
+        return self._seconds is not None and not self.source.live and frame.seconds >= self._seconds
 
     def _look(self):
         error = None
@@ -215,7 +212,7 @@ def run(detector, source, batch_size=8, *, live=False, max_frames=None, seconds=
         live: a frame that comes while another waits takes its place: what is shown is never older
             than two turns of the network. Files are read at their own speed. Without it no frame
             is dropped, and a source that is faster than the network must wait.
-        max_frames: the run ends after as many of the source's frames.
+        max_frames: the source ends after as many frames, those that are dropped among them.
         seconds: the run ends after as many seconds: of the film, or of the clock where the source
             is live.
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from yolov1.files import make_folder
-from yolov1.streaming.containers import import_av
+from yolov1.streaming.containers import colours_of, import_av
 from yolov1.streaming.frames import StreamError
 from yolov1.streaming.sound import Sound
 
@@ -26,7 +26,6 @@ FORMATS = {
     ".webm": ("webm", *_VP9),
 }
 TICKS = 90_000  # a second; a frame is at least a millisecond long, which is WebM's tick
-_HD = 720  # from this height on a film's colours are BT.709 by custom, else BT.601
 
 
 class VideoFile:
@@ -42,7 +41,7 @@ class VideoFile:
             WebM, Opus. It must not have been run yet.
 
     Raises:
-        StreamError: another suffix, or PyAV is not installed.
+        StreamError: another suffix, the file that is read, or PyAV is not installed.
     """
 
     def __init__(self, path, source):
@@ -51,6 +50,8 @@ class VideoFile:
         if suffix not in FORMATS:
             known, got = ", ".join(FORMATS), suffix or "no suffix"
             raise StreamError(f"{self.path}: a film must end in {known}, got {got}.")
+        if self.path.exists() and Path(source.name).exists() and self.path.samefile(source.name):
+            raise StreamError(f"{self.path} is what is read. Write the film to another file.")
         self._av = import_av()
         self._format, self._codec, self._options = FORMATS[suffix]
         self._source = source
@@ -99,7 +100,9 @@ class VideoFile:
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = Fraction(1, TICKS)
         stream.codec_context.sample_aspect_ratio = self._source.aspect
-        self._colours = "ITU709" if height >= _HD else "ITU601"
+        self._colours, number = colours_of(height)
+        context = stream.codec_context
+        context.colorspace = context.color_primaries = context.color_trc = number
         self._stream = stream
         self._sound = self._source.sound
         if self._sound is not None:

@@ -1,0 +1,64 @@
+"""What is measured of a trained detector, and on what: as its run knows it, or as flags say."""
+
+import contextlib
+import dataclasses
+
+from yolov1 import training
+from yolov1.files import user_path
+from yolov1.inference import formats
+
+from . import common
+from .flags import UserError, user_errors
+
+
+def is_file(path) -> bool:
+    """Whether a detector is one of a file (or folder) of `inference.export`, not of a run."""
+    return formats.format_of(user_path(path)) is not None
+
+
+def configuration(path, detector) -> training.TrainConfig:
+    """That of the run at `path`; of a file what it says of itself, which is no data set."""
+    if not is_file(path):
+        return training.RunDirectory(path).read_config()[0]
+    grid = detector.grid
+    sizes = {"S": grid.S, "B": grid.B, "image_size": grid.image_size}
+    no_data = {"dataset": "", "train_split": "", "eval_split": ""}
+    return training.TrainConfig(resize=detector.resize, **sizes, **no_data)
+
+
+def with_semantics(config, detector, **values):
+    """The configuration of a file with the semantics that flags say.
+
+    Raises:
+        UserError: the file's boxes mean something else.
+    """
+    with user_errors():
+        config = dataclasses.replace(config, **values)
+        wh = config.loss_semantics().wh
+    if wh != detector.wh:
+        raise UserError(
+            f"--semantics={config.semantics} has wh={wh!r}, the file {detector.wh!r}. Give the "
+            "semantics that the network was trained with."
+        )
+    return config
+
+
+def open_split(path, config, split, classes, *, moved=True):
+    """A split of the data set that the detector at `path` is measured on.
+
+    Args:
+        config: `TrainConfig`, with the data set that the flags say, where they say one.
+        classes: the detector's names; None where it knows none.
+        moved: whether the data set is the run's own, which may lie elsewhere now.
+
+    Raises:
+        UserError: there is none, it is not where it was, or it has another number of classes.
+    """
+    if not config.dataset:
+        kind = "file" if is_file(path) else "run"
+        raise UserError(
+            f"The {kind} {path} knows no data set; say what to measure it on with "
+            "--dataset=KIND:PATH --eval_split=SPLIT."
+        )
+    with common.of_a_run(path) if moved else contextlib.nullcontext():
+        return common.open_split(config, split, classes=classes)

@@ -1,0 +1,121 @@
+"""ONNX, which ONNX Runtime runs: on servers, in browsers (onnxruntime-web), on phones.
+
+The metadata is the entry ``yolov1`` of the model's metadata.
+"""
+
+import contextlib
+import logging
+import os
+
+from yolov1.inference.formats.frozen import function
+from yolov1.inference.formats.session import Session, as_input, needed
+from yolov1.inference.metadata import KEY, Metadata, missing
+
+PRECISIONS = ("float32", "float16", "int8")
+NMS = ("inside", "outside")
+INPUTS = ("float32", "uint8")
+EXTRA = "onnx"
+MODULES = ("onnx", "tf2onnx", "onnxruntime")
+OPSET = 18
+# Operations that have weights. The last of them makes the raw predictions; it stays in float32 with
+# all that follows it: decoding does not bear the steps of a half or of eight bits.
+_WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
+
+
+def name_of(stem: str) -> str:
+    return f"{stem}.onnx"
+
+
+def recognises(path) -> bool:
+    return path.suffix == ".onnx" and not path.is_dir()
+
+
+def write(detector, path, metadata, *, calibration=None):
+    onnx, tf2onnx = needed(EXTRA, "onnx", "tf2onnx")
+    look = function(detector, metadata)
+    model, _ = tf2onnx.convert.from_function(
+        look, input_signature=look.input_signature, opset=OPSET
+    )
+    last = _last_operations(model.graph)
+    if metadata.precision == "float16":
+        model = _halved(model, last)
+    elif metadata.precision == "int8":
+        model = _quantized(model, last, path, metadata, calibration)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "N"
+    entry = model.metadata_props.add()
+    entry.key, entry.value = KEY, metadata.to_json()
+    onnx.save(model, os.fspath(path))
+
+
+def _last_operations(graph) -> list[str]:
+    """The names of the last operation with weights and of all behind it."""
+    constants = {value.name for value in graph.initializer}
+    weighted = (
+        k
+        for k, node in enumerate(graph.node)
+        if node.op_type in _WEIGHTED and constants & set(node.input)
+    )
+    return [node.name for node in graph.node[max(weighted, default=0) :]]
+
+
+def _halved(model, last):
+    """Weights and arithmetic in float16; images and outputs stay as they are."""
+    halves, models = needed(
+        EXTRA, "onnxruntime.transformers.float16", "onnxruntime.transformers.onnx_model"
+    )
+    model = halves.convert_float_to_float16(model, keep_io_types=True, node_block_list=last)
+    models.OnnxModel(model).topological_sort()  # the casts come at the graph's end
+    return model
+
+
+def _quantized(model, last, path, metadata, calibration):
+    onnx, quantization = needed(EXTRA, "onnx", "onnxruntime.quantization")
+
+    class Images(quantization.CalibrationDataReader):
+        def __init__(self):
+            self.images = iter(calibration())
+
+        def get_next(self):
+            image = next(self.images, None)
+            return None if image is None else {"images": as_input(image, metadata)}
+
+    before, after = (path.with_name(f"{name}.onnx") for name in ("before", "after"))
+    onnx.save(model, os.fspath(before))
+    with _quiet():  # it advises a step that tf2onnx has taken already
+        quantization.quantize_static(
+            os.fspath(before),
+            os.fspath(after),
+            Images(),
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            nodes_to_exclude=last,
+        )
+    return onnx.load(os.fspath(after))
+
+
+@contextlib.contextmanager
+def _quiet():
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def open(path) -> Session:
+    runtime = needed(EXTRA, "onnxruntime")
+    session = runtime.InferenceSession(os.fspath(path), providers=runtime.get_available_providers())
+    text = session.get_modelmeta().custom_metadata_map.get(KEY)
+    if text is None:
+        raise missing(path)
+    metadata = Metadata.from_json(text, path)
+    names = [output.name for output in session.get_outputs()]
+
+    def run(images):
+        outputs = session.run(names, {"images": as_input(images, metadata)})
+        return dict(zip(names, outputs, strict=True))
+
+    return Session(metadata, run)
