@@ -10,8 +10,9 @@ from yolov1.data.sources import READERS
 
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "experiments").glob("[a-z]*.py"))
 TRAIN = ("train", "pretrain", "reproduce_keras_voc", "reproduce_tf2_person", "overfit_one_batch")
-OPEN = (*TRAIN, "inspect_dataset", "crop_objects", "evaluate")
-READ_RUNS = ("compare_runs", "detect", "evaluate", "export_darknet")
+OF_A_RUN = ("evaluate", "export")
+OPEN = (*TRAIN, "inspect_dataset", "crop_objects", *OF_A_RUN)
+READ_RUNS = ("compare_runs", "detect", "evaluate", "export", "export_darknet")
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +77,7 @@ def complete(known_run, of_darknet):
             "compare_runs": (f"--runs={known_run}",),
             "detect": (f"--checkpoint={known_run}", f"--images={ROOT / 'README.md'}"),
             "evaluate": (f"--checkpoint={known_run}",),
+            "export": (f"--checkpoint={known_run}", "--format=keras"),
             "export_darknet": (f"--checkpoint={of_darknet[1]}",),
             "import_darknet": of_darknet[0],
             "prepare_open_images": ("--debug",),
@@ -158,16 +160,16 @@ def test_no_data_set(refused, known_run, places, place):
     if place not in ("voc absent", "broken JSON", "not UTF-8"):
         return
     for name in OPEN:
-        run = (f"--checkpoint={known_run}",) if name == "evaluate" else ()
+        run = (f"--checkpoint={known_run}",) if name in OF_A_RUN else ()
         refused(name, f"--dataset={spec}", *run, names=spec.partition(":")[2])
 
 
 @pytest.mark.parametrize("name", OPEN)
 def test_the_data_set_that_is_asked_for(refused, known_run, name):
-    run = (f"--checkpoint={known_run}",) if name == "evaluate" else ()
+    run = (f"--checkpoint={known_run}",) if name in OF_A_RUN else ()
     refused(name, *run, "--dataset=kitti:x", names=["'kitti:x'", "voc:PATH"])
     refused(name, *run, "--dataset=shapes:size=3", names="size=3")
-    if name != "evaluate":
+    if name not in OF_A_RUN:
         refused(name, *run, "--dataset=shapes:count=2", "--classes=cow", names="cow")
 
 
@@ -191,6 +193,7 @@ def test_the_data_set_that_is_asked_for(refused, known_run, name):
         ("detect", ["--checkpoint={run}", "--images={tmp}/none*"], "{tmp}/none*"),
         ("detect", ["--checkpoint={run}", "--images={tmp}", "--which=first"], "first"),
         ("evaluate", ["--checkpoint={run}", "--which=best"], "'best'"),
+        ("export", ["--checkpoint={run}", "--which=best"], "'best'"),
         ("evaluate", ["--checkpoint={run}", "--eval_split=a", "--dataset=voc:{tmp}"], "{tmp}"),
         ("compare_runs", ["--runs={run}"], "no finished epoch"),
         ("compare_runs", ["--runs={run}", "--floors=x"], "'x'"),
