@@ -39,8 +39,8 @@ def _whence(export) -> str:
         f"{number(export.get('images'))} images of {export.get('dataset')} {export.get('split')}. "
         "Milliseconds: median of an image, one by one, in turns with the network. Change: "
         "percentage points. Predictions: largest deviation; px: that of a box, in pixels of the "
-        f"network's {side}, and of 99 % of the boxes that score above 0.25; new, lost: boxes without a partner. "
-        f"{export.get('command', '')}"
+        f"network's {side}, and of 99 % of the boxes that score above 0.25; new, lost: boxes "
+        f"without a partner. {export.get('command', '')}"
     )
 
 
