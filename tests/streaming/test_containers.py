@@ -174,16 +174,6 @@ def test_a_film_that_is_cut_keeps_what_came_before(tmp_path, name):
     assert "breaks off" in words and "What came before is kept." in words
 
 
-def test_what_the_decoder_keeps_back_comes_before_the_end(tmp_path):
-    """Of a stream that breaks off between two frames, every frame comes."""
-    path = write_film(tmp_path / "a.mp4", noise(30), container_options={"movflags": "faststart"})
-    with av.open(str(path)) as container:
-        ends = [p.pos + p.size for p in container.demux(video=0) if p.dts is not None]
-    path.write_bytes(path.read_bytes()[: ends[14]])
-    frames, _ = broken(streaming.open_source(path))
-    assert len(frames) == 15
-
-
 def test_a_film_damaged_in_its_middle_goes_on_after_it(tmp_path):
     path = write_film(tmp_path / "a.mp4", noise(60), options={"g": "10"})
     content = bytearray(path.read_bytes())
@@ -314,6 +304,17 @@ def test_a_stream_that_breaks_off(tmp_path):
             for result in streaming.run(Brightness(), streaming.open_source(f"{url}/live"), 4):
                 results.append(result)
     assert 10 <= len(results) < 30
+
+
+def test_what_the_decoder_keeps_back_comes_before_the_end(tmp_path):
+    """Of a film that breaks off between two frames, every frame comes."""
+    path = write_film(tmp_path / "a.mp4", noise(30), container_options={"movflags": "faststart"})
+    with av.open(str(path)) as container:
+        ends = [p.pos + p.size for p in container.demux(video=0) if p.dts is not None]
+    content = path.read_bytes()
+    with served(stream_of(content[: ends[14]], 0.1, says=len(content))) as url:
+        frames, words = broken(streaming.open_source(f"{url}/a.mp4"))
+    assert len(frames) == 15 and "breaks off: " in words
 
 
 def test_a_stream_that_says_no_more(tmp_path, monkeypatch):
