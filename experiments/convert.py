@@ -51,14 +51,12 @@ def main(argv):
         raise app.UsageError(f"--split names a split twice: {','.join(names)}.")
     splits = open_splits(config, names)
     options = {"link": not COPY.value, "difficult": DIFFICULT.value, "upright": UPRIGHT.value}
+    others = [] if SPLIT.value else strays(config, splits)  # before there is more in the folder
     with experiment_flags.user_errors(config.dataset):
         remarks = data.write(f"{TO.value}:{output}", splits, **options, **saving.addresses())
     common.print_skipped(*splits.values())
-    for what, entries in (
-        ("in none of the splits", [] if SPLIT.value else strays(config, splits)),
-        (f"remarks on {TO.value}", remarks),
-    ):
-        common.print_entries(config.dataset, what, entries)
+    common.print_entries(config.dataset, "in none of the splits", others)
+    common.print_entries(config.dataset, f"remarks on {TO.value}", remarks)
     linked, written = sizes(output)
     images = sum(map(len, splits.values()))
     boxes = sum(len(example.labels) for dataset in splits.values() for example in dataset)
@@ -83,7 +81,7 @@ def open_splits(config, names):
 
 def plain(split) -> str:
     """The name of a split as that of a file or folder: a union is one split then."""
-    return split.replace("+", "_").replace("/", "_")
+    return split.replace("+", "").replace("/", "_")
 
 
 def strays(config, splits) -> list[tuple[str, str]]:

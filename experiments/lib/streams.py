@@ -15,6 +15,9 @@ from yolov1.streaming.drawing import picture_name, save
 from . import common, pictures
 from .flags import BROKE_OFF, INTERRUPTED, UserError
 
+# The flags belong to the experiment that calls `define`: ``--help`` shows the main module's only.
+flags.disclaim_key_flags()
+
 FLAGS = ("video", "show", "live", "max_frames", "seconds")
 PROGRESS = 5.0  # seconds from one line on the console to the next
 

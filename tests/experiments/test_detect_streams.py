@@ -113,6 +113,22 @@ def test_what_is_no_film(detect, tmp_path):
         assert words in done.stderr and "Traceback" not in done.stderr
 
 
+def test_pictures_need_no_pyav(detect, tmp_path, monkeypatch):
+    from PIL import Image
+
+    monkeypatch.setitem(sys.modules, "av", None)  # as if it was not installed
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
+    (tmp_path / "notes").write_text("no picture")
+    done, rows, summary, _ = detect(tmp_path / "a.png", tmp_path / "notes")
+    assert done.returncode == 0 and rows is None and summary["images"] == 1
+    (tmp_path / "a.mp4").touch()
+    done, _, _, _ = detect(tmp_path / "a.mp4")
+    assert done.returncode == 1 and "is empty" in done.stderr
+    (tmp_path / "a.mp4").write_text("no film")
+    done, _, _, _ = detect(tmp_path / "a.mp4")
+    assert done.returncode == 1 and "pip install 'yolov1[video]'" in done.stderr
+
+
 def test_flags_that_do_not_go_together(detect, film, tmp_path):
     from PIL import Image
 

@@ -2,6 +2,7 @@ import contextlib
 import functools
 import http.server
 import os
+import socket
 import threading
 import time
 from fractions import Fraction
@@ -211,13 +212,11 @@ def test_an_address_where_nobody_answers(scheme):
 
 
 def test_an_address_that_says_nothing(monkeypatch):
-    import socket
-
     monkeypatch.setattr(containers, "TIMEOUT", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}/x"
         begin = time.monotonic()
-        with pytest.raises(streaming.StreamError, match="cannot be opened"):
+        with pytest.raises(streaming.StreamError, match="cannot be opened: nothing came for 0.3 s"):
             streaming.open_source(url)
         assert time.monotonic() - begin < 5
 
@@ -287,6 +286,29 @@ def test_a_stream_that_breaks_off(tmp_path):
         with pytest.raises(streaming.BrokenOff, match="breaks off"):
             for result in streaming.run(Brightness(), streaming.open_source(f"{url}/live"), 4):
                 results.append(result)
+    assert 10 <= len(results) < 30
+
+
+def test_a_stream_that_says_no_more(tmp_path, monkeypatch):
+    monkeypatch.setattr(containers, "TIMEOUT", 0.5)
+    content = write_film(tmp_path / "a.ts", noise(40), options={"g": "5"}).read_bytes()
+    done = threading.Event()
+
+    class Stalls(Quiet):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content[: len(content) // 2])
+            self.wfile.flush()
+            done.wait(20)
+
+    with served(Stalls) as url:
+        results = []
+        with pytest.raises(streaming.BrokenOff, match="breaks off: nothing came for 0.5 s"):
+            for result in streaming.run(Brightness(), streaming.open_source(f"{url}/live"), 4):
+                results.append(result)
+        done.set()
     assert 10 <= len(results) < 30
 
 

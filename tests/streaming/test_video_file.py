@@ -167,6 +167,10 @@ def test_what_no_film_can_be_is_refused(tmp_path):
     for name, words in (("a.gif", r"got \.gif"), ("a", "got no suffix")):
         with pytest.raises(streaming.StreamError, match=rf"end in \.mp4, .*\.webm, {words}"):
             streaming.VideoFile(tmp_path / name, streaming.from_arrays([]))
+    film = write_film(tmp_path / "in.mp4", greys(2))
+    (tmp_path / "link.mp4").symlink_to(film)
+    with pytest.raises(streaming.StreamError, match="is what is read"):
+        streaming.VideoFile(tmp_path / "link.mp4", streaming.open_source(film))
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="cannot be a folder"):
         streaming.VideoFile(tmp_path / "file" / "a.mp4", streaming.from_arrays([]))

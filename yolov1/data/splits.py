@@ -25,7 +25,10 @@ def splits(spec) -> list[str]:
     kind, _, place = str(spec).partition(":")
     if kind not in _OF:
         return []
-    found = _OF[kind](Path(os.path.expanduser(place)))
+    path = Path(os.path.expanduser(place))
+    if kind != "records" and not path.exists():  # those may be a pattern
+        raise FileNotFoundError(f"{spec} does not exist.")
+    found = _OF[kind](path)
     if {"train", "val"} <= set(found):
         found = [name for name in found if name != "trainval"]
     return sorted(set(found), key=lambda name: (_rank(name), name))

@@ -134,6 +134,8 @@ def _is_cover(av, stream):
 
 
 def _words(error):
+    if type(error).__name__ == "ExitError":  # what PyAV's clock makes of it
+        return f"nothing came for {TIMEOUT:g} s"
     return f"{error.strerror or error} ({type(error).__name__})"
 
 

@@ -41,7 +41,7 @@ class VideoFile:
             WebM, Opus. It must not have been run yet.
 
     Raises:
-        StreamError: another suffix, or PyAV is not installed.
+        StreamError: another suffix, the file that is read, or PyAV is not installed.
     """
 
     def __init__(self, path, source):
@@ -50,6 +50,8 @@ class VideoFile:
         if suffix not in FORMATS:
             known, got = ", ".join(FORMATS), suffix or "no suffix"
             raise StreamError(f"{self.path}: a film must end in {known}, got {got}.")
+        if self.path.exists() and Path(source.name).exists() and self.path.samefile(source.name):
+            raise StreamError(f"{self.path} is what is read. Write the film to another file.")
         self._av = import_av()
         self._format, self._codec, self._options = FORMATS[suffix]
         self._source = source

@@ -23,6 +23,7 @@ from yolov1.data.formats.writing import (
     voc,
     yolo,
 )
+from yolov1.data.formats.writing.image_files import distinct_ids
 from yolov1.data.formats.writing.labelled import Options
 from yolov1.names import require_writable
 
@@ -62,6 +63,8 @@ def write(spec, dataset, **options) -> list[tuple[str, str]]:
             f"data.write: the splits must have the same classes; got {len(classes)} lists of them."
         )
     require_writable(next(iter(classes)), f"data.write to {kind}")
+    for one in splits.values():
+        distinct_ids(one, f"data.write to {kind}")
     folder, options = Path(os.path.expanduser(place)), Options(**options)
     require_empty(folder)
     remarks = []

@@ -27,10 +27,7 @@ def file_names(dataset, op):
     Raises:
         ValueError: two images have one id.
     """
-    ids = [example.image_id for example in dataset]
-    if len(set(ids)) != len(ids):
-        twice = next(one for one, times in Counter(ids).items() if times > 1)
-        raise ValueError(f"{op}: two images have the id {twice!r}; ids become file names.")
+    ids = distinct_ids(dataset, op)
     plain = [safe_name(one.replace("/", "_").replace("\\", "_"), STEM_BYTES) for one in ids]
     counts = Counter(name.casefold() for name in plain)
     names = []
@@ -40,6 +37,19 @@ def file_names(dataset, op):
             suffix = ".jpg" if example.jpeg else ".png"
         names.append((name if counts[name.casefold()] == 1 else other) + suffix)
     return names
+
+
+def distinct_ids(dataset, op):
+    """The ids of the images.
+
+    Raises:
+        ValueError: two images have one.
+    """
+    ids = [example.image_id for example in dataset]
+    if len(set(ids)) != len(ids):
+        twice = next(one for one, times in Counter(ids).items() if times > 1)
+        raise ValueError(f"{op}: two images have the id {twice!r}; ids become file names.")
+    return ids
 
 
 def place_image(example, target, link):

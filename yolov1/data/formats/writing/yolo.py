@@ -6,6 +6,7 @@ import yaml
 
 from yolov1.data.formats.walk import images_in
 from yolov1.data.formats.writing.image_files import file_names, place_image
+from yolov1.data.formats.yolo_settings import SPLITS
 from yolov1.files import read_text, replacing
 from yolov1.names import require_writable
 
@@ -83,19 +84,34 @@ def _if_there(folder):
 
 
 def write(splits, folder, options):
-    """Writes the splits and a ``data.yaml``; see `yolov1.data.write`."""
+    """Writes the splits and a ``data.yaml``; see `yolov1.data.write`.
+
+    Raises:
+        ValueError: a class name that a YAML would not give back.
+    """
+    splits = {split or "train": dataset for split, dataset in splits.items()}
+    classes = next(iter(splits.values())).classes
+    for name in classes:
+        if name in ("~", "null"):
+            raise ValueError(
+                f"data.write to yolo: the class name {name!r} means nothing in a YAML. Rename the "
+                "class."
+            )
     remarks = []
     for split, dataset in splits.items():
-        write_yolo(
-            dataset, folder, split or "train", difficult=options.difficult, link=options.link
-        )
+        write_yolo(dataset, folder, split, difficult=options.difficult, link=options.link)
         hard = sum(int(example.difficult.sum()) for example in dataset)
         if hard:
             what = "written as any other" if options.difficult else "left out (see --difficult)"
             remark = f"{hard} boxes are marked difficult, which YOLO's labels cannot say: {what}"
-            remarks.append((f"{folder}/labels/{split or 'train'}", remark))
-    content = {split or "train": f"images/{split or 'train'}" for split in splits}
-    content["names"] = dict(enumerate(next(iter(splits.values())).classes))
+            remarks.append((f"{folder}/labels/{split}", remark))
+    content = {"names": dict(enumerate(classes))}
+    unknown = sorted(set(splits) - set(SPLITS))
+    if unknown:  # with some of the splits in it, it would say that the others are none
+        remark = f"names no splits: programs do not know {', '.join(unknown)} (see images/)"
+        remarks.append((f"{folder}/data.yaml", remark))
+    else:
+        content = {split: f"images/{split}" for split in splits} | content
     with replacing(folder / "data.yaml") as file:
         yaml.safe_dump(content, file, allow_unicode=True, sort_keys=False, width=10_000)
     return remarks
