@@ -55,8 +55,8 @@ $(VENV)/.installed: $(VENV)/.dependencies $(NATIVE)
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.dependencies
-	@echo "Installing the packages that a benchmark compares with (the extra bench of pyproject.toml)"
-	@$(call required,[],bench) > $(VENV)/bench.txt
+	@echo "Installing the packages that a benchmark compares with (the extras bench and serve of pyproject.toml)"
+	@$(call required,[],bench serve) > $(VENV)/bench.txt
 	@$(PIP) -c constraints.txt -r $(VENV)/bench.txt
 	@touch $@
 

@@ -11,6 +11,7 @@ docs/serve.md.
 
 from absl import flags
 
+from yolov1.files import user_path
 from yolov1.revision import git_revision
 
 from .lib import detectors
@@ -46,9 +47,10 @@ def main(argv):
         ) from error
     limits = uploads.Limits(int(MAX_MB.value * 1e6), MAX_PIXELS.value, BODY_SECONDS.value)
     sizes = {"batch_size": BATCH_SIZE.value, "queue": QUEUE.value}
-    about = {"model": str(flags.FLAGS.checkpoint), "revision": git_revision()}
+    name = user_path(flags.FLAGS.checkpoint).resolve().name
+    about = {"model": name, "revision": git_revision()}
     served = app.create_app(service.Service(detector, limits=limits, **sizes), about)
-    print(f"{flags.FLAGS.checkpoint} at {server.address(listening)}; Ctrl-C ends it.", flush=True)
+    print(f"{name} at {server.address(listening)}; Ctrl-C ends it.", flush=True)
     server.serve(served, listening)
     print("Ended; all that came was answered.")
 

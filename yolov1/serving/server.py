@@ -12,8 +12,19 @@ def listen(host, port) -> socket.socket:
     Raises:
         OSError: the host is none of this machine's, or the port is taken.
     """
-    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-    return socket.create_server((host, port), family=family)
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    family, kind, protocol, _, place = found[0]
+    # With its protocol said, as `socket.create_server` does not: only then asyncio sends an answer
+    # at once, and not when the other side has confirmed its first half, 40 ms later.
+    listening = socket.socket(family, kind, protocol)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(place)
+        listening.listen()
+    except OSError:
+        listening.close()
+        raise
+    return listening
 
 
 def address(listening) -> str:

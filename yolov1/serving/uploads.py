@@ -33,7 +33,7 @@ class Refused(Exception):
 
     def __init__(self, status, sentence):
         super().__init__(sentence)
-        self.status, self.sentence = status, sentence
+        self.status, self.sentence = status, f"{sentence.rstrip('.')}."
 
 
 class Upload(NamedTuple):
@@ -43,8 +43,12 @@ class Upload(NamedTuple):
     content: bytes
 
 
-class _InMemory(MultiPartParser):
+class _Form(MultiPartParser):
     spool_max_size = 0  # of tempfile.SpooledTemporaryFile: never on the disk
+    whole = False
+
+    def on_end(self):
+        self.whole = True
 
 
 async def receive(request: Request, limits: Limits, max_files: int) -> list[Upload]:
@@ -98,11 +102,13 @@ async def _limited(request, limits):
 
 
 async def _files(request, body, max_files):
-    parser = _InMemory(request.headers, body, max_files=max_files)
+    parser = _Form(request.headers, body, max_files=max_files)
     try:
         form = await parser.parse()
     except MultiPartException as error:
         raise Refused(400, f"The form cannot be read: {error.message}") from None
+    if not parser.whole:
+        raise Refused(400, "The form cannot be read: it ends before its last boundary.")
     uploads = []
     for _, value in form.multi_items():
         if not isinstance(value, str):
@@ -134,7 +140,7 @@ def decode(upload: Upload, limits: Limits):
     try:
         pixels = images.decode(upload.content)
     except ValueError as error:
-        raise Refused(422, f"{called} cannot be read: {error}.".replace("..", ".")) from None
+        raise Refused(422, f"{called} cannot be read: {error}") from None
     return images.turn(pixels, header.orientation), header.orientation
 
 

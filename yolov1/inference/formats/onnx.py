@@ -65,8 +65,21 @@ def _halved(model, last):
         EXTRA, "onnxruntime.transformers.float16", "onnxruntime.transformers.onnx_model"
     )
     model = halves.convert_float_to_float16(model, keep_io_types=True, node_block_list=last)
-    models.OnnxModel(model).topological_sort()  # the casts come at the graph's end
+    # What stays in float32 is narrowed and widened again between one operation and the next.
+    made_by = {output: node for node in model.graph.node for output in node.output}
+    for node in model.graph.node:
+        narrow = made_by.get(node.input[0]) if _casts_to(node, "FLOAT") else None
+        if narrow is not None and _casts_to(narrow, "FLOAT16"):
+            node.input[0] = narrow.input[0]
+    graph = models.OnnxModel(model)
+    graph.prune_graph()
+    graph.topological_sort()  # the casts come at the graph's end
     return model
+
+
+def _casts_to(node, dtype: str) -> bool:
+    onnx = needed(EXTRA, "onnx")
+    return node.op_type == "Cast" and node.attribute[0].i == getattr(onnx.TensorProto, dtype)
 
 
 def _quantized(model, last, path, metadata, calibration):
