@@ -39,8 +39,10 @@ from yolov1 import data, inference
 
 TARGET = 0.8  # of the bare detector's images/s
 THRESHOLD = 0.05
+BATCHES = ("yolov1_batch_images_sum", "yolov1_batch_images_count")
 LINE = "  {provider:12}{connections:>3} {images_per_second:8.1f} images/s  {of_bare:5.2f} of bare"
-SERVED_LINE = ", {p50_ms:.1f} ms (p99 {p99_ms:.1f}), client {client_cpu:.2f} of a core"
+SAID = ("p50_ms", "p99_ms", "mean_batch", "cpu_seconds", "seconds")  # of which three are columns
+SERVED_LINE = ", {p50_ms:.1f} ms (p99 {p99_ms:.1f}), {mean_batch:.1f} a batch, client {client_cpu:.2f} of a core"
 
 
 # -------------------------------------------------------------------------- without a server
@@ -88,7 +90,8 @@ def server(checkpoint, config):
 
 
 def served(place, job, folder, connections, requests) -> dict:
-    """What `benchmarks.serve_client` says of so many requests."""
+    """What `benchmarks.serve_client` says of so many requests, and pictures a batch."""
+    before = [metric(place, name) for name in BATCHES]
     job = job | {"host": place[0], "port": place[1], "connections": connections}
     file = folder / "job.json"
     file.write_text(json.dumps(job | {"requests": requests}))
@@ -100,7 +103,10 @@ def served(place, job, folder, connections, requests) -> dict:
     bad = {key: said[key] for key in ("wrong", "refused", "unanswered") if said[key]}
     if bad:
         raise SystemExit(f"error: of {requests} requests: {bad}")
-    return said
+    images, batches = (metric(place, n) - b for n, b in zip(BATCHES, before, strict=True))
+    if images != requests:
+        raise SystemExit(f"error: {requests} requests, and {images:.0f} pictures looked at")
+    return said | {"mean_batch": images / batches}
 
 
 def metric(place, name) -> float:
@@ -163,12 +169,10 @@ def rows_of(seconds, said, config):
     environment = harness.environment()
     first = np.array(seconds.get(("bare", 0), []))
     for (provider, connections), values in seconds.items():
-        of_each = said[provider, connections]
-
-        def middle(name, of_each=of_each):
-            return round(float(np.median([one[name] for one in of_each])), 3)
-
-        is_served = provider == "served"
+        told = {
+            name: float(np.median([one[name] for one in said[provider, connections]]))
+            for name in (SAID if provider == "served" else ())
+        }
         row = {
             "benchmark": "serve",
             "provider": provider,
@@ -179,21 +183,20 @@ def rows_of(seconds, said, config):
             **harness.summary(np.array(values)),
             "images_per_second": round(1 / float(np.median(values)), 1),
             "of_bare": round(float(np.median(first / values)), 3) if len(first) else "",
-            "p50_ms": middle("p50_ms") if is_served else "",
-            "p99_ms": middle("p99_ms") if is_served else "",
-            "client_cpu": round(middle("cpu_seconds") / middle("seconds"), 3) if is_served else "",
+            **{name: round(told[name], 3) if told else "" for name in SAID[:3]},
+            "client_cpu": round(told["cpu_seconds"] / told["seconds"], 3) if told else "",
             **environment,
         }
         line = LINE.format(**row | {"of_bare": row["of_bare"] or float("nan")})
-        print(line + (SERVED_LINE.format(**row) if is_served else ""), flush=True)
+        print(line + (SERVED_LINE.format(**row) if told else ""), flush=True)
         yield row
 
 
 def memory(place, job, folder, config):
     """Prints how the server's memory grows over further requests."""
-    step = max(1, config.memory_requests // 5)
+    step = max(1, config.memory_requests // 10)
     sizes = []
-    for _ in range(config.memory_requests // step + 1):
+    for _ in range(10):
         served(place, job, folder, max(map(int, config.connections)), step)
         sizes.append(metric(place, "process_resident_memory_bytes") / 1e6)
     print(
