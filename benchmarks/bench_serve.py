@@ -42,7 +42,7 @@ THRESHOLD = 0.05
 BATCHES = ("yolov1_batch_images_sum", "yolov1_batch_images_count")
 LINE = "  {provider:12}{connections:>3} {images_per_second:8.1f} images/s  {of_bare:5.2f} of bare"
 SAID = ("p50_ms", "p99_ms", "mean_batch", "cpu_seconds", "seconds")  # of which three are columns
-SERVED_LINE = ", {p50_ms:.1f} ms (p99 {p99_ms:.1f}), {mean_batch:.1f} a batch, client {client_cpu:.2f} of a core"
+SERVED_LINE = ", {p50_ms:.1f} ms (p99 {p99_ms:.1f}), {mean_batch:.1f} a batch"
 
 
 # -------------------------------------------------------------------------- without a server
