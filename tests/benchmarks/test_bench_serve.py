@@ -30,7 +30,7 @@ def test_answers_are_compared(change, is_same):
 @pytest.mark.slow
 def test_the_benchmark_loses_nothing_and_the_memory_of_the_server_stays(tmp_path):
     """An answer that is wrong, refused or missing ends the benchmark with an error."""
-    for package in ("fastapi", "uvicorn", "prometheus_client", "multipart"):
+    for package in ("fastapi", "uvicorn", "prometheus_client", "python_multipart"):
         pytest.importorskip(package, reason="needs the extra serve")
     done = programs.call(
         "benchmarks.bench_serve",
