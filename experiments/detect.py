@@ -1,12 +1,24 @@
-"""Runs a trained detector over pictures: annotated copies, and a JSON file of what was found.
+"""Runs a trained detector over pictures, films and cameras.
 
     python -m experiments.detect --checkpoint=runs/shapes --images='photos/*.jpg'
     python -m experiments.detect --checkpoint=runs/shapes --images=photos   # a folder, or one file
     python -m experiments.detect --checkpoint=RUN --images=large.jpg --tiles=640   # small objects
+    python -m experiments.detect --checkpoint=runs/shapes --images=photos --save=coco,label_studio
 
-Writes detections.json (boxes in pixels of the original picture), summary.json and pictures/ to
-`--output_dir`. A photo that its EXIF orientation turns is taken upright, as people see it. A file
-that cannot be read is named and left out.
+Writes detections.json (boxes in pixels of the original picture), summary.json and annotated copies,
+pictures/, to `--output_dir`. A photo that its EXIF orientation turns is taken upright, as people
+see it. A file that cannot be read is named and left out. `--save` writes folders beside that other
+tools read, to correct there what was found (docs/data.md).
+
+    python -m experiments.detect --checkpoint=runs/shapes --images=street.mp4 --video=found.mp4
+    python -m experiments.detect --checkpoint=runs/shapes --images=camera:0 --live --show
+    python -m experiments.detect --checkpoint=runs/shapes --images=rtsp://HOST/PATH --live
+    python -m experiments.detect --checkpoint=runs/shapes --images=watch:incoming
+    find photos -name '*.jpg' | python -m experiments.detect --checkpoint=runs/shapes --images=-
+
+Of a stream: a film, a camera, an address, a folder that is watched or names of files on standard
+input. Writes detections.jsonl, a line as soon as a frame is looked at, and summary.json; see
+docs/streams.md.
 """
 
 import time
@@ -16,33 +28,45 @@ from absl import flags
 from yolov1 import training
 from yolov1.files import make_folder, user_path
 
-from .lib import detectors, pictures
+from .lib import detectors, pictures, saving, streams
 from .lib import flags as experiment_flags
 
-IMAGES = flags.DEFINE_string("images", None, "File, folder or quoted pattern.", required=True)
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Images at once.", lower_bound=1)
+IMAGES = flags.DEFINE_string(
+    "images",
+    None,
+    "File, folder or quoted pattern; or a stream: a film, camera:0, an address, watch:FOLDER, -.",
+    required=True,
+)
+flags.DEFINE_integer("batch_size", 16, "Images (or tiles of one) at once.", lower_bound=1)
 OUTPUT_DIR = flags.DEFINE_string("output_dir", "", "Default: the folder detect/ of the run.")
 DEBUG = flags.DEFINE_boolean("debug", False, "The first eight pictures only.")
 detectors.define()
+saving.define()
+streams.define()
 
 DEBUG_IMAGES = 8
 
 
 def main(argv):
-    # A pattern that was not quoted arrives here file by file.
-    paths = pictures.find_images([IMAGES.value, *argv[1:]])
-    paths = paths[:DEBUG_IMAGES] if DEBUG.value else paths
+    places = [IMAGES.value, *argv[1:]]  # a pattern that was not quoted arrives file by file
+    stream = streams.among(places)
+    paths = [] if stream else pictures.find_images(places)
     output = make_folder(user_path(OUTPUT_DIR.value or f"{flags.FLAGS.checkpoint}/detect"))
-    return of_pictures(detectors.load_detector(), paths, output)
+    saving.require_room(output, stream)
+    detector = detectors.load_detector()
+    few = DEBUG_IMAGES if DEBUG.value else None
+    if stream:
+        return streams.detect(detector, stream, output, detectors.at_once(), few)
+    return of_pictures(detector, paths[:few], output)
 
 
 def of_pictures(detector, paths, output):
     """Everything that is found is written before anything is drawn."""
     start = time.perf_counter()
-    held = 1 if flags.FLAGS.tiles else BATCH_SIZE.value  # a large picture fills batches by itself
-    found = pictures.detect(detector, paths, BATCH_SIZE.value, held)
+    found = pictures.detect(detector, paths, detectors.at_once())
     seconds = time.perf_counter() - start
     write_detections(output, detector, found)
+    saved = saving.save(output, found.paths, found.detections, detector.classes)
     count = len(found.rows)
     boxes = sum(len(row["detections"]) for row in found.rows)
     summary = {
@@ -61,7 +85,7 @@ def of_pictures(detector, paths, output):
     for entry in found.unreadable:
         print(f"cannot be read: {entry['file']}: {entry['reason']}")
     print(f"{count} pictures, {boxes} boxes; written to {output}")
-    return 0 if count else 1
+    return 0 if count and saved else 1
 
 
 def write_detections(output, detector, found):

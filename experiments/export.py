@@ -15,6 +15,7 @@ docs/export.md says what is in each file and how it is run.
 """
 
 import dataclasses
+import math
 import shlex
 import sys
 import time
@@ -72,6 +73,11 @@ def main(argv):
     allowed = proof.tolerances(TOLERANCE.value)
     jobs, left_out = plan()
     detector = detectors.load_detector()
+    if not isinstance(detector, inference.Detector):
+        raise UserError(
+            "--tiles, --overlap and --augment are not of a file: whoever runs it looks several "
+            "times. Leave them out; experiments.detect takes them of files too."
+        )
     if getattr(detector, "metadata", None) is not None:
         raise UserError(
             f"{path} is an exported file already, whose network cannot be written once more. Give "
@@ -229,7 +235,10 @@ def describe(path, detector, config, images, allowed) -> dict:
         "wh": detector.wh,
         "resize": detector.resize,
         "options": detector.options,
-        "tolerance": allowed,
+        "tolerance": {
+            precision: {name: most if most < math.inf else None for name, most in own.items()}
+            for precision, own in allowed.items()
+        },
         "environment": environment() | {"libraries": formats.versions()},
     }
 

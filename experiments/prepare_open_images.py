@@ -22,7 +22,7 @@ from absl import app, flags
 
 from yolov1 import data
 from yolov1.data.acquire.fiftyone_zoo import start_fiftyone
-from yolov1.data.formats.yolo import require_own_split
+from yolov1.data.formats.writing.yolo import require_own_split
 from yolov1.training import write_json
 
 from .lib import flags as experiment_flags

@@ -42,7 +42,7 @@ def test_flags_of_commands_exist(page):
     text = (ROOT / page).read_text()
     for name, command in re.findall(r"python -m experiments\.(\w+)((?:[^`\n]*\\\n)*[^`\n]*)", text):
         source = (ROOT / "experiments" / f"{name}.py").read_text()
-        for shared in ("posts", "detectors"):
+        for shared in ("posts", "detectors", "saving", "streams"):
             if f"{shared}.define(" in source:
                 source += (ROOT / "experiments" / "lib" / f"{shared}.py").read_text()
         if "posts.define(" in source:

@@ -92,13 +92,18 @@ def warn_of_overlap(train_set, eval_set):
 def print_skipped(*datasets):
     """At the end of an experiment: what had to be left out, and why."""
     for dataset in datasets:
-        for what, entries in (("images left out", dataset.skipped), ("remarks", dataset.notes)):
-            if entries:
-                print(f"{dataset.name}: {len(entries)} {what}:")
-            for name, reason in entries[:PRINTED]:
-                print(f"  {name}: {reason}")
-            if len(entries) > PRINTED:
-                print(f"  ... and {len(entries) - PRINTED} more (all: experiments.inspect_dataset)")
+        print_entries(dataset.name, "images left out", dataset.skipped)
+        print_entries(dataset.name, "remarks", dataset.notes)
+
+
+def print_entries(name, what, entries):
+    """(file, reason) each in a line, of many the first."""
+    if entries:
+        print(f"{name}: {len(entries)} {what}:")
+    for file, reason in entries[:PRINTED]:
+        print(f"  {file}: {reason}")
+    if len(entries) > PRINTED:
+        print(f"  ... and {len(entries) - PRINTED} more (all: experiments.inspect_dataset)")
 
 
 @contextlib.contextmanager

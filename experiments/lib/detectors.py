@@ -77,11 +77,20 @@ def load_detector(**options):
 
 
 def with_views(detector):
-    """The detector, looking at as many views of a picture as the flags say."""
+    """The detector, looking at as many views of a picture as the flags say.
+
+    The experiment has a ``--batch_size`` as well.
+    """
     if flags.FLAGS["overlap"].present and not flags.FLAGS.tiles:
         raise app.UsageError("--overlap is of tiles: give their size, --tiles=SIZE, as well.")
     if flags.FLAGS.augment == "flip":
         detector = inference.flipped(detector)
     if flags.FLAGS.tiles:
-        detector = inference.tiled(detector, flags.FLAGS.tiles, flags.FLAGS.overlap)
+        size, overlap = flags.FLAGS.tiles, flags.FLAGS.overlap
+        detector = inference.tiled(detector, size, overlap, flags.FLAGS.batch_size)
     return detector
+
+
+def at_once() -> int:
+    """How many pictures go to the detector at once: of a large one, tiles fill the batch."""
+    return 1 if flags.FLAGS.tiles else flags.FLAGS.batch_size

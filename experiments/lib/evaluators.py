@@ -32,6 +32,7 @@ class Evaluator:
         options: further ones of `inference.Detector`, of a Keras model.
 
     Attributes:
+        detector: what finds things; another may take its place between two calls.
         detections: of the last call, one `inference.Detections` an image.
     """
 
@@ -51,8 +52,7 @@ class Evaluator:
             model = inference.Detector(
                 model, grid=grid, wh=semantics.wh, resize=config.resize, **options
             )
-        self.detector = model
-        self._whole, self._has_loss = isinstance(model, inference.Detector), loss
+        self.detector, self._has_loss = model, loss
         self.responsible = ResponsibleBoxes(YoloLoss(grid, semantics))
         self._update = tf.function(
             self.responsible.update_state, reduce_retracing=True, autograph=False
@@ -86,7 +86,7 @@ class Evaluator:
 
     def _detect(self) -> list:
         """Finds things in all images; gives (predictions, indices) of each batch."""
-        if not self._whole:
+        if not isinstance(self.detector, inference.Detector):
             self.detections = self.detector.detect(self.dataset, self.config.batch_size)
             return []
         seen = []

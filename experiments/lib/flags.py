@@ -165,6 +165,7 @@ USER_ERRORS = (
     *(BadExampleError, DownloadError, NonFiniteLoss, OSError, UserError, WrongRun),
     *(LibraryUnavailable, MissingExtra, WorkloadError, WrongFile),
 )
+BROKE_OFF = 2  # a stream ended before its end; what was found until then is kept
 INTERRUPTED = 130  # what a shell calls a program that Ctrl-C ended
 
 
@@ -199,7 +200,7 @@ def run(main, *, words=False):
         except BaseException:
             console.release(show=True)
             raise
-        console.release(show=code not in (None, 0, INTERRUPTED))
+        console.release(show=code not in (None, 0, BROKE_OFF, INTERRUPTED))
         return code
 
     console.print_anything()

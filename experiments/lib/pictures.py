@@ -5,14 +5,16 @@ import glob
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from yolov1 import data, inference
+from yolov1 import data, inference, streaming
 from yolov1.data.formats.walk import images_in
-from yolov1.files import safe_name, user_path
+from yolov1.files import user_path
+from yolov1.streaming.drawing import picture_name, save
 
 from . import common
 from .flags import UserError
+
+MIN_SIDE = 240  # smaller pictures are enlarged to it, so that their labels can be read
 
 
 @dataclasses.dataclass
@@ -32,23 +34,18 @@ class Found:
     unreadable: list[dict] = dataclasses.field(default_factory=list)
 
 
-def detect(detector, paths, batch_size, held=None) -> Found:
-    """Runs the detector over the files, and says in a line what each holds.
-
-    `held`: pictures in memory at once; by default a batch of them.
-    """
-    found, held = Found(), held or batch_size
-    for begin in range(0, len(paths), held):
-        readable, images = read_images(paths[begin : begin + held], found.unreadable)
-        of_batch = detector.detect(images, batch_size)
-        for path, image, detections in zip(readable, images, of_batch, strict=True):
-            # Numbered, because two folders may hold files of one name.
-            picture = f"pictures/{len(found.rows):04d}-{safe_name(path.stem)}.jpg"
-            row = describe(path, image.shape[:2], picture, detections, detector.classes)
-            found.rows.append(row)
-            print(f"{path}: {count_by_class(detections, detector.classes) or 'nothing found'}")
-        found.paths += readable
-        found.detections += of_batch
+def detect(detector, paths, batch_size) -> Found:
+    """Runs the detector over the files, and says in a line what each holds."""
+    found = Found()
+    source = streaming.pictures(paths, report=found.unreadable.append)
+    for result in streaming.run(detector, source, batch_size):
+        path, detections = Path(result.frame.name), result.detections
+        picture = picture_name(len(found.rows), path)
+        size = result.frame.image.shape[:2]
+        found.paths.append(path)
+        found.detections.append(detections)
+        found.rows.append(describe(path, size, picture, detections, detector.classes))
+        print(f"{path}: {count_by_class(detections, detector.classes) or 'nothing found'}")
     return found
 
 
@@ -71,9 +68,8 @@ def draw(path, detections, classes, target) -> bool:
     It is read once more, because the detections of all pictures are written before any is drawn.
     """
     with common.drawing(target):
-        picture = inference.draw(read(path), detections, classes, min_side=240)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(target, quality=90)
+        image = data.images.decode(path, upright=True)
+        save(inference.draw(image, detections, classes, min_side=MIN_SIDE), target)
         return True
     return False
 
@@ -112,23 +108,3 @@ def find_images(patterns):
             )
         paths.update(found)
     return sorted(paths)
-
-
-def read(path):
-    """The pixels of a picture as a person sees it, uint8 ``[H, W, 3]``."""
-    return data.images.decode(path, upright=True)
-
-
-def read_images(paths, unreadable):
-    """(paths, pixels) of those that can be read; the others are appended to `unreadable`."""
-    readable, images = [], []
-    for path in paths:
-        try:
-            images.append(read(path))
-            readable.append(path)
-        except MemoryError:
-            raise
-        except Exception as error:  # a decoder may raise anything
-            reason = str(error) or type(error).__name__
-            unreadable.append({"file": str(path), "reason": reason})
-    return readable, images

@@ -21,8 +21,8 @@ FIGURES = {
     "changed": "share of boxes that appeared or disappeared",
     "map": "fall of a mean average precision",
 }
-# By precision. Of float32 the order of sums is left, and a box or two whose neighbour is, by a hair,
-# suppressed in its place; of int8 what it costs in the end.
+# By precision. Of float32 the order of sums is left, and a box or two whose neighbour, by a hair,
+# is suppressed in its place; of int8 what it costs in the end.
 TOLERANCES = {
     "float32": {"predictions": 1e-4, "boxes": 0.02, "changed": 0.005, "map": 0.001},
     "float16": {"predictions": 0.02, "boxes": 0.5, "changed": 0.02, "map": 0.005},
@@ -68,26 +68,25 @@ class Proof:
     """
 
     def __init__(self, detector, dataset, config, *, input_dtype, loss=True, timed=TIMED):
-        self._dataset, self._config, self._loss = dataset, config, loss
-        self._grid, self._own = detector.grid, detector
+        self._evaluator = Evaluator(detector, dataset, detector.grid, config, loss=loss)
+        self._own = detector
         self.run, self._seen = self._measure(detector)
         if input_dtype == "uint8":
             self._own = on_whole_numbers(detector)
             _, self._seen = self._measure(self._own)
         weights = detector.model.weights if hasattr(detector.model, "weights") else ()
         self.run["bytes"] = sum(int(np.prod(w.shape)) * tf.as_dtype(w.dtype).size for w in weights)
-        batches = data.evaluation_batches(dataset[:timed], self._grid, 1, resize=detector.resize)
+        batches = data.evaluation_batches(dataset[:timed], detector.grid, 1, resize=detector.resize)
         self._images = [images for images, _ in batches]
 
     def _measure(self, detector):
         """(figures, (predictions ``[images, S, S, D]``, `Detections` of each image))."""
-        evaluator = Evaluator(detector, self._dataset, self._grid, self._config, loss=self._loss)
-        predictions = []
-        with data.reading(self._dataset):
-            measured = evaluator(predictions)
+        self._evaluator.detector, predictions = detector, []
+        with data.reading(self._evaluator.dataset):
+            measured = self._evaluator(predictions)
         names = (*MAPS, "val_loss", "images", "images_per_second")
         figures = {name: measured.get(name) for name in names}
-        return figures, (np.concatenate(predictions), evaluator.detections)
+        return figures, (np.concatenate(predictions), self._evaluator.detections)
 
     def of(self, path) -> dict:
         """Loads a file and holds it against the network.
@@ -113,7 +112,7 @@ class Proof:
             "prediction_deviation": float(np.abs(predictions - own_predictions).max()),
             "largest_prediction": float(np.abs(own_predictions).max()),
             "boxes": evaluation.agreement(
-                own_found, found, side=self._grid.image_size, score_threshold=PICTURE_THRESHOLD
+                own_found, found, side=detector.grid.image_size, score_threshold=PICTURE_THRESHOLD
             ),
             **figures,
             "change": change,

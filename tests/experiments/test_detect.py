@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from yolov1 import inference
+from yolov1 import data, inference
+from yolov1.data.formats.coco import ids_of_results
+from yolov1.evaluation.result_files import read_results
 
 CELLS = [(0.125, 0.125), (0.625, 0.125), (0.125, 0.625), (0.625, 0.625)]
 
@@ -91,6 +93,48 @@ def test_a_link_that_leads_nowhere_is_reported(known_run, call_experiment, tmp_p
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert len(found["images"]) == 1 and "gone.png" in found["unreadable"][0]["file"]
+
+
+def test_what_is_saved_for_other_tools(known_run, pictures, call_experiment, tmp_path):
+    formats = "coco,voc,yolo,csv,labelme,label_studio,cvat,fiftyone"
+    arguments = (f"--checkpoint={known_run}", f"--images={pictures}", f"--output_dir={tmp_path}")
+    done = call_experiment("detect", *arguments, f"--save={formats}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name in formats.split(",")) == sorted(
+        formats.split(",")
+    )
+    found = json.loads((tmp_path / "detections.json").read_text())
+    for kind in ("coco", "voc", "yolo", "fiftyone"):
+        dataset = data.open(f"{kind}:{tmp_path / kind}")
+        assert len(dataset) == 3 and len({example.image_id for example in dataset}) == 3
+        by_size = {example.size: example for example in dataset}
+        for row in found["images"]:
+            example = by_size[row["height"], row["width"]]
+            x, y, w, h = example.boxes_cxcywh.T
+            scale = np.array([row["width"], row["height"]] * 2)
+            boxes = np.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], axis=-1) * scale
+            want = [d["box_xyxy"] for d in row["detections"]]
+            np.testing.assert_allclose(boxes, want, atol=6e-4)
+            assert [dataset.classes[k] for k in example.labels] == ["circle"] * 4
+    # The list of results is what the evaluation reads.
+    dataset = data.open(f"coco:{tmp_path / 'coco'}")
+    categories, files = ids_of_results(tmp_path / "coco", None)
+    read, remarks = read_results(
+        tmp_path / "coco" / "results_train.json", dataset, categories=categories, files=files
+    )
+    assert [len(one) for one in read] == [4, 4, 4] and not remarks
+    # What is there may have been corrected since: it is not written over.
+    again = call_experiment("detect", *arguments, "--save=labelme")
+    assert again.returncode and "labelme is not empty" in again.stdout + again.stderr
+
+
+def test_what_cannot_be_saved(known_run, pictures, call_experiment, tmp_path):
+    arguments = (f"--checkpoint={known_run}", f"--output_dir={tmp_path}")
+    done = call_experiment("detect", *arguments, f"--images={pictures}", "--save=coco,pascal")
+    assert done.returncode and "--save must be of coco, voc" in done.stdout + done.stderr
+    done = call_experiment("detect", *arguments, f"--images=watch:{pictures}", "--save=coco")
+    assert done.returncode and "--save is for pictures in files" in done.stdout + done.stderr
+    assert not (tmp_path / "coco").exists()
 
 
 def test_tiles_and_flipping(known_run, call_experiment, monkeypatch, tmp_path):

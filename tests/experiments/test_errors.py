@@ -10,7 +10,7 @@ from yolov1.data.sources import READERS
 
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "experiments").glob("[a-z]*.py"))
 TRAIN = ("train", "pretrain", "reproduce_keras_voc", "reproduce_tf2_person", "overfit_one_batch")
-OPEN = (*TRAIN, "inspect_dataset", "crop_objects", "evaluate")
+OPEN = (*TRAIN, "inspect_dataset", "crop_objects", "convert", "evaluate")
 READ_RUNS = ("compare_runs", "detect", "evaluate", "export_darknet")
 
 
@@ -75,6 +75,7 @@ def complete(known_run, of_darknet):
         return {
             "compare_runs": (f"--runs={known_run}",),
             "detect": (f"--checkpoint={known_run}", f"--images={ROOT / 'README.md'}"),
+            "convert": ("--dataset=shapes:count=8", "--to=coco"),
             "evaluate": (f"--checkpoint={known_run}",),
             "export_darknet": (f"--checkpoint={of_darknet[1]}",),
             "import_darknet": of_darknet[0],
@@ -148,6 +149,11 @@ def classes_of(folder):
     return folder / "classes"
 
 
+def needed(name, run):
+    """The flags without which an experiment of `OPEN` does not begin."""
+    return {"evaluate": (f"--checkpoint={run}",), "convert": ("--to=coco",)}.get(name, ())
+
+
 @pytest.mark.parametrize("place", PLACES)
 def test_no_data_set(refused, known_run, places, place):
     """Every reader is the same one to every experiment: one asks all, the others are asked once."""
@@ -158,13 +164,13 @@ def test_no_data_set(refused, known_run, places, place):
     if place not in ("voc absent", "broken JSON", "not UTF-8"):
         return
     for name in OPEN:
-        run = (f"--checkpoint={known_run}",) if name == "evaluate" else ()
+        run = needed(name, known_run)
         refused(name, f"--dataset={spec}", *run, names=spec.partition(":")[2])
 
 
 @pytest.mark.parametrize("name", OPEN)
 def test_the_data_set_that_is_asked_for(refused, known_run, name):
-    run = (f"--checkpoint={known_run}",) if name == "evaluate" else ()
+    run = needed(name, known_run)
     refused(name, *run, "--dataset=kitti:x", names=["'kitti:x'", "voc:PATH"])
     refused(name, *run, "--dataset=shapes:size=3", names="size=3")
     if name != "evaluate":

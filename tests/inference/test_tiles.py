@@ -143,6 +143,12 @@ def test_small_pictures_share_batches_and_a_large_one_has_its_own():
     assert finder.batches == [4, 4, 2, 3]
 
 
+def test_tiles_fill_batches_of_their_own_where_pictures_come_one_at_a_time():
+    finder, image = Finder(), painted((64, 300), [(2, 2, 5, 5)])
+    assert len(inference.tiled(finder, 64, 0, batch_size=4).detect([image], 1)[0]) == 1
+    assert finder.batches == [4, 1]
+
+
 def test_pictures_are_asked_for_one_after_another():
     asked = []
 

@@ -1,18 +1,21 @@
 """Files on disk -> `Example` -> targets -> `tf.data` batches.
 
-`open` gives a data set, `encode_targets` the target tensor of one image, `training_batches` and
-`evaluation_batches` what a network eats. TensorFlow is loaded by the last two only (and by `open`,
-to check a JPEG).
+`open` gives a data set, `write` puts it into another format, `encode_targets` gives the target
+tensor of one image, `training_batches` and `evaluation_batches` what a network eats. TensorFlow is
+loaded by the last two only (and by `open`, to check a JPEG).
 """
 
 from yolov1.data.annotations import read_annotation, to_table
 from yolov1.data.augmentation import Augmentation
 from yolov1.data.example import BadExampleError, Dataset, Example
-from yolov1.data.formats.fiftyone import write_fiftyone
-from yolov1.data.formats.records import index_records, write_records
-from yolov1.data.formats.yolo import write_yolo
+from yolov1.data.formats.records import index_records
+from yolov1.data.formats.writing import write
+from yolov1.data.formats.writing.fiftyone import write_fiftyone
+from yolov1.data.formats.writing.records import write_records
+from yolov1.data.formats.writing.yolo import write_yolo
 from yolov1.data.images import decode as read_image
 from yolov1.data.sources import open_dataset as open  # noqa: A004 (data.open is the public name)
+from yolov1.data.splits import splits
 from yolov1.data.statistics import statistics
 from yolov1.data.targets import encode_targets, from_layout, to_layout
 
@@ -29,12 +32,14 @@ __all__ = [
     "read_annotation",
     "read_image",
     "reading",
+    "splits",
     "statistics",
     "to_layout",
     "to_table",
     "training_batches",
-    "write_records",
+    "write",
     "write_fiftyone",
+    "write_records",
     "write_yolo",
 ]
 

@@ -42,6 +42,7 @@ class Example:
         jpeg: file or place hold an RGB or grey JPEG, whatever the name says.
         orientation: of EXIF, 1 for none. Image, size and boxes are those of the stored pixels;
             `yolov1.data.images.turn` and `turn_boxes` make a picture to look at.
+        scores: float ``[M]`` where boxes are what a detector found; None for labels.
     """
 
     image_id: str
@@ -54,6 +55,7 @@ class Example:
     draw: Callable[[], np.ndarray] | None = dataclasses.field(default=None, repr=False)
     orientation: int = 1
     place: Place | None = None
+    scores: np.ndarray | None = None
 
     def __post_init__(self):
         self.boxes_cxcywh = np.asarray(self.boxes_cxcywh, np.float32).reshape(-1, 4)

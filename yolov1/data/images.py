@@ -30,6 +30,7 @@ _TURNS = {
     **{4: (False, False, True), 5: (True, False, False), 6: (True, True, False)},
     **{7: (True, True, True), 8: (True, False, True)},
 }
+_BACK = {6: 8, 8: 6}  # the turn that undoes one; the others undo their own
 DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners put into 16
 RATIOS = (1, 2, 4, 8)  # by which a JPEG's decoder can shrink it
 
@@ -196,6 +197,11 @@ def turn_boxes(boxes_xyxy, orientation) -> np.ndarray:
     if top_bottom:
         y0, y1 = 1 - y1, 1 - y0
     return np.stack([x0, y0, x1, y1], axis=-1)
+
+
+def turn_boxes_back(boxes_xyxy, orientation) -> np.ndarray:
+    """What `turn_boxes` undoes: boxes on the upright image, on the image as it is stored."""
+    return turn_boxes(boxes_xyxy, _BACK.get(orientation, orientation))
 
 
 def _decode(source, remarks):

@@ -21,7 +21,7 @@ import numpy as np
 from yolov1 import boxes as box_formats
 from yolov1.darknet import results
 from yolov1.data.formats import values
-from yolov1.data.images import turn_boxes
+from yolov1.data.images import turn_boxes_back
 from yolov1.files import make_folder, safe_names
 from yolov1.inference.detections import Detections
 
@@ -30,7 +30,6 @@ FORM = "comp4_det_test_{}.txt"
 NAMED = 5  # images or classes that a remark names
 # COCO's ids of its 80 classes, of which ten that nobody labelled are left out.
 COCO_IDS = [n for n in range(1, 91) if n not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)]
-UPRIGHT = {6: 8, 8: 6}  # EXIF orientations whose turn another one undoes; the others undo their own
 
 
 class Row(NamedTuple):
@@ -211,7 +210,7 @@ def _read_own(path, content, images):
                 what = f"{path}: {file}: detection {k + 1}"
                 box = [values.number(v, f"{what}: box_xyxy") for v in entry["box_xyxy"]]
                 fractions = np.divide(box, (width, height, width, height))[None]
-                fractions = turn_boxes(fractions, UPRIGHT.get(turned, turned))
+                fractions = turn_boxes_back(fractions, turned)
                 (corners,) = box_formats.scale_xyxy(fractions, stored[1], stored[0]).tolist()
                 score = values.number(entry["score"], f"{what}: score")
                 rows.append(Row(image, entry["class"], score, tuple(corners)))

@@ -4,6 +4,7 @@ An exported detector is made of each format's own ops, so that it loads anywhere
 back, as it does that of a run.
 """
 
+from yolov1.inference.dataset import as_dataset
 from yolov1.inference.decode import decode
 from yolov1.inference.detect import Detector, detect, prepare
 from yolov1.inference.detections import Detections
@@ -25,6 +26,7 @@ __all__ = [
     "Metadata",
     "MissingExtra",
     "WrongFile",
+    "as_dataset",
     "class_colour",
     "decode",
     "detect",

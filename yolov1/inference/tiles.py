@@ -40,17 +40,18 @@ class ManyViews:
 
     Args:
         views: from pixels ``[H, W, 3]`` to a list of `View`.
+        batch_size: views run at once, whatever `detect` is told; None: as many as it is told.
     """
 
-    def __init__(self, detector, views):
-        self.detector, self.views = detector, views
+    def __init__(self, detector, views, batch_size=None):
+        self.detector, self.views, self.batch_size = detector, views, batch_size
         self.grid, self.wh, self.resize = detector.grid, detector.wh, detector.resize
         self.classes = detector.classes
         self.options = detector.options | {"max_detections": None}
 
     def with_other(self, **options) -> "ManyViews":
         """One of the same views, with other options of the detector."""
-        return ManyViews(self.detector.with_other(**options), self.views)
+        return ManyViews(self.detector.with_other(**options), self.views, self.batch_size)
 
     def detect(self, images, batch_size=32) -> list[Detections]:
         """One `Detections` per image, in order.
@@ -59,11 +60,12 @@ class ManyViews:
             images: a sequence of arrays ``[H, W, 3]`` of any size, or of what has such an
                 `.image`, as `Example` has; uint8 or floating point in [0, 1]. One after another is
                 asked for, and no more held than a batch's views come from.
-            batch_size: views run at once, of one image or of several.
+            batch_size: views run at once, of one image or of several; see `ManyViews`.
 
         Raises:
             ValueError: as `detect` does.
         """
+        batch_size = self.batch_size or batch_size
         found, views, counts = [], [], []
         for index in range(len(images)):
             image = images[index]
@@ -99,7 +101,7 @@ class ManyViews:
 # ------------------------------------------------------------------------------------------ tiles
 
 
-def tiled(detector, size, overlap=0.25) -> ManyViews:
+def tiled(detector, size, overlap=0.25, batch_size=None) -> ManyViews:
     """A detector for pictures whose objects are too small for the network: it looks at tiles.
 
     Square tiles of `size` pixels cover the picture, the last ones moved inwards, evenly. A box
@@ -117,6 +119,7 @@ def tiled(detector, size, overlap=0.25) -> ManyViews:
         detector: a `Detector`, or one of several views.
         size: of a tile, in pixels of the picture.
         overlap: of neighbouring tiles, at least, as a fraction of a tile.
+        batch_size: tiles run at once, for a caller that gives `detect` one large picture at a time.
 
     Raises:
         ValueError: a size below 1, or an overlap that is not in [0, 1).
@@ -126,7 +129,8 @@ def tiled(detector, size, overlap=0.25) -> ManyViews:
             "tiled: size must be at least 1 pixel and overlap in [0, 1), a fraction of a tile, got "
             f"size={size!r} and overlap={overlap!r}."
         )
-    return ManyViews(detector, functools.partial(_tiles, size=int(size), overlap=overlap))
+    views = functools.partial(_tiles, size=int(size), overlap=overlap)
+    return ManyViews(detector, views, batch_size)
 
 
 def _tiles(image, size, overlap) -> list[View]:

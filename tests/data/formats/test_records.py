@@ -402,7 +402,7 @@ def test_round_trip_of_files(tmp_path):
 
 
 def test_a_writer_that_is_stopped_leaves_no_data_set(tmp_path, monkeypatch):
-    from yolov1.data.formats import records
+    from yolov1.data.formats.writing import records
 
     dataset = data.open("shapes:count=4", image_size=32)
     original, calls = records._serialized, []

@@ -1,1 +1,1 @@
-"""One file a format, reading and writing it, and what they share."""
+"""One file a format that reads it, and what they share; `writing` has one that writes it."""

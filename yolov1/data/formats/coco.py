@@ -20,6 +20,8 @@ from yolov1.data.formats.yolo import ALIASES
 from yolov1.names import distinct
 
 ROBOFLOW = "_annotations.coco.json"
+# COCO's, pycocotools' and, as COCO has no word for it, the writer's.
+DIFFICULT = ("iscrowd", "ignore", "difficult")
 NO_ONE = (None, "", "none")  # what a category has that is above the others
 
 
@@ -38,8 +40,8 @@ def parse_instances(file) -> Instances:
     """Reads an instances file.
 
     Category ids need not be contiguous: classes are ordered by id. A box is (left, top, width,
-    height) in pixels; ``iscrowd`` (and the older ``ignore``) make it difficult. Numbers may be
-    texts. A category above others that no annotation has (Roboflow's first) is no class.
+    height) in pixels; a key of `DIFFICULT` makes it difficult. Numbers may be texts. A category
+    above others that no annotation has (Roboflow's first) is no class.
 
     Raises:
         ValueError: not a COCO instances file, or two categories of one id.
@@ -172,7 +174,7 @@ def _annotation(entries, categories, extent):
         x, y, w, h = (values.number(v, f"{what}: bbox", "four numbers") for v in box)
         corners.append((x, y, x + w, y + h))
         names.append(categories[category])
-        flags = [values.flag(entry.get(key), f"{what}: {key}") for key in ("iscrowd", "ignore")]
+        flags = [values.flag(entry.get(key), f"{what}: {key}") for key in DIFFICULT]
         difficult.append(any(flags))
     return Annotation(np.array(corners).reshape(-1, 4), names, difficult, extent)
 

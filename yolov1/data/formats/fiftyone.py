@@ -13,7 +13,6 @@ by themselves:
 
 import collections
 import functools
-import json
 import os
 from pathlib import Path
 
@@ -21,12 +20,10 @@ import numpy as np
 
 from yolov1.data.example import Annotation, BadExampleError, collect, make_example
 from yolov1.data.formats import values
-from yolov1.data.formats.image_files import file_names, place_image
 from yolov1.data.formats.paths import numbered
 from yolov1.data.formats.walk import images_in, is_image
 from yolov1.data.formats.yolo import ALIASES
-from yolov1.files import replacing
-from yolov1.names import distinct, require_writable
+from yolov1.names import distinct
 
 PLACES = (
     "{split}/labels.json",
@@ -270,33 +267,3 @@ def _key(key, there):
 
 def _without_suffix(key):
     return str(Path(key).with_suffix("")) if is_image(key) else key
-
-
-def write_fiftyone(dataset, folder, *, link=True):
-    """Writes ``data/`` and ``labels.json`` with classes and class indices; see `fiftyone_json`.
-
-    A difficult box has the attribute ``difficult``. A ``/`` in an image id becomes ``_``.
-
-    Args:
-        dataset: `Dataset`.
-        folder: made where it does not exist; files of the same names are replaced.
-        link: hard links instead of copies, where that is possible.
-
-    Raises:
-        ValueError: two images have one id.
-    """
-    require_writable(dataset.classes, "write_fiftyone")
-    folder = Path(folder)
-    labels = {}
-    for name, example in zip(file_names(dataset, "write_fiftyone"), dataset, strict=True):
-        place_image(example, folder / "data" / name, link)
-        labels[Path(name).stem] = entries = []
-        rows = zip(example.boxes_cxcywh, example.labels, example.difficult, strict=True)
-        for box, label, difficult in rows:
-            cx, cy, w, h = box.tolist()
-            entry = {"label": int(label), "bounding_box": [cx - w / 2, cy - h / 2, w, h]}
-            entries.append(entry | ({"attributes": {"difficult": True}} if difficult else {}))
-    folder.mkdir(parents=True, exist_ok=True)
-    content = {"classes": list(dataset.classes), "labels": labels}
-    with replacing(folder / "labels.json") as file:
-        json.dump(content, file)

@@ -115,7 +115,7 @@ def _readable(path, name):
     except (WrongFile, MissingExtra, MemoryError):
         raise
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise WrongFile(
             f"{path} cannot be read as {name}: it is damaged, or another kind of file. Export it "
             f"again. ({reason[:300]})"

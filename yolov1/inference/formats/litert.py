@@ -5,6 +5,7 @@ put files as well: ``unzip -p FILE.tflite yolov1.json`` shows it.
 """
 
 import os
+import warnings
 
 import tensorflow as tf
 
@@ -70,9 +71,11 @@ def _quantized(converter, metadata, calibration) -> bytes:
     options = tf.lite.experimental.QuantizationDebugOptions(
         denylisted_nodes=_last_operations(converter().convert())
     )
-    return tf.lite.experimental.QuantizationDebugger(
-        converter=quantized, debug_dataset=images, debug_options=options
-    ).get_nondebug_quantized_model()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*tf.lite.Interpreter is deprecated")
+        return tf.lite.experimental.QuantizationDebugger(
+            converter=quantized, debug_dataset=images, debug_options=options
+        ).get_nondebug_quantized_model()
 
 
 def _last_operations(content: bytes) -> list[str]:

@@ -3,9 +3,11 @@
 The metadata is the entry ``yolov1`` of the model's metadata.
 """
 
+import contextlib
+import logging
 import os
 
-from yolov1.inference.formats.frozen import frozen
+from yolov1.inference.formats.frozen import function
 from yolov1.inference.formats.session import Session, as_input, needed
 from yolov1.inference.metadata import KEY, Metadata, missing
 
@@ -30,7 +32,7 @@ def recognises(path) -> bool:
 
 def write(detector, path, metadata, *, calibration=None):
     onnx, tf2onnx = needed(EXTRA, "onnx", "tf2onnx")
-    look = frozen(detector, metadata)
+    look = function(detector, metadata)
     model, _ = tf2onnx.convert.from_function(
         look, input_signature=look.input_signature, opset=OPSET
     )
@@ -63,8 +65,21 @@ def _halved(model, last):
         EXTRA, "onnxruntime.transformers.float16", "onnxruntime.transformers.onnx_model"
     )
     model = halves.convert_float_to_float16(model, keep_io_types=True, node_block_list=last)
-    models.OnnxModel(model).topological_sort()  # the casts come at the graph's end
+    # What stays in float32 is narrowed and widened again between one operation and the next.
+    made_by = {output: node for node in model.graph.node for output in node.output}
+    for node in model.graph.node:
+        narrow = made_by.get(node.input[0]) if _casts_to(node, "FLOAT") else None
+        if narrow is not None and _casts_to(narrow, "FLOAT16"):
+            node.input[0] = narrow.input[0]
+    graph = models.OnnxModel(model)
+    graph.prune_graph()
+    graph.topological_sort()  # the casts come at the graph's end
     return model
+
+
+def _casts_to(node, dtype: str) -> bool:
+    onnx = needed(EXTRA, "onnx")
+    return node.op_type == "Cast" and node.attribute[0].i == getattr(onnx.TensorProto, dtype)
 
 
 def _quantized(model, last, path, metadata, calibration):
@@ -80,16 +95,27 @@ def _quantized(model, last, path, metadata, calibration):
 
     before, after = (path.with_name(f"{name}.onnx") for name in ("before", "after"))
     onnx.save(model, os.fspath(before))
-    quantization.quantize_static(
-        os.fspath(before),
-        os.fspath(after),
-        Images(),
-        per_channel=True,
-        activation_type=quantization.QuantType.QUInt8,
-        weight_type=quantization.QuantType.QInt8,
-        nodes_to_exclude=last,
-    )
+    with _quiet():  # it advises a step that tf2onnx has taken already
+        quantization.quantize_static(
+            os.fspath(before),
+            os.fspath(after),
+            Images(),
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            nodes_to_exclude=last,
+        )
     return onnx.load(os.fspath(after))
+
+
+@contextlib.contextmanager
+def _quiet():
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def open(path) -> Session:

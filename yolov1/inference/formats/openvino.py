@@ -7,7 +7,7 @@ import os
 
 import numpy as np
 
-from yolov1.inference.formats.frozen import frozen
+from yolov1.inference.formats.frozen import function
 from yolov1.inference.formats.session import Session, as_input, needed
 from yolov1.inference.metadata import KEY, Metadata, missing
 
@@ -29,7 +29,7 @@ def recognises(path) -> bool:
 
 def write(detector, path, metadata, *, calibration=None):
     openvino = needed(EXTRA, "openvino")
-    model = openvino.convert_model(frozen(detector, metadata).get_concrete_function())
+    model = openvino.convert_model(function(detector, metadata).get_concrete_function())
     model.set_rt_info(metadata.to_json(), [KEY])
     path.mkdir()
     half = metadata.precision == "float16"

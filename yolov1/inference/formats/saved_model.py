@@ -34,7 +34,7 @@ def recognises(path) -> bool:
 
 def write(detector, path, metadata, *, calibration=None):
     module = tf.Module(name="detector")
-    module.model, look = detector.model, function(detector, metadata)
+    module.model, look = detector.model, function(detector, metadata, convert=False)
     unseen = {"predictions"} if metadata.nms == "inside" else set()
 
     @tf.function(input_signature=look.input_signature, autograph=False)
