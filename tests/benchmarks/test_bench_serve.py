@@ -35,7 +35,7 @@ def test_the_benchmark_loses_nothing_and_the_memory_of_the_server_stays(tmp_path
     done = programs.call(
         "benchmarks.bench_serve",
         *("--pictures=8", "--requests=64", "--repeats=1", "--connections=1,16"),
-        *("--memory_requests=2000", f"--output={tmp_path / 'serve.csv'}"),
+        *("--memory_requests=1000", f"--output={tmp_path / 'serve.csv'}"),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     rows = list(csv.DictReader((tmp_path / "serve.csv").open()))
