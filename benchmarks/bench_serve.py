@@ -4,7 +4,7 @@
     python -m benchmarks.bench_serve --connections=64 --memory_requests=5000
 
 Without --checkpoint it is an untrained `laptop` network for 112 pixels. The pictures are photo-like
-JPEG files of 500 x 375, each with other boxes. Providers take turns, a round of --requests each, in
+JPEG files of 500 x 375, or those of --images; each must have other boxes. Providers take turns, a round of --requests each, in
 images a second:
 
 bare       one loop in this process: a batch of files is decoded, then `Detector.detect`
@@ -127,7 +127,10 @@ def measure(detector, files, place, folder, config):
     pixels = [pixels[k % len(files)] for k in range(config.requests)]
     right = answers(bare(detector, encoded[: len(files)], config), pixels)
     if any(same(a, b) for k, a in enumerate(right) for b in right[:k]):
-        raise SystemExit("error: two pictures have the same boxes; an answer would prove nothing.")
+        raise SystemExit(
+            "error: two pictures have the same boxes, so that an answer would prove nothing. Give "
+            "--images in which the network finds something."
+        )
     job = {"pictures": [str(file) for file in files], "answers": right}
     alone = {
         "bare": lambda: bare(detector, encoded, config),
@@ -236,8 +239,10 @@ def made_run(folder) -> Path:
 def run(config) -> list[dict]:
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        photos.write_photos(folder, config.pictures)
-        files = sorted((folder / "JPEGImages").glob("*.jpg"))
+        if not config.images:
+            photos.write_photos(folder, config.pictures)
+        images = Path(config.images or folder / "JPEGImages")
+        files = sorted(images.glob("*.jpg"))[: config.pictures]
         checkpoint = config.checkpoint or made_run(folder)
         detector = inference.load(checkpoint, score_threshold=THRESHOLD)
         with server(checkpoint, config) as (_, *place):
@@ -275,6 +280,7 @@ if __name__ == "__main__":
     flags.DEFINE_string("checkpoint", "", "Run directory; empty: an untrained small network.")
     flags.DEFINE_integer("batch_size", 16, "Images at once, at most; of all providers.", 1)
     flags.DEFINE_list("connections", ["1", "4", "32"], "Of the program that asks.")
+    flags.DEFINE_string("images", "", "Folder of JPEG files, in place of the photo-like ones.")
     flags.DEFINE_integer("pictures", 32, "Different ones.", 2)
     flags.DEFINE_integer("requests", 512, "Pictures of a round.", 1)
     flags.DEFINE_integer("repeats", 5, "Rounds.", 1)
