@@ -4,8 +4,8 @@
     python -m benchmarks.bench_serve --connections=64 --memory_requests=5000
 
 Without --checkpoint it is an untrained `laptop` network for 112 pixels. The pictures are photo-like
-JPEG files of 500 x 375, or those of --images; each must have other boxes. Providers take turns, a round of --requests each, in
-images a second:
+JPEG files of 500 x 375, or those of --images; each must have other boxes. Providers take turns, a
+round of --requests each, in images a second:
 
 bare       one loop in this process: a batch of files is decoded, then `Detector.detect`
 overlapped the same, but two threads decode the next batches meanwhile
