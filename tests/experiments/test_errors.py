@@ -119,7 +119,8 @@ PLACES += ["broken XML", "broken JSON", "no COCO", "broken YAML", "not UTF-8"]
 
 
 def test_every_experiment_is_here():
-    others = {"prepare_voc", "prepare_open_images", "import_darknet"}
+    # (serve has a folder of tests of its own.)
+    others = {"prepare_voc", "prepare_open_images", "import_darknet", "serve"}
     assert set(OPEN) | set(READ_RUNS) | others == set(EXPERIMENTS)
 
 
