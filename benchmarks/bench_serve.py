@@ -4,8 +4,8 @@
     python -m benchmarks.bench_serve --connections=64 --memory_requests=5000
 
 Without --checkpoint it is an untrained `laptop` network for 112 pixels. The pictures are photo-like
-JPEG files of 500 x 375, each with other boxes. Providers take turns, a round of --requests each, in
-images a second:
+JPEG files of 500 x 375, or those of --images; each must have other boxes. Providers take turns, a
+round of --requests each, in images a second:
 
 bare       one loop in this process: a batch of files is decoded, then `Detector.detect`
 overlapped the same, but two threads decode the next batches meanwhile
@@ -39,8 +39,10 @@ from yolov1 import data, inference
 
 TARGET = 0.8  # of the bare detector's images/s
 THRESHOLD = 0.05
+BATCHES = ("yolov1_batch_images_sum", "yolov1_batch_images_count")
 LINE = "  {provider:12}{connections:>3} {images_per_second:8.1f} images/s  {of_bare:5.2f} of bare"
-SERVED_LINE = ", {p50_ms:.1f} ms (p99 {p99_ms:.1f}), client {client_cpu:.2f} of a core"
+SAID = ("p50_ms", "p99_ms", "mean_batch", "cpu_seconds", "seconds")  # of which three are columns
+SERVED_LINE = ", {p50_ms:.1f} ms (p99 {p99_ms:.1f}), {mean_batch:.1f} a batch"
 
 
 # -------------------------------------------------------------------------- without a server
@@ -88,7 +90,8 @@ def server(checkpoint, config):
 
 
 def served(place, job, folder, connections, requests) -> dict:
-    """What `benchmarks.serve_client` says of so many requests."""
+    """What `benchmarks.serve_client` says of so many requests, and pictures a batch."""
+    before = [metric(place, name) for name in BATCHES]
     job = job | {"host": place[0], "port": place[1], "connections": connections}
     file = folder / "job.json"
     file.write_text(json.dumps(job | {"requests": requests}))
@@ -100,7 +103,10 @@ def served(place, job, folder, connections, requests) -> dict:
     bad = {key: said[key] for key in ("wrong", "refused", "unanswered") if said[key]}
     if bad:
         raise SystemExit(f"error: of {requests} requests: {bad}")
-    return said
+    images, batches = (metric(place, n) - b for n, b in zip(BATCHES, before, strict=True))
+    if images != requests:
+        raise SystemExit(f"error: {requests} requests, and {images:.0f} pictures looked at")
+    return said | {"mean_batch": images / batches}
 
 
 def metric(place, name) -> float:
@@ -121,7 +127,10 @@ def measure(detector, files, place, folder, config):
     pixels = [pixels[k % len(files)] for k in range(config.requests)]
     right = answers(bare(detector, encoded[: len(files)], config), pixels)
     if any(same(a, b) for k, a in enumerate(right) for b in right[:k]):
-        raise SystemExit("error: two pictures have the same boxes; an answer would prove nothing.")
+        raise SystemExit(
+            "error: two pictures have the same boxes, so that an answer would prove nothing. Give "
+            "--images in which the network finds something."
+        )
     job = {"pictures": [str(file) for file in files], "answers": right}
     alone = {
         "bare": lambda: bare(detector, encoded, config),
@@ -163,12 +172,10 @@ def rows_of(seconds, said, config):
     environment = harness.environment()
     first = np.array(seconds.get(("bare", 0), []))
     for (provider, connections), values in seconds.items():
-        of_each = said[provider, connections]
-
-        def middle(name, of_each=of_each):
-            return round(float(np.median([one[name] for one in of_each])), 3)
-
-        is_served = provider == "served"
+        told = {
+            name: float(np.median([one[name] for one in said[provider, connections]]))
+            for name in (SAID if provider == "served" else ())
+        }
         row = {
             "benchmark": "serve",
             "provider": provider,
@@ -179,21 +186,20 @@ def rows_of(seconds, said, config):
             **harness.summary(np.array(values)),
             "images_per_second": round(1 / float(np.median(values)), 1),
             "of_bare": round(float(np.median(first / values)), 3) if len(first) else "",
-            "p50_ms": middle("p50_ms") if is_served else "",
-            "p99_ms": middle("p99_ms") if is_served else "",
-            "client_cpu": round(middle("cpu_seconds") / middle("seconds"), 3) if is_served else "",
+            **{name: round(told[name], 3) if told else "" for name in SAID[:3]},
+            "client_cpu": round(told["cpu_seconds"] / told["seconds"], 3) if told else "",
             **environment,
         }
         line = LINE.format(**row | {"of_bare": row["of_bare"] or float("nan")})
-        print(line + (SERVED_LINE.format(**row) if is_served else ""), flush=True)
+        print(line + (SERVED_LINE.format(**row) if told else ""), flush=True)
         yield row
 
 
 def memory(place, job, folder, config):
     """Prints how the server's memory grows over further requests."""
-    step = max(1, config.memory_requests // 5)
+    step = max(1, config.memory_requests // 10)
     sizes = []
-    for _ in range(config.memory_requests // step + 1):
+    for _ in range(10):
         served(place, job, folder, max(map(int, config.connections)), step)
         sizes.append(metric(place, "process_resident_memory_bytes") / 1e6)
     print(
@@ -233,8 +239,10 @@ def made_run(folder) -> Path:
 def run(config) -> list[dict]:
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        photos.write_photos(folder, config.pictures)
-        files = sorted((folder / "JPEGImages").glob("*.jpg"))
+        if not config.images:
+            photos.write_photos(folder, config.pictures)
+        images = Path(config.images or folder / "JPEGImages")
+        files = sorted(images.glob("*.jpg"))[: config.pictures]
         checkpoint = config.checkpoint or made_run(folder)
         detector = inference.load(checkpoint, score_threshold=THRESHOLD)
         with server(checkpoint, config) as (_, *place):
@@ -272,6 +280,7 @@ if __name__ == "__main__":
     flags.DEFINE_string("checkpoint", "", "Run directory; empty: an untrained small network.")
     flags.DEFINE_integer("batch_size", 16, "Images at once, at most; of all providers.", 1)
     flags.DEFINE_list("connections", ["1", "4", "32"], "Of the program that asks.")
+    flags.DEFINE_string("images", "", "Folder of JPEG files, in place of the photo-like ones.")
     flags.DEFINE_integer("pictures", 32, "Different ones.", 2)
     flags.DEFINE_integer("requests", 512, "Pictures of a round.", 1)
     flags.DEFINE_integer("repeats", 5, "Rounds.", 1)

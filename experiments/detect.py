@@ -38,7 +38,9 @@ IMAGES = flags.DEFINE_string(
     required=True,
 )
 flags.DEFINE_integer("batch_size", 16, "Images (or tiles of one) at once.", lower_bound=1)
-OUTPUT_DIR = flags.DEFINE_string("output_dir", "", "Default: the folder detect/ of the run.")
+OUTPUT_DIR = flags.DEFINE_string(
+    "output_dir", "", "Default: detect/ in the run, or beside the file."
+)
 DEBUG = flags.DEFINE_boolean("debug", False, "The first eight pictures only.")
 detectors.define()
 saving.define()
@@ -51,7 +53,7 @@ def main(argv):
     places = [IMAGES.value, *argv[1:]]  # a pattern that was not quoted arrives file by file
     stream = streams.among(places)
     paths = [] if stream else pictures.find_images(places)
-    output = make_folder(user_path(OUTPUT_DIR.value or f"{flags.FLAGS.checkpoint}/detect"))
+    output = make_folder(user_path(OUTPUT_DIR.value or detectors.default_output("detect")))
     saving.require_room(output, stream)
     detector = detectors.load_detector()
     few = DEBUG_IMAGES if DEBUG.value else None

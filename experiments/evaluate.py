@@ -91,7 +91,7 @@ def measure_detector(path):
     )
     if flags.FLAGS.debug:
         dataset = dataset[:DEBUG_IMAGES]
-    output = make_folder(user_path(OUTPUT_DIR.value or default_output(path)))
+    output = make_folder(user_path(OUTPUT_DIR.value or detectors.default_output("evaluate")))
 
     if COMP4.value:
         # Darknet clips the boxes of its files less than we do, and writes all that it has.
@@ -117,14 +117,6 @@ def measure_detector(path):
         split=config.eval_split,
     )
     print(f"{summary['images_per_second']:.1f} images/s; written to {output}")
-
-
-def default_output(path):
-    """In a run, beside a file (which may be a folder that is not to hold anything else)."""
-    if not subjects.is_file(path):
-        return f"{path}/evaluate"
-    path = user_path(path).absolute()
-    return path.with_name(f"{path.name}-evaluate")
 
 
 def measure_files(path):

@@ -3,8 +3,9 @@
 from absl import app, flags
 
 from yolov1 import inference
+from yolov1.files import user_path
 
-from . import evaluators
+from . import evaluators, subjects
 from .flags import user_errors
 
 # The flags belong to the experiment that calls `define`: ``--help`` shows the main module's only.
@@ -59,10 +60,7 @@ def define(*, required=True, **defaults):
     )
 
 
-def thresholds() -> dict:
-    """Those that the flags say, as options of `inference.Detector`."""
-    names = ("score_threshold", "iou_threshold")
-    return {n: flags.FLAGS[n].value for n in names if flags.FLAGS[n].value is not None}
+THRESHOLDS = ("score_threshold", "iou_threshold")
 
 
 def load_detector(**options):
@@ -72,8 +70,21 @@ def load_detector(**options):
         options: further ones of `inference.load`, such as `clip`.
     """
     path, which = flags.FLAGS.checkpoint, flags.FLAGS.which
+    known = {name: flags.FLAGS[name] for name in THRESHOLDS}
+    given = {name: flag.value for name, flag in known.items() if flag.present}
+    others = {name: flag.value for name, flag in known.items() if not flag.present}
     with user_errors(str(path)):
-        return with_views(inference.load(path, which=which, **thresholds() | options))
+        detector = inference.load(path, which=which, **given | options)
+    return with_views(detector.with_other(**_as_far_as_it_goes(detector, others)))
+
+
+def _as_far_as_it_goes(detector, defaults) -> dict:
+    """Of the defaults, what a detector can follow: a file that suppresses inside has its own."""
+    defaults = {name: value for name, value in defaults.items() if value is not None}
+    if getattr(detector, "metadata", None) is None or detector.metadata.nms == "outside":
+        return defaults
+    lowest = detector.metadata.score_threshold
+    return {name: max(v, lowest) for name, v in defaults.items() if name == "score_threshold"}
 
 
 def with_views(detector):
@@ -94,3 +105,9 @@ def with_views(detector):
 def at_once() -> int:
     """How many pictures go to the detector at once: of a large one, tiles fill the batch."""
     return 1 if flags.FLAGS.tiles else flags.FLAGS.batch_size
+
+
+def default_output(name) -> str:
+    """Where results go: a folder in a run, or beside a file (which may be a folder of its own)."""
+    path = user_path(flags.FLAGS.checkpoint)
+    return str(path.absolute()) + f"-{name}" if subjects.is_file(path) else f"{path}/{name}"

@@ -44,3 +44,11 @@ def write_voc(root, annotations, classes=("cat", "dog"), size=(40, 60), split="t
     if classes:
         (root / "classes.txt").write_text("\n".join(classes))
     return root
+
+
+def corners(example):
+    """The boxes of an example in pixels, float64 ``[M, 4]``."""
+    boxes = example.boxes_cxcywh.astype(float)
+    height, width = example.size
+    low, high = boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2
+    return np.concatenate([low, high], axis=1) * (width, height, width, height)

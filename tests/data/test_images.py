@@ -18,6 +18,15 @@ def test_content_decides_and_not_the_name(tmp_path):
     assert images.read_header(tmp_path / "b.jpg")[:2] == ((40, 60), True)
 
 
+def test_a_file_that_another_program_would_draw_is_no_image(tmp_path):
+    """Pillow has Ghostscript draw an EPS file, whatever its name says."""
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (8, 8)).save(path, "EPS")
+    for source in (path, path.read_bytes()):
+        with pytest.raises(ValueError, match="not an image that can be read"):
+            images.read_header(source)
+
+
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "CMYK", "1", "I;16"])
 def test_every_mode_becomes_rgb(tmp_path, mode):
     grey = Image.fromarray(np.tile(np.linspace(0, 255, 60, dtype=np.uint8), (40, 1)))

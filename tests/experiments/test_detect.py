@@ -159,3 +159,22 @@ def test_tiles_and_flipping(known_run, call_experiment, monkeypatch, tmp_path):
     done = call_experiment("detect", *arguments, "--overlap=0.5")
     assert done.returncode != 0
     assert "give their size, --tiles=SIZE, as well" in done.stdout + done.stderr
+
+
+def test_a_file_that_suppresses_inside_has_thresholds_of_its_own(
+    known_run, call_experiment, pictures, tmp_path
+):
+    detector = inference.load(known_run, score_threshold=0.5, iou_threshold=0.4)
+    file = tmp_path / "mine_saved_model"
+    inference.export(detector, file, nms="inside")
+    arguments = ("detect", f"--checkpoint={file}", f"--images={pictures}/a.jpg")
+    for more, count, threshold in (((), 4, 0.5), (("--score_threshold=0.9",), 0, 0.9)):
+        done = call_experiment(*arguments, *more)
+        assert done.returncode == 0, done.stdout + done.stderr
+        found = json.loads((tmp_path / "mine_saved_model-detect/detections.json").read_text())
+        assert found["score_threshold"] == threshold and found["iou_threshold"] == 0.4
+        assert [len(row["detections"]) for row in found["images"]] == [count]
+    for refused, words in (("score_threshold=0.3", "at least 0.5"), ("iou_threshold=0.5", "0.4")):
+        done = call_experiment(*arguments, f"--{refused}")
+        assert done.returncode == 1
+        assert f"must be {words}, got 0." in done.stderr and "inside this file" in done.stderr

@@ -10,8 +10,9 @@ from yolov1.data.sources import READERS
 
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "experiments").glob("[a-z]*.py"))
 TRAIN = ("train", "pretrain", "reproduce_keras_voc", "reproduce_tf2_person", "overfit_one_batch")
-OPEN = (*TRAIN, "inspect_dataset", "crop_objects", "convert", "evaluate")
-READ_RUNS = ("compare_runs", "detect", "evaluate", "export_darknet")
+OF_A_RUN = ("evaluate", "export")
+OPEN = (*TRAIN, "inspect_dataset", "crop_objects", "convert", *OF_A_RUN)
+READ_RUNS = ("compare_runs", "detect", "evaluate", "export", "export_darknet")
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,7 @@ def complete(known_run, of_darknet):
             "detect": (f"--checkpoint={known_run}", f"--images={ROOT / 'README.md'}"),
             "convert": ("--dataset=shapes:count=8", "--to=coco"),
             "evaluate": (f"--checkpoint={known_run}",),
+            "export": (f"--checkpoint={known_run}", "--format=keras"),
             "export_darknet": (f"--checkpoint={of_darknet[1]}",),
             "import_darknet": of_darknet[0],
             "prepare_open_images": ("--debug",),
@@ -117,7 +119,8 @@ PLACES += ["broken XML", "broken JSON", "no COCO", "broken YAML", "not UTF-8"]
 
 
 def test_every_experiment_is_here():
-    others = {"prepare_voc", "prepare_open_images", "import_darknet"}
+    # (serve has a folder of tests of its own.)
+    others = {"prepare_voc", "prepare_open_images", "import_darknet", "serve"}
     assert set(OPEN) | set(READ_RUNS) | others == set(EXPERIMENTS)
 
 
@@ -151,7 +154,8 @@ def classes_of(folder):
 
 def needed(name, run):
     """The flags without which an experiment of `OPEN` does not begin."""
-    return {"evaluate": (f"--checkpoint={run}",), "convert": ("--to=coco",)}.get(name, ())
+    of_a_run = dict.fromkeys(OF_A_RUN, (f"--checkpoint={run}",))
+    return (of_a_run | {"convert": ("--to=coco",)}).get(name, ())
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -173,7 +177,7 @@ def test_the_data_set_that_is_asked_for(refused, known_run, name):
     run = needed(name, known_run)
     refused(name, *run, "--dataset=kitti:x", names=["'kitti:x'", "voc:PATH"])
     refused(name, *run, "--dataset=shapes:size=3", names="size=3")
-    if name != "evaluate":
+    if name not in OF_A_RUN:
         refused(name, *run, "--dataset=shapes:count=2", "--classes=cow", names="cow")
 
 
@@ -197,6 +201,7 @@ def test_the_data_set_that_is_asked_for(refused, known_run, name):
         ("detect", ["--checkpoint={run}", "--images={tmp}/none*"], "{tmp}/none*"),
         ("detect", ["--checkpoint={run}", "--images={tmp}", "--which=first"], "first"),
         ("evaluate", ["--checkpoint={run}", "--which=best"], "'best'"),
+        ("export", ["--checkpoint={run}", "--which=best"], "'best'"),
         ("evaluate", ["--checkpoint={run}", "--eval_split=a", "--dataset=voc:{tmp}"], "{tmp}"),
         ("compare_runs", ["--runs={run}"], "no finished epoch"),
         ("compare_runs", ["--runs={run}", "--floors=x"], "'x'"),

@@ -9,6 +9,7 @@ from yolov1.training import TrainConfig
 FLAGS = {
     "train": set(TrainConfig.__dataclass_fields__),
     "evaluate": {"checkpoint", "which", "dataset", "eval_split", "pictures", "output_dir"},
+    "export": {"checkpoint", "format", "precision", "nms", "input", "calibration", "tolerance"},
     "prepare_voc": {"root", "years", "splits", "base_url", "tar_dir"},
     "detect": {"checkpoint", "which", "images", "score_threshold", "iou_threshold", "output_dir"},
     "overfit_one_batch": {"dataset", "S", "learning_rate", "images", "steps", "output_dir"},

@@ -12,6 +12,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from yolov1 import darknet, data, inference, models
 from yolov1.grid import GridSpec
 from yolov1.inference.detect import prepare
+from yolov1.kernels.load_images import SAMPLINGS
 from yolov1.ops import _library
 
 GRID = GridSpec(S=4, B=2, C=3, image_size=64)
@@ -143,6 +144,15 @@ def test_images_are_prepared_as_darknet_resizes_them(resize):
         mine = np.stack([prepare(image, grid, resize) for image in given])
         np.testing.assert_allclose(mine, batch, rtol=0, atol=1e-6)
     assert (mine[:, -1].max() < 0.01) == (resize == "darknet_black_row")
+
+
+@pytest.mark.parametrize("resize", SAMPLINGS)
+def test_what_is_prepared_stays_as_it_is(resize):
+    """A server prepares pictures in other threads than the detector's, which does so again."""
+    grid = GridSpec(S=2, B=1, C=1, image_size=32)
+    image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
+    once = np.asarray(prepare(image, grid, resize))
+    assert np.array_equal(prepare(once, grid, resize), once)
 
 
 def test_a_detector_resizes_as_it_was_told():

@@ -201,7 +201,7 @@ def test_exports_are_shown_with_what_they_cost(run_dir):
     assert "Exports" in page.headings and len(page.headings) == len(SECTIONS) + 1
     words = page.text.split("\n")
     for text in (
-        *("a<b>-int8.onnx", "0.86", "1.5", "0.50", "2.5e-01", "6.5", "2.25", "1,234", "17", "19"),
+        *("onnx int8", "0.86", "1.5", "0.50", "2.5e-01", "6.500", "2.250", "1,234", "17", "19"),
         *("90.0 %", "-1.23", "91.2 %", "3.08", "a<b>-int8.onnx: map 0.0123, allowed 0.01."),
         *("keras int8: keras has float32", "tflite int8: RuntimeError: <no>"),
     ):

@@ -10,7 +10,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from tests.streaming.films import Brightness, greys, number_of, write_film
+from tests.streaming.films import Brightness, greys, number_of, read_film, write_film
 from yolov1 import streaming
 from yolov1.streaming import containers
 
@@ -186,6 +186,23 @@ def test_a_film_damaged_in_its_middle_goes_on_after_it(tmp_path):
     assert frames[-1].seconds == pytest.approx(59 / 25)
 
 
+def test_sound_that_is_damaged_does_not_end_a_film(tmp_path):
+    path = write_film(tmp_path / "a.mp4", greys(40), sound="aac")
+    with av.open(str(path)) as container:
+        places = [(p.pos, p.size) for p in container.demux(audio=0) if p.dts is not None]
+    content = bytearray(path.read_bytes())
+    for start, size in places[20:30]:
+        content[start : start + size] = np.random.default_rng(1).bytes(size)
+    path.write_bytes(content)
+    source = streaming.open_source(path)
+    with streaming.VideoFile(tmp_path / "a.webm", source) as video:
+        for result in streaming.run(Brightness(), source):
+            video.write(result.frame, result.frame.image)
+    assert source.damaged > 0
+    times, _, _, seconds = read_film(tmp_path / "a.webm")
+    assert len(times) == 40 and seconds > 1
+
+
 # Cameras and addresses.
 
 
@@ -287,6 +304,17 @@ def test_a_stream_that_breaks_off(tmp_path):
             for result in streaming.run(Brightness(), streaming.open_source(f"{url}/live"), 4):
                 results.append(result)
     assert 10 <= len(results) < 30
+
+
+def test_what_the_decoder_keeps_back_comes_before_the_end(tmp_path):
+    """Of a film that breaks off between two frames, every frame comes."""
+    path = write_film(tmp_path / "a.mp4", noise(30), container_options={"movflags": "faststart"})
+    with av.open(str(path)) as container:
+        ends = [p.pos + p.size for p in container.demux(video=0) if p.dts is not None]
+    content = path.read_bytes()
+    with served(stream_of(content[: ends[14]], 0.1, says=len(content))) as url:
+        frames, words = broken(streaming.open_source(f"{url}/a.mp4"))
+    assert len(frames) == 15 and "breaks off: " in words
 
 
 def test_a_stream_that_says_no_more(tmp_path, monkeypatch):

@@ -3,9 +3,8 @@
 from yolov1.reporting.html import Html, join, number, percent, table, tag
 
 COLUMNS = (
-    *("file", "format", "precision", "suppression", "MB", "ms", "of the run's"),
-    *("predictions", "boxes, px", "of 99 %", "boxes", "new", "lost"),
-    *("mAP@0.5", "change", "COCO AP", "change"),
+    *("export", "suppression", "MB", "ms", "/ run's", "mAP@0.5", "change", "COCO AP", "change"),
+    *("predictions", "px", "99 %", "boxes", "new", "lost"),
 )
 
 
@@ -16,8 +15,8 @@ def exports(run) -> Html:
         return Html("")
     shown = [row for row in rows if "ms" in row]
     own = run.export.get("run", {})
-    network = ["the run itself", "", "", "", _megabytes(own), *[""] * 8]
-    network += [percent(own.get("map_voc07")), "", percent(own.get("map_coco")), ""]
+    network = ["the run itself", "", _megabytes(own), "", "", percent(own.get("map_voc07")), ""]
+    network += [percent(own.get("map_coco")), "", *[""] * 6]
     absent = [
         tag("p", f"{_name(row)}: {row.get('error') or row.get('left_out')}", class_="soft")
         for row in rows
@@ -27,7 +26,7 @@ def exports(run) -> Html:
     return join(
         [
             tag("p", _whence(run.export), class_="soft"),
-            table(COLUMNS, [network, *map(_row, shown)], numeric_from=4),
+            table(COLUMNS, [network, *map(_row, shown)], numeric_from=2),
             *wrong,
             *absent,
         ]
@@ -37,42 +36,46 @@ def exports(run) -> Html:
 def _whence(export) -> str:
     side = export.get("grid", {}).get("image_size")
     return (
-        f"{number(export.get('images'))} images of {export.get('dataset')} "
-        f"{export.get('split')}. Milliseconds: median of an image, one by one, in turns with the "
-        f"network; predictions: largest deviation; boxes: largest deviation in pixels of the "
-        f"network's {side}, of boxes that score above 0.25. {export.get('command', '')}"
+        f"{number(export.get('images'))} images of {export.get('dataset')} {export.get('split')}. "
+        "Milliseconds: median of an image, one by one, in turns with the network. Change: "
+        "percentage points. Predictions: largest deviation; px: that of a box, in pixels of the "
+        f"network's {side}, and of 99 % of the boxes that score above 0.25; new, lost: boxes "
+        f"without a partner. {export.get('command', '')}"
     )
 
 
 def _row(row) -> list:
     boxes, change = row["boxes"], row["change"]
     return [
-        row["file"],
-        row["format"],
-        row["precision"],
+        _name(row),
         row["nms"],
         _megabytes(row),
         number(row["ms"], 3),
         f"{row['ms'] / row['run_ms']:.2f}",
-        f"{row['prediction_deviation']:.1e}",
-        number(boxes["deviation_px"], 3),
-        number(boxes["deviation_px_99"], 3),
-        number(boxes["boxes"]),
-        number(boxes["appeared"]),
-        number(boxes["disappeared"]),
         percent(row["map_voc07"]),
         _points(change["map_voc07"]),
         percent(row["map_coco"]),
         _points(change["map_coco"]),
+        f"{row['prediction_deviation']:.1e}",
+        _pixels(boxes["deviation_px"]),
+        _pixels(boxes["deviation_px_99"]),
+        number(boxes["boxes"]),
+        number(boxes["appeared"]),
+        number(boxes["disappeared"]),
     ]
 
 
 def _name(row) -> str:
-    return f"{row['format']} {row['precision']}"
+    whole = ", uint8" if row.get("input") == "uint8" else ""
+    return f"{row['format']} {row['precision']}{whole}"
 
 
 def _megabytes(row) -> str:
     return f"{row['bytes'] / 1e6:.2f}" if row.get("bytes") else "–"
+
+
+def _pixels(value) -> str:
+    return "–" if value is None else f"{value:.3f}"
 
 
 def _points(change) -> str:

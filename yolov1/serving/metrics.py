@@ -17,6 +17,7 @@ class Metrics:
     """
 
     def __init__(self, batch_size, waiting):
+        prometheus_client.disable_created_metrics()  # a series more for each, of when it began
         self.registry = registry = CollectorRegistry()
         prometheus_client.ProcessCollector(registry=registry)  # memory and CPU time, on Linux
         self.requests = Counter(

@@ -75,20 +75,20 @@ def _problems(**sentences):
 
 
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
-_BODY = {
-    "image/*": _BYTES,
-    "application/octet-stream": _BYTES,
-    "multipart/form-data": {
-        "schema": {
-            "type": "object",
-            "properties": {"file": {"type": "array", "items": _BYTES["schema"], "minItems": 1}},
-            "required": ["file"],
-        }
-    },
-}
-_UPLOAD = {
-    "openapi_extra": {"requestBody": {"required": True, "content": _BODY}},
-}
+
+
+def _body(**files):
+    """What a request holds: a picture, or a form with files."""
+    files = {"type": "array", "items": _BYTES["schema"], "minItems": 1} | files
+    form = {"type": "object", "properties": {"file": files}, "required": ["file"]}
+    content = {
+        "image/*": _BYTES,
+        "application/octet-stream": _BYTES,
+        "multipart/form-data": {"schema": form},
+    }
+    return {"requestBody": {"required": True, "content": content}}
+
+
 _REFUSED = _problems(
     of_400="An empty body, or a form that cannot be read.",
     of_408="The body did not come in time.",
@@ -101,12 +101,12 @@ _REFUSED = _problems(
 DETECT = {
     "summary": "The boxes of one picture or several",
     "responses": {200: {"model": Answer | list[Result]}, **_REFUSED},
-    **_UPLOAD,
+    "openapi_extra": _body(),
 }
 PREVIEW = {
     "summary": "A picture as the detector sees it, as a JPEG",
     "responses": {200: {"content": {"image/jpeg": _BYTES}}, **_REFUSED},
-    **_UPLOAD,
+    "openapi_extra": _body(maxItems=1),
 }
 HEALTH = {
     "summary": "What is served, and whether it works",

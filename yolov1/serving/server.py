@@ -1,5 +1,6 @@
 """Runs an application until it is told to end."""
 
+import logging
 import signal
 import socket
 
@@ -41,11 +42,13 @@ def serve(app, listening):
     """
     config = uvicorn.Config(
         app,
-        log_level="warning",
+        log_level="error",
         access_log=False,
         proxy_headers=False,  # nothing here depends on who asks
         server_header=False,
     )
+    for remarks_on_what_clients_send in ("python_multipart", "PIL"):
+        logging.getLogger(remarks_on_what_clients_send).setLevel("CRITICAL")
     # uvicorn raises the signal that ended it once more, for whoever had it before.
     before = signal.signal(signal.SIGTERM, lambda number, frame: None)
     try:

@@ -146,15 +146,14 @@ def _frames(av, container, stream, source, stop):
         for packet in _packets(av, container, stream, source):
             if stop.is_set():
                 return
-            if packet.stream is not stream:
-                if clock.begin is not None:
-                    source.sound.add(packet, clock.begin)
-                continue
+            decoded = ()
             try:
-                decoded = packet.decode()
+                if packet is None or packet.stream is stream:
+                    decoded = stream.decode(packet)
+                elif clock.begin is not None:
+                    source.sound.add(packet, clock.begin)
             except av.error.FFmpegError:
                 source.damaged += 1
-                continue
             for picture in decoded:
                 source.damaged += picture.is_corrupt
                 turns = round(picture.rotation / 90)  # against the clock
@@ -188,27 +187,28 @@ def _pixels(picture):
 
 
 def _packets(av, container, stream, source):
-    """Those of the pictures, and of the sound where somebody wants it.
+    """Those of the pictures, and of the sound where somebody wants it; None before the error, for
+    the decoder to give what it keeps back.
 
     Raises:
         BrokenOff: no more can be read.
     """
     streams = [stream] if source.sound is None else [stream, source.audio]
-    damaged = 0
+    damaged, reason = 0, "what follows is damaged"
     while damaged < DAMAGED_AT_ONCE:
         try:
             for packet in container.demux(streams):
+                source.damaged += damaged
                 damaged = 0
                 yield packet
             return
         except av.error.InvalidDataError:
-            source.damaged += 1
             damaged += 1
         except av.error.FFmpegError as error:
-            raise BrokenOff(
-                f"{source.name} breaks off: {_words(error)}. What came before is kept."
-            ) from None
-    raise BrokenOff(f"{source.name} breaks off: what follows is damaged. What came before is kept.")
+            reason = _words(error)
+            break
+    yield None
+    raise BrokenOff(f"{source.name} breaks off: {reason}. What came before is kept.")
 
 
 class _Clock:
@@ -231,12 +231,12 @@ class _Clock:
         if picture.pts is None:
             now = follows
         else:
-            stamp = picture.pts * picture.time_base
+            stamp = picture.pts * self.stream.time_base
             self.begin = stamp if self.begin is None else self.begin
             now = stamp - self.begin
             if self.last is not None and now <= self.last:
                 self.begin, now = stamp - follows, follows
-        length = (picture.duration or 0) * picture.time_base if picture.pts is not None else 0
+        length = (picture.duration or 0) * self.stream.time_base
         self.last, self.end = now, now + (length or self.step)
         return now
 

@@ -85,11 +85,14 @@ class VideoFile:
         container, self._container = self._container, None
         if container is None:
             return
-        with contextlib.closing(container):
-            container.mux(self._stream.encode(None))
-            if self._sound is not None:
-                self._sound.end(container)
-        os.replace(self._partial, self.path)
+        try:
+            with contextlib.closing(container):
+                container.mux(self._stream.encode(None))
+                if self._sound is not None:
+                    self._sound.end(container)
+            os.replace(self._partial, self.path)
+        finally:
+            self._partial.unlink(missing_ok=True)
 
     def _open(self, frame, picture):
         height, width = (side + side % 2 for side in picture.shape[:2])
