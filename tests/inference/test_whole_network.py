@@ -43,9 +43,9 @@ print(json.dumps({
 """
 
 
-# Of the whole network these converters had taken more than 14 and 17 GB when they were ended. Of half
-# its width all layers and a quarter of the weights are left, for which they take 14.
-WIDTHS = {"onnx": 0.5, "tflite": 0.5}
+# These converters take some 46 times the weights: 4 GB at a quarter of the width, 14 at half of it
+# (which has all layers); of the whole network they were ended at 14 and 17.
+WIDTHS = {"onnx": 0.25, "tflite": 0.25}
 
 
 @pytest.mark.slow
@@ -65,4 +65,4 @@ def test_the_papers_whole_network(name, tmp_path):
     print(name, measured)
     assert measured["between_images"] > 0.01, "the network gives the same for any image"
     assert measured["deviation"] < 1e-4
-    assert measured["peak"] < (16e9 if name in WIDTHS else 8e9)
+    assert measured["peak"] < 8e9
