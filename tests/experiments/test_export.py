@@ -84,7 +84,7 @@ def test_the_json_says_what_was_done(exported, run):
 
 def test_the_report_shows_them(exported, run):
     page = (run / "report.html").read_text(encoding="utf-8")
-    assert "<h2>Exports</h2>" in page and "mine-float32.keras" in page
+    assert "<h2>Exports</h2>" in page and "keras float32" in page
 
 
 def wrong_weights(monkeypatch, by):
