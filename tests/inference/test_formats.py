@@ -23,6 +23,7 @@ from tests.inference.files import (
     network,
 )
 from yolov1 import data, inference, models
+from yolov1.heads import conv_head
 from yolov1.inference import formats
 
 
@@ -142,6 +143,22 @@ def test_any_path_does(format, tmp_path, monkeypatch):
     assert [p.name for p in (tmp_path / "new folder").iterdir()] == [name]
     found = inference.load(f"~/new folder/{name}").detect(images())
     assert_same(found, detector.detect(images()), 1e-5)
+
+
+@pytest.mark.parametrize("format", ALL)
+def test_constants_and_gradients_of_a_networks_own(format, tmp_path):
+    """As in Keras' EfficientNets: Normalization has its means as constants beside the variables,
+    swish a gradient of its own."""
+    need(format)
+    pixels = keras.Input((64, 64, 3))
+    known = keras.layers.Normalization(mean=[0.4, 0.5, 0.6], variance=[0.1, 0.2, 0.3])(pixels)
+    features = keras.layers.Conv2D(4, 16, strides=16, activation="swish")(known)
+    network = keras.Model(pixels, conv_head(features, GRID))
+    detector = inference.Detector(network, classes=CLASSES, score_threshold=0.0)
+    path = tmp_path / inference.FORMATS[format].name_of("own")
+    inference.export(detector, path, format=format)
+    found, want = (d.look(images(2))["predictions"] for d in (inference.load(path), detector))
+    np.testing.assert_allclose(found, want, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("format", ALL)

@@ -38,6 +38,9 @@ def frozen(detector, metadata):
     traced = function(detector, metadata).get_concrete_function()
     constant = convert_variables_to_constants_v2(traced)
     graph = constant.graph.as_graph_def()
+    # Gradients of one's own, as of Keras' swish, cannot be saved, and nobody asks for any.
+    for node in (*graph.node, *(n for f in graph.library.function for n in f.node_def)):
+        node.attr.pop("_gradient_op_type", None)
     names = sorted(traced.structured_outputs)  # the order of the flat outputs
 
     @tf.function(input_signature=traced.structured_input_signature[0], autograph=False)

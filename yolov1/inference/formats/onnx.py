@@ -42,6 +42,7 @@ def write(detector, path, metadata, *, calibration=None):
     model, _ = tf2onnx.convert.from_function(
         look, input_signature=look.input_signature, opset=OPSET
     )
+    _fill(model.graph, look.get_concrete_function().graph.captures)
     last = _last_operations(model.graph)
     if metadata.precision == "float16":
         model = _halved(model, last)
@@ -52,6 +53,18 @@ def write(detector, path, metadata, *, calibration=None):
     entry = model.metadata_props.add()
     entry.key, entry.value = KEY, metadata.to_json()
     onnx.save(model, os.fspath(path))
+
+
+def _fill(graph, captures):
+    """Constants from outside the function, such as the means of Keras' Normalization, become inputs
+    of the file: gives them their values."""
+    onnx = needed(EXTRA, "onnx")
+    values = {inner.name: outer for outer, inner in captures}
+    captured = [value for value in graph.input if value.name in values]
+    for value in captured:
+        array = values[value.name].numpy()
+        graph.initializer.append(onnx.numpy_helper.from_array(array, value.name))
+        graph.input.remove(value)
 
 
 def _last_operations(graph) -> list[str]:
