@@ -33,7 +33,7 @@ def name_of(stem: str) -> str:
 
 
 def recognises(path) -> bool:
-    return path.suffix == ".tflite" and not path.is_dir()
+    return path.suffix.lower() == ".tflite" and not path.is_dir()
 
 
 def write(detector, path, metadata, *, calibration=None):

@@ -27,7 +27,7 @@ def name_of(stem: str) -> str:
 
 
 def recognises(path) -> bool:
-    return path.suffix == ".onnx" and not path.is_dir()
+    return path.suffix.lower() == ".onnx" and not path.is_dir()
 
 
 def write(detector, path, metadata, *, calibration=None):
