@@ -47,7 +47,8 @@ def require_room(output, stream=None):
     """
     unknown = [kind for kind in flags.FLAGS.save if kind not in FORMATS]
     if unknown:
-        raise UserError(f"--save must be of {', '.join(FORMATS)}; got {', '.join(unknown)}.")
+        got = ", ".join(map(repr, unknown))
+        raise UserError(f"--save must be of {', '.join(FORMATS)}; got {got}.")
     if flags.FLAGS.save and stream:
         raise UserError(
             f"--save is for pictures in files, got the stream {stream}. What is found in a stream "
