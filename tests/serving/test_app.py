@@ -284,6 +284,13 @@ def test_health_and_figures(client):
     assert "process_resident_memory_bytes" in text
 
 
+@pytest.mark.parametrize("path", ["/", "/healthz", "/metrics", "/openapi.json"])
+def test_what_can_be_got_has_a_head(client, path):
+    got, head = client.get(path), client.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-type"] == got.headers["content-type"]
+
+
 def test_health_when_the_detector_has_stopped(client, service):
     service.batcher.close()
     response = client.get("/healthz")
