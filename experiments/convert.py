@@ -45,6 +45,7 @@ def main(argv):
     config = experiment_flags.config_from_flags(debug=DEBUG)
     output = user_path(config.output_dir or f"runs/convert/{TO.value}")
     writing.require_empty(output)
+    addresses = saving.addresses([TO.value])
     with experiment_flags.user_errors(config.dataset):
         names = SPLIT.value or data.splits(config.dataset) or [None]
     if len({name and plain(name) for name in names}) < len(names):
@@ -53,7 +54,7 @@ def main(argv):
     options = {"link": not COPY.value, "difficult": DIFFICULT.value, "upright": UPRIGHT.value}
     others = [] if SPLIT.value else strays(config, splits)  # before there is more in the folder
     with experiment_flags.user_errors(config.dataset):
-        remarks = data.write(f"{TO.value}:{output}", splits, **options, **saving.addresses())
+        remarks = data.write(f"{TO.value}:{output}", splits, **options, **addresses)
     common.print_skipped(*splits.values())
     common.print_entries(config.dataset, "in none of the splits", others)
     common.print_entries(config.dataset, f"remarks on {TO.value}", remarks)

@@ -88,7 +88,7 @@ def detect(detector, place, output, batch_size, max_frames=None) -> int:
         seconds=given.seconds,
     )
     shows = []  # what is done with each picture that is drawn
-    summary = {"source": place, "live": given.live, "video": given.video or None}
+    summary = {"source": source.name, "live": given.live, "video": given.video or None}
     with contextlib.ExitStack() as stack:
         if given.video:
             film = streaming.VideoFile(user_path(given.video), source)
