@@ -16,7 +16,7 @@ from absl import app, flags
 
 from yolov1 import data
 from yolov1.data.formats import writing
-from yolov1.files import user_path
+from yolov1.files import safe_name, user_path
 
 from .lib import common, saving
 from .lib import flags as experiment_flags
@@ -82,7 +82,7 @@ def open_splits(config, names):
 
 def plain(split) -> str:
     """The name of a split as that of a file or folder: a union is one split then."""
-    return split.replace("+", "").replace("/", "_")
+    return safe_name(split.replace("+", "").replace("/", "_"))
 
 
 def strays(config, splits) -> list[tuple[str, str]]:
