@@ -24,6 +24,7 @@ from tests.inference.files import (
     network,
 )
 from yolov1 import data, inference, models
+from yolov1.heads import conv_head
 from yolov1.inference import formats
 from yolov1.inference.formats import frozen
 
@@ -85,6 +86,7 @@ def test_images_of_uint8(format, precision, session):
 @pytest.mark.parametrize("format", ALL)
 def test_a_file_says_what_it_is(format, written):
     path = written(format)
+    assert formats.format_of(path.with_suffix(path.suffix.upper())) == format or path.is_dir()
     detector = inference.load(path)
     assert detector.grid == GRID and detector.wh == "predict_sqrt"
     assert detector.classes == CLASSES and detector.resize == "half_pixel"
@@ -162,6 +164,22 @@ def test_large_weights_are_put_in_afterwards(format, precision, written, tmp_pat
 
 
 @pytest.mark.parametrize("format", ALL)
+def test_constants_and_gradients_of_a_networks_own(format, tmp_path):
+    """As in Keras' EfficientNets: Normalization has its means as constants beside the variables,
+    swish a gradient of its own."""
+    need(format)
+    pixels = keras.Input((64, 64, 3))
+    known = keras.layers.Normalization(mean=[0.4, 0.5, 0.6], variance=[0.1, 0.2, 0.3])(pixels)
+    features = keras.layers.Conv2D(4, 16, strides=16, activation="swish")(known)
+    network = keras.Model(pixels, conv_head(features, GRID))
+    detector = inference.Detector(network, classes=CLASSES, score_threshold=0.0)
+    path = tmp_path / inference.FORMATS[format].name_of("own")
+    inference.export(detector, path, format=format)
+    found, want = (d.look(images(2))["predictions"] for d in (inference.load(path), detector))
+    np.testing.assert_allclose(found, want, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("format", ALL)
 def test_what_is_not_finite_is_refused(format, tmp_path):
     need(format)
     detector = make_small()
@@ -226,9 +244,21 @@ def test_choices_that_a_format_has_not_are_refused(tmp_path, written):
         inference.export(make(score_threshold=-1.0), tmp_path / "x.onnx", format="onnx")
     with pytest.raises(ValueError, match="is a file's, .*Give that of the run, or of a .keras"):
         inference.export(inference.load(written("saved_model")), tmp_path / "x")
+    for views in (inference.tiled(make(), 32), inference.flipped(make())):
+        with pytest.raises(ValueError, match="a Detector of a network, got ManyViews.*inside"):
+            inference.export(views, tmp_path / "x")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'threshold'"):
+        inference.load(written("saved_model"), threshold=0.5)
     with pytest.raises(ValueError, match="holds one set of weights, got which='best'"):
         inference.load(written("saved_model"), which="best")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("format", [f for f in ALL if f != "keras"])
+def test_images_of_another_size_are_refused(format, session):
+    for images_of in ((1, 32, 32, 3), (64, 64, 3), (1, 64, 64, 1)):
+        with pytest.raises(ValueError, match=r"images \[n, 64, 64, 3\], got"):
+            session(format).run(np.zeros(images_of))
 
 
 @pytest.mark.parametrize("name", ["x.onnx", "x.tflite", "x.keras", "x.xml", "x"])

@@ -30,6 +30,13 @@ def test_another_kind_of_file_is_refused(format, copy):
             inference.load(path)
 
 
+@pytest.mark.parametrize("name", ["photo.jpg", "weights.h5", "saved_model.pb"])
+def test_a_file_of_no_format_is_refused(name, tmp_path):
+    (tmp_path / name).write_bytes(b"anything")
+    with pytest.raises(inference.WrongFile, match=f"{name} is no file .*NAME.tflite, NAME.onnx"):
+        inference.load(tmp_path / name)
+
+
 @pytest.mark.parametrize("format", ALL)
 def test_a_file_without_metadata_is_refused(format, tmp_path, monkeypatch):
     need(format)

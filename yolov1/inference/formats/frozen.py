@@ -76,6 +76,30 @@ def _function(detector, metadata, model, given=(), known=None):
     return look
 
 
+def flat(look):
+    """The function with the constants that it takes from outside, and without gradients of its own
+    (as Keras' swish has): these cannot be saved, and nobody asks for any."""
+    traced = look.get_concrete_function()
+    graph = traced.graph.as_graph_def()
+    for node in (*graph.node, *(n for f in graph.library.function for n in f.node_def)):
+        node.attr.pop("_gradient_op_type", None)
+    outside = [tensor.numpy() for tensor in traced.captured_inputs]
+    names = sorted(traced.structured_outputs)  # the order of the flat outputs
+
+    @tf.function(input_signature=look.input_signature, autograph=False)
+    def again(*inputs):
+        known = [*inputs, *map(tf.constant, outside)]
+        outputs = tf.graph_util.import_graph_def(
+            graph,
+            input_map={t.name: value for t, value in zip(traced.inputs, known, strict=True)},
+            return_elements=[tensor.name for tensor in traced.outputs],
+            name="",
+        )
+        return dict(zip(names, outputs, strict=True))
+
+    return again
+
+
 def _in_float32(model):
     """The network itself, or one with its weights (which are float32) that computes with them."""
     if not isinstance(model, keras.Model) or set(_dtypes(model)) <= {"float32"}:

@@ -10,7 +10,7 @@ import warnings
 
 import tensorflow as tf
 
-from yolov1.inference.formats.frozen import apart
+from yolov1.inference.formats.frozen import apart, flat
 from yolov1.inference.formats.litert_constants import with_constants
 from yolov1.inference.formats.session import (
     Session,
@@ -35,14 +35,15 @@ def name_of(stem: str) -> str:
 
 
 def recognises(path) -> bool:
-    return path.suffix == ".tflite" and not path.is_dir()
+    return path.suffix.lower() == ".tflite" and not path.is_dir()
 
 
 def write(detector, path, metadata, *, calibration=None):
     # What is quantized must be constant, whatever memory that takes.
     large = {"large": math.inf} if metadata.precision == "int8" else {}
     module = tf.Module(name="detector")  # the converter wants an owner of the function
-    module.look, weights = apart(detector, metadata, constant=True, **large)
+    look, weights = apart(detector, metadata, constant=True, **large)
+    module.look = flat(look)
 
     def converter():
         traced = module.look.get_concrete_function()

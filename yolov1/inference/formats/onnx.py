@@ -27,7 +27,7 @@ def name_of(stem: str) -> str:
 
 
 def recognises(path) -> bool:
-    return path.suffix == ".onnx" and not path.is_dir()
+    return path.suffix.lower() == ".onnx" and not path.is_dir()
 
 
 def write(detector, path, metadata, *, calibration=None):
@@ -42,7 +42,8 @@ def write(detector, path, metadata, *, calibration=None):
     model, _ = tf2onnx.convert.from_function(
         look, input_signature=look.input_signature, opset=OPSET
     )
-    _put_in(model.graph, weights)
+    captures = look.get_concrete_function().graph.captures
+    _put_in(model.graph, weights, {inner.name: outer for outer, inner in captures})
     last = _last_operations(model.graph)
     if metadata.precision == "float16":
         model = _halved(model, last)
@@ -55,9 +56,12 @@ def write(detector, path, metadata, *, calibration=None):
     onnx.save(model, os.fspath(path))
 
 
-def _put_in(graph, weights):
-    """Makes constants of inputs; what transposes one is done here, and goes."""
+def _put_in(graph, weights, captured):
+    """Makes constants of inputs: of large weights, and of what the function takes from outside,
+    such as the means of Keras' Normalization. What transposes one is done here, and goes."""
     onnx = needed(EXTRA, "onnx")
+    names = {value.name for value in graph.input} & captured.keys()
+    weights = weights | {name: captured[name].numpy() for name in names}
     for node in [n for n in graph.node if n.op_type == "Transpose" and n.input[0] in weights]:
         axes = onnx.helper.get_node_attr_value(node, "perm")
         weights[node.output[0]] = weights[node.input[0]].transpose(axes)
