@@ -33,7 +33,7 @@ def same(found, right) -> bool:
 async def ask(reader, writer, body):
     """(status, content) of one request on an open connection."""
     writer.write(
-        b"POST /detect?form=coco HTTP/1.1\r\nHost: bench\r\nContent-Type: image/jpeg\r\n"
+        b"POST /detect HTTP/1.1\r\nHost: bench\r\nContent-Type: image/jpeg\r\n"
         b"Content-Length: %d\r\n\r\n" % len(body)
     )
     writer.write(body)

@@ -16,7 +16,7 @@ from absl import app, flags
 
 from yolov1 import data
 from yolov1.data.formats import writing
-from yolov1.files import user_path
+from yolov1.files import safe_name, user_path
 
 from .lib import common, saving
 from .lib import flags as experiment_flags
@@ -45,6 +45,7 @@ def main(argv):
     config = experiment_flags.config_from_flags(debug=DEBUG)
     output = user_path(config.output_dir or f"runs/convert/{TO.value}")
     writing.require_empty(output)
+    addresses = saving.addresses([TO.value])
     with experiment_flags.user_errors(config.dataset):
         names = SPLIT.value or data.splits(config.dataset) or [None]
     if len({name and plain(name) for name in names}) < len(names):
@@ -53,7 +54,7 @@ def main(argv):
     options = {"link": not COPY.value, "difficult": DIFFICULT.value, "upright": UPRIGHT.value}
     others = [] if SPLIT.value else strays(config, splits)  # before there is more in the folder
     with experiment_flags.user_errors(config.dataset):
-        remarks = data.write(f"{TO.value}:{output}", splits, **options, **saving.addresses())
+        remarks = data.write(f"{TO.value}:{output}", splits, **options, **addresses)
     common.print_skipped(*splits.values())
     common.print_entries(config.dataset, "in none of the splits", others)
     common.print_entries(config.dataset, f"remarks on {TO.value}", remarks)
@@ -81,7 +82,7 @@ def open_splits(config, names):
 
 def plain(split) -> str:
     """The name of a split as that of a file or folder: a union is one split then."""
-    return split.replace("+", "").replace("/", "_")
+    return safe_name(split.replace("+", "").replace("/", "_"))
 
 
 def strays(config, splits) -> list[tuple[str, str]]:

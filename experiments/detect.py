@@ -85,7 +85,7 @@ def of_pictures(detector, paths, output):
     if not all(row["picture"] for row in found.rows):
         write_detections(output, detector, found)
     for entry in found.unreadable:
-        print(f"cannot be read: {entry['file']}: {entry['reason']}")
+        print(pictures.unreadable(entry))
     print(f"{count} pictures, {boxes} boxes; written to {output}")
     return 0 if count and saved else 1
 

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from yolov1.files import safe_name, safe_names
+from yolov1.files import replacing, safe_name, safe_names
 
 AS_THEY_ARE = ["cat", "IMG_1.old", "dining table", "über", "猫", "a-b", "50%", "a[1]", "$x$", "_x"]
 CHANGED = [
@@ -37,3 +37,11 @@ def test_names_that_differ_by_case_or_normal_form_alone_are_told_apart():
     names = safe_names(["Cat", "cat", "dog", "caf\u00e9", "cafe\u0301", "a/b", "a:b"])
     assert names[2] == "dog" and len({name.casefold() for name in names}) == 7
     assert names[0].startswith("Cat-") and names[1].startswith("cat-")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+def test_a_disk_that_is_full_is_an_error_of_the_file(tmp_path):
+    (tmp_path / "a.json.partial").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space") as caught, replacing(tmp_path / "a.json") as file:
+        file.write("{}")
+    assert caught.value.filename == str(tmp_path / "a.json") and not os.listdir(tmp_path)

@@ -10,6 +10,17 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
+def naming(path):
+    """Inside, the system's error that names no file, such as that of a full disk, is about this."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+
+
+@contextlib.contextmanager
 def replacing(path, errors="strict", binary=False):
     """A file that takes its place only once whole: text (UTF-8, line ends as they are written), or
     bytes."""
@@ -17,7 +28,7 @@ def replacing(path, errors="strict", binary=False):
     partial = path.with_name(path.name + ".partial")
     text = {"encoding": "utf-8", "newline": "", "errors": errors}
     try:
-        with partial.open("wb") if binary else partial.open("w", **text) as file:
+        with naming(path), partial.open("wb") if binary else partial.open("w", **text) as file:
             yield file
         os.replace(partial, path)
     finally:

@@ -212,9 +212,10 @@ def run(main, *, words=False):
 
 
 def _sentence(error) -> str:
-    """An error's words; those of the system begin with the file."""
+    """An error's words; those of the system begin with the file, or with from where to where."""
     if not isinstance(error, OSError) or error.filename is None or not error.strerror:
         return str(error)
     folder = error.errno in (errno.EEXIST, errno.ENOTDIR)
     hint = " Expected a folder there, or nothing yet." if folder else ""
-    return f"{os.fsdecode(error.filename)}: {error.strerror}.{hint}"
+    files = [error.filename] if error.filename2 is None else [error.filename, error.filename2]
+    return f"{' to '.join(map(os.fsdecode, files))}: {error.strerror}.{hint}"

@@ -74,6 +74,11 @@ def draw(path, detections, classes, target) -> bool:
     return False
 
 
+def unreadable(entry) -> str:
+    """What the console says of a file that cannot be read."""
+    return f"cannot be read: {entry['file']}: {entry['reason']}"
+
+
 def count_by_class(detections, classes) -> str:
     """Such as '3 circle, 1 star'."""
     counts = np.bincount(detections.labels, minlength=len(classes))

@@ -1,6 +1,6 @@
 """``--save``: what was found, in the files of other tools."""
 
-from absl import flags
+from absl import app, flags
 
 from yolov1 import data, inference
 from yolov1.data.formats import writing
@@ -33,9 +33,17 @@ def define_addresses():
     )
 
 
-def addresses() -> dict:
-    """What the flags of `define_addresses` say, as options of `data.write`."""
-    return {name: flags.FLAGS[name].value for name in ("image_url", "image_root")}
+def addresses(kinds) -> dict:
+    """What the flags of `define_addresses` say, as options of `data.write`.
+
+    Raises:
+        UsageError: one is given, and no format minds it.
+    """
+    chosen = {name: flags.FLAGS[name] for name in ("image_url", "image_root")}
+    given = [name for name, flag in chosen.items() if flag.present]
+    if given and "label_studio" not in kinds:
+        raise app.UsageError(f"--{given[0]} is of label_studio, got {', '.join(kinds) or 'none'}.")
+    return {name: flag.value for name, flag in chosen.items()}
 
 
 def require_room(output, stream=None):
@@ -44,10 +52,13 @@ def require_room(output, stream=None):
 
     Raises:
         UserError: so.
+        UsageError: a flag of a format that is not written.
     """
+    addresses(flags.FLAGS.save)
     unknown = [kind for kind in flags.FLAGS.save if kind not in FORMATS]
     if unknown:
-        raise UserError(f"--save must be of {', '.join(FORMATS)}; got {', '.join(unknown)}.")
+        got = ", ".join(map(repr, unknown))
+        raise UserError(f"--save must be of {', '.join(FORMATS)}; got {got}.")
     if flags.FLAGS.save and stream:
         raise UserError(
             f"--save is for pictures in files, got the stream {stream}. What is found in a stream "
@@ -67,7 +78,7 @@ def save(output, paths, detections, classes) -> bool:
         return True
     program = f"yolov1 {flags.FLAGS.checkpoint}"
     dataset = inference.as_dataset(paths, detections, classes)
-    options = {"upright": True, "program": program} | addresses()
+    options = {"upright": True, "program": program} | addresses(flags.FLAGS.save)
     failed = []
     for kind in dict.fromkeys(flags.FLAGS.save):
         try:

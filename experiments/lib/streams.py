@@ -33,7 +33,7 @@ def define():
     )
     flags.DEFINE_integer("max_frames", None, "Of a stream: end after as many.", lower_bound=1)
     flags.DEFINE_float(
-        "seconds", None, "Of a stream: end after as many, of a film's or else of the clock's.", 0.0
+        "seconds", None, "Of a stream: end after as many, of a film's or else of the clock's.", 1e-3
     )
 
 
@@ -65,7 +65,7 @@ def detect(detector, place, output, batch_size, max_frames=None) -> int:
 
     Args:
         place: the stream.
-        max_frames: in place of ``--max_frames``.
+        max_frames: unless ``--max_frames`` says how many.
 
     Returns:
         The exit code.
@@ -73,19 +73,22 @@ def detect(detector, place, output, batch_size, max_frames=None) -> int:
     given = flags.FLAGS
     # The first call traces the network, for which no camera waits.
     detector.detect([np.zeros((8, 8, 3), np.uint8)], 1)
-    source = streaming.open_source(
-        place, report=lambda entry: lines.report(entry), leave_out=[output / "pictures"]
-    )
+
+    def report(entry):
+        lines.report(entry)
+        print(pictures.unreadable(entry), flush=True)
+
+    source = streaming.open_source(place, report=report, leave_out=[output / "pictures"])
     stream = streaming.run(
         detector,
         source,
         batch_size,
         live=given.live,
-        max_frames=max_frames or given.max_frames,
+        max_frames=given.max_frames or max_frames,
         seconds=given.seconds,
     )
     shows = []  # what is done with each picture that is drawn
-    summary = {"source": place, "live": given.live, "video": given.video or None}
+    summary = {"source": source.name, "live": given.live, "video": given.video or None}
     with contextlib.ExitStack() as stack:
         if given.video:
             film = streaming.VideoFile(user_path(given.video), source)

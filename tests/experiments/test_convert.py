@@ -53,6 +53,8 @@ def test_flags(voc, tmp_path, call_experiment):
     assert done.returncode and "two is not empty" in done.stdout + done.stderr
     done = call_experiment("convert", dataset, "--to=coco", "--split=val,val", "--output_dir=x")
     assert done.returncode and "names a split twice" in done.stdout + done.stderr
+    done = call_experiment("convert", dataset, "--to=csv", "--image_url=x", "--output_dir=x")
+    assert done.returncode == 1 and "--image_url is of label_studio, got csv" in done.stderr
     done = call_experiment("convert", dataset, "--to=coco", "--split=other", "--output_dir=x")
     assert done.returncode and "no split 'other'" in done.stdout + done.stderr
 

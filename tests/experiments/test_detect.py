@@ -130,8 +130,12 @@ def test_what_is_saved_for_other_tools(known_run, pictures, call_experiment, tmp
 
 def test_what_cannot_be_saved(known_run, pictures, call_experiment, tmp_path):
     arguments = (f"--checkpoint={known_run}", f"--output_dir={tmp_path}")
-    done = call_experiment("detect", *arguments, f"--images={pictures}", "--save=coco,pascal")
-    assert done.returncode and "--save must be of coco, voc" in done.stdout + done.stderr
+    for formats, words in (("coco,pascal", "got 'pascal'."), ("coco,", "got ''.")):
+        done = call_experiment("detect", *arguments, f"--images={pictures}", f"--save={formats}")
+        assert done.returncode and "--save must be of coco, voc" in done.stderr
+        assert words in done.stderr
+    done = call_experiment("detect", *arguments, f"--images={pictures}", "--image_root=/")
+    assert done.returncode == 1 and "--image_root is of label_studio, got none" in done.stderr
     done = call_experiment("detect", *arguments, f"--images=watch:{pictures}", "--save=coco")
     assert done.returncode and "--save is for pictures in files" in done.stdout + done.stderr
     assert not (tmp_path / "coco").exists()

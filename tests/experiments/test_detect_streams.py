@@ -34,7 +34,7 @@ def detect(known_run, call_experiment, tmp_path):
 
 def written(out):
     lines = out / "detections.jsonl"
-    rows = [json.loads(line) for line in lines.open()] if lines.exists() else None
+    rows = [json.loads(line) for line in lines.open()] if lines.is_file() else None
     summary = out / "summary.json"
     return rows, json.loads(summary.read_text()) if summary.exists() else None
 
@@ -75,8 +75,13 @@ def test_a_film_to_lines_and_to_a_film(detect, film, tmp_path, name):
 
 
 def test_what_ends_a_film_early(detect, film):
-    for flag, count in (("--max_frames=7", 7), ("--seconds=0.4", 10), ("--debug", 8)):
-        done, rows, summary, _ = detect(film, flag)
+    for flags, count in (
+        (["--max_frames=7"], 7),
+        (["--seconds=0.4"], 10),
+        (["--debug"], 8),
+        (["--debug", "--max_frames=7"], 7),  # what is given counts
+    ):
+        done, rows, summary, _ = detect(film, *flags)
         assert done.returncode == 0 and len(rows) == summary["frames"] == count
 
 
@@ -138,9 +143,20 @@ def test_flags_that_do_not_go_together(detect, film, tmp_path):
         (tmp_path / "a.png", ["--max_frames=3"], "--max_frames is of streams"),
         (tmp_path / "a.png", [film], f"--images={film} is a stream, which is looked at alone"),
         (film, [f"--video={tmp_path}/a.gif"], "a film must end in .mp4"),
+        (film, ["--seconds=0"], "--seconds"),
     ):
         done, _, _, _ = detect(images, *arguments)
         assert done.returncode == 1 and words in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+def test_a_disk_that_is_full_is_said_with_the_file(detect, film, tmp_path):
+    (tmp_path / "out").mkdir()
+    lines = tmp_path / "out" / "detections.jsonl"
+    lines.symlink_to("/dev/full")
+    done, _, summary, _ = detect(film)
+    assert done.returncode == 1 and f"error: {lines}: No space left on device" in done.stderr
+    assert summary["ended"] == "by an error" and "Traceback" not in done.stderr
 
 
 def test_a_window_where_there_is_no_display(detect, film, monkeypatch):
@@ -213,6 +229,7 @@ def test_names_on_standard_input(detect, tmp_path):
     ]
     assert (summary["frames"], summary["unreadable"], summary["detections"]) == (3, 1, 12)
     assert f"{names[0]}: 4 circle" in done.stdout
+    assert f"cannot be read: {names[2]}: the image" in done.stdout
     for row in found:
         with Image.open(out / row["picture"]) as picture:
             assert min(picture.size) == 240

@@ -1,9 +1,11 @@
 """What the command lines have in common."""
 
+import errno
 import re
 
 import pytest
 
+from experiments.lib import flags as experiment_flags
 from yolov1.training import TrainConfig
 
 FLAGS = {
@@ -33,3 +35,8 @@ def test_a_word_that_is_no_flag_is_refused(call_experiment):
     done = call_experiment("train", "dataset=shapes")
     assert done.returncode != 0
     assert "unknown argument 'dataset=shapes'; a flag is --NAME=VALUE" in done.stdout + done.stderr
+
+
+def test_an_error_of_the_system_says_from_where_to_where():
+    full = OSError(errno.ENOSPC, "No space left on device", "in.jpg", None, "out.jpg")
+    assert experiment_flags._sentence(full) == "in.jpg to out.jpg: No space left on device."

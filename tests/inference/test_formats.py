@@ -16,6 +16,7 @@ from tests.inference.files import (
     OPTIONS,
     assert_same,
     build,
+    calibration,
     expected,
     images,
     make,
@@ -26,6 +27,7 @@ from tests.inference.files import (
 from yolov1 import data, inference
 from yolov1.heads import conv_head
 from yolov1.inference import formats
+from yolov1.inference.formats import frozen
 
 
 @pytest.mark.parametrize("format, precision, nms", EVERY)
@@ -145,6 +147,21 @@ def test_any_path_does(format, tmp_path, monkeypatch):
     assert [p.name for p in (tmp_path / "new folder").iterdir()] == [name]
     found = inference.load(f"~/new folder/{name}").detect(images())
     assert_same(found, detector.detect(images()), 1e-5)
+
+
+@pytest.mark.parametrize("format", ["onnx", "tflite"])
+@pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
+def test_large_weights_are_put_in_afterwards(format, precision, written, tmp_path, monkeypatch):
+    usual, path = written(format, precision, "outside"), tmp_path / f"x.{format}"
+    monkeypatch.setitem(frozen.apart.__kwdefaults__, "large", 1000)
+    look, weights = frozen.apart(make(), formats.open_file(usual).metadata)
+    assert len(weights) > 3 and len(look.input_signature) == len(weights) + 1
+    options = {"nms": "outside", "calibration": calibration}
+    inference.export(make(), path, format=format, precision=precision, **options)
+    seen, want = (formats.open_file(p).run(images())["predictions"] for p in (path, usual))
+    close = {"float32": 1e-5, "float16": 2e-3, "int8": 0.06}[precision] * np.abs(want).max()
+    np.testing.assert_allclose(seen, want, rtol=0, atol=close)
+    assert path.stat().st_size == pytest.approx(usual.stat().st_size, rel=0.1)
 
 
 @pytest.mark.parametrize("format", ALL)

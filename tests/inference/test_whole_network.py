@@ -1,4 +1,4 @@
-"""The paper's network, up to 1.1 GB of random weights, in each format: raw outputs and memory."""
+"""The paper's network, 1.1 GB of random weights, in each format: raw outputs and memory."""
 
 import json
 import subprocess
@@ -18,10 +18,10 @@ from yolov1 import inference, models
 from yolov1.grid import GridSpec
 from yolov1.inference import formats
 
-name, width, path = sys.argv[1:]
+name, path = sys.argv[1:]
 keras.utils.set_random_seed(0)
 grid = GridSpec(S=7, B=2, C=20, image_size=448)
-model = models.build("paper", grid=grid, width=float(width))
+model = models.build("paper", grid=grid)
 detector = inference.Detector(model)
 images = np.random.default_rng(0).random((2, 448, 448, 3), np.float32)
 images[1] = images[1, ::8, ::8].repeat(8, 0).repeat(8, 1)
@@ -43,11 +43,6 @@ print(json.dumps({
 """
 
 
-# These converters take some 46 times the weights: 4 GB at a quarter of the width, 14 at half of it
-# (which has all layers); of the whole network they were ended at 14 and 17.
-WIDTHS = {"onnx": 0.25, "tflite": 0.25}
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", formats.FORMATS)
 def test_the_papers_whole_network(name, tmp_path):
@@ -57,7 +52,7 @@ def test_the_papers_whole_network(name, tmp_path):
         pytest.skip(str(missing))
     path = tmp_path / formats.FORMATS[name].name_of("paper")
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, name, str(WIDTHS.get(name, 1)), str(path)],
+        [sys.executable, "-c", PROGRAM, name, str(path)],
         cwd=ROOT, capture_output=True, text=True, timeout=1800,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
@@ -65,4 +60,4 @@ def test_the_papers_whole_network(name, tmp_path):
     print(name, measured)
     assert measured["between_images"] > 0.01, "the network gives the same for any image"
     assert measured["deviation"] < 1e-4
-    assert measured["peak"] < 8e9
+    assert measured["peak"] < 12e9

@@ -22,6 +22,7 @@ from yolov1.serving.uploads import Limits
 
 LIMITS = Limits(body_bytes=50_000, pixels=10_000, seconds=5)
 PNG = {"content-type": "image/png"}
+FULL = {"form": "full"}
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def refused(response, status, *words):
 
 
 def test_one_picture(client):
-    answer = post(client, picture()).json()
+    answer = post(client, picture(), params=FULL).json()
     assert answer.pop("seconds") > 0
     assert answer == {
         "images": [
@@ -69,12 +70,12 @@ def test_one_picture(client):
 @pytest.mark.parametrize("content_type", [None, "", "application/octet-stream", "image/jpeg; q=1"])
 def test_the_content_says_what_kind_it_is(client, content_type):
     headers = {} if content_type is None else {"content-type": content_type}
-    assert len(post(client, picture(), headers).json()["results"]) == 1
+    assert len(post(client, picture(), headers).json()) == 1
 
 
 def test_a_form_of_several_and_ids_of_ones_own(client):
     files = [("a", ("x.png", picture(red=51))), ("b", ("y.jpg", picture(51, 255, kind="BMP")))]
-    answer = client.post("/detect", files=files, params={"image_id": [7, 3]}).json()
+    answer = client.post("/detect", files=files, params=FULL | {"image_id": [7, 3]}).json()
     assert [(one["id"], one["file_name"]) for one in answer["images"]] == [
         (7, "x.png"),
         (3, "y.jpg"),
@@ -83,7 +84,7 @@ def test_a_form_of_several_and_ids_of_ones_own(client):
         (7, [0, 0, 8, 5]),
         (3, [0, 0, 20, 5]),
     ]
-    listed = client.post("/detect", files=files, params={"form": "coco"}).json()
+    listed = client.post("/detect", files=files).json()
     assert listed == [r | {"image_id": k} for k, r in enumerate(answer["results"], 1)]
 
 
@@ -92,12 +93,13 @@ def test_our_own_reader_takes_the_list(client, tmp_path):
     from yolov1.evaluation import result_files
 
     (tmp_path / "results.json").write_bytes(
-        post(client, picture(), params={"form": "coco", "image_id": 12}).content
+        post(client, picture(), params={"image_id": 12}).content
     )
     draw = functools.partial(np.zeros, (10, 20, 3), np.uint8)
     example = data.Example("12", [], [], [], (10, 20), draw=draw)
     dataset = data.Dataset([example], ["one", "two", "<three>"])
-    categories = {c["id"]: c["name"] for c in post(client, picture()).json()["categories"]}
+    full = post(client, picture(), params=FULL).json()
+    categories = {c["id"]: c["name"] for c in full["categories"]}
     (found,), _ = result_files.read_results(
         tmp_path / "results.json", dataset, categories=categories, files={12: "12"}
     )
@@ -108,7 +110,7 @@ def test_our_own_reader_takes_the_list(client, tmp_path):
 def test_the_threshold(client):
     for least, boxes in ((0.05, 1), (0.79, 1), (0.8, 0), (1, 0)):
         answer = post(client, picture(), params={"score_threshold": least})
-        assert len(answer.json()["results"]) == boxes, least
+        assert len(answer.json()) == boxes, least
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -116,7 +118,7 @@ def test_the_threshold(client):
 def test_boxes_are_those_of_the_upright_picture(client, orientation, kind):
     exif = Image.Exif()
     exif[274] = orientation
-    answer = post(client, picture(kind=kind, exif=exif)).json()
+    answer = post(client, picture(kind=kind, exif=exif), params=FULL).json()
     (image,), (result,) = answer["images"], answer["results"]
     width, height = (10, 20) if orientation >= 5 else (20, 10)
     assert (image["width"], image["height"]) == (width, height)
@@ -132,7 +134,7 @@ def test_other_kinds_of_pixels(client, mode):
     image = Image.new(mode, (20, 10), 40_000) if mode == "I;16" else colour.convert(mode)
     file = io.BytesIO()
     image.save(file, "TIFF")
-    (result,) = post(client, file.getvalue()).json()["results"]
+    (result,) = post(client, file.getvalue()).json()
     assert result["score"] == pytest.approx(KINDS[mode], abs=0.01)
 
 
@@ -282,6 +284,13 @@ def test_health_and_figures(client):
     ):
         assert line in text.splitlines(), line
     assert "process_resident_memory_bytes" in text
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/metrics", "/openapi.json"])
+def test_what_can_be_got_has_a_head(client, path):
+    got, head = client.get(path), client.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-type"] == got.headers["content-type"]
 
 
 def test_health_when_the_detector_has_stopped(client, service):

@@ -52,7 +52,7 @@ def ask(place, content=None, path="/detect", method="POST", **headers):
 
 
 def boxes(place, content):
-    status, _, text = ask(place, content, "/detect?form=coco")
+    status, _, text = ask(place, content, "/detect")
     assert status == 200, text
     return json.loads(text)
 
@@ -176,7 +176,7 @@ def test_the_experiment_from_its_start_to_its_end(known_run):
     sending = [http.client.HTTPConnection(*place, timeout=30) for _ in range(8)]
     content = picture(size=(1500, 1500))
     for connection in sending:
-        connection.request("POST", "/detect?form=coco", content, {"Content-Type": "image/png"})
+        connection.request("POST", "/detect", content, {"Content-Type": "image/png"})
     waiting = "yolov1_images_waiting 8.0"
     until(lambda: waiting in ask(place, method="GET", path="/metrics")[2].decode())
     process.send_signal(signal.SIGTERM)

@@ -228,6 +228,12 @@ def test_an_address_where_nobody_answers(scheme):
         streaming.open_source(url)
 
 
+def test_the_password_of_an_address_is_not_told():
+    url = "rtsp://me:pa@ss@127.0.0.1:9/a@b"
+    with pytest.raises(streaming.StreamError, match="^rtsp://127.0.0.1:9/a@b cannot be opened"):
+        streaming.open_source(url)
+
+
 def test_an_address_that_says_nothing(monkeypatch):
     monkeypatch.setattr(containers, "TIMEOUT", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -139,6 +139,12 @@ def test_names_come_one_by_one(tmp_path):
     assert "does not exist" in reports[0]["reason"]
 
 
+def test_standard_input_that_is_closed(monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)  # as Python has it then
+    with pytest.raises(streaming.StreamError, match="standard input is closed"):
+        streaming.open_source("-")
+
+
 def test_waiting_for_a_name_can_be_stopped(tmp_path):
     read, write = os.pipe()
     with os.fdopen(read) as file:

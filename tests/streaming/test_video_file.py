@@ -171,9 +171,24 @@ def test_what_no_film_can_be_is_refused(tmp_path):
     (tmp_path / "link.mp4").symlink_to(film)
     with pytest.raises(streaming.StreamError, match="is what is read"):
         streaming.VideoFile(tmp_path / "link.mp4", streaming.open_source(film))
+    (tmp_path / "folder.mp4").mkdir()
+    with pytest.raises(streaming.StreamError, match="folder.mp4 is a folder"):
+        streaming.VideoFile(tmp_path / "folder.mp4", streaming.from_arrays([]))
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="cannot be a folder"):
         streaming.VideoFile(tmp_path / "file" / "a.mp4", streaming.from_arrays([]))
+
+
+def test_a_film_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "a.mp4.partial").symlink_to(tmp_path / "none" / "a.mp4")
+    source = streaming.from_arrays(greys(1))
+    with (
+        pytest.raises(FileNotFoundError) as caught,
+        streaming.VideoFile(tmp_path / "a.mp4", source) as video,
+    ):
+        (frame,) = source.frames(threading.Event())
+        video.write(frame, frame.image)
+    assert caught.value.filename == str(tmp_path / "a.mp4")
 
 
 @pytest.mark.slow

@@ -156,6 +156,8 @@ class _Around:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        if scope["method"] == "HEAD":  # of the same answer, of which the server sends the head
+            scope = scope | {"method": "GET"}
         begin, status = time.perf_counter(), 500
 
         async def sending(message):

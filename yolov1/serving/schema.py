@@ -61,8 +61,8 @@ def parameters(least: float):
             Field([], description="Ids of the pictures in the answer; by default 1, 2 and so on."),
         ),
         form=(
-            Literal["full", "coco"],
-            Field("full", description="coco: the list of results by itself."),
+            Literal["coco", "full"],
+            Field("coco", description="full: beside the results, the pictures and categories."),
         ),
     )
 
@@ -100,7 +100,7 @@ _REFUSED = _problems(
 )
 DETECT = {
     "summary": "The boxes of one picture or several",
-    "responses": {200: {"model": Answer | list[Result]}, **_REFUSED},
+    "responses": {200: {"model": list[Result] | Answer}, **_REFUSED},
     "openapi_extra": _body(),
 }
 PREVIEW = {

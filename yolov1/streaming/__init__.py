@@ -1,6 +1,6 @@
 """Frames from files, cameras and streams through a detector, and what was found to files.
 
-    detector = inference.load("runs/mine")
+    detector = inference.load("runs/mine", score_threshold=0.25)
     source = streaming.open_source("street.mp4")
     stream = streaming.run(detector, source)
     with streaming.VideoFile("found.mp4", source) as video:

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -102,7 +103,8 @@ def address(url) -> Source:
         StreamError: nothing answers within `TIMEOUT`, or what comes holds no pictures.
     """
     options = {"rtsp_transport": "tcp"} if url.startswith("rtsp") else {}
-    return _source(url, url, live=None, timeout=(TIMEOUT, TIMEOUT), options=options)
+    name = re.sub(r"(?<=://)[^/?#]*@", "", url)  # user and password are nobody else's business
+    return _source(name, url, live=None, timeout=(TIMEOUT, TIMEOUT), options=options)
 
 
 def _source(name, place, *, live, **options) -> Source:

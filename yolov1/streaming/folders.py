@@ -34,8 +34,13 @@ def names(file=None, *, report=None) -> Source:
     Args:
         file: an open file or pipe; None: standard input.
         report: as in `pictures`.
+
+    Raises:
+        StreamError: standard input is closed.
     """
     file = sys.stdin if file is None else file
+    if file is None:
+        raise StreamError("standard input is closed, expected names of picture files there.")
 
     def paths(stop):
         return (user_path(os.fsdecode(line)) for line in _lines(file.fileno(), stop))
@@ -111,10 +116,8 @@ class State(NamedTuple):
 
 def _arrivals(folder, leave_out, report, stop):
     """Files as they become whole, the oldest first."""
-    taken, growing = (
-        {},
-        {},
-    )  # path -> its state when it was taken; path -> (state, since when it has it)
+    taken = {}  # path -> its state when it was taken
+    growing = {}  # path -> (state, since when it has it)
     while not stop.is_set():
         now = time.monotonic()
         there = _states(folder, leave_out)

@@ -42,7 +42,7 @@ class Source:
     """Where frames come from.
 
     Attributes:
-        name: for people.
+        name: for people; of an address, without user and password.
         frames: called once, with an event; a generator of frames that ends with the source, or
             soon after the event is set.
         live: frames come at their own pace: each is looked at as soon as it is there, where those

@@ -4,6 +4,8 @@ import json
 import threading
 from pathlib import Path
 
+from yolov1.files import naming
+
 
 class JsonLines:
     """A file that grows by a whole line at a time, so that it can be followed while it is written;
@@ -17,14 +19,16 @@ class JsonLines:
     def __init__(self, path, classes):
         self.classes = classes
         self.frames = self.detections = self.unreadable = 0
-        self._file = Path(path).open("w", encoding="utf-8")
+        self._path = Path(path)
+        self._file = self._path.open("w", encoding="utf-8")
         self._lock = threading.Lock()  # files that cannot be read are told by another thread
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        self._file.close()
+        with naming(self._path):
+            self._file.close()
 
     def write(self, result, **more) -> dict:
         """Adds what was found in a frame, and returns it; `more` are further entries."""
@@ -49,6 +53,6 @@ class JsonLines:
         self._add({"file": entry["file"], "unreadable": entry["reason"]})
 
     def _add(self, row):
-        with self._lock:
+        with self._lock, naming(self._path):
             self._file.write(json.dumps(row) + "\n")
             self._file.flush()

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from yolov1.files import make_folder
+from yolov1.files import make_folder, naming
 from yolov1.streaming.containers import colours_of, import_av
 from yolov1.streaming.frames import StreamError
 from yolov1.streaming.sound import Sound
@@ -41,7 +41,7 @@ class VideoFile:
             WebM, Opus. It must not have been run yet.
 
     Raises:
-        StreamError: another suffix, the file that is read, or PyAV is not installed.
+        StreamError: another suffix, a folder, the file that is read, or PyAV is not installed.
     """
 
     def __init__(self, path, source):
@@ -50,6 +50,8 @@ class VideoFile:
         if suffix not in FORMATS:
             known, got = ", ".join(FORMATS), suffix or "no suffix"
             raise StreamError(f"{self.path}: a film must end in {known}, got {got}.")
+        if self.path.is_dir():
+            raise StreamError(f"{self.path} is a folder, expected the name of a film.")
         if self.path.exists() and Path(source.name).exists() and self.path.samefile(source.name):
             raise StreamError(f"{self.path} is what is read. Write the film to another file.")
         self._av = import_av()
@@ -70,15 +72,16 @@ class VideoFile:
 
     def write(self, frame, picture):
         """Adds the picture that was made of a frame, uint8 ``[H, W, 3]``."""
-        if self._container is None:
-            self._open(frame, picture)
-        video = self._av.VideoFrame.from_ndarray(fitted(picture, self._size), format="rgb24")
-        video = video.reformat(format="yuv420p", dst_colorspace=self._colours)
-        self._ticks = max(round(frame.time * TICKS), self._ticks + TICKS // 1000)
-        video.pts, video.time_base = self._ticks, Fraction(1, TICKS)
-        if self._sound is not None:
-            self._sound.write(self._container)
-        self._container.mux(self._stream.encode(video))
+        with naming(self.path):
+            if self._container is None:
+                self._open(frame, picture)
+            video = self._av.VideoFrame.from_ndarray(fitted(picture, self._size), format="rgb24")
+            video = video.reformat(format="yuv420p", dst_colorspace=self._colours)
+            self._ticks = max(round(frame.time * TICKS), self._ticks + TICKS // 1000)
+            video.pts, video.time_base = self._ticks, Fraction(1, TICKS)
+            if self._sound is not None:
+                self._sound.write(self._container)
+            self._container.mux(self._stream.encode(video))
 
     def close(self):
         """Writes what the encoders still hold; the file is there then, if there was a frame."""
@@ -86,7 +89,7 @@ class VideoFile:
         if container is None:
             return
         try:
-            with contextlib.closing(container):
+            with naming(self.path), contextlib.closing(container):
                 container.mux(self._stream.encode(None))
                 if self._sound is not None:
                     self._sound.end(container)

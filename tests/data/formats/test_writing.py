@@ -145,8 +145,13 @@ def test_what_is_refused(splits, tmp_path):
             data.write(f"{kind}:{tmp_path}/x", dataset)
     twice = data.Dataset([splits["train"][0]] * 2, CLASSES)
     for kind in writing.WRITERS:
+        with pytest.raises(ValueError, match="test has no image"):
+            data.write(f"{kind}:{tmp_path}/y", splits | {"test": data.Dataset([], CLASSES)})
+        with pytest.raises(ValueError, match=r"a split's name .* got '\.\./up'"):
+            data.write(f"{kind}:{tmp_path}/y", {"../up": splits["train"]})
         with pytest.raises(ValueError, match="two images have the id 'a'"):
             data.write(f"{kind}:{tmp_path}/y", twice)
+    assert not (tmp_path / "y").exists()
 
 
 def test_difficult_boxes_in_yolo(splits, tmp_path):

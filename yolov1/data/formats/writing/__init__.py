@@ -25,6 +25,7 @@ from yolov1.data.formats.writing import (
 )
 from yolov1.data.formats.writing.image_files import distinct_ids
 from yolov1.data.formats.writing.labelled import Options
+from yolov1.files import safe_name
 from yolov1.names import require_writable
 
 DATA_SETS = {"coco": coco, "voc": voc, "yolo": yolo, "records": records, "fiftyone": fiftyone}
@@ -47,8 +48,8 @@ def write(spec, dataset, **options) -> list[tuple[str, str]]:
 
     Raises:
         FileExistsError: the folder has something in it.
-        ValueError: an unknown kind, names of classes that cannot be written, different classes, or
-            two images of one id in a split.
+        ValueError: an unknown kind, names of classes that cannot be written, different classes, a
+            split without images or whose name is none of a file, or two images of one id in one.
     """
     kind, _, place = str(spec).partition(":")
     if kind not in WRITERS or not place:
@@ -63,7 +64,8 @@ def write(spec, dataset, **options) -> list[tuple[str, str]]:
             f"data.write: the splits must have the same classes; got {len(classes)} lists of them."
         )
     require_writable(next(iter(classes)), f"data.write to {kind}")
-    for one in splits.values():
+    for split, one in splits.items():
+        _require_split(split, one)
         distinct_ids(one, f"data.write to {kind}")
     folder, options = Path(os.path.expanduser(place)), Options(**options)
     require_empty(folder)
@@ -75,6 +77,17 @@ def write(spec, dataset, **options) -> list[tuple[str, str]]:
             for split, one in splits.items()
         }
     return [*remarks, *WRITERS[kind].write(splits, folder, options)]
+
+
+def _require_split(split, dataset):
+    """Raises ValueError for what would lie elsewhere, or what no reader takes."""
+    if split is not None and safe_name(split) != split:
+        raise ValueError(
+            f"data.write: a split's name becomes that of a file, got {split!r}. Give it another, "
+            f"such as {safe_name(split)!r}."
+        )
+    if not len(dataset):
+        raise ValueError(f"data.write: {split or dataset.name} has no image, expected some.")
 
 
 def require_empty(folder):
