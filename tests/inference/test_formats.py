@@ -165,13 +165,14 @@ def test_large_weights_are_put_in_afterwards(format, precision, written, tmp_pat
 
 
 @pytest.mark.parametrize("format", ALL)
-def test_constants_and_gradients_of_a_networks_own(format, tmp_path):
+def test_constants_gradients_and_functions_of_a_networks_own(format, tmp_path):
     """As in Keras' EfficientNets: Normalization has its means as constants beside the variables,
-    swish a gradient of its own."""
+    swish a gradient of its own. A convolution in groups is a function of its own, for XLA."""
     need(format)
     pixels = keras.Input((64, 64, 3))
     known = keras.layers.Normalization(mean=[0.4, 0.5, 0.6], variance=[0.1, 0.2, 0.3])(pixels)
     features = keras.layers.Conv2D(4, 16, strides=16, activation="swish")(known)
+    features = keras.layers.Conv2D(4, 3, padding="same", groups=2)(features)
     network = keras.Model(pixels, conv_head(features, GRID))
     detector = inference.Detector(network, classes=CLASSES, score_threshold=0.0)
     path = tmp_path / inference.FORMATS[format].name_of("own")

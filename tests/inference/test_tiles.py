@@ -216,6 +216,8 @@ def test_what_is_refused():
     for build in (inference.flipped, lambda finder: inference.tiled(finder, 2)):
         with pytest.raises(ValueError, match=r"must be \[H, W, 3\], got \[4, 4\]"):
             build(Finder()).detect([np.zeros((4, 4), np.uint8)])
+        with pytest.raises(ValueError, match=r"must be \[H, W, 3\], got \[0, 4, 3\]"):
+            inference.detect(build(Finder()), [np.zeros((0, 4, 3), np.uint8)])
 
 
 # ----------------------------------------------------------------------------------------- mosaic

@@ -172,7 +172,7 @@ def detect(model, images, *, batch_size=32, **options) -> list[Detections]:
     """Runs a network over images.
 
     Args:
-        model: a Keras model, or a `Detector`, which is not traced again.
+        model: a Keras model, or a `Detector`, which is not traced again, or one of several views.
         images: an array ``[N, H, W, 3]``; a sequence of arrays ``[H, W, 3]`` of any size, or of
             `Example`; uint8 or floating point in [0, 1]. Or a `tf.data.Dataset` of image batches,
             or of (image batch, indices) as `data.evaluation_batches` gives them.
@@ -186,7 +186,7 @@ def detect(model, images, *, batch_size=32, **options) -> list[Detections]:
     Raises:
         ValueError: an image that is none, or a network whose output is not finite.
     """
-    if not isinstance(model, Detector):
+    if not hasattr(model, "detect"):
         model = Detector(model, **options)
     elif options:
         raise ValueError(f"detect: a Detector has its options already, got {', '.join(options)}.")

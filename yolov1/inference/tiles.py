@@ -134,7 +134,8 @@ def tiled(detector, size, overlap=0.25, batch_size=None) -> ManyViews:
 
 
 def _tiles(image, size, overlap) -> list[View]:
-    if image.ndim != 3 or max(image.shape[:2]) <= size:  # what is no image, the detector refuses
+    # What is no image, the detector refuses.
+    if image.ndim != 3 or not image.size or max(image.shape[:2]) <= size:
         return [View(lambda: image, lambda found: found)]
     rows, columns = (_places(length, size, overlap) for length in image.shape[:2])
     return [

@@ -26,7 +26,7 @@ def function(detector, metadata, *, convert=True):
             casts few of them understand.
     """
     model = _in_float32(detector.model) if convert else detector.model
-    return _function(detector, metadata, model)
+    return _function(detector, metadata, model, convert=convert)
 
 
 def apart(detector, metadata, *, constant=False, large=LARGE):
@@ -57,7 +57,7 @@ def apart(detector, metadata, *, constant=False, large=LARGE):
     return _function(detector, metadata, model, given, known), given
 
 
-def _function(detector, metadata, model, given=(), known=None):
+def _function(detector, metadata, model, given=(), known=None, convert=True):
     side = detector.grid.image_size
     dtype = tf.as_dtype(metadata.input_dtype)
     signature = [tf.TensorSpec([None, side, side, 3], dtype, name="images")]
@@ -70,10 +70,22 @@ def _function(detector, metadata, model, given=(), known=None):
             scope = contextlib.nullcontext()
         else:
             scope = keras.StatelessScope(state_mapping=list(known(weights)))
-        with scope:
+        with scope, _inlined() if convert else contextlib.nullcontext():
             return look_at(images, model, detector.grid, detector.wh, **options)
 
     return look
+
+
+@contextlib.contextmanager
+def _inlined():
+    """No functions of their own in what is traced: Keras makes one for XLA of a convolution in
+    groups, which tf2onnx does not know."""
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
 
 
 def flat(look):
