@@ -10,13 +10,12 @@ from yolov1 import inference
 from yolov1.inference import formats
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def written(tmp_path_factory):
     """A function that gives the path of a file, written once."""
 
     @functools.cache
-    def write(format, precision="float32", nms=None, input_dtype="float32"):
-        need(format)
+    def write(format, precision, nms, input_dtype):
         folder = tmp_path_factory.mktemp("written")
         path = folder / inference.FORMATS[format].name_of("ünser detector")
         choices = {"precision": precision, "nms": nms, "input_dtype": input_dtype}
@@ -25,13 +24,18 @@ def written(tmp_path_factory):
             make(), path, format=format, calibration=calibration, **choices, **own
         )
 
-    return write
+    def chosen(format, precision="float32", nms=None, input_dtype="float32"):
+        need(format)
+        return write(format, precision, nms or inference.FORMATS[format].NMS[0], input_dtype)
+
+    return chosen
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def session(written):
     """A function that opens what `written` writes, once."""
-    return functools.cache(lambda *args: formats.open_file(written(*args)))
+    opened = functools.cache(formats.open_file)
+    return lambda *args: opened(written(*args))
 
 
 @pytest.fixture

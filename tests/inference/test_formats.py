@@ -15,7 +15,11 @@ from tests.inference.files import (
     GRID,
     OPTIONS,
     assert_same,
+<<<<<<< HEAD
     calibration,
+=======
+    build,
+>>>>>>> wt-r2
     expected,
     images,
     make,
@@ -23,7 +27,7 @@ from tests.inference.files import (
     need,
     network,
 )
-from yolov1 import data, inference, models
+from yolov1 import data, inference
 from yolov1.heads import conv_head
 from yolov1.inference import formats
 from yolov1.inference.formats import frozen
@@ -220,8 +224,7 @@ def test_a_keras_file_holds_the_network(written, tmp_path):
 def test_a_network_of_mixed_precision_is_written_in_float32(mixed_precision, tmp_path):
     need("onnx")
     mixed_precision("mixed_bfloat16")
-    keras.utils.set_random_seed(3)
-    mixed = models.build("laptop", grid=GRID, width=0.5)
+    mixed = build()
     mixed_precision("float32")
     inference.export(inference.Detector(mixed), tmp_path / "mixed.onnx", format="onnx")
     found = inference.load(tmp_path / "mixed.onnx").look(images())["predictions"]
