@@ -55,7 +55,7 @@ def main(argv):
     paths = [] if stream else pictures.find_images(places)
     output = make_folder(user_path(OUTPUT_DIR.value or detectors.default_output("detect")))
     saving.require_room(output, stream)
-    detector = detectors.load_detector()
+    detector = detectors.load_named()
     few = DEBUG_IMAGES if DEBUG.value else None
     if stream:
         return streams.detect(detector, stream, output, detectors.at_once(), few)

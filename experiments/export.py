@@ -54,7 +54,8 @@ CALIBRATION_IMAGES = flags.DEFINE_integer(
 TOLERANCE = flags.DEFINE_list(
     "tolerance",
     [],
-    f"NAME=VALUE of {', '.join(proof.FIGURES)}, in place of the defaults of each precision.",
+    f"NAME=VALUE of {', '.join(proof.FIGURES)}, or one VALUE for all, in place of the defaults of "
+    "each precision.",
 )
 DATASET = flags.DEFINE_string("dataset", "", "As in training; empty: the run's own.")
 EVAL_SPLIT = flags.DEFINE_string("eval_split", "", "Split; empty: the run's own.")
@@ -124,6 +125,9 @@ def plan():
     Raises:
         UserError: a format, or a precision, of which nothing would be written.
     """
+    for flag in (FORMAT, PRECISION):
+        if not flag.value:
+            raise UserError(f"--{flag.name} names nothing. Leave it out for {flag.default[0]}.")
     every = FORMAT.value == ["all"]
     names = list(dict.fromkeys(formats.FORMATS if every else FORMAT.value))
     jobs, left_out = [], []

@@ -31,23 +31,27 @@ TOLERANCES = {
 
 
 def tolerances(given) -> dict:
-    """`TOLERANCES` with those that words ``NAME=VALUE`` give for all precisions.
+    """`TOLERANCES` with those that words ``NAME=VALUE`` give for all precisions, or ``VALUE`` for
+    all figures.
 
     Raises:
         UserError: another name, or no number of at least 0.
     """
     values = {}
     for word in given:
-        name, _, text = word.partition("=")
+        name, _, text = word.rpartition("=")
         try:
-            values[name] = float(text)
+            value = float(text)
         except ValueError:
-            values[name] = -1.0
-        if name not in FIGURES or not values[name] >= 0:
+            value = -1.0
+        names = [name] if name else list(FIGURES)
+        if not set(names) <= set(FIGURES) or not value >= 0:
             raise UserError(
                 f"--tolerance must be a list of NAME=VALUE with the names {', '.join(FIGURES)} and "
-                f"values of at least 0, such as map=0.01,boxes=0.5; got {word!r}."
+                "values of at least 0, such as map=0.01,boxes=0.5, or one VALUE for all; got "
+                f"{word!r}."
             )
+        values |= dict.fromkeys(names, value)
     return {precision: own | values for precision, own in TOLERANCES.items()}
 
 

@@ -190,6 +190,9 @@ def test_the_experiments_travel_in_the_wheel(wheel, fresh, tmp_path):
         assert done.stderr == "" and done.stdout.startswith("shapes (train): 64 images")
         assert (tmp_path / "out/summary.json").exists()
         shutil.rmtree(tmp_path / "out")
+    failed = run_in(tmp_path, fresh / "yolov1", "inspect_dataset", "--dataset=voc:nowhere")
+    assert failed.returncode == 1
+    assert failed.stderr.splitlines()[-1].startswith("error: voc:nowhere")
 
 
 @pytest.mark.slow

@@ -182,3 +182,14 @@ def test_a_file_that_suppresses_inside_has_thresholds_of_its_own(
         done = call_experiment(*arguments, f"--{refused}")
         assert done.returncode == 1
         assert f"must be {words}, got 0." in done.stderr and "inside this file" in done.stderr
+
+
+def test_classes_without_names_are_numbered(known_run, pictures, call_experiment, tmp_path):
+    run = inference.load(known_run)
+    path = tmp_path / "nameless.keras"
+    nameless = inference.Detector(run.model, grid=run.grid, wh=run.wh)
+    inference.export(nameless, path, format="keras")
+    done = call_experiment("detect", f"--checkpoint={path}", f"--images={pictures}/a.jpg")
+    assert done.returncode == 0 and "a.jpg: 4 class 0" in done.stdout, done.stderr
+    found = json.loads((tmp_path / "nameless.keras-detect/detections.json").read_text())
+    assert found["classes"][:2] == ["class 0", "class 1"]

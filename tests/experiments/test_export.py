@@ -84,7 +84,7 @@ def test_the_json_says_what_was_done(exported, run):
 
 def test_the_report_shows_them(exported, run):
     page = (run / "report.html").read_text(encoding="utf-8")
-    assert "<h2>Exports</h2>" in page and "mine-float32.keras" in page
+    assert "<h2>Exports</h2>" in page and "keras float32" in page
 
 
 def wrong_weights(monkeypatch, by):
@@ -142,6 +142,14 @@ def test_precision_that_is_lost_is_found_out(monkeypatch, export, tmp_path):
     assert result["tolerance"]["float32"] == {
         **{"predictions": None, "boxes": None, "changed": 1, "map": 1}
     }
+
+
+def test_one_tolerance_for_all(exported):
+    allowed = proof.tolerances(["0.5", "map=0.1"])
+    assert allowed["int8"] == dict.fromkeys(proof.FIGURES, 0.5) | {"map": 0.1}
+    row = exported[1]["exports"][0] | {"prediction_deviation": 0.6, "largest_prediction": 1.0}
+    (fault,) = proof.held_against(row, proof.tolerances(["0.5"])["float32"])
+    assert fault == {"figure": "predictions", "value": 0.6, "allowed": 0.5}
 
 
 def test_values_that_are_no_numbers_are_found_out(monkeypatch, export):
@@ -209,6 +217,9 @@ def test_a_split_without_objects_still_proves_boxes(export, tmp_path):
         (["--format=keras", "--precision=int8"], "precision of keras must be 'float32', got"),
         (["--format=keras", "--nms=inside"], "nms of keras must be 'outside'"),
         (["--format=keras", "--input=uint8"], "input_dtype of keras must be"),
+        (["--format="], "--format names nothing. Leave it out for all."),
+        (["--precision="], "--precision names nothing. Leave it out for float32."),
+        (["--tolerance=nan"], "or one VALUE for all; got 'nan'"),
         (["--tolerance=map"], "--tolerance must be a list of NAME=VALUE"),
         (["--tolerance=speed=1"], "predictions, boxes, changed, map"),
         (["--tolerance=map=-1"], "got 'map=-1'"),

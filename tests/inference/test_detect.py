@@ -121,6 +121,15 @@ def test_indices_decide_the_order(detector):
     assert [f.boxes_xyxy[0, 1] for f in found] == pytest.approx([0, 0.25, 0.5, 0.75], abs=1e-6)
 
 
+def test_batches_of_a_dataset_may_be_uint8(detector):
+    images = np.stack([picture([(k, 0)]) for k in range(3)])
+    assert images.dtype == np.uint8
+    found = detector.detect(tf.data.Dataset.from_tensor_slices(images).batch(2))
+    for a, b in zip(found, detector.detect(images), strict=True):
+        np.testing.assert_array_equal(a.boxes_xyxy, b.boxes_xyxy)
+        np.testing.assert_array_equal(a.scores, b.scores)
+
+
 def test_images_are_prepared_as_the_pipeline_does():
     dataset = data.open("shapes:count=2", split="val", image_size=96, seed=1)
     for side in (32, 64, 96, 128):

@@ -1,4 +1,4 @@
-"""The paper's whole network, 1.1 GB of random weights, in each format: raw outputs and memory."""
+"""The paper's network, 1.1 GB of random weights, in each format: raw outputs and memory."""
 
 import json
 import subprocess
@@ -18,17 +18,16 @@ from yolov1 import inference, models
 from yolov1.grid import GridSpec
 from yolov1.inference import formats
 
-name, precision, path = sys.argv[1:]
+name, path = sys.argv[1:]
 keras.utils.set_random_seed(0)
-model = models.build("paper", grid=GridSpec(S=7, B=2, C=20, image_size=448))
+grid = GridSpec(S=7, B=2, C=20, image_size=448)
+model = models.build("paper", grid=grid)
 detector = inference.Detector(model)
 images = np.random.default_rng(0).random((2, 448, 448, 3), np.float32)
 images[1] = images[1, ::8, ::8].repeat(8, 0).repeat(8, 1)
 want = np.concatenate([model(images[k:k+1], training=False) for k in range(2)])
 start = time.perf_counter()
-inference.export(
-    detector, path, format=name, precision=precision, calibration=lambda: iter(np.split(images, 2))
-)
+inference.export(detector, path, format=name)
 wrote = time.perf_counter() - start
 exported = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 run = formats.open_file(pathlib.Path(path)).run
@@ -53,7 +52,7 @@ def test_the_papers_whole_network(name, tmp_path):
         pytest.skip(str(missing))
     path = tmp_path / formats.FORMATS[name].name_of("paper")
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, name, "float32", str(path)],
+        [sys.executable, "-c", PROGRAM, name, str(path)],
         cwd=ROOT, capture_output=True, text=True, timeout=1800,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

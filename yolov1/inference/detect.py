@@ -114,6 +114,8 @@ class Detector(tf.Module):
                 indices = range(len(found), len(found) + len(images))
             indices = [int(i) for i in indices]
             pixels.check(images.numpy(), "detect")
+            if images.dtype == tf.uint8:
+                images = tf.cast(images, tf.float32) / 255
             found.update(zip(indices, self._detect_batch(images, indices, watch), strict=True))
         return [found[index] for index in sorted(found)]
 

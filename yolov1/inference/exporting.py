@@ -8,6 +8,7 @@ from pathlib import Path
 
 from yolov1.files import user_path
 from yolov1.inference import formats
+from yolov1.inference.detect import Detector
 from yolov1.inference.metadata import Metadata
 from yolov1.revision import git_revision
 
@@ -64,6 +65,12 @@ def export(
     module = formats.FORMATS[format]
     nms = module.NMS[0] if nms is None else nms
     formats.check(format, precision=precision, nms=nms, input_dtype=input_dtype)
+    if not isinstance(detector, Detector):
+        raise ValueError(
+            f"export: expected a Detector of a network, got {type(detector).__name__}. Of views of "
+            "an image (tiled, flipped) give the detector inside: whoever runs the file looks "
+            "several times."
+        )
     if getattr(detector, "metadata", None) is not None:
         raise ValueError(
             "export: this detector is a file's, whose network cannot be written once more. Give "

@@ -86,10 +86,9 @@ def _check(known, options):
         "max_detections": (f"at most {most}", lambda value: 1 <= value <= most),
         "clip": (f"{known.clip}", lambda value: bool(value) == known.clip),
     }
-    for name, value in options.items():
-        expected, fits = allowed[name]
-        if not fits(value):
+    for name, (expected, fits) in allowed.items():
+        if name in options and not fits(options[name]):
             raise ValueError(
-                f"{name} must be {expected}, got {value}: suppression is inside this file. Export "
-                'the run with nms="outside", or with the value wanted.'
+                f"{name} must be {expected}, got {options[name]}: suppression is inside this file. "
+                'Export the run with nms="outside", or with the value wanted.'
             )

@@ -5,6 +5,7 @@ from yolov1.files import user_path
 from yolov1.inference import formats
 from yolov1.inference.detect import Detector
 from yolov1.inference.file_detector import FileDetector
+from yolov1.inference.metadata import WrongFile
 
 
 def load(path, *, which="last", **options) -> Detector:
@@ -25,12 +26,16 @@ def load(path, *, which="last", **options) -> Detector:
     Raises:
         FileNotFoundError: there is nothing, or no checkpoint in the run yet.
         WrongRun: a run that finds no boxes, or one that is damaged.
-        WrongFile: a file that is damaged, or does not say what it is, or of a later version.
+        WrongFile: a file that is damaged, or does not say what it is, or of a later version; or one
+            of another kind.
         MissingExtra: what runs the file is not installed.
         ValueError: an option that the file cannot follow.
     """
     place = user_path(path)
     if formats.format_of(place) is None:
+        if place.is_file():
+            names = ", ".join(module.name_of("NAME") for module in formats.FORMATS.values())
+            raise WrongFile(f"{path} is no file of a detector. Give a run's folder, or {names}.")
         model, run = training.load_run(path, which)
         own = {"grid": run.grid, "wh": run.semantics.wh, "resize": run.config.resize}
         return Detector(model, classes=run.classes, **own | options)

@@ -1,14 +1,21 @@
-"""A detector as a function of TensorFlow's, and as one that holds no variables.
+"""A detector as a function of TensorFlow's, for those that save it and those that convert it.
 
 TensorFlow's own converter to LiteRT, given the variables beside the function, leaves them
-uninitialised (TensorFlow 2.21: a file of 50 kB that gives NaN).
+uninitialised (TensorFlow 2.21: a file of 50 kB that gives NaN): to it they go as constants.
+
+Converters hold many copies of a constant, tf2onnx about 45 and LiteRT's 25. So `apart` makes inputs
+of large weights, and their values are put into what has been converted.
 """
 
+import contextlib
+
 import keras
+import numpy as np
 import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from yolov1.inference.graph import look_at
+
+LARGE = 8 << 20  # bytes
 
 
 def function(detector, metadata, *, convert=True):
@@ -19,38 +26,78 @@ def function(detector, metadata, *, convert=True):
             casts few of them understand.
     """
     model = _in_float32(detector.model) if convert else detector.model
+    return _function(detector, metadata, model)
+
+
+def apart(detector, metadata, *, constant=False, large=LARGE):
+    """`function` with the large weights as further arguments, and their values.
+
+    Args:
+        constant: the other weights, and all else that Keras keeps, are constants in the graph.
+        large: more bytes than these are large.
+
+    Returns:
+        A `tf.function` of ``images`` and of each name of the dict, in order; the dict of arrays.
+    """
+    model = _in_float32(detector.model)
+    variables = model.variables if isinstance(model, keras.Model) else []
+    values = [np.asarray(keras.ops.convert_to_numpy(variable)) for variable in variables]
+    names = [f"weight_{k}" if value.nbytes > large else None for k, value in enumerate(values)]
+    given = {name: value for name, value in zip(names, values, strict=True) if name}
+
+    def known(arguments):
+        """What stands in for a variable."""
+        arguments = iter(arguments)
+        for variable, name, value in zip(variables, names, values, strict=True):
+            if name is not None:
+                yield variable, next(arguments)
+            elif constant:
+                yield variable, tf.constant(value)
+
+    return _function(detector, metadata, model, given, known), given
+
+
+def _function(detector, metadata, model, given=(), known=None):
     side = detector.grid.image_size
     dtype = tf.as_dtype(metadata.input_dtype)
+    signature = [tf.TensorSpec([None, side, side, 3], dtype, name="images")]
+    signature += [tf.TensorSpec(given[name].shape, given[name].dtype, name=name) for name in given]
     options = {"nms": metadata.nms, "impl": "reference"} | detector.options
 
-    @tf.function(
-        input_signature=[tf.TensorSpec([None, side, side, 3], dtype, name="images")],
-        autograph=False,
-    )
-    def look(images):
-        return look_at(images, model, detector.grid, detector.wh, **options)
+    @tf.function(input_signature=signature, autograph=False)
+    def look(images, *weights):
+        if known is None:
+            scope = contextlib.nullcontext()
+        else:
+            scope = keras.StatelessScope(state_mapping=list(known(weights)))
+        with scope:
+            return look_at(images, model, detector.grid, detector.wh, **options)
 
     return look
 
 
-def frozen(detector, metadata):
-    """`function` with the variables' values as constants, and no function called inside."""
-    traced = function(detector, metadata).get_concrete_function()
-    constant = convert_variables_to_constants_v2(traced)
-    graph = constant.graph.as_graph_def()
+def flat(look):
+    """The function with the constants that it takes from outside, and without gradients of its own
+    (as Keras' swish has): these cannot be saved, and nobody asks for any."""
+    traced = look.get_concrete_function()
+    graph = traced.graph.as_graph_def()
+    for node in (*graph.node, *(n for f in graph.library.function for n in f.node_def)):
+        node.attr.pop("_gradient_op_type", None)
+    outside = [tensor.numpy() for tensor in traced.captured_inputs]
     names = sorted(traced.structured_outputs)  # the order of the flat outputs
 
-    @tf.function(input_signature=traced.structured_input_signature[0], autograph=False)
-    def look(images):
+    @tf.function(input_signature=look.input_signature, autograph=False)
+    def again(*inputs):
+        known = [*inputs, *map(tf.constant, outside)]
         outputs = tf.graph_util.import_graph_def(
             graph,
-            input_map={constant.inputs[0].name: images},
-            return_elements=[tensor.name for tensor in constant.outputs],
+            input_map={t.name: value for t, value in zip(traced.inputs, known, strict=True)},
+            return_elements=[tensor.name for tensor in traced.outputs],
             name="",
         )
         return dict(zip(names, outputs, strict=True))
 
-    return look
+    return again
 
 
 def _in_float32(model):

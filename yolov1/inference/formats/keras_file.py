@@ -23,7 +23,7 @@ def name_of(stem: str) -> str:
 
 
 def recognises(path) -> bool:
-    return path.suffix == ".keras" and not path.is_dir()
+    return path.suffix.lower() == ".keras" and not path.is_dir()
 
 
 def write(detector, path, metadata, *, calibration=None):

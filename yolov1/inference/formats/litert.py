@@ -4,12 +4,14 @@ The metadata is a file ``yolov1.json`` in a zip archive behind the model, where 
 put files as well: ``unzip -p FILE.tflite yolov1.json`` shows it.
 """
 
+import math
 import os
 import warnings
 
 import tensorflow as tf
 
-from yolov1.inference.formats.frozen import frozen
+from yolov1.inference.formats.frozen import apart, flat
+from yolov1.inference.formats.litert_constants import with_constants
 from yolov1.inference.formats.session import (
     Session,
     as_input,
@@ -33,12 +35,15 @@ def name_of(stem: str) -> str:
 
 
 def recognises(path) -> bool:
-    return path.suffix == ".tflite" and not path.is_dir()
+    return path.suffix.lower() == ".tflite" and not path.is_dir()
 
 
 def write(detector, path, metadata, *, calibration=None):
+    # What is quantized must be constant, whatever memory that takes.
+    large = {"large": math.inf} if metadata.precision == "int8" else {}
     module = tf.Module(name="detector")  # the converter wants an owner of the function
-    module.look = frozen(detector, metadata)
+    look, weights = apart(detector, metadata, constant=True, **large)
+    module.look = flat(look)
 
     def converter():
         traced = module.look.get_concrete_function()
@@ -52,6 +57,8 @@ def write(detector, path, metadata, *, calibration=None):
             chosen.optimizations = [tf.lite.Optimize.DEFAULT]
             chosen.target_spec.supported_types = [tf.float16]
         content = chosen.convert()
+        if weights:
+            content = with_constants(content, weights, half=metadata.precision == "float16")
     path.write_bytes(content)
     put_into_zip(path, metadata.to_json())
 

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 
-from yolov1.inference.formats.frozen import function
+from yolov1.inference.formats.frozen import apart
 from yolov1.inference.formats.session import Session, as_input, needed
 from yolov1.inference.metadata import KEY, Metadata, missing
 
@@ -27,7 +27,7 @@ def name_of(stem: str) -> str:
 
 
 def recognises(path) -> bool:
-    return path.suffix == ".onnx" and not path.is_dir()
+    return path.suffix.lower() == ".onnx" and not path.is_dir()
 
 
 def write(detector, path, metadata, *, calibration=None):
@@ -38,10 +38,12 @@ def write(detector, path, metadata, *, calibration=None):
             f"a score_threshold of at least 0, got {metadata.score_threshold:g}. Or take "
             'nms="outside".'
         )
-    look = function(detector, metadata)
+    look, weights = apart(detector, metadata)
     model, _ = tf2onnx.convert.from_function(
         look, input_signature=look.input_signature, opset=OPSET
     )
+    captures = look.get_concrete_function().graph.captures
+    _put_in(model.graph, weights, {inner.name: outer for outer, inner in captures})
     last = _last_operations(model.graph)
     if metadata.precision == "float16":
         model = _halved(model, last)
@@ -52,6 +54,23 @@ def write(detector, path, metadata, *, calibration=None):
     entry = model.metadata_props.add()
     entry.key, entry.value = KEY, metadata.to_json()
     onnx.save(model, os.fspath(path))
+
+
+def _put_in(graph, weights, captured):
+    """Makes constants of inputs: of large weights, and of what the function takes from outside,
+    such as the means of Keras' Normalization. What transposes one is done here, and goes."""
+    onnx = needed(EXTRA, "onnx")
+    names = {value.name for value in graph.input} & captured.keys()
+    weights = weights | {name: captured[name].numpy() for name in names}
+    for node in [n for n in graph.node if n.op_type == "Transpose" and n.input[0] in weights]:
+        axes = onnx.helper.get_node_attr_value(node, "perm")
+        weights[node.output[0]] = weights[node.input[0]].transpose(axes)
+        graph.node.remove(node)
+    used = {name for node in graph.node for name in node.input}
+    for name in weights.keys() & used:
+        graph.initializer.append(onnx.numpy_helper.from_array(weights[name], name))
+    for value in [value for value in graph.input if value.name in weights]:
+        graph.input.remove(value)
 
 
 def _last_operations(graph) -> list[str]:

@@ -25,7 +25,7 @@ def name_of(stem: str) -> str:
 
 
 def recognises(path) -> bool:
-    return (path / MODEL).is_file() or (path.suffix == ".xml" and not path.is_dir())
+    return (path / MODEL).is_file() or (path.suffix.lower() == ".xml" and not path.is_dir())
 
 
 def write(detector, path, metadata, *, calibration=None):

@@ -45,8 +45,18 @@ def needed(extra: str, *modules: str):
 
 
 def as_input(images, metadata):
-    """Images in [0, 1] as the file takes them."""
+    """Images in [0, 1] as the file takes them.
+
+    Raises:
+        ValueError: another shape than ``[n, image_size, image_size, 3]``.
+    """
     images = np.asarray(images, np.float32)
+    side = metadata.grid.image_size
+    if images.shape[1:] != (side, side, 3):
+        raise ValueError(
+            f"this file looks at images [n, {side}, {side}, 3], got {list(images.shape)}; detect "
+            "takes them of any size."
+        )
     if metadata.input_dtype == "uint8":
         return np.rint(images * 255).clip(0, 255).astype(np.uint8)
     return images
