@@ -15,11 +15,8 @@ from tests.inference.files import (
     GRID,
     OPTIONS,
     assert_same,
-<<<<<<< HEAD
-    calibration,
-=======
     build,
->>>>>>> wt-r2
+    calibration,
     expected,
     images,
     make,
