@@ -89,7 +89,7 @@ def find_images(patterns):
     """The files that paths, folders and patterns stand for, each once, sorted.
 
     Raises:
-        UserError: nothing matches a pattern.
+        UserError: nothing matches a pattern, or nothing but films.
     """
     paths = set()
     for pattern in patterns:
@@ -105,6 +105,12 @@ def find_images(patterns):
             folder = next(above for above in path.parents if above.exists())
             rest = str(path.relative_to(folder))
             found = [folder / p for p in glob.glob(rest, root_dir=folder, recursive=True)]
+            if found and all(map(streaming.is_stream, found)):  # beside pictures, it is left out
+                film = min(found)
+                raise UserError(
+                    f"--images={pattern}: {film} is a film, which is looked at alone: "
+                    f"--images={film}."
+                )
         found = [p for p in found if not p.is_dir()]  # a link that leads nowhere is reported
         if not found:
             raise UserError(

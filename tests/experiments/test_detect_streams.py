@@ -142,6 +142,7 @@ def test_flags_that_do_not_go_together(detect, film, tmp_path):
         (tmp_path / "a.png", ["--live"], "--live is of streams"),
         (tmp_path / "a.png", ["--max_frames=3"], "--max_frames is of streams"),
         (tmp_path / "a.png", [film], f"--images={film} is a stream, which is looked at alone"),
+        (f"{film.parent}/*.mp4", [], f"a film, which is looked at alone: --images={film}."),
         (film, [f"--video={tmp_path}/a.gif"], "a film must end in .mp4"),
         (film, ["--seconds=0"], "--seconds"),
     ):

@@ -13,12 +13,13 @@ FLAGS = {
     "evaluate": {"checkpoint", "which", "dataset", "eval_split", "pictures", "output_dir"},
     "export": {"checkpoint", "format", "precision", "nms", "input", "calibration", "tolerance"},
     "prepare_voc": {"root", "years", "splits", "base_url", "tar_dir"},
-    "detect": {"checkpoint", "which", "images", "score_threshold", "iou_threshold", "output_dir"},
+    "detect": {"checkpoint", "images", "score_threshold", "output_dir", "save", "tiles", "video"},
     "overfit_one_batch": {"dataset", "S", "learning_rate", "images", "steps", "output_dir"},
     "pretrain": {"dataset", "model", "image_size", "epochs", "output_dir"},
     "reproduce_keras_voc": {"root", "as_published", "defects", "epochs", "model_options"},
     "reproduce_tf2_person": {"root", "as_published", "defects", "dataset", "classes"},
     "inspect_dataset": {"dataset", "split", "sides", "pictures", "output_dir"},
+    "convert": {"dataset", "split", "to", "copy", "difficult", "upright", "output_dir"},
     "crop_objects": {"dataset", "split", "margin", "min_side", "image_side", "output_dir"},
 }
 

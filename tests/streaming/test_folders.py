@@ -12,6 +12,7 @@ from yolov1.streaming import folders
 
 
 def save(path, number=0, **options):
+    path.parent.mkdir(exist_ok=True)
     Image.fromarray(greys(number + 1)[number]).save(path, **options)
     return path
 
@@ -103,6 +104,38 @@ def test_what_is_not_whole_at_the_end_is_told_of(tmp_path):
     assert watched.reports == [
         {"file": str(tmp_path / "a.png"), "reason": "it was not whole yet when the watch ended"}
     ]
+
+
+def test_folders_come_and_go_and_one_that_is_closed_is_told_of_once(tmp_path, monkeypatch):
+    look, closed = os.scandir, {"gone": FileNotFoundError, "closed": PermissionError}
+
+    def scandir(place):
+        for name, error in closed.items():
+            if str(place) == str(tmp_path / name):
+                raise error(13, "it cannot be listed", place)
+        return look(place)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    for name in (*closed, "open"):
+        (tmp_path / name).mkdir()
+        save(tmp_path / name / "a.png", 3)
+    with Watched(tmp_path) as watched:
+        watched.until(1, reports=1)
+        time.sleep(0.2)
+        assert watched.found == [("a.png", 3)]
+        assert watched.reports == [
+            {"file": str(tmp_path / "closed"), "reason": "it cannot be listed"}
+        ]
+
+
+def test_a_watched_folder_that_goes_breaks_off(tmp_path):
+    save(tmp_path / "in" / "a.png", 1)
+    source = streaming.watch(tmp_path / "in")
+    frames = source.frames(threading.Event())
+    assert number_of(next(frames).image) == 1
+    os.rename(tmp_path / "in", tmp_path / "out")
+    with pytest.raises(streaming.BrokenOff, match="watch:.*in breaks off: No such file"):
+        next(frames)
 
 
 def test_our_own_pictures_are_not_looked_at(tmp_path):

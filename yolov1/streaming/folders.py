@@ -11,7 +11,7 @@ from typing import NamedTuple
 from yolov1 import data
 from yolov1.data.formats.walk import files_in, is_image
 from yolov1.files import user_path
-from yolov1.streaming.frames import Frame, Source, StreamError
+from yolov1.streaming.frames import BrokenOff, Frame, Source, StreamError
 
 EVERY = 0.2  # seconds from one look into a folder, or for an end, to the next
 WHOLE_AFTER = 0.5  # seconds in which a file must not change to be taken for whole
@@ -52,7 +52,8 @@ def watch(folder, *, report=None, leave_out=()) -> Source:
     """The pictures below a folder, those that are there first and then new ones as they come.
 
     A file is taken once its size and time have not changed for half a second, so that none is read
-    half written. One that changes later is taken again.
+    half written. One that changes later is taken again. Folders in it may come and go; where the
+    folder itself goes, the source breaks off.
 
     Args:
         report: as in `pictures`. When the watch ends it hears of what was still being written.
@@ -118,9 +119,20 @@ def _arrivals(folder, leave_out, report, stop):
     """Files as they become whole, the oldest first."""
     taken = {}  # path -> its state when it was taken
     growing = {}  # path -> (state, since when it has it)
+    closed = set()  # folders below that cannot be looked into
+
+    def on_error(error):
+        place = os.fspath(error.filename)
+        if place == str(folder):
+            raise BrokenOff(f"watch:{folder} breaks off: {error.strerror}.") from error
+        gone = isinstance(error, FileNotFoundError | NotADirectoryError)
+        if not gone and place not in closed and report is not None:
+            report({"file": place, "reason": error.strerror})
+        closed.add(place)
+
     while not stop.is_set():
         now = time.monotonic()
-        there = _states(folder, leave_out)
+        there = _states(folder, leave_out, on_error)
         taken = {path: state for path, state in taken.items() if path in there}
         new = {path: state for path, state in there.items() if taken.get(path) != state}
         growing = {
@@ -140,10 +152,10 @@ def _arrivals(folder, leave_out, report, stop):
             report({"file": str(path), "reason": "it was not whole yet when the watch ended"})
 
 
-def _states(folder, leave_out):
+def _states(folder, leave_out, on_error):
     """The `State` of every picture, by its path."""
     states = {}
-    for path in files_in(folder):
+    for path in files_in(folder, on_error):
         if not is_image(path) or any(path.is_relative_to(place) for place in leave_out):
             continue
         try:

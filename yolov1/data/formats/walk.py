@@ -24,10 +24,14 @@ def folders_in(folder) -> list[Path]:
     return sorted(p for p in Path(folder).iterdir() if p.is_dir() and not _of_systems(p.name, True))
 
 
-def files_in(folder) -> list[Path]:
+def files_in(folder, on_error=None) -> list[Path]:
     """Every file below a folder, sorted; links to folders are followed, each folder once.
 
     A link that leads nowhere is in the list, so that whoever opens it says so.
+
+    Args:
+        on_error: called with the OSError of a folder that cannot be listed, which is left out then;
+            None: it is raised.
     """
     found, seen, links = [], set(), [Path(folder)]
     while links:  # real folders first: a link to one of them brings nothing new
@@ -38,18 +42,25 @@ def files_in(folder) -> list[Path]:
             if real in seen:
                 continue
             seen.add(real)
-            with os.scandir(here) as entries:
-                for entry in sorted(entries, key=lambda e: e.name):
-                    try:
-                        folder = entry.is_dir()
-                    except OSError:  # a link to itself
-                        folder = False
-                    if _of_systems(entry.name, folder):
-                        continue
-                    if not folder:
-                        found.append(Path(entry.path))
-                    else:
-                        (links if entry.is_symlink() else stack).append(Path(entry.path))
+            try:
+                with os.scandir(here) as listed:
+                    entries = sorted(listed, key=lambda e: e.name)
+            except OSError as error:
+                if on_error is None:
+                    raise
+                on_error(error)
+                continue
+            for entry in entries:
+                try:
+                    folder = entry.is_dir()
+                except OSError:  # a link to itself
+                    folder = False
+                if _of_systems(entry.name, folder):
+                    continue
+                if not folder:
+                    found.append(Path(entry.path))
+                else:
+                    (links if entry.is_symlink() else stack).append(Path(entry.path))
     return sorted(found)
 
 

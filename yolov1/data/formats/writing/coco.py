@@ -45,8 +45,7 @@ def write(splits, folder, options):
 
 def _annotations(example, image_id, ids):
     boxes = labelled.in_pixels(labelled.corners(example), example.size)
-    rows = zip(boxes, example.labels, example.difficult, labelled.scores(example), strict=True)
-    for (x0, y0, x1, y1), label, difficult, score in rows:
+    for (x0, y0, x1, y1), label, difficult, score in labelled.rows(boxes, example):
         width, height = labelled.of_pixels(x1 - x0), labelled.of_pixels(y1 - y0)
         yield {
             "id": next(ids),

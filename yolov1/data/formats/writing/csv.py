@@ -31,10 +31,7 @@ def _rows(file, example, classes):
     boxes, size = labelled.as_seen(example)
     height, width = size
     boxes = labelled.in_pixels(boxes, size)
-    scores = labelled.scores(example)
-    for box, label, score, hard in zip(
-        boxes, example.labels, scores, example.difficult, strict=True
-    ):
+    for box, label, hard, score in labelled.rows(boxes, example):
         score = "" if score is None else score
         yield [file, classes[label], *box, score, int(hard), width, height]
     if not boxes:

@@ -72,14 +72,8 @@ def _add_image(document, number, name, example, classes):
     boxes, size = labelled.as_seen(example)
     height, width = size
     image = labelled.add(document, "image", id=number, name=name, width=width, height=height)
-    rows = zip(
-        labelled.in_pixels(boxes, size),
-        example.labels,
-        example.difficult,
-        labelled.scores(example),
-        strict=True,
-    )
-    for corners, label, difficult, score in rows:
+    boxes = labelled.in_pixels(boxes, size)
+    for corners, label, difficult, score in labelled.rows(boxes, example):
         source = "manual" if score is None else "auto"
         corners = dict(zip(("xtl", "ytl", "xbr", "ybr"), corners, strict=True))
         box = labelled.add(

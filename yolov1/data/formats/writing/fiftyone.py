@@ -29,14 +29,7 @@ def write_fiftyone(dataset, folder, *, link=True):
     for name, example in zip(file_names(dataset, "write_fiftyone"), dataset, strict=True):
         place_image(example, folder / "data" / name, link)
         labels[Path(name).stem] = entries = []
-        rows = zip(
-            example.boxes_cxcywh,
-            example.labels,
-            example.difficult,
-            labelled.scores(example),
-            strict=True,
-        )
-        for box, label, difficult, score in rows:
+        for box, label, difficult, score in labelled.rows(example.boxes_cxcywh, example):
             cx, cy, w, h = box.tolist()
             entry = {"label": int(label), "bounding_box": [cx - w / 2, cy - h / 2, w, h]}
             entry |= {"attributes": {"difficult": True}} if difficult else {}

@@ -49,7 +49,6 @@ def _relative_to(root, files) -> list[str]:
 
 def _task(path, example, classes, options):
     boxes, (height, width) = labelled.as_seen(example)
-    rows = zip(boxes, example.labels, example.difficult, labelled.scores(example), strict=True)
     result = [
         {
             "id": f"box{k}",
@@ -63,7 +62,7 @@ def _task(path, example, classes, options):
             **({"meta": {"text": ["difficult"]}} if difficult else {}),
             **({} if score is None else {"score": _score(score)}),
         }
-        for k, (box, label, difficult, score) in enumerate(rows)
+        for k, (box, label, difficult, score) in enumerate(labelled.rows(boxes, example))
     ]
     # A file may have a name that is no UTF-8: the bytes of its name are what an address holds.
     task = {"data": {"image": options.image_url + quote(path, errors="surrogateescape")}}

@@ -92,6 +92,11 @@ def scores(example) -> list:
     return [None] * len(example.labels) if example.scores is None else example.scores.tolist()
 
 
+def rows(boxes, example):
+    """(box, label, whether it is difficult, score or None) of each box."""
+    return zip(boxes, example.labels, example.difficult, scores(example), strict=True)
+
+
 def named(splits, stem):
     """(split, data set, stem of its file): `stem` where there is one split without a name."""
     for split, dataset in splits.items():

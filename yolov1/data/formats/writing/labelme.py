@@ -29,13 +29,7 @@ def write(splits, folder, options):
 
 def _label_file(name, example, classes):
     boxes, size = labelled.as_seen(example)
-    rows = zip(
-        labelled.in_pixels(boxes, size),
-        example.labels,
-        example.difficult,
-        labelled.scores(example),
-        strict=True,
-    )
+    boxes = labelled.in_pixels(boxes, size)
     shapes = [
         {
             "label": classes[label],
@@ -47,7 +41,7 @@ def _label_file(name, example, classes):
             "mask": None,
             **({} if score is None else {"score": score}),
         }
-        for (x0, y0, x1, y1), label, difficult, score in rows
+        for (x0, y0, x1, y1), label, difficult, score in labelled.rows(boxes, example)
     ]
     return {
         "version": VERSION,

@@ -72,8 +72,7 @@ def _annotation(folder, name, example, classes):
         labelled.add(size, side, value)
     labelled.add(root, "segmented", 0)
     boxes = labelled.in_pixels(labelled.corners(example), example.size)
-    rows = zip(boxes, example.labels, example.difficult, labelled.scores(example), strict=True)
-    for box, label, difficult, score in rows:
+    for box, label, difficult, score in labelled.rows(boxes, example):
         node = labelled.add(root, "object")
         labelled.add(node, "name", classes[label])
         labelled.add(node, "pose", "Unspecified")
