@@ -124,7 +124,14 @@ def test_every_experiment_is_here():
     assert set(OPEN) | set(READ_RUNS) | others == set(EXPERIMENTS)
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_flags_of_serve(known_run, call_experiment):
+    """It writes nothing, so it has no --output_dir, and no --debug."""
+    for wrong, named in (("--nosuch=1", "nosuch"), ("word", "unknown argument 'word'")):
+        done = call_experiment("serve", f"--checkpoint={known_run}", wrong)
+        assert done.returncode == 1 and named in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", sorted(set(EXPERIMENTS) - {"serve"}))
 def test_flags(refused, complete, tmp_path, name):
     given = complete(name)
     refused(name, *given, "--nosuch=1", names="nosuch")
