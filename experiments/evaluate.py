@@ -158,15 +158,7 @@ def measure_files(path):
 
 def configuration(config):
     """A configuration with the flags that are given."""
-    return dataclasses.replace(
-        config,
-        dataset=DATASET.value or config.dataset,
-        eval_split=EVAL_SPLIT.value or config.eval_split,
-        bad_examples=flags.FLAGS.bad_examples,
-        batch_size=flags.FLAGS.batch_size,
-        resize=RESIZE.value or config.resize,
-        subdivisions=1,
-    )
+    return subjects.as_flags_say(config, resize=RESIZE.value or config.resize)
 
 
 def write(output, measured, found, examples, **more) -> dict:

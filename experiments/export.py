@@ -14,7 +14,6 @@ int8 is calibrated on images of `--calibration`, brought to the network's size a
 docs/export.md says what is in each file and how it is run.
 """
 
-import dataclasses
 import math
 import shlex
 import sys
@@ -84,7 +83,7 @@ def main(argv):
             f"{path} is an exported file already, whose network cannot be written once more. Give "
             "the run, or a .keras file."
         )
-    config = configuration(path, detector)
+    config = subjects.as_flags_say(subjects.configuration(path, detector))
     moved = not DATASET.value
     dataset = subjects.open_split(path, config, config.eval_split, detector.classes, moved=moved)
     calibration = None
@@ -150,18 +149,6 @@ def plan():
         if not any(job[key] == word for job in jobs):
             raise UserError(next(job["left_out"] for job in left_out if job[key] == word))
     return jobs, left_out
-
-
-def configuration(path, detector):
-    config = subjects.configuration(path, detector)
-    return dataclasses.replace(
-        config,
-        dataset=DATASET.value or config.dataset,
-        eval_split=EVAL_SPLIT.value or config.eval_split,
-        bad_examples=flags.FLAGS.bad_examples,
-        batch_size=flags.FLAGS.batch_size,
-        subdivisions=1,
-    )
 
 
 def calibration_images(path, config, detector, moved):

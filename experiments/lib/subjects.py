@@ -3,6 +3,8 @@
 import contextlib
 import dataclasses
 
+from absl import flags
+
 from yolov1 import training
 from yolov1.files import user_path
 from yolov1.inference import formats
@@ -24,6 +26,20 @@ def configuration(path, detector) -> training.TrainConfig:
     sizes = {"S": grid.S, "B": grid.B, "image_size": grid.image_size}
     no_data = {"dataset": "", "train_split": "", "eval_split": ""}
     return training.TrainConfig(resize=detector.resize, **sizes, **no_data)
+
+
+def as_flags_say(config, **values) -> training.TrainConfig:
+    """The configuration to measure with: with the data set that the flags name, and `values`."""
+    given = flags.FLAGS
+    return dataclasses.replace(
+        config,
+        dataset=given.dataset or config.dataset,
+        eval_split=given.eval_split or config.eval_split,
+        bad_examples=given.bad_examples,
+        batch_size=given.batch_size,
+        subdivisions=1,
+        **values,
+    )
 
 
 def with_semantics(config, detector, **values):
