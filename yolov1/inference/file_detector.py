@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from yolov1.inference.detect import Detector, without_predictions
-from yolov1.ops import non_max_suppression
+from yolov1.inference.graph import suppressed
 
 
 class FileDetector(Detector):
@@ -57,11 +57,8 @@ class FileDetector(Detector):
 
     def _suppress(self, seen, impl):
         boxes_xyxy, scores = (tf.constant(seen[name]) for name in ("boxes_xyxy", "scores"))
-        found = non_max_suppression(boxes_xyxy, scores, impl=impl, **self.options)
-        return {
-            name: value.numpy()
-            for name, value in zip(("boxes_xyxy", "scores", "labels", "count"), found, strict=True)
-        }
+        found = suppressed(boxes_xyxy, scores, impl=impl, **self.options)
+        return {name: value.numpy() for name, value in found.items()}
 
     def _keep(self, seen):
         """Of what the file found, as it sorted it, what these options leave."""

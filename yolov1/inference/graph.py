@@ -27,11 +27,15 @@ def look_at(images, model, grid, wh, *, nms="inside", impl="auto", **options) ->
     boxes_xyxy, scores = decode(predictions, grid, wh)
     if nms == "outside":
         return {"predictions": predictions, "boxes_xyxy": boxes_xyxy, "scores": scores}
-    found = non_max_suppression(boxes_xyxy, scores, impl=impl, **options)
-    names = ("boxes_xyxy", "scores", "labels", "count")
     axes = tuple(range(1, predictions.shape.rank))
     return {
         "predictions": predictions,
-        **dict(zip(names, found, strict=True)),
+        **suppressed(boxes_xyxy, scores, impl=impl, **options),
         "finite": tf.reduce_all(tf.math.is_finite(predictions), axis=axes),
     }
+
+
+def suppressed(boxes_xyxy, scores, **options) -> dict:
+    """The results of `non_max_suppression`, by name."""
+    found = non_max_suppression(boxes_xyxy, scores, **options)
+    return dict(zip(("boxes_xyxy", "scores", "labels", "count"), found, strict=True))

@@ -25,8 +25,9 @@ def function(detector, metadata, *, convert=True):
         convert: for a converter: all in float32, also of a network under mixed precision, whose
             casts few of them understand.
     """
-    model = _in_float32(detector.model) if convert else detector.model
-    return _function(detector, metadata, model, convert=convert)
+    if not convert:
+        return _function(detector, metadata, detector.model, lambda _: contextlib.nullcontext())
+    return _function(detector, metadata, _in_float32(detector.model), lambda _: _inlined())
 
 
 def apart(detector, metadata, *, constant=False, large=LARGE):
@@ -45,19 +46,22 @@ def apart(detector, metadata, *, constant=False, large=LARGE):
     names = [f"weight_{k}" if value.nbytes > large else None for k, value in enumerate(values)]
     given = {name: value for name, value in zip(names, values, strict=True) if name}
 
-    def known(arguments):
-        """What stands in for a variable."""
-        arguments = iter(arguments)
+    @contextlib.contextmanager
+    def around(weights):
+        known, weights = [], iter(weights)  # what stands in for which variable
         for variable, name, value in zip(variables, names, values, strict=True):
             if name is not None:
-                yield variable, next(arguments)
+                known.append((variable, next(weights)))
             elif constant:
-                yield variable, tf.constant(value)
+                known.append((variable, tf.constant(value)))
+        with keras.StatelessScope(state_mapping=known), _inlined():
+            yield
 
-    return _function(detector, metadata, model, given, known), given
+    return _function(detector, metadata, model, around, given), given
 
 
-def _function(detector, metadata, model, given=(), known=None, convert=True):
+def _function(detector, metadata, model, around, given=()):
+    """`around` gives what the tracing takes place in, of the further arguments."""
     side = detector.grid.image_size
     dtype = tf.as_dtype(metadata.input_dtype)
     signature = [tf.TensorSpec([None, side, side, 3], dtype, name="images")]
@@ -66,11 +70,7 @@ def _function(detector, metadata, model, given=(), known=None, convert=True):
 
     @tf.function(input_signature=signature, autograph=False)
     def look(images, *weights):
-        if known is None:
-            scope = contextlib.nullcontext()
-        else:
-            scope = keras.StatelessScope(state_mapping=list(known(weights)))
-        with scope, _inlined() if convert else contextlib.nullcontext():
+        with around(weights):
             return look_at(images, model, detector.grid, detector.wh, **options)
 
     return look
