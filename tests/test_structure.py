@@ -25,7 +25,7 @@ LAYERS = [
     "darknet",
     *("data", "models"),
     *("ops", "data.pipeline"),
-    *("responsible", "losses", "training", "inference", "streaming", "serving"),
+    *("responsible", "cell_loss", "losses", "training", "inference", "streaming", "serving"),
     *("evaluation", "reporting"),
     "doctor",
 ]

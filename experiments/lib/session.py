@@ -11,6 +11,34 @@ from . import common, evaluators
 from . import flags as experiment_flags
 
 
+class Measure:
+    """Measures a model on the evaluation set, as often as asked.
+
+    Attributes:
+        evaluator: what measured last (see `evaluators`): its detections are of that time. None
+            before the first time.
+    """
+
+    def __init__(self, config, eval_set, grid):
+        self._arguments, self._eval_set = (eval_set, grid, config), eval_set
+        self._make = evaluators.EVALUATORS[config.task]
+        self._evaluators = {}  # one per model: tracing a network again costs seconds
+        self.evaluator = None
+
+    def __call__(self, model) -> dict:
+        if id(model) not in self._evaluators:
+            self._evaluators[id(model)] = self._make(model, *self._arguments)
+        self.evaluator = self._evaluators[id(model)]
+        with data.reading(self._eval_set):
+            return self.evaluator()
+
+
+# Functions of (config, run directory, `Measure`) that give a Keras callback, or None where the
+# configuration asks for none. At the end of an epoch that was measured its logs have ``map_area``
+# or ``accuracy`` and the ``step``, and `Measure.evaluator` has what was found.
+OBSERVERS = ()
+
+
 def open_sets(config):
     """The training set and the evaluation set of a configuration."""
     train_set = common.open_split(config, config.train_split)
@@ -68,22 +96,15 @@ def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=Non
         write_description(run, config, grid, train_set, eval_set)
 
     # ------------------------------------------------------------------ train
-    measures = {}  # one per model: tracing a network again costs seconds
-
-    def measure(model):
-        if id(model) not in measures:
-            evaluator = evaluators.EVALUATORS[config.task]
-            measures[id(model)] = evaluator(model, eval_set, grid, config)
-        with data.reading(eval_set):
-            return measures[id(model)]()
-
+    measure = Measure(config, eval_set, grid)
+    observers = [make(config, run, measure) for make in OBSERVERS]
     try:
         state = training.train(
             config,
             train_set,
             run,
             evaluate=lambda model: evaluators.headline(measure(model)),
-            callbacks=callbacks(run) if callbacks else (),
+            callbacks=[*(callbacks(run) if callbacks else ()), *filter(None, observers)],
         )
     except KeyboardInterrupt:
         where = shlex.quote(f"--output_dir={run.path}")
@@ -110,7 +131,7 @@ def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=Non
         **state.best(config),
     )
     # Last, so that nothing that draws can lose what was measured.
-    measures[id(model)].write_pictures(run / "pictures")
+    measure.evaluator.write_pictures(run / "pictures")
     report = run / "report.html"
     with common.drawing(report):
         reporting.write_report(run.path)

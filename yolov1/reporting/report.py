@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from yolov1.files import replacing
-from yolov1.reporting.html import escape, join, tag
+from yolov1.reporting.html import tag
+from yolov1.reporting.page import page
 from yolov1.reporting.run_files import RunFiles, read_run
 from yolov1.reporting.sections import SECTIONS, headline, subtitle
-from yolov1.reporting.style import CSS
 
 NAME = "report.html"
 
@@ -44,12 +44,4 @@ def render(run: RunFiles) -> str:
     if run.missing:
         absent = "; ".join(f"{name} ({why})" for name, why in run.missing)
         parts.append(tag("footer", "Not shown: ", absent, "."))
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        # Nothing may be loaded or run, whatever a class name or a file name tries.
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
-        "img-src data:; style-src 'unsafe-inline'\">"
-        f"<title>{escape(title)}</title><style>{CSS}</style></head>\n"
-        f"<body><main>{join(parts)}</main></body></html>\n"
-    )
+    return page(title, parts)

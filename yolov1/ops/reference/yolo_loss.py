@@ -33,6 +33,18 @@ def yolo_loss(predictions, targets, grid, semantics, layout, activations="linear
     Differentiable in the predictions as often as wanted.
     """
     cells = read_cells(predictions, targets, grid, semantics, layout, activations)
+    terms = _weighted([_sum(parts, 1) for parts in _parts(cells, grid, semantics)], semantics)
+    return tf.reduce_sum(terms, axis=-1), terms
+
+
+def terms_by_cell(cells: Cells, grid, semantics):
+    """What each cell adds to each term of `yolo_loss`: ``[N, L, 5]``."""
+    return _weighted([_sum(parts, 2) for parts in _parts(cells, grid, semantics)], semantics)
+
+
+def _parts(cells, grid, semantics):
+    """The numbers whose sum is a term, before its weight: of each of the five terms a list of
+    tensors ``[N, L, ...]``."""
     classes, confidences, boxes, flags, target_classes, target_boxes, overlap, responsible = cells
     in_object = _marks_object(flags)[..., None]  # [N, L, 1]
     if semantics.no_object == "non_responsible":
@@ -46,11 +58,10 @@ def yolo_loss(predictions, targets, grid, semantics, layout, activations="linear
     if semantics.box == "squared":
         size = _predicted_size(box[..., 2:], semantics.wh)
         target_size = _target_size(truth[..., 2:], semantics.wh)
-        xy = _sum_squares(box[..., :2] - truth[..., :2])
-        wh, weight_wh = _sum_squares(size - target_size), semantics.weight_wh
+        xy, wh = _square(box[..., :2] - truth[..., :2]), _square(size - target_size)
     else:
-        xy = _sum_one_minus_iou(box, truth, responsible, grid, semantics)
-        wh, weight_wh = tf.zeros_like(xy), 0.0
+        xy = _one_minus_iou(box, truth, responsible, grid, semantics)
+        wh = tf.zeros_like(xy)
     if semantics.confidence_target == "iou":
         confidence_target = overlap
     else:
@@ -59,25 +70,38 @@ def yolo_loss(predictions, targets, grid, semantics, layout, activations="linear
     class_error = tf.where(in_object, classes - target_classes, 0)
     # A flag that is not finite marks broken targets: it makes the object term NaN.
     broken = tf.where(tf.math.is_finite(flags), tf.zeros_like(flags), float("nan"))
-
-    sums = (
-        xy,
-        wh,
-        _sum_squares(confidence_error) + tf.reduce_sum(broken, axis=1),
-        _sum_squares(tf.where(no_object, confidences, 0)),
-        _sum_squares(class_error),
+    no_object_error = tf.where(no_object, confidences, 0)
+    return (
+        [xy],
+        [wh],
+        [_square(confidence_error), broken],
+        [_square(no_object_error)],
+        [_square(class_error)],
     )
+
+
+def _weighted(sums, semantics):
+    """Five tensors of one shape, each times its weight, as the last axis of one."""
     weights = (
         semantics.weight_xy,
-        weight_wh,
+        semantics.weight_wh if semantics.box == "squared" else 0.0,
         semantics.weight_object,
         semantics.weight_no_object,
         semantics.weight_class,
     )
     scaled = [semantics.factor * weight * term for weight, term in zip(weights, sums, strict=True)]
     # Not add_n, which may begin with any of its arguments: a graph would not repeat its last bit.
-    terms = tf.stack(scaled, axis=-1)
-    return tf.reduce_sum(terms, axis=-1), terms
+    return tf.stack(scaled, axis=-1)
+
+
+def _sum(parts, axis):
+    """The sum of tensors, each over its axes from `axis` on."""
+    first, *rest = (tf.reduce_sum(part, axis=list(range(axis, part.shape.rank))) for part in parts)
+    return sum(rest, first)
+
+
+def _square(difference):
+    return difference * difference
 
 
 def encode(boxes, grid, on_collision):
@@ -249,17 +273,12 @@ def _target_size(size, wh):
     return tf.sqrt(size) if wh == "predict_sqrt" else _predicted_size(size, wh)
 
 
-def _sum_one_minus_iou(box, truth, responsible, grid, semantics):
-    """Of the responsible boxes: ``[N]``."""
+def _one_minus_iou(box, truth, responsible, grid, semantics):
+    """Of the responsible boxes, ``[N, L, B]``; 0 of the others."""
     # A value that is not finite makes all of the box NaN: 1 - K of an infinite box would be 1.
     finite = tf.reduce_all(tf.math.is_finite(box) & tf.math.is_finite(truth), -1, keepdims=True)
     box += tf.where(finite, tf.zeros_like(box), float("nan"))
     boxes = boxes_cxcywh(box, grid, semantics.wh)
     objects = boxes_cxcywh(truth, grid, "plain")
     overlap = aligned_iou(boxes, objects, responsible, None, semantics.box, "cxcywh")
-    return tf.reduce_sum(tf.where(responsible, 1 - overlap, 0), axis=[1, 2])
-
-
-def _sum_squares(difference):
-    """Over all but the first axis: ``[N]``."""
-    return tf.reduce_sum(difference * difference, axis=list(range(1, difference.shape.rank)))
+    return tf.where(responsible, 1 - overlap, 0)
