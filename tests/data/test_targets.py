@@ -168,7 +168,7 @@ def test_who_keeps_a_cell_by_hand():
         cells, keepers = assign_cells(boxes, GRID, rule)
         assert cells.tolist() == [0, 0, 0, GRID.cells - 1]
         assert keepers.tolist() == [keeper] * 3 + [3]
-        targets, dropped = encode_targets(boxes, [0, 1, 2, 3], GRID, rule)
+        targets, dropped = encode_targets(boxes, [0, 1, 2, 0], GRID, rule)
         assert targets[0, 0].argmax() == keeper and dropped == 2
     assert assign_cells(np.zeros((0, 4)), GRID)[0].shape == (0,)
 
