@@ -18,9 +18,10 @@ from pathlib import Path
 
 from absl import flags
 
-from yolov1 import data, microscope, training
+from yolov1 import data, training
 from yolov1.files import make_folder, replacing, safe_names, user_path
 from yolov1.microscope import pictures
+from yolov1.microscope.explain import explain
 from yolov1.reporting import explained
 from yolov1.training.watch import TRAIN
 
@@ -57,7 +58,7 @@ def main(argv):
     thresholds = ("score_threshold", "iou_threshold", "max_detections")
     done = []
     for (name, image, example), values in zip(shown, predictions, strict=True):
-        explanation = microscope.explain(
+        explanation = explain(
             *(name, values, detector.grid, config.loss_semantics(), detector.classes),
             **{"example": example, "on_collision": config.on_collision, "impl": config.impl},
             **{key: detector.options[key] for key in thresholds},

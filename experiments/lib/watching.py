@@ -5,7 +5,9 @@ import difflib
 import keras
 import numpy as np
 
-from yolov1 import data, inference, microscope
+from yolov1 import data, inference
+from yolov1.microscope.looking import look
+from yolov1.microscope.record import describe, read_record
 from yolov1.training.watch import HARD, TRAIN, parse_watch
 
 from . import evaluators
@@ -22,7 +24,7 @@ def observer(config, run, measure):
 
 
 class Watching(keras.callbacks.Callback):
-    """Keeps the run's ``watched.npz``, see `yolov1.microscope.record`.
+    """Keeps the run's ``watched.npz``, see `yolov1.record`.
 
     It only looks: predictions of the evaluation set are those that were measured, those of images
     of the training set are made as they are measured.
@@ -45,7 +47,7 @@ class Watching(keras.callbacks.Callback):
         self.record, self.start, self.targets = None, None, None
         if config.resume and run.has_checkpoint and self.path.exists():
             with user_errors():
-                self.record = microscope.read_record(self.path)
+                self.record = read_record(self.path)
             if self.record.about["watch"] != config.watch:
                 print(f"--resume: {self.path} begins anew, with --watch={config.watch!r}")
                 self.record = None
@@ -74,7 +76,7 @@ class Watching(keras.callbacks.Callback):
                 *(self.prepared, self.config.batch_size),
                 watch=lambda batch, _: predictions.extend(batch),
             )
-        seen = microscope.look(
+        seen = look(
             *(np.stack(predictions), self.targets, detections),
             *(self.measure.grid, self.config.loss_semantics(), self.config.impl),
         )
@@ -89,19 +91,17 @@ class Watching(keras.callbacks.Callback):
             ids = [i["id"] for i in self.record.images if i["set"] == "evaluation"]
             self.chosen = find("watch", ids, eval_set, "evaluation")
         else:
-            self.chosen = [
-                *self.named,
-                *hardest(self.measure.evaluator, self.watch.hard, self.named),
-            ]
+            losses = self.measure.evaluator.losses
+            self.chosen = [*self.named, *hardest(losses, self.watch.hard, self.named)]
             self.record = None
         examples = [*(eval_set[k] for k in self.chosen), *self.train]
         sets = ["evaluation"] * len(self.chosen) + ["training"] * len(self.train)
         rule = config.on_collision
         self.targets = np.stack([data.encode_example(e, grid, rule) for e in examples])
         self.prepared = [inference.prepare(e, grid, config.resize).numpy() for e in self.train]
-        self.record = self.record or microscope.describe(
-            *(examples, sets, eval_set.classes, grid, config.loss_semantics(), rule, config.watch)
-        )
+        if self.record is None:
+            known = eval_set.classes, grid, config.loss_semantics(), rule
+            self.record = describe(examples, sets, *known, watch=config.watch)
 
 
 def hardest(losses, count: int, without) -> list[int]:

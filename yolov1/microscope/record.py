@@ -28,7 +28,6 @@ import numpy as np
 from PIL import Image
 
 from yolov1 import data
-from yolov1.cell_loss import cell_loss
 from yolov1.files import replacing
 from yolov1.grid import GridSpec
 from yolov1.semantics import TERMS
@@ -36,7 +35,6 @@ from yolov1.semantics import TERMS
 FORMAT, VERSION = "yolov1 watched images", 1
 PICTURE_SIDE = 128
 DETECTIONS = 30
-SCORE_THRESHOLD = 0.25
 SEEN = ("terms", "gradient", "responsible", "iou", "confidence", "detections")
 
 
@@ -84,7 +82,7 @@ class Record:
         """With one evaluation more, in the place of any at this step or later.
 
         Args:
-            seen: what `look` gives.
+            seen: what `yolov1.microscope.looking.look` gives.
         """
         old = self.before(step)
         together = {
@@ -173,30 +171,3 @@ def _objects(example, grid, on_collision) -> dict:
         "cells": cells.tolist(),
         "keepers": keepers.tolist(),
     }
-
-
-def look(predictions, targets, detections, grid, semantics, impl="auto") -> dict:
-    """What a `Record` keeps of one evaluation of n images.
-
-    Args:
-        predictions: ``[n, S, S, D]``, activated.
-        targets: ``[n, S, S, C + 5]``.
-        detections: the `inference.Detections` of each image.
-    """
-    cells = cell_loss(predictions, targets, grid=grid, semantics=semantics, impl=impl)
-    return {
-        "terms": cells.terms.numpy(),
-        "gradient": np.linalg.norm(cells.gradient.numpy(), axis=-1),
-        "responsible": cells.responsible.numpy(),
-        "iou": cells.iou.numpy(),
-        "confidence": cells.confidences.numpy(),
-        "detections": np.stack([_rows(found) for found in detections]),
-    }
-
-
-def _rows(detections):
-    best = detections.above(SCORE_THRESHOLD)
-    rows = np.full((DETECTIONS, 6), np.nan, np.float32)
-    found = np.column_stack([best.boxes_xyxy, best.scores, best.labels])[:DETECTIONS]
-    rows[: len(found)] = found
-    return rows
