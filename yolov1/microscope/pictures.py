@@ -14,7 +14,7 @@ from yolov1.inference import class_colour
 from yolov1.microscope.explain import Explanation
 from yolov1.semantics import TERMS
 
-MIN_SIDE = 480
+MIN_SIDE, MAX_SIDE = 480, 1600  # of the pictures, in pixels; the latter before the former
 TITLES = (*TERMS, "all")
 
 
@@ -25,28 +25,15 @@ def draw_all(explanation: Explanation, image) -> dict[str, bytes]:
     Args:
         image: uint8 ``[H, W, 3]``, as the network sees it but for its size.
     """
-    pictures = {
-        "prediction": prediction(explanation, image),
-        "suppression": suppression(explanation, image),
-    }
-    if explanation.cells is None:
-        return pictures
-    by_term = explanation.gradient
-    whole = np.sqrt((by_term.astype(np.float64) ** 2).sum(axis=1, keepdims=True))
-    terms = explanation.cells.terms
-    return {
-        "prediction": pictures["prediction"],
-        "target": target(explanation, image),
-        "boxes": boxes(explanation, image),
-        "suppression": pictures["suppression"],
-        "loss": by_cell(np.concatenate([terms, terms.sum(1, keepdims=True)], axis=1), image),
-        "gradient": by_cell(np.concatenate([by_term, whole], axis=1), image, total="norm"),
-    }
+    drawn = (prediction, suppression)
+    if explanation.cells is not None:
+        drawn = (prediction, target, boxes, suppression, loss, gradient)
+    return {draw.__name__: draw(explanation, image) for draw in drawn}
 
 
 def prediction(explanation, image) -> bytes:
     """What was found, with class and score; the objects thin and white."""
-    grid = inference.draw_grid(image, explanation.grid.S, min_side=MIN_SIDE)
+    grid = inference.draw_grid(image, explanation.grid.S, min_side=_min_side(image))
     return _png(
         inference.draw(
             *(grid, explanation.detections, explanation.classes), truth=explanation.truth
@@ -58,7 +45,7 @@ def target(explanation, image) -> bytes:
     """The objects, and their cells: white where a cell has one, red where one is lost to it (the
     lost one is thin and white)."""
     S, objects, truth = explanation.grid.S, explanation.objects, explanation.truth
-    picture = inference.draw_grid(image, S, min_side=MIN_SIDE).astype(np.float32)
+    picture = inference.draw_grid(image, S, min_side=_min_side(image)).astype(np.float32)
     for one in sorted(objects, key=lambda one: "lost_to" in one):
         colour = (255, 40, 40) if "lost_to" in one else (255, 255, 255)
         rows, columns = (
@@ -110,6 +97,19 @@ def suppression(explanation, image) -> bytes:
     return _png(figure)
 
 
+def loss(explanation, image) -> bytes:
+    """What each cell adds to the loss."""
+    terms = explanation.cells.terms
+    return by_cell(np.concatenate([terms, terms.sum(1, keepdims=True)], axis=1), image)
+
+
+def gradient(explanation, image) -> bytes:
+    """How strongly the loss would move each cell's outputs."""
+    terms = explanation.gradient
+    whole = np.sqrt((terms.astype(np.float64) ** 2).sum(axis=1, keepdims=True))
+    return by_cell(np.concatenate([terms, whole], axis=1), image, total="norm")
+
+
 def by_cell(values, image, total="sum") -> bytes:
     """Six panels: the five terms and all of them, in one colour scale.
 
@@ -149,9 +149,14 @@ def by_cell(values, image, total="sum") -> bytes:
     return _png(figure)
 
 
+def _min_side(image):
+    short, long = sorted(image.shape[:2])
+    return min(MIN_SIDE, MAX_SIDE * short / long)
+
+
 def _figure(image):
     height, width = image.shape[:2]
-    figure = Figure((5.6, 5.6 * height / width), dpi=120)
+    figure = Figure((5.6, 5.6 * min(max(height / width, 0.2), 2.4)), dpi=120)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(image, extent=(0, 1, 1, 0), aspect="auto")
     axes.set(xlim=(0, 1), ylim=(1, 0))
