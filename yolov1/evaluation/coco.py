@@ -7,7 +7,7 @@ number of detections may lie in it, and its overlap is the share of the detectio
 
 import numpy as np
 
-from yolov1.evaluation.matching import area, intersection, overlaps, tabulate
+from yolov1.evaluation.matching import area, intersection, overlaps, place_in_group, tabulate
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0.0, 1.0, 101)
@@ -65,7 +65,7 @@ def _mean(arrays):
 def _accumulate(found, truth, count, limits):
     """Per class, precision ``[thresholds, recalls]`` and recall ``[thresholds, limits on
     detections]``, both None for a class without objects in these limits of area."""
-    rank = _rank_in_group(found.image * count + found.labels)
+    rank = place_in_group(found.image * count + found.labels)
     keep = rank < MAX_DETECTIONS[-1]
     object_area, found_area = area(truth.boxes_xyxy), area(found.boxes_xyxy)
     ignored = truth.difficult | (object_area < limits[0]) | (object_area > limits[1])
@@ -91,15 +91,6 @@ def _accumulate(found, truth, count, limits):
         within = [right[:, mine][:, rank[mine] < limit] for limit in MAX_DETECTIONS]
         recalls.append(np.stack([w.sum(axis=1) / objects for w in within], axis=1))
     return precisions, recalls
-
-
-def _rank_in_group(key):
-    """Place of each row among the rows of its group, in the order given."""
-    order = np.argsort(key, kind="stable")
-    start = np.searchsorted(key[order], key, "left")
-    rank = np.empty(len(key), np.int64)
-    rank[order] = np.arange(len(key))
-    return rank - start
 
 
 def _match(found, truth, rank, ignored):
