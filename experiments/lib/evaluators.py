@@ -113,12 +113,9 @@ class Evaluator:
     def _targets(self, indices):
         """Encoded as for training, without augmentation: ``[n, S, S, C + 5]``."""
 
-        def encode(example):
-            kept = ~example.difficult
-            boxes, labels = example.boxes_cxcywh[kept], example.labels[kept]
-            return data.encode_targets(boxes, labels, self.grid, self.config.on_collision)[0]
-
-        return tf.constant(np.stack([encode(self.dataset[index]) for index in indices]))
+        examples = (self.dataset[index] for index in indices)
+        rule = self.config.on_collision
+        return tf.constant(np.stack([data.encode_example(e, self.grid, rule) for e in examples]))
 
     def write_pictures(self, folder, count: int = PICTURES):
         write_pictures(folder, self.detections, self.dataset, count)
