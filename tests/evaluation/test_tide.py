@@ -180,6 +180,22 @@ def authors(found, objects):
     return values | {"false_negatives": special["FalseNeg"] / 100}, counts
 
 
+def test_a_random_scene_gives_what_the_authors_program_gave():
+    """Version 1.0.1, for where it is not installed."""
+    want = {
+        "ap": 0.293891882672105,
+        "classification": 0.044421897444227,
+        "localisation": 0.125976004944454,
+        "both": 0.032157968529884,
+        "duplicate": 0.020766404515521,
+        "background": 0.048457721406099,
+        "missed": 0.110862475117520,
+        "false_positives": 0.285316038119974,
+        "false_negatives": 0.212083243044110,
+    }
+    assert tide.gains(tide.diagnose(*scene(0))) == pytest.approx(want, abs=1e-9)
+
+
 def count_by_name(run, names):
     by_name = {kind.short_name: errors for kind, errors in run.error_dict.items()}
     return [by_name[name] for name in names.values()]

