@@ -10,6 +10,7 @@ from yolov1.evaluation.coco import coco_summary
 from yolov1.evaluation.errors import VOC_SIMILAR, error_analysis
 from yolov1.evaluation.evaluate import evaluate
 from yolov1.evaluation.matching import GroundTruth
+from yolov1.evaluation.shortcomings import shortcomings
 from yolov1.evaluation.tide import Diagnosis, diagnose, gains
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "error_analysis",
     "evaluate",
     "gains",
+    "shortcomings",
 ]

@@ -69,12 +69,18 @@ def _mean(arrays):
     return float(np.mean(arrays)) if arrays else None
 
 
-def _accumulate(found, truth, count, limits):
+def precision_within(found, truth, count, limits, areas):
+    """Per class precision ``[thresholds, recalls]`` among the objects within limits of area, None
+    for a class without any; `areas` are those of (detections, objects), in the limits' unit."""
+    return _accumulate(found, truth, count, limits, areas)[0]
+
+
+def _accumulate(found, truth, count, limits, areas=None):
     """Per class, precision ``[thresholds, recalls]`` and recall ``[thresholds, limits on
     detections]``, both None for a class without objects in these limits of area."""
     rank = place_in_group(found.image * count + found.labels)
     keep = rank < MAX_DETECTIONS[-1]
-    object_area, found_area = area(truth.boxes_xyxy), area(found.boxes_xyxy)
+    found_area, object_area = areas or (area(found.boxes_xyxy), area(truth.boxes_xyxy))
     ignored = truth.difficult | (object_area < limits[0]) | (object_area > limits[1])
     taken = _match(found, truth, np.where(keep, rank, -1), ignored)
     outside = (found_area < limits[0]) | (found_area > limits[1])
