@@ -6,9 +6,10 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from yolov1 import data, evaluation, inference, ops, reporting
+from yolov1 import data, evaluation, inference, ops
 from yolov1.files import safe_name
 from yolov1.losses import ResponsibleBoxes, YoloLoss
+from yolov1.reporting import crops
 from yolov1.training import write_json
 
 from . import common
@@ -155,7 +156,7 @@ def write_pictures(folder, detections, dataset, measured: dict, count: int = PIC
             Image.fromarray(picture).save(path, quality=90)
     worst = measured.get("shortcomings", {}).get("worst", ()) if count else ()
     with common.drawing(folder / "worst"):
-        reporting.write_crops(folder / "worst", worst, dataset)
+        crops.write_crops(folder / "worst", worst, dataset)
 
 
 class ClassifierEvaluator:

@@ -33,9 +33,9 @@ def shortcomings(detections, dataset, *, classes=None, grid=None, on_collision="
 
     Returns:
         - ``shown``: 0.25;
-        - ``ap``: that of `gains`, None without objects; ``tide``: by kind ``count`` (of detections,
-          of objects for ``missed``), ``shown`` of them, and ``gain``, the AP that repairing would
-          add; ``false_positives`` and ``false_negatives`` have a gain alone;
+        - ``ap``: that of `gains`, None without objects; ``tide``: for each of its repairs ``count``
+          (of detections of any score; of objects for ``missed`` and ``false_negatives``), how many
+          of the detections are ``shown``, and ``gain``, the AP that it would add;
         - ``calibration``: see `calibration`; ``confusion``: see `confusion`;
         - ``sizes``: see `by_size`; ``cells``: see `by_cell`, None without a grid;
         - ``worst``: see `worst.choose`.
@@ -49,27 +49,29 @@ def shortcomings(detections, dataset, *, classes=None, grid=None, on_collision="
     repaired = gains(diagnosis)
     counts = _counts(diagnosis, shown)
     groups = _groups(diagnosis, shown, met_by, in_size | in_cell)
+    found = np.append(shown, False)[diagnosis.taken_by]  # -1, for none, is the last
     return {
         "shown": SHOWN,
         "ap": repaired["ap"],
-        "tide": {name: {**counts.get(name, {}), "gain": repaired[name]} for name in REPAIRS},
+        "tide": {name: counts[name] | {"gain": repaired[name]} for name in REPAIRS},
         "calibration": calibration(diagnosis),
         "confusion": matrix.tolist(),
         "sizes": sizes,
         "cells": cells,
-        "worst": worst.choose(diagnosis, dataset, classes, met_by < 0, *groups),
+        "worst": worst.choose(diagnosis, dataset, classes, ~found, *groups),
     }
 
 
 def _counts(diagnosis, shown):
-    counts = {
-        name: {
-            "count": int((diagnosis.kind == index).sum()),
-            "shown": int((shown & (diagnosis.kind == index)).sum()),
-        }
-        for index, name in enumerate(KINDS[1:], start=1)
+    kind, truth = diagnosis.kind, diagnosis.truth
+    rows = {name: kind == index for index, name in enumerate(KINDS[1:], start=1)}
+    rows["false_positives"] = np.any(list(rows.values()), axis=0)
+    counts = {k: {"count": int(r.sum()), "shown": int((r & shown).sum())} for k, r in rows.items()}
+    not_found = (diagnosis.taken_by < 0) & ~truth.difficult
+    return counts | {
+        "missed": {"count": int(diagnosis.missed.sum())},
+        "false_negatives": {"count": int(not_found.sum())},
     }
-    return counts | {"missed": {"count": int(diagnosis.missed.sum())}}
 
 
 # ------------------------------------------------------------------ scores
@@ -141,7 +143,7 @@ def confusion(diagnosis: Diagnosis, shown):
     met_by[about[heirs]] = np.flatnonzero(heirs)
     matrix = np.zeros((count + 1, count + 1), int)
     counting = ~truth.difficult
-    column = np.append(found.labels, count)[met_by]  # -1: the last
+    column = np.append(found.labels, count)[met_by]
     np.add.at(matrix, (truth.labels[counting], column[counting]), 1)
     alone = shown & (diagnosis.kind != IGNORED)
     alone[met_by[met_by >= 0]] = False
@@ -160,9 +162,9 @@ def _groups(diagnosis, shown, met_by, members):
     there[met_by[met_by >= 0]] = truth.labels[met_by >= 0]
     cell = there * (nothing + 1) + found.labels
     of_detections = {"score": score_bin(diagnosis), "confused": np.where(shown, cell, -1)}
-    of_objects = {"confused": truth.labels * (nothing + 1) + nothing}
-    of_objects |= {n.replace(" ", "-"): np.where(mine, 0, -1) for n, mine in members.items()}
-    return of_detections, of_objects
+    of_objects = {n.replace(" ", "-"): np.where(mine, 0, -1) for n, mine in members.items()}
+    column = np.append(found.labels, nothing)[met_by]
+    return of_detections, of_objects | {"confused": truth.labels * (nothing + 1) + column}
 
 
 # ------------------------------------------------------------------ objects
@@ -245,7 +247,7 @@ def by_cell(diagnosis: Diagnosis, dataset, grid, on_collision="first"):
 
 def _recall(diagnosis, mine) -> dict:
     taken_by = diagnosis.taken_by[mine]
-    shown = np.append(diagnosis.found.scores >= SHOWN, False)[taken_by]  # -1: the last
+    shown = np.append(diagnosis.found.scores >= SHOWN, False)[taken_by]
     shares = {"found": shown, "found_at_all": taken_by >= 0}
     return {"objects": len(taken_by)} | {
         name: float(values.mean()) if len(values) else None for name, values in shares.items()

@@ -15,11 +15,12 @@ SHOWN_KINDS = ("background", "classification", "localisation", "both", "duplicat
 def choose(diagnosis: Diagnosis, dataset, classes, not_found, of_detections, of_objects) -> list:
     """The worst errors: false detections by score, objects that were not found by size.
 
-    Of each kind the eight worst, and for each bar and cell of a figure its worst one, at most 24.
+    Of each kind the eight worst, and for each bar and cell of a figure its worst one as far as 24
+    go: those of the first figures first.
 
     Args:
         dataset, classes: of the diagnosis.
-        not_found: ``[M]`` bool.
+        not_found: ``[M]`` bool: what counts as missed here.
         of_detections, of_objects: {figure: int ``[K]``, ``[M]``}: the number of the bar or cell, -1
             for none.
 
@@ -52,11 +53,11 @@ def choose(diagnosis: Diagnosis, dataset, classes, not_found, of_detections, of_
 
 def _first(rows, groups):
     """Some of the rows, which are the worst first."""
-    places = set(range(min(FIRST, len(rows))))
+    places = list(range(min(FIRST, len(rows))))
     for numbers in groups.values():
         values, first = np.unique(numbers[rows], return_index=True)
-        places |= set(first[values >= 0].tolist())
-    return rows[sorted(places)[:MOST]]
+        places += np.sort(first[values >= 0]).tolist()
+    return rows[sorted(list(dict.fromkeys(places))[:MOST])]
 
 
 def _nearest(diagnosis):
@@ -72,21 +73,24 @@ def _entry(diagnosis, dataset, classes, kind, k, m) -> dict:
     found, truth = diagnosis.found, diagnosis.truth
     index = int(truth.image[m] if k < 0 else found.image[k])
     example = dataset[index]
-    detection = {
-        "kind": KINDS[diagnosis.kind[k]],
-        "class": classes[found.labels[k]],
-        "score": float(found.scores[k]),
-        "box_xyxy": found.boxes_xyxy[k].tolist(),
-    }
-    thing = {"class": classes[truth.labels[m]], "box_xyxy": truth.boxes_xyxy[m].tolist()}
+    detection = thing = None
+    if k >= 0:
+        detection = {
+            "kind": KINDS[diagnosis.kind[k]],
+            "class": classes[found.labels[k]],
+            "score": float(found.scores[k]),
+            "box_xyxy": found.boxes_xyxy[k].tolist(),
+        }
+    if m >= 0:
+        thing = {"class": classes[truth.labels[m]], "box_xyxy": truth.boxes_xyxy[m].tolist()}
     return {
         "kind": kind,
         "index": index,
         "image": example.image_id,
         "size": [int(side) for side in example.size],
-        "detection": detection if k >= 0 else None,
-        "object": thing if m >= 0 else None,
-        "iou": float(diagnosis.iou[k]) if k >= 0 and m >= 0 else None,
+        "detection": detection,
+        "object": thing,
+        "iou": float(diagnosis.iou[k]) if detection and thing else None,
     }
 
 

@@ -1,6 +1,5 @@
 """A run directory to one HTML page that can be mailed: no other file, no network, no script."""
 
-from yolov1.reporting.crops import write_crops
 from yolov1.reporting.report import write_report
 
-__all__ = ["write_crops", "write_report"]
+__all__ = ["write_report"]

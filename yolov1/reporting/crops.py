@@ -3,7 +3,7 @@
 import itertools
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from yolov1 import boxes as box_formats
 from yolov1 import inference
@@ -14,14 +14,14 @@ from yolov1.inference import Detections
 SIDE = 208  # pixels of a picture's longer side
 AROUND = 1.7  # sides of the window, of the longest side of what it shows
 LEAST = 0.3  # of the image's shorter side
-QUALITY = 80
+QUALITY = 75
 
 
 def write_crops(folder, worst, dataset):
     """One JPEG for each of `worst`, ``000.jpg`` and so on; those of an earlier time are removed.
 
     A false detection is in the colour of its class with its score, a missed object with its name
-    alone; all objects there are thin and white.
+    alone; all objects there are thin and white, and the one that a detection is about is thicker.
 
     Args:
         folder: made where there is something to draw.
@@ -53,7 +53,7 @@ def crop(image, example, entry, classes):
     part = images.turn(image[top:bottom, left:right], example.orientation)
     scale = SIDE / max(part.shape[:2])
     size = [max(1, round(side * scale)) for side in part.shape[1::-1]]
-    part = np.asarray(Image.fromarray(part).resize(size, Image.BICUBIC))
+    part = Image.fromarray(part).resize(size, Image.BICUBIC)
 
     def inside(boxes_xyxy):
         """Fractions of the image to those of the turned window, clipped to it."""
@@ -68,7 +68,10 @@ def crop(image, example, entry, classes):
     label = np.array([classes.index(subject["class"])])
     box = inside([subject["box_xyxy"]])
     boxes = GroundTruth(box, label) if missed else Detections(box, [subject["score"]], label)
-    return inference.draw(part, boxes, classes, truth=truth)
+    if entry["object"] and not missed:  # which of the objects it is about
+        (corners,) = box_formats.scale_xyxy(inside([entry["object"]["box_xyxy"]]), *size)
+        ImageDraw.Draw(part).rectangle(tuple(corners.round()), outline="white", width=3)
+    return inference.draw(np.asarray(part), boxes, classes, truth=truth)
 
 
 def _window(boxes_xyxy, size):

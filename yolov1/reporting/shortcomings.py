@@ -8,6 +8,7 @@ from yolov1.reporting import charts
 from yolov1.reporting.html import Html, bar, image, join, number, pair, percent, table, tag
 
 MOST_CLASSES = 20  # of a confusion matrix
+FEW_CLASSES = 8  # of one that leaves room beside it
 KINDS = {
     "classification": "right place, another class",
     "localisation": "right class, badly placed (IoU .1 to .5)",
@@ -17,6 +18,10 @@ KINDS = {
     "missed": "no box is near the object",
     "false_positives": "all boxes that are wrong",
     "false_negatives": "all objects that are not found",
+}
+LEADS_TO = {
+    "false_positives": ("background", "localisation", "classification", "both", "duplicate"),
+    "false_negatives": ("missed",),
 }
 CELLS = {
     "alone": "alone in its cell",
@@ -30,7 +35,8 @@ def what_is_wrong(run) -> Html:
     found = run.evaluation.get("shortcomings")
     if not found:
         return Html("")
-    links = _Links(run)
+    links, classes = _Links(run), list(run.evaluation.get("classes", ()))
+    by_class = [_confusion(found, classes, links), _cells(found, links)]
     note = (
         f"A box is shown where it scores at least {found['shown']:g}; an object is found where one "
         "that is shown overlaps it by half, and found at all where any does. What is blue leads to "
@@ -41,8 +47,8 @@ def what_is_wrong(run) -> Html:
             tag("p", note, class_="soft"),
             _tide(found, links),
             pair(_calibration_chart(found, links), _calibration(found, links)),
-            _confusion(found, list(run.evaluation.get("classes", ())), links),
-            pair(_sizes(found, links), _cells(found, links)),
+            pair(*by_class) if len(classes) <= FEW_CLASSES else join(by_class),
+            _sizes(found, links),
         ]
     )
 
@@ -118,11 +124,10 @@ def _tide(found, links) -> Html:
     most = max(values["gain"] for values in found["tide"].values())
     rows = [
         [
-            links(kind.replace("_", " "), kind),
-            KINDS[kind],
-            number(values.get("shown")) if "count" in values else "",
-            number(values.get("count")) if "count" in values else "",
+            _named(links(kind.replace("_", " "), *LEADS_TO.get(kind, (kind,))), KINDS[kind]),
             bar(values["gain"] / most if most else 0.0, f"+{100 * values['gain']:.1f}"),
+            number(values["shown"]) if "shown" in values else "",
+            number(values["count"]),
         ]
         for kind, values in found["tide"].items()
     ]
@@ -131,10 +136,13 @@ def _tide(found, links) -> Html:
         f"AP at IoU 0.5 over 101 points, as TIDE takes it: {percent(found['ap'])}. Gains do not "
         "add up: repairing one kind uncovers others."
     )
-    header = ["error", "what it is", "shown", "of any score", "AP points"]
-    return join(
-        [tag("h3", heading), tag("p", text, class_="soft"), table(header, rows, numeric_from=2)]
-    )
+    header = ["error", "AP points", "shown", "in all"]
+    return join([tag("h3", heading), tag("p", text, class_="soft"), table(header, rows)])
+
+
+def _named(name, what) -> Html:
+    """A name, and below it what it means."""
+    return join([name, tag("div", what, class_="soft")])
 
 
 def _calibration_chart(found, links) -> Html:
@@ -144,7 +152,8 @@ def _calibration_chart(found, links) -> Html:
     figure = Figure()
     axes = figure.add_subplot(xlim=(0, 1), ylim=(0, 1.02), xlabel="score")
     for key, text in (("precision", "share that is right"), ("iou", "overlap with an object")):
-        axes.plot([b["score"] for b in bins], [b[key] for b in bins], label=text)
+        points = [b["score"] for b in bins], [b[key] for b in bins]
+        axes.plot(*points, label=text, marker="o", markersize=3)
     axes.plot([0, 1], [0, 1], label="as scored")
     axes.lines[-1].set_linestyle(":")
     for row in bins:
@@ -218,8 +227,7 @@ def _confusion(found, classes, links) -> Html:
 def _sizes(found, links) -> Html:
     rows = [
         [
-            links(row["name"], f"{row['name'].replace(' ', '-')}-0"),
-            _range(row),
+            _named(links(row["name"], f"{row['name'].replace(' ', '-')}-0"), _range(row)),
             number(row["objects"]),
             bar(row["found"], percent(row["found"])),
             percent(row["found_at_all"]),
@@ -228,9 +236,9 @@ def _sizes(found, links) -> Html:
         ]
         for row in found["sizes"]
     ]
-    header = ["size", "side", "objects", "found", "at all", "AP@0.5", "COCO AP"]
-    heading = tag("h3", "Small and large objects")
-    return join([heading, table(header, rows, numeric_from=2)]) if rows else Html("")
+    header = ["side", "objects", "found", "at all", "AP@0.5", "COCO AP"]
+    heading = tag("h3", "Small and large objects, by COCO's sizes and by quarters of all")
+    return join([heading, table(header, rows)]) if rows else Html("")
 
 
 def _range(row) -> str:
@@ -238,9 +246,10 @@ def _range(row) -> str:
     pixels = row["name"] in ("small", "medium", "large")
     ends = (row["low"], row["high"])
     low, high = (v if v is None else f"{v:.0f} px" if pixels else percent(v) for v in ends)
+    of = "" if pixels else " of the image's"
     if low and high:
-        return f"{low} – {high}"
-    return f"below {high}" if high else f"from {low}" if low else "any"
+        return f"{low} – {high}" + of
+    return (f"below {high}" if high else f"from {low}" if low else "any") + of
 
 
 def _cells(found, links) -> Html:

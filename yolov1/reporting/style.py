@@ -45,6 +45,7 @@ th { color: var(--soft); font-weight: 600; white-space: nowrap; }
 .small { grid-template-columns: repeat(auto-fill, minmax(min(46%, 130px), 1fr)); }
 figure:has(:target) { outline: 3px solid var(--accent); outline-offset: 3px; border-radius: 6px; }
 a { color: var(--accent); }
+[id] { scroll-margin-top: 12px; }
 .matrix { width: auto; }
 .matrix td, .matrix th { padding: 4px 7px; text-align: right; }
 .matrix thead span { writing-mode: vertical-rl; transform: rotate(180deg); }
