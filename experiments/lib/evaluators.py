@@ -9,6 +9,7 @@ from PIL import Image
 from yolov1 import data, evaluation, inference, ops
 from yolov1.files import safe_name
 from yolov1.losses import ResponsibleBoxes, YoloLoss
+from yolov1.reporting import crops
 from yolov1.training import write_json
 
 from . import common
@@ -120,12 +121,25 @@ class Evaluator:
         rule = self.config.on_collision
         return tf.constant(np.stack([data.encode_example(e, self.grid, rule) for e in examples]))
 
-    def write_pictures(self, folder, count: int = PICTURES):
-        write_pictures(folder, self.detections, self.dataset, count)
+    def shortcomings(self) -> dict:
+        """``shortcomings`` of the last call, see `evaluation.shortcomings`: for the end."""
+        whole = isinstance(self.detector, inference.Detector)  # an object is in one cell then
+        return {
+            "shortcomings": evaluation.shortcomings(
+                [found.clipped() for found in self.detections],
+                self.dataset,
+                grid=self.grid if whole else None,
+                on_collision=self.config.on_collision,
+            )
+        }
+
+    def write_pictures(self, folder, measured, count: int = PICTURES):
+        write_pictures(folder, self.detections, self.dataset, measured, count)
 
 
-def write_pictures(folder, detections, dataset, count: int = PICTURES):
-    """The first images with their detections (and the truth, thin and white) as JPEG files.
+def write_pictures(folder, detections, dataset, measured: dict, count: int = PICTURES):
+    """The first images with their detections (and the truth, thin and white) as JPEG files, and in
+    ``worst/`` the worst errors, as far as they were measured.
 
     To be called when the results are written; a picture that fails is named in a warning."""
     for k in range(min(count, len(dataset))):
@@ -143,6 +157,9 @@ def write_pictures(folder, detections, dataset, count: int = PICTURES):
             )
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(picture).save(path, quality=90)
+    worst = measured.get("shortcomings", {}).get("worst", ()) if count else ()
+    with common.drawing(folder / "worst"):
+        crops.write_crops(folder / "worst", worst, dataset)
 
 
 class ClassifierEvaluator:
@@ -175,7 +192,11 @@ class ClassifierEvaluator:
             "seconds": seconds,
         }
 
-    def write_pictures(self, folder, count: int = PICTURES):
+    def shortcomings(self) -> dict:
+        """Nothing: what is wrong is seen in the accuracy of the classes."""
+        return {}
+
+    def write_pictures(self, folder, measured, count: int = PICTURES):
         """Nothing: a class has no place in the picture."""
 
 
@@ -196,7 +217,7 @@ def write_evaluation(directory, measured: dict, **more) -> dict:
     """``evaluation.json`` (curves and all) and ``summary.json`` (the figures); gives the latter."""
     write_json(directory / "evaluation.json", measured)
     summary = {
-        **{k: v for k, v in measured.items() if k not in ("classes", "errors")},
+        **{k: v for k, v in measured.items() if k not in ("classes", "errors", "shortcomings")},
         **more,
     }
     write_json(directory / "summary.json", summary)

@@ -122,7 +122,7 @@ def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=Non
 
     # ------------------------------------------------------------------ evaluate
     with state.averaged_weights() as model:
-        measured = measure(model)
+        measured = measure(model) | measure.evaluator.shortcomings()
         model.save(run / "model.keras")
     seconds = float(state.progress.seconds.numpy())
     summary = evaluators.write_evaluation(
@@ -138,7 +138,7 @@ def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=Non
         **state.best(config),
     )
     # Last, so that nothing that draws can lose what was measured.
-    measure.evaluator.write_pictures(run / "pictures")
+    measure.evaluator.write_pictures(run / "pictures", measured)
     report = run / "report.html"
     with common.drawing(report):
         reporting.write_report(run.path)

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from yolov1.microscope.measures import churn, churn_of_all, fits, image_terms, lost_objects
 from yolov1.reporting import charts
-from yolov1.reporting.html import Html, image, join, number, percent, tag
+from yolov1.reporting.html import Html, image, join, number, pair, percent, tag
 from yolov1.semantics import TERMS
 
 PANELS = 10  # of a strip; of more evaluations so many are shown
@@ -47,7 +47,7 @@ def _charts(record) -> Html:
         name: (epochs, [float(values[k].mean()) if len(values[k]) else math.nan for values in fit])
         for k, name in enumerate(("IoU", "confidence"))
     }
-    parts = (
+    return pair(
         charts.curves(
             {"churn": (epochs, churn_of_all(record).tolist())},
             title="Object cells whose responsible box changed",
@@ -61,7 +61,6 @@ def _charts(record) -> Html:
         ),
         _confidence_over_iou(record, fit),
     )
-    return tag("div", *(tag("div", part) for part in parts if part), class_="pair")
 
 
 def _confidence_over_iou(record, fit) -> Html:
