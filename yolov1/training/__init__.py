@@ -5,8 +5,9 @@ from yolov1.training.capture import Workload, WorkloadError, read_workload
 from yolov1.training.checkpoints import LoadedRun, load_run, require_start, save_weights
 from yolov1.training.config import TrainConfig, parse_options
 from yolov1.training.content import difference, fingerprint
-from yolov1.training.loop import NonFiniteLoss, State, epoch_end_steps, train
+from yolov1.training.loop import NonFiniteLoss, train
 from yolov1.training.run_directory import RunDirectory, WrongRun, write_json
+from yolov1.training.state import State, epoch_end_steps
 from yolov1.training.strategies import cluster_task
 
 __all__ = [

@@ -1,0 +1,80 @@
+"""All that a step changes, and how a run builds it."""
+
+import contextlib
+import dataclasses
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from yolov1.training import strategies
+from yolov1.training.checkpoints import Checkpoints, Progress, build_model
+from yolov1.training.config import MONITORS, TrainConfig
+from yolov1.training.optimizers import MovingAverage, build_optimizer
+from yolov1.training.run_directory import WrongRun
+from yolov1.training.tasks import TASKS
+
+
+@dataclasses.dataclass
+class State:
+    """All that a step changes, and what changes it."""
+
+    strategy: tf.distribute.Strategy
+    model: keras.Model
+    optimizer: keras.optimizers.Optimizer
+    average: MovingAverage | None
+    progress: Progress
+    checkpoints: Checkpoints
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process is the one that writes the results."""
+        return strategies.worker(self.strategy)[0] == 0
+
+    def best(self, config: TrainConfig) -> dict:
+        """``{"best_map_voc07": figure}`` or the like; None where nothing was evaluated."""
+        figure = float(self.progress.best.numpy()) * MONITORS[config.task][config.monitor]
+        return {f"best_{config.monitor}": figure if np.isfinite(figure) else None}
+
+    @contextlib.contextmanager
+    def averaged_weights(self):
+        """Inside, the model has the moving average of its weights, where there is one."""
+        if self.average is None:
+            yield self.model
+            return
+        self.average.swap()
+        try:
+            yield self.model
+        finally:
+            self.average.swap()
+
+
+def epoch_end_steps(examples: int, batch_size: int, epochs: int) -> list[int]:
+    """The number of steps done when each epoch ends.
+
+    Batches run across epochs, so that every example is seen equally often and every batch is
+    full; an epoch has at least one step.
+    """
+    return [max(e, round(e * examples / batch_size)) for e in range(1, epochs + 1)]
+
+
+def build_state(config: TrainConfig, grid, directory, strategy, steps_per_epoch: float) -> State:
+    replicas = strategy.num_replicas_in_sync
+    with strategy.scope():
+        model = build_model(config, grid, folder=directory.path)
+        shared = [layer.name for layer in model.layers if getattr(layer, "synchronized", False)]
+        if shared and replicas > 1 and config.subdivisions > 1:
+            raise WrongRun(
+                f"--subdivisions={config.subdivisions}: the {replicas} replicas cannot share batch "
+                f"statistics ({shared[0]} is synchronized) of parts of a batch. Give "
+                "--subdivisions=1, or leave synchronized=true out of --model_options."
+            )
+        optimizer = build_optimizer(config, steps_per_epoch, replicas, directory.path)
+        optimizer.build(model.trainable_variables)
+        average = MovingAverage(model, config.ema) if config.ema else None
+        progress = Progress(len(TASKS[config.task].terms))
+    worker, _ = strategies.worker(strategy)
+    # Every worker must take part in saving; only the first one's files are kept.
+    folder = directory / ("checkpoints" if worker == 0 else f"checkpoints/worker{worker}")
+    checkpoints = Checkpoints(folder, model, optimizer, progress, average)
+    return State(strategy, model, optimizer, average, progress, checkpoints)
