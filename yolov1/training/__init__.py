@@ -5,6 +5,8 @@ from yolov1.training.capture import Workload, WorkloadError, read_workload
 from yolov1.training.checkpoints import LoadedRun, load_run, require_start, save_weights
 from yolov1.training.config import TrainConfig, parse_options
 from yolov1.training.content import difference, fingerprint
+from yolov1.training.digests import read_digests
+from yolov1.training.forks import describe_fork, fork_files
 from yolov1.training.loop import NonFiniteLoss, train
 from yolov1.training.run_directory import RunDirectory, WrongRun, write_json
 from yolov1.training.state import State, epoch_end_steps
@@ -21,11 +23,14 @@ __all__ = [
     "WrongRun",
     "cfg_files",
     "cluster_task",
+    "describe_fork",
     "difference",
     "epoch_end_steps",
     "fingerprint",
+    "fork_files",
     "load_run",
     "parse_options",
+    "read_digests",
     "read_workload",
     "require_start",
     "save_weights",

@@ -16,6 +16,8 @@ from yolov1.training.callbacks import MetricsFile, ProgressLine, TensorBoardScal
 from yolov1.training.capture import Capture
 from yolov1.training.clocks import CheckpointClock, Stopwatch
 from yolov1.training.config import MONITORS, TrainConfig
+from yolov1.training.digests import DigestsFile
+from yolov1.training.forks import take_fork
 from yolov1.training.profile import Profile
 from yolov1.training.run_directory import WrongRun
 from yolov1.training.start import start_from_run
@@ -34,7 +36,8 @@ def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=(
     Args:
         config: the run's choices.
         dataset: a `yolov1.data.Dataset` of at least one example.
-        directory: the `RunDirectory`; with ``config.resume`` its last checkpoint is gone on from.
+        directory: the `RunDirectory`; with ``config.resume`` its last checkpoint is gone on from,
+            with ``config.fork`` that of another run.
         evaluate: function of the model giving ``{name: value}``, called every
             ``config.eval_every`` epochs with the averaged weights; its ``config.monitor`` decides
             which weights are the best.
@@ -47,9 +50,10 @@ def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=(
         BadExampleError: an image cannot be read any more.
         NonFiniteLoss: names step, term and image; the last checkpoint is from before it.
         WorkloadError: ``config.capture`` names a file of something else, or no step of the run.
-        WrongRun: ``config.backbone`` or ``config.init`` is a run that does not fit; the batch does
-            not divide by replicas and subdivisions, or these do not go with batch statistics that
-            the replicas share; ``config.profile`` names no step of the run.
+        WrongRun: ``config.backbone``, ``config.init`` or ``config.fork`` is a run that does not
+            fit, or lacks the step; the batch does not divide by replicas and subdivisions, or these
+            do not go with batch statistics that the replicas share; ``config.profile`` names no
+            step of the run.
         DarknetError: a cfg file that the configuration names is refused.
     """
     # 1. Devices, before anything else touches TensorFlow.
@@ -72,7 +76,11 @@ def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=(
     steps_per_epoch = max(1.0, len(dataset) / config.batch_size)
     state = build_state(config, grid, directory, strategy, steps_per_epoch)
     step = 0
-    if config.resume:
+    if config.fork and not directory.has_checkpoint:
+        if workers > 1:
+            raise WrongRun(f"--fork={config.fork}: only one worker can go on from another run.")
+        take_fork(config, directory)
+    if config.resume or config.fork:
         # A kill may have come between two workers' saves: all go on from what all have.
         step = strategies.smallest(strategy, state.checkpoints.newest())
     if step:
@@ -107,6 +115,9 @@ def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=(
             TensorBoardScalars(directory / "tensorboard"),
             ProgressLine(epoch_ends, start),
         ]
+        if config.digests:
+            terms = TASKS[config.task].terms
+            callbacks.append(DigestsFile(directory, config.digests, start, terms))
     else:
         evaluate = None
     step = make_step(config, grid, state)
@@ -131,8 +142,10 @@ def run_epochs(
         list(callbacks), model=model, epochs=config.epochs, steps=epoch_ends[0]
     )
     hooks.on_train_begin()
-    clock, spent = CheckpointClock(state.checkpoints, config.checkpoint_minutes), Stopwatch()
     alone = strategies.worker(state.strategy)[1] == 1
+    # Workers' clocks differ: several save together, at the ends of epochs and by steps.
+    minutes = config.checkpoint_minutes if alone else float("inf")
+    clock, spent = CheckpointClock(state.checkpoints, minutes, config.keep_every), Stopwatch()
     done = int(progress.step.numpy())
     try:
         for epoch in range(config.epochs):
@@ -148,10 +161,9 @@ def run_epochs(
                     logs = _one_step(config, state, dataset, step, batches, done)
                 done += 1
                 hooks.on_train_batch_end(done - 1, logs)
-                # Workers' clocks differ: several save together, at the ends of epochs.
-                if alone and done < epoch_ends[epoch]:
+                if done < epoch_ends[epoch]:
                     with spent.of("checkpoint"):
-                        clock.save_if_due()
+                        clock.save_if_due(done)
             last = epoch + 1 == config.epochs or model.stop_training
             logs = _epoch_logs(config, state)
             logs |= _regularization(model)
@@ -162,7 +174,7 @@ def run_epochs(
                 hooks.on_epoch_end(epoch, logs | spent.row())
             progress.end_epoch()
             with spent.of("checkpoint"):
-                clock.save_if_due(always=last or model.stop_training or not alone)
+                clock.save_if_due(done, always=last or model.stop_training or not alone)
             if model.stop_training:
                 break
     except KeyboardInterrupt:
