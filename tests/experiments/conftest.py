@@ -47,8 +47,8 @@ def known_run(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def kept_run(call_experiment, tmp_path_factory):
-    """A finished run of ten steps, with dropout and augmentation: it kept the checkpoints of steps 4
-    and 8, and has digests of every third step."""
+    """A finished run of ten steps, with dropout and augmentation: it kept the checkpoints of the
+    steps 4 and 8, and has digests of every third step."""
     path = tmp_path_factory.mktemp("kept") / "run"
     done = call_experiment(
         *("train", f"--output_dir={path}", "--keep_every=4", "--digests=3"),

@@ -8,8 +8,10 @@ from yolov1.training.content import difference, fingerprint
 from yolov1.training.digests import read_digests
 from yolov1.training.forks import describe_fork, fork_files
 from yolov1.training.loop import NonFiniteLoss, train
+from yolov1.training.replay import repeat, replay
 from yolov1.training.run_directory import RunDirectory, WrongRun, write_json
 from yolov1.training.state import State, epoch_end_steps
+from yolov1.training.step_file import Step, read_step
 from yolov1.training.strategies import cluster_task
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "NonFiniteLoss",
     "RunDirectory",
     "State",
+    "Step",
     "TrainConfig",
     "Workload",
     "WorkloadError",
@@ -31,7 +34,10 @@ __all__ = [
     "load_run",
     "parse_options",
     "read_digests",
+    "read_step",
     "read_workload",
+    "repeat",
+    "replay",
     "require_start",
     "save_weights",
     "train",

@@ -11,7 +11,7 @@ import numpy as np
 
 from yolov1 import data
 from yolov1.files import make_folder
-from yolov1.training import cfg_files, strategies
+from yolov1.training import strategies
 from yolov1.training.callbacks import MetricsFile, ProgressLine, TensorBoardScalars
 from yolov1.training.capture import Capture
 from yolov1.training.clocks import CheckpointClock, Stopwatch
@@ -21,7 +21,7 @@ from yolov1.training.forks import take_fork
 from yolov1.training.profile import Profile
 from yolov1.training.run_directory import WrongRun
 from yolov1.training.start import start_from_run
-from yolov1.training.state import State, build_state, epoch_end_steps
+from yolov1.training.state import State, batches_of, epoch_end_steps, new_state
 from yolov1.training.step import capturing, make_step
 from yolov1.training.tasks import TASKS
 
@@ -60,21 +60,11 @@ def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=(
     strategy = strategies.resolve_strategy(config.strategy)
     worker, workers = strategies.worker(strategy)
     make_folder(directory.path)
-    replicas, parts = strategy.num_replicas_in_sync, config.subdivisions
-    if config.batch_size % (replicas * parts):
-        times = f" times {parts} subdivisions" if parts > 1 else ""
-        raise WrongRun(
-            f"--batch_size must be a multiple of the {replicas} replicas{times}, got "
-            f"{config.batch_size}."
-        )
-    # 2. Seed and precision, before the model.
-    keras.utils.set_random_seed(config.seed)
-    keras.mixed_precision.set_dtype_policy(config.precision)
-    # 3. Model, optimizer and checkpoint.
+    # 2. Seed, precision, model and optimizer.
     grid = config.grid(len(dataset.classes))
+    state = new_state(config, grid, len(dataset), directory, strategy)
     epoch_ends = epoch_end_steps(len(dataset), config.batch_size, config.epochs)
-    steps_per_epoch = max(1.0, len(dataset) / config.batch_size)
-    state = build_state(config, grid, directory, strategy, steps_per_epoch)
+    # 3. Checkpoint.
     step = 0
     if config.fork and not directory.has_checkpoint:
         if workers > 1:
@@ -93,18 +83,9 @@ def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=(
     if config.capture:
         capture = Capture(config, grid, start, epoch_ends[-1], writes=worker == 0)
     profile = Profile(config, directory / "tensorboard", start, epoch_ends[-1], writes=worker == 0)
-    batches = data.training_batches(
-        dataset,
-        grid,
-        config.batch_size,
-        seed=config.seed,
-        start_step=start,
-        steps=epoch_ends[-1] - start,
-        augmentation=cfg_files.augmentation(config, directory.path),
-        on_collision=config.on_collision,
+    batches = batches_of(
+        *(config, dataset, directory, start, epoch_ends[-1]),
         shard=(worker, workers),
-        cache=config.cache,
-        cache_bytes=config.cache_bytes,
         say=print if worker == 0 else None,
     )
     # 5. Loop.

@@ -1,4 +1,4 @@
-"""All that a step changes, and how a run builds it."""
+"""All that a step changes, how a run builds it, and the batches of its steps."""
 
 import contextlib
 import dataclasses
@@ -7,7 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from yolov1.training import strategies
+from yolov1 import data
+from yolov1.training import cfg_files, strategies
 from yolov1.training.checkpoints import Checkpoints, Progress, build_model
 from yolov1.training.config import MONITORS, TrainConfig
 from yolov1.training.optimizers import MovingAverage, build_optimizer
@@ -58,6 +59,27 @@ def epoch_end_steps(examples: int, batch_size: int, epochs: int) -> list[int]:
     return [max(e, round(e * examples / batch_size)) for e in range(1, epochs + 1)]
 
 
+def new_state(config: TrainConfig, grid, images: int, directory, strategy) -> State:
+    """The state before the first step of a run over so many images, of the seed alone; sets Keras'
+    seed and precision.
+
+    Raises:
+        WrongRun: the batch does not divide by replicas and subdivisions; or as `build_state`.
+    """
+    replicas, parts = strategy.num_replicas_in_sync, config.subdivisions
+    if config.batch_size % (replicas * parts):
+        times = f" times {parts} subdivisions" if parts > 1 else ""
+        raise WrongRun(
+            f"--batch_size must be a multiple of the {replicas} replicas{times}, got "
+            f"{config.batch_size}."
+        )
+    # Before the model.
+    keras.utils.set_random_seed(config.seed)
+    keras.mixed_precision.set_dtype_policy(config.precision)
+    steps_per_epoch = max(1.0, images / config.batch_size)
+    return build_state(config, grid, directory, strategy, steps_per_epoch)
+
+
 def build_state(config: TrainConfig, grid, directory, strategy, steps_per_epoch: float) -> State:
     replicas = strategy.num_replicas_in_sync
     with strategy.scope():
@@ -78,3 +100,28 @@ def build_state(config: TrainConfig, grid, directory, strategy, steps_per_epoch:
     folder = directory / ("checkpoints" if worker == 0 else f"checkpoints/worker{worker}")
     checkpoints = Checkpoints(folder, model, optimizer, progress, average)
     return State(strategy, model, optimizer, average, progress, checkpoints)
+
+
+def batches_of(
+    config: TrainConfig, dataset, directory, start: int, end: int, *, shard=(0, 1), say=None
+):
+    """The batches of the steps from `start` until `end`, as `data.training_batches` has them.
+
+    Raises:
+        BadExampleError: an image that is to be kept cannot be read.
+        DarknetError, OSError: as `cfg_files.augmentation`.
+    """
+    return data.training_batches(
+        dataset,
+        config.grid(len(dataset.classes)),
+        config.batch_size,
+        seed=config.seed,
+        start_step=start,
+        steps=end - start,
+        augmentation=cfg_files.augmentation(config, directory.path),
+        on_collision=config.on_collision,
+        shard=shard,
+        cache=config.cache,
+        cache_bytes=config.cache_bytes,
+        say=say,
+    )
