@@ -63,7 +63,7 @@ def define(names=None, **defaults):
 DATA = ("dataset", "train_split", "eval_split", "classes", "bad_examples")
 MAY_CHANGE = (
     *("output_dir", "resume", "cache", "cache_bytes", "eval_every", "checkpoint_minutes"),
-    *("strategy", "capture", "capture_steps", "profile", "keep_every", "digests"),
+    *("strategy", "capture", "capture_steps", "profile", "keep_every", "digests", "watch"),
     *DATA,
     "epochs",
 )

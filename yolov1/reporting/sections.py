@@ -5,6 +5,7 @@ from yolov1.reporting import charts, network
 from yolov1.reporting.exports import exports
 from yolov1.reporting.html import Html, bar, duration, image, join, number, percent, table, tag
 from yolov1.reporting.run_files import PICTURE_SUFFIXES
+from yolov1.reporting.watched import watched_images
 from yolov1.semantics import TERMS
 
 MAX_PICTURES = 24
@@ -189,6 +190,7 @@ SECTIONS = (
     ("Network", network.layers),
     ("Learning curves", learning_curves),
     ("Detection quality", detection_quality),
+    ("Watched images", watched_images),
     ("Exports", exports),
     ("Sample predictions", sample_pictures),
     ("Time", timing),

@@ -42,6 +42,8 @@ th { color: var(--soft); font-weight: 600; white-space: nowrap; }
 .value { min-width: 3.6em; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 240px), 1fr));
   gap: 12px; }
+.strip { overflow-x: auto; }
+.strip img { width: auto; max-width: none; min-width: min(100%, 720px); border-radius: 0; }
 figure { margin: 0; min-width: 0; }
 img { width: 100%; height: auto; border-radius: 6px; display: block; }
 footer { margin-top: 20px; }

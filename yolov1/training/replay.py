@@ -163,11 +163,8 @@ class _Taken:
 
     def row(self, mean) -> dict:
         """What digests.csv has of a step besides its weights."""
-        values = {
-            "loss": float(mean.sum()),
-            **dict(zip(self.task.terms, map(float, mean), strict=True)),
-        }
-        return {name: repr(value) for name, value in values.items()}
+        names = ("loss", *self.task.terms)
+        return {n: repr(float(v)) for n, v in zip(names, (mean.sum(), *mean), strict=True)}
 
     def plain(self, images, targets, indices):
         """Takes a step; the means of its terms."""
@@ -206,7 +203,7 @@ class _Taken:
 
 
 def _numbered(name, values) -> dict:
-    return {f"{name}.{k}": getattr(v, "value", v) for k, v in enumerate(values)}
+    return {f"{name}.{k}": np.array(getattr(v, "value", v)) for k, v in enumerate(values)}
 
 
 def cells_of(config, grid, predictions, targets) -> dict:
