@@ -182,9 +182,7 @@ def write_description(run, config, grid, train_set, eval_set):
         name: data.statistics(dataset, sides=sides, image_size=grid.image_size)
         for name, dataset in sets.items()
     }
-    # Shapes are drawn from these, by the floating point of the machine.
-    drawn = f"{config.seed} {config.image_size}" if config.dataset.startswith("shapes") else ""
-    content = {name: training.fingerprint(dataset, drawn) for name, dataset in sets.items()}
+    content = {name: fingerprint(config, dataset) for name, dataset in sets.items()}
     forked = {}
     if config.resume and run.has_checkpoint:
         require_same_data("resume", run, content, found)
@@ -196,6 +194,13 @@ def write_description(run, config, grid, train_set, eval_set):
     run.write_config(config, grid, train_set.classes, skipped=skipped, **forked)
     training.write_json(run / "dataset.json", found)
     training.write_json(run / "content.json", content)
+
+
+def fingerprint(config, dataset) -> dict:
+    """What content.json has of a split of a configuration's data set."""
+    # Shapes are drawn from these, by the floating point of the machine.
+    drawn = f"{config.seed} {config.image_size}" if config.dataset.startswith("shapes") else ""
+    return training.fingerprint(dataset, drawn)
 
 
 def require_same_data(flag, run, content, found):

@@ -18,16 +18,13 @@ from yolov1.training.clocks import CheckpointClock, Stopwatch
 from yolov1.training.config import MONITORS, TrainConfig
 from yolov1.training.digests import DigestsFile
 from yolov1.training.forks import take_fork
+from yolov1.training.nonfinite import NonFiniteLoss, leave_step, require_finite
 from yolov1.training.profile import Profile
 from yolov1.training.run_directory import WrongRun
 from yolov1.training.start import start_from_run
 from yolov1.training.state import State, batches_of, epoch_end_steps, new_state
 from yolov1.training.step import capturing, make_step
 from yolov1.training.tasks import TASKS
-
-
-class NonFiniteLoss(FloatingPointError):
-    """The loss of an image was NaN or infinite."""
 
 
 def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=()) -> State:
@@ -48,7 +45,8 @@ def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=(
 
     Raises:
         BadExampleError: an image cannot be read any more.
-        NonFiniteLoss: names step, term and image; the last checkpoint is from before it.
+        NonFiniteLoss: names step, term and image, and a file to repeat the step with; the last
+            checkpoint is from before it.
         WorkloadError: ``config.capture`` names a file of something else, or no step of the run.
         WrongRun: ``config.backbone``, ``config.init`` or ``config.fork`` is a run that does not
             fit, or lacks the step; the batch does not divide by replicas and subdivisions, or these
@@ -104,11 +102,16 @@ def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=(
     step = make_step(config, grid, state)
     if capture:
         step = capturing(config, grid, state, step, capture)
-    run_epochs(
-        *(config, state, dataset, step, iter(batches), epoch_ends, profile),
-        evaluate=evaluate,
-        callbacks=callbacks,
-    )
+    try:
+        run_epochs(
+            *(config, state, dataset, step, iter(batches), epoch_ends, profile),
+            evaluate=evaluate,
+            callbacks=callbacks,
+        )
+    except NonFiniteLoss as error:
+        if workers > 1:
+            raise
+        raise leave_step(error, config, dataset, directory) from None
     return state
 
 
@@ -183,14 +186,13 @@ def _one_step(config, state, dataset, step, batches, number) -> dict:
     """Fetches a batch, takes a step, checks its loss; returns what the callbacks are told."""
     started = time.perf_counter()
     with data.reading(dataset):
-        images, targets, indices = next(batches)
+        batch = next(batches)
     fetched = time.perf_counter()
-    replica_terms, mean, rate = step(*strategies.to_replicas(state.strategy, (images, targets)))
+    replica_terms, mean, rate = step(*strategies.to_replicas(state.strategy, batch[:2]))
     local = state.strategy.experimental_local_results(replica_terms)
-    terms = np.concatenate([part.numpy() for part in local])  # in the order of `indices`
+    terms = np.concatenate([part.numpy() for part in local])  # in the order of the batch
     names = TASKS[config.task].terms
-    if not np.isfinite(terms).all():
-        _report_non_finite(dataset, names, terms, indices.numpy(), number)
+    require_finite(dataset, names, terms, batch, number)
     seconds = time.perf_counter() - started
     progress = state.progress
     progress.seconds.assign_add(seconds)
@@ -203,20 +205,6 @@ def _one_step(config, state, dataset, step, batches, number) -> dict:
         "learning_rate": float(rate.numpy()),
         "images_per_second": config.batch_size / seconds,
     }
-
-
-def _report_non_finite(dataset, names, terms, indices, number):
-    bad = np.argwhere(~np.isfinite(terms))
-    named = ", ".join(
-        f"{names[t]} of image {dataset[int(indices[i])].image_id!r} is {terms[i, t]}"
-        for i, t in bad[:8]
-    )
-    more = f" (and {len(bad) - 8} more)" if len(bad) > 8 else ""
-    raise NonFiniteLoss(
-        f"The loss is not finite at step {number}: {named}{more}. The last checkpoint is from "
-        "before this step. Usual causes: a learning rate that is too high, a warm-up that is too "
-        "short, float16 overflow; --clip_norm=10 often helps."
-    )
 
 
 def _regularization(model) -> dict:

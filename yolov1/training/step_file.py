@@ -66,6 +66,10 @@ class Step:
             found.append(self.arrays[f"{name}.{len(found)}"])
         return found
 
+    def named(self, name: str) -> list:
+        """The array of this name, or all that are numbered; empty where there is none."""
+        return [self.arrays[name]] if name in self.arrays else self.several(name)
+
     def save(self, path):
         """Writes the file, which takes its place only once whole.
 
