@@ -16,6 +16,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from yolov1.files import replacing
+from yolov1.training.content import digest
 
 _FILE = re.compile(r"ckpt-(\d+)\.(index|data-\d{5}-of-\d{5})")
 
@@ -129,6 +130,13 @@ class CheckpointFiles:
             return f"{suspect} is damaged ({str(error).splitlines()[0]})"
         self._whole.add(step)
         return None
+
+    def digest(self, step: int, prefix: str) -> str:
+        """Of all tensors of a whole checkpoint whose names begin so."""
+        with _plain(self.folder) as folder:
+            reader = tf.train.load_checkpoint(str(folder / f"ckpt-{step}"))
+            names = sorted(n for n in reader.get_variable_to_dtype_map() if n.startswith(prefix))
+            return digest(*map(reader.get_tensor, names))
 
     def all_damaged(self) -> str:
         """A sentence on a folder without a whole checkpoint."""

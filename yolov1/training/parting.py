@@ -84,10 +84,25 @@ def first_difference(a, b) -> dict | None:
         if not ones or not others:
             continue
         found = _difference(name, ones, others, a)
+        if found and name == "terms":  # not to be seen in a cell alone: the gradient knows where
+            masks = [
+                _bits(one) != _bits(other) for one, other in zip(*_gradients(a, b), strict=True)
+            ]
+            found |= _cells(masks[0][found["place"]]) if masks else {}
         if found:
             return {"tensor": name, "named": NAMED[name], "equal": equal} | found
         equal.append(name)
     return None
+
+
+def _gradients(a, b):
+    return a.named("by_predictions"), b.named("by_predictions")
+
+
+def _cells(mask) -> dict:
+    """The first cell where ``[S, S, D]`` has a difference, and how many there are."""
+    cells = np.argwhere(mask.any(axis=-1)).tolist() if mask.ndim == 3 else []
+    return {"cell": cells[0], "cells": len(cells)} if cells else {}
 
 
 def _difference(name, ones, others, step):
@@ -134,8 +149,7 @@ def _place(name, place, mask, step) -> dict:
         return found | {"term": step.about["terms"][place[1]]}
     if len(place) == 4:
         names = channels(step.about["classes"], grid, name == "targets")
-        cells = int(mask.any(axis=-1).sum())
-        return found | {"cell": list(place[1:3]), "cells": cells, "channel": names[place[3]]}
+        return found | _cells(mask) | {"channel": names[place[3]]}
     return found
 
 
