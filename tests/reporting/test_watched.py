@@ -72,7 +72,7 @@ def test_a_run_with_watched_images(run_dir):
         *("Responsible boxes: IoU and confidence", "Terms of a watched image", "Terms of <i>1"),
     } < set(labels)
     sizes = {picture.size for picture in strips(run_dir)}
-    assert sizes == {(10 * 112 + 9 * 3, 16 + 2 * 112 + 3)}  # ten evaluations of fourteen
+    assert sizes == {(10 * 102 + 9 * 3, 16 + 2 * 102 + 3)}  # ten evaluations of fourteen
     first = (run_dir / "report.html").read_bytes()
     read(run_dir)
     assert (run_dir / "report.html").read_bytes() == first
@@ -88,7 +88,7 @@ def test_an_evaluation_alone(run_dir):
     record(1, 1).write(run_dir / "watched.npz")
     page = read(run_dir)
     assert "1 evaluations" in page.text and "churn, mean" not in page.text
-    assert [picture.size for picture in strips(run_dir)] == [(112, 243)]
+    assert [picture.size for picture in strips(run_dir)] == [(102, 223)]
 
 
 def test_the_page_stays_small(run_dir, monkeypatch):

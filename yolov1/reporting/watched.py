@@ -14,7 +14,7 @@ from yolov1.reporting.html import Html, image, join, number, pair, percent, tag
 from yolov1.semantics import TERMS
 
 PANELS = 10  # of a strip; of more evaluations so many are shown
-PANEL_SIDE = 112
+PANEL_SIDE = 102  # ten of them fill the page
 LABEL_HEIGHT, GAP = 16, 3
 MAX_BYTES = 1_500_000  # of all strips together
 MAX_POINTS = 150  # of each evaluation in the chart of confidence and IoU
