@@ -17,7 +17,7 @@ from tensorboard.plugins.hparams import api as hparams_api
 from tensorboard.plugins.hparams import api_pb2 as hparams_kinds
 from tensorboard.plugins.hparams import summary as hparams_summary
 from tensorboard.plugins.image import metadata as image_metadata
-from tensorboard.plugins.pr_curve import summary as pr_curve_summary
+from tensorboard.plugins.pr_curve import metadata as pr_curve_metadata
 
 from yolov1 import inference
 from yolov1.evaluation.average_precision import precision_recall
@@ -48,7 +48,9 @@ class TensorBoard(keras.callbacks.Callback):
         self.warned = set()
 
     def on_train_begin(self, logs=None):
-        self._tried("flags", lambda: write_flags(self.config.to_dict(), str(self.run.path)))
+        flags = self.config.to_dict()
+        flags = {name: flags[name] for name in flags if name not in ("output_dir", "resume")}
+        self._tried("flags", lambda: write_flags(flags, str(self.run.path)))
 
     def on_epoch_end(self, epoch, logs=None):
         if not any(name in (logs or {}) for name in FIGURES):
@@ -110,33 +112,31 @@ def write_curves(detections, dataset, step: int):
     curves = precision_recall(*tabulate(found, dataset, dataset.classes))
     for name, curve in zip(dataset.classes, curves, strict=True):
         if curve.truth:
-            values = counts(curve)
-            summary = pr_curve_summary.raw_data_pb(
-                _text(f"precision_recall/{name}"), **values, num_thresholds=THRESHOLDS
+            tf.summary.write(
+                _text(f"precision_recall/{name}"),
+                np.stack(points(curve)).astype(np.float32),
+                step,
+                pr_curve_metadata.create_summary_metadata(None, None, THRESHOLDS),
             )
-            tf.summary.experimental.write_raw_pb(summary.SerializeToString(), step)
 
 
-def counts(curve) -> dict:
-    """What TensorBoard's curves are made of, from an `evaluation.average_precision.Curve`: of the
-    boxes that score at least each threshold, how many are right and wrong; ``[THRESHOLDS]`` each.
+def points(curve):
+    """What TensorBoard's curves are made of, from an `evaluation.average_precision.Curve`.
 
-    There are no true negatives among boxes: they are 0. Where no box scores as much, precision is
-    0; TensorBoard leaves these points out.
+    Returns:
+        Six arrays ``[THRESHOLDS]``: of the boxes that score at least each threshold those that are
+        right and those that are wrong; true negatives, of which there are none among boxes: 0; the
+        objects that are missed; precision, 0 where no box scores as much (TensorBoard leaves these
+        points out); recall.
     """
     scores = np.clip(curve.scores.astype(np.float64), 0, 1)
     hits = np.rint(curve.precision * np.arange(1, len(scores) + 1)).astype(int)
     # Scores fall: those from `thresholds[i]` up are the first `number[i]`.
     number = np.searchsorted(-scores, -np.linspace(0, 1, THRESHOLDS), side="right")
     right = np.append(0, hits)[number]
-    return {
-        "true_positive_counts": right,
-        "false_positive_counts": number - right,
-        "true_negative_counts": np.zeros(THRESHOLDS),
-        "false_negative_counts": curve.truth - right,
-        "precision": right / np.maximum(number, 1),
-        "recall": right / curve.truth,
-    }
+    wrong, missed = number - right, curve.truth - right
+    precision, recall = right / np.maximum(number, 1), right / curve.truth
+    return right, wrong, np.zeros(THRESHOLDS), missed, precision, recall
 
 
 def write_histograms(weights, step: int):
