@@ -19,10 +19,10 @@ import sys
 from absl import app, flags
 
 from yolov1.files import make_folder, replacing, user_path
-from yolov1.studies import page, plan, results, statistics
+from yolov1.studies import page, plan, results, search_page, statistics
 from yolov1.training import RunDirectory, write_json
 
-from .lib import common, trials
+from .lib import common, search, trials
 from .lib import flags as experiment_flags
 
 VARY = flags.DEFINE_string(
@@ -73,7 +73,7 @@ def main(argv):
         results.require_figure(measure)
     output = user_path(OUTPUT_DIR.value)
     if SEARCH.value:
-        return search(output, vary, seeds, words, measure)
+        return look_for(output, vary, seeds, words, measure)
     if not variants:
         raise app.UsageError("--vary or --variant is missing: what is compared?")
     statistics.require()
@@ -96,7 +96,33 @@ def main(argv):
         print(results.table(found, measure))
         print(*filter(None, (v["sentence"] for v in found["variants"].values())), sep="\n")
         say_where(output, rows)
-    return code(rows)
+    return code(any(row.state == results.FAILED for row in rows))
+
+
+def look_for(output, vary, seeds, words, measure):
+    """``--search``: tries points of the space that --vary says."""
+    if not vary or VARIANT.value or BASELINE.value is not None:
+        wrong = "--variant" if VARIANT.value else "--baseline" if vary else "no --vary"
+        raise app.UsageError(f"--search looks for the best of --vary, got {wrong}.")
+    with experiment_flags.user_errors():
+        space = search.space_of(vary)
+    search.require_values(output, space, seeds, words)
+    config, _ = trials.config_of(plan.of_seed(words, seeds[0]))
+    trials.require_data([trials.make_job(output, plan.Variant((), "trial"), seeds[0], words)])
+    if not 0 < config.eval_every < config.epochs:
+        print("remark: no evaluation before the end: nothing is pruned. --eval_every=1 measures.")
+    found = search.Search(output, space, seeds, words, measure)
+    try:
+        search.train_all(found, TRIALS_COUNT.value, PARALLEL.value)
+    except KeyboardInterrupt:
+        print("\nInterrupted. The same command goes on with it.")
+        raise
+    finally:
+        summary, rows = search.summarise(found), search.rows(found)
+        write(output, summary, rows, search_page.of_search)
+        print(results.table_of_search(summary))
+        say_where(output, rows)
+    return code(any(attempt.state == results.FAILED for attempt in found.attempts))
 
 
 def seeds_given() -> bool:
@@ -133,8 +159,7 @@ def say_where(output, rows):
     print(f"page:    {output / 'study.html'}")
 
 
-def code(rows) -> int:
-    failed = any(row.state == results.FAILED for row in rows)
+def code(failed: bool) -> int:
     return experiment_flags.BROKE_OFF if failed else 0
 
 

@@ -45,13 +45,17 @@ def config_of(words) -> tuple[training.TrainConfig, set[str]]:
     return config, {name for name in values if values[name].present}
 
 
+def kinds() -> dict[str, type]:
+    """Flag of experiments.train -> the type of its values."""
+    return {field.name: type(field.default) for field in dataclasses.fields(training.TrainConfig)}
+
+
 def require_varied(names, words):
     """Refuses flags that a study cannot vary, and those that are given for all trials, too.
 
     Raises:
         app.UsageError: so.
     """
-    fields = [field.name for field in dataclasses.fields(training.TrainConfig)]
     _, given = config_of(plan.of_seed(words, 0))
     for name in OWN:
         if name in given:
@@ -60,8 +64,8 @@ def require_varied(names, words):
     for name in names:
         if name in OWN:
             raise app.UsageError(f"--{name} cannot be varied: the study gives it (--seeds).")
-        if name not in fields:
-            close = difflib.get_close_matches(name, fields)
+        if name not in kinds():
+            close = difflib.get_close_matches(name, kinds())
             meant = f" Did you mean {' or '.join(close)}?" if close else ""
             raise app.UsageError(f"{name!r} is no flag of experiments.train.{meant}")
         if name in given:

@@ -202,6 +202,25 @@ def table(summary: dict, measure: str) -> str:
     ]
     lines = [["", "seeds", measure, "95 %", "difference", "95 %", "p", "seeds needed", *others]]
     lines += [_row(name, values, measure, others) for name, values in variants.items()]
+    return _aligned(lines)
+
+
+def table_of_search(summary: dict) -> str:
+    """The trials of a search, the best first."""
+    sign = 1 if summary["measure"] in LESS else -1
+    order = sorted(
+        summary["attempts"], key=lambda a: (a["value"] is None, sign * (a["value"] or 0.0))
+    )
+    lines = [["", "state", summary["measure"], *summary["varied"]]]
+    lines += [
+        [a["trial"], a["state"], show(a["value"]), *(a["flags"][n] for n in summary["varied"])]
+        for a in order
+    ]
+    shares = [f"{name} {share:.0%}" for name, share in summary["importance"].items()]
+    return "\n".join([_aligned(lines), *(["importance: " + ", ".join(shares)] if shares else [])])
+
+
+def _aligned(lines) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(
