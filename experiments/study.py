@@ -107,7 +107,7 @@ def look_for(output, vary, seeds, words, measure):
     with experiment_flags.user_errors():
         space = search.space_of(vary)
     search.require_values(output, space, seeds, words)
-    config, _ = trials.config_of(plan.of_seed(words, seeds[0]))
+    config = trials.config_of(plan.of_seed(words, seeds[0]))
     trials.require_data([trials.make_job(output, plan.Variant((), "trial"), seeds[0], words)])
     if not 0 < config.eval_every < config.epochs:
         print("remark: no evaluation before the end: nothing is pruned. --eval_every=1 measures.")
@@ -130,7 +130,7 @@ def seeds_given() -> bool:
 
 
 def default_measure(words) -> str:
-    config, _ = trials.config_of(plan.of_seed(words, 0))
+    config = trials.config_of(plan.of_seed(words, 0))
     return {"detect": "map_area", "classify": "accuracy"}[config.task]
 
 

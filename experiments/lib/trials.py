@@ -24,12 +24,11 @@ POLL = 0.2  # seconds
 SHOWN_LINES = 5  # of the log of one that failed
 
 
-def config_of(words) -> tuple[training.TrainConfig, set[str]]:
-    """The configuration that ``python -m experiments.train WORDS`` would train, and the names of
-    the flags that are given.
+def parse(words) -> flags.FlagValues:
+    """The flags of ``python -m experiments.train WORDS``.
 
     Raises:
-        app.UsageError: it would refuse them.
+        app.UsageError: it would refuse one.
     """
     values = flags.FlagValues()
     experiment_flags.define(flag_values=values)
@@ -39,10 +38,19 @@ def config_of(words) -> tuple[training.TrainConfig, set[str]]:
         raise app.UsageError(f"of experiments.train: {error}") from error
     if len(rest) > 1:
         raise app.UsageError(f"unknown argument {rest[1]!r}; a flag is --NAME=VALUE.")
-    config = experiment_flags.config_from_flags(flag_values=values)
+    return values
+
+
+def config_of(words) -> training.TrainConfig:
+    """The configuration that ``python -m experiments.train WORDS`` would train.
+
+    Raises:
+        app.UsageError: it would refuse it.
+    """
+    config = experiment_flags.config_from_flags(flag_values=parse(words))
     with experiment_flags.user_errors():
         models.check_options(config.model, training.parse_options(config.model_options))
-    return config, {name for name in values if values[name].present}
+    return config
 
 
 def kinds() -> dict[str, type]:
@@ -56,9 +64,9 @@ def require_varied(names, words):
     Raises:
         app.UsageError: so.
     """
-    _, given = config_of(plan.of_seed(words, 0))
+    given = parse(plan.of_seed(words, 0))
     for name in OWN:
-        if name in given:
+        if given[name].present:
             instead = "Give --seeds" if name == "seed" else "Leave it out"
             raise app.UsageError(f"--{name} is the study's to give. {instead} before the --.")
     for name in names:
@@ -68,7 +76,7 @@ def require_varied(names, words):
             close = difflib.get_close_matches(name, kinds())
             meant = f" Did you mean {' or '.join(close)}?" if close else ""
             raise app.UsageError(f"{name!r} is no flag of experiments.train.{meant}")
-        if name in given:
+        if given[name].present:
             raise app.UsageError(f"--{name} is varied, and given after the -- too: leave one out.")
 
 
@@ -115,7 +123,7 @@ def make_job(output, variant: plan.Variant, seed: int, words) -> Job:
     run = training.RunDirectory(output / variant.folder / f"seed-{seed}")
     words = [*plan.of_seed(words, seed), *variant.words(seed)]
     words += [f"--seed={seed}", f"--output_dir={run.path}", "--resume"]
-    config, _ = config_of(words)
+    config = config_of(words)
     if not config.dataset:
         raise app.UsageError("--dataset is missing; see python -m experiments.train --help.")
     return Job(
