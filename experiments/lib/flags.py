@@ -168,7 +168,7 @@ USER_ERRORS = (
     *(BadExampleError, DownloadError, NonFiniteLoss, OSError, UserError, WrongRun),
     *(LibraryUnavailable, MissingExtra, WorkloadError, WrongFile),
 )
-BROKE_OFF = 2  # a stream ended before its end; what was found until then is kept
+BROKE_OFF = 2  # not all could be done, as of a stream that ends before its end; what was is kept
 INTERRUPTED = 130  # what a shell calls a program that Ctrl-C ended
 
 

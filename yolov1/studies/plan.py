@@ -135,16 +135,16 @@ def with_folders(variants) -> list[Variant]:
     ]
 
 
-def find(variants, text: str) -> Variant:
-    """The variant that a text as of `parse_variant` names, in any order of its flags.
+def baseline(variants, text: str | None) -> Variant | None:
+    """The variant that a text as of `parse_variant` names, in any order of its flags; without one
+    the first, where there is any.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is none of that name.
     """
-    if text != AS_GIVEN:
-        wanted = dict(parse_variant(text).flags)
-    else:
-        wanted = {}
+    if text is None:
+        return variants[0] if variants else None
+    wanted = dict(parse_variant("" if text == AS_GIVEN else text).flags)
     for variant in variants:
         if dict(variant.flags) == wanted:
             return variant

@@ -83,6 +83,11 @@ class Comparison:
         return self.p_holm is not None and self.p_holm < ALPHA
 
 
+def require():
+    """Raises `MissingExtra` where SciPy is not installed: before the trainings, not after them."""
+    _scipy_stats()
+
+
 def _scipy_stats():
     return extras.needed("study", "scipy.stats", what="a study's statistics")
 
@@ -98,20 +103,24 @@ def interval(values) -> Interval:
     n = len(values)
     if n < 2:
         return Interval(n, float(values[0]) if n else None, None, None, None)
-    found = _scipy_stats().bootstrap(
-        (values,),
-        np.mean,
-        confidence_level=1 - ALPHA,
-        n_resamples=RESAMPLES,
-        method="percentile",
-        rng=np.random.default_rng(0),  # the same figures give the same interval
-    ).confidence_interval
+    found = (
+        _scipy_stats()
+        .bootstrap(
+            (values,),
+            np.mean,
+            confidence_level=1 - ALPHA,
+            n_resamples=RESAMPLES,
+            method="percentile",
+            rng=np.random.default_rng(0),  # the same figures give the same interval
+        )
+        .confidence_interval
+    )
     mean = float(values.mean())
     return Interval(n, mean, float(found.low), float(found.high), _sd(values))
 
 
 def _sd(values) -> float:
-    """The standard deviation; 0 where what is left of equal values is the rounding of their mean."""
+    """The standard deviation; 0 of values that differ by the rounding of their mean alone."""
     sd = float(np.std(values, ddof=1))
     return sd if sd > 1e-12 * float(np.abs(values).max()) else 0.0
 
@@ -272,9 +281,8 @@ def sentence(name: str, measure: str, found: Comparison) -> str:
     test = f"p = {found.p_holm:.2g}, {seeds}"
     if found.distinguishable:
         return f"{start}, distinguishable ({test}).{_disagreement(found)}"
-    needed = (
-        f"about {found.seeds_needed:,} seeds" if found.seeds_needed else f"over {MOST_SEEDS:,} seeds"
-    )
+    count = found.seeds_needed
+    needed = f"about {count:,} seeds" if count else f"over {MOST_SEEDS:,} seeds"
     small = f"; one of {abs(found.mean):.2g} needs {needed}" if found.mean else ""
     return (
         f"{start}, not distinguishable ({test}): {n} seeds see differences above "
