@@ -207,6 +207,15 @@ class TrainConfig:
         "evaluation set with commas between them, train:ID, hard:N (the N with the highest loss at "
         "the first evaluation); empty: none.",
     )
+    histograms: bool = _field(
+        False, "Histograms of the weights for TensorBoard, as often as there is an evaluation."
+    )
+    track: str = _field(
+        "",
+        "KIND:URI of a tracker that the run is written to as well (docs/tracking.md): mlflow: "
+        "(files in this folder), mlflow:FOLDER, mlflow:sqlite:///FILE, mlflow:https://SERVER; "
+        "empty: none.",
+    )
 
     def __post_init__(self):
         for field in dataclasses.fields(self):

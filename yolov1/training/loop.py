@@ -4,6 +4,7 @@ Keras 3's ``fit`` cannot train under MultiWorkerMirroredStrategy and cannot resu
 loop does both, because step s is a function of (seed, s) and of the checkpoint alone.
 """
 
+import contextlib
 import time
 
 import keras
@@ -12,7 +13,7 @@ import numpy as np
 from yolov1 import data
 from yolov1.files import make_folder
 from yolov1.training import strategies
-from yolov1.training.callbacks import MetricsFile, ProgressLine, TensorBoardScalars
+from yolov1.training.callbacks import MetricsFile, ProgressLine, TensorBoardScalars, event_file
 from yolov1.training.capture import Capture
 from yolov1.training.clocks import CheckpointClock, Stopwatch
 from yolov1.training.config import MONITORS, TrainConfig
@@ -38,7 +39,8 @@ def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=(
         evaluate: function of the model giving ``{name: value}``, called every
             ``config.eval_every`` epochs with the averaged weights; its ``config.monitor`` decides
             which weights are the best.
-        callbacks: further Keras callbacks; at the end of an epoch they see the averaged weights.
+        callbacks: further Keras callbacks; at the end of an epoch they see the averaged weights,
+            and what they give to `tf.summary` goes into the run's file for TensorBoard.
 
     Returns:
         The final state.
@@ -87,27 +89,32 @@ def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=(
         say=print if worker == 0 else None,
     )
     # 5. Loop.
+    # A row at the very step is written again where its epoch was interrupted before it was closed.
+    first = start if int(state.progress.steps_in_sum.numpy()) else start + 1
+    events = contextlib.nullcontext()
     if worker == 0:
         callbacks = [
             *callbacks,
-            MetricsFile(directory, start, epoch_ends),
-            TensorBoardScalars(directory / "tensorboard"),
+            MetricsFile(directory, first, epoch_ends),
+            TensorBoardScalars(),
             ProgressLine(epoch_ends, start),
         ]
         if config.digests:
             terms = TASKS[config.task].terms
             callbacks.append(DigestsFile(directory, config.digests, start, terms))
+        events = event_file(directory / "tensorboard", first)
     else:
         evaluate = None
     step = make_step(config, grid, state)
     if capture:
         step = capturing(config, grid, state, step, capture)
     try:
-        run_epochs(
-            *(config, state, dataset, step, iter(batches), epoch_ends, profile),
-            evaluate=evaluate,
-            callbacks=callbacks,
-        )
+        with events:
+            run_epochs(
+                *(config, state, dataset, step, iter(batches), epoch_ends, profile),
+                evaluate=evaluate,
+                callbacks=callbacks,
+            )
     except NonFiniteLoss as error:
         if workers > 1:
             raise
