@@ -79,7 +79,7 @@ def test_importing_the_rest_starts_no_device_and_loads_no_extra():
         "import yolov1.studies; "
         "from tensorflow.python.eager import context; "
         "import sys; extras = {'av', 'fastapi', 'starlette', 'uvicorn', 'prometheus_client', "
-        "'ai_edge_litert', 'onnx', 'onnxruntime', 'tf2onnx', 'openvino', 'scipy', 'optuna'} "
+        "'ai_edge_litert', 'onnx', 'onnxruntime', 'tf2onnx', 'openvino', 'optuna'} "
         "& set(sys.modules); "
         "sys.exit(str(extras) if extras else context.context()._initialized)"
     )

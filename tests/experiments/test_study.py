@@ -190,6 +190,19 @@ def test_refused_before_anything_starts(study, tmp_path, arguments, flags, messa
     assert not list(tmp_path.glob("**/*.log"))
 
 
+@pytest.mark.parametrize(
+    ("module", "arguments", "extra"),
+    [("scipy.stats", (RATES,), "study"), ("optuna", (RATES, "--search=optuna"), "search")],
+)
+def test_a_missing_extra_is_named_before_anything_starts(
+    study, tmp_path, monkeypatch, module, arguments, extra
+):
+    monkeypatch.setitem(sys.modules, module, None)
+    done = study(*arguments)
+    assert done.returncode == 1 and f"pip install 'yolov1[{extra}]'" in done.stderr
+    assert not list(tmp_path.glob("**/*.log"))
+
+
 def test_the_seed_in_a_flag(study, tmp_path):
     done = study(RATES, "--seeds=3", flags=(*SMALL, "--capture=caught-{seed}"))
     assert done.returncode == 0, done.stderr
