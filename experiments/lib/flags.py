@@ -37,23 +37,25 @@ _DEFINE = {
 }
 
 
-def define(names=None, **defaults):
+def define(names=None, flag_values=flags.FLAGS, **defaults):
     """Defines a flag for every field of `TrainConfig`, or for the named ones.
 
     Args:
         names: the fields; None for all.
+        flag_values: where; by default among the program's own.
         defaults: other defaults than the dataclass has.
     """
+    into = {"flag_values": flag_values}
     for field in dataclasses.fields(TrainConfig):
         if names is not None and field.name not in names:
             continue
         default = defaults.get(field.name, field.default)
         choices, text = field.metadata.get("choices"), field.metadata["help"]
         if choices and "prefix" not in field.metadata:
-            flags.DEFINE_enum(field.name, default, choices, text)
+            flags.DEFINE_enum(field.name, default, choices, text, **into)
         else:  # of choices that may also name a file, `TrainConfig` refuses another
-            _DEFINE[type(field.default)](field.name, default, text)
-    flags.DEFINE_boolean("debug", False, "A size that ends within a minute on two cores.")
+            _DEFINE[type(field.default)](field.name, default, text, **into)
+    flags.DEFINE_boolean("debug", False, "A size that ends within a minute on two cores.", **into)
 
 
 # What a resumed run may change. Its numbers depend on none of the first; of the data on its content
@@ -67,36 +69,37 @@ MAY_CHANGE = (
 )
 
 
-def config_from_flags(debug=None, recipe=None) -> TrainConfig:
+def config_from_flags(debug=None, recipe=None, flag_values=flags.FLAGS) -> TrainConfig:
     """The configuration that the parsed flags say.
 
     Args:
         debug: what ``--debug`` sets, unless the flag is given as well; by default `DEBUG`.
         recipe: other values for flags that are not given.
+        flag_values: the flags; by default the program's own.
 
     Raises:
         app.UsageError: values that do not go together; the message names the flag.
     """
-    defined = [f.name for f in dataclasses.fields(TrainConfig) if f.name in flags.FLAGS]
-    values = {name: flags.FLAGS[name].value for name in defined}
+    defined = [f.name for f in dataclasses.fields(TrainConfig) if f.name in flag_values]
+    values = {name: flag_values[name].value for name in defined}
     recipe = dict(recipe or {})
-    if flags.FLAGS.debug:
+    if flag_values.debug:
         recipe |= DEBUG if debug is None else debug
-    values |= {k: v for k, v in recipe.items() if not flags.FLAGS[k].present}
+    values |= {k: v for k, v in recipe.items() if not flag_values[k].present}
+    given = {name: v for name, v in values.items() if flag_values[name].present}
     try:
-        return TrainConfig(**values | _of_cfg_files(values))
+        return TrainConfig(**values | _of_cfg_files(values, given))
     except ValueError as error:
         raise app.UsageError(str(error)) from error  # with the flags' help, as absl does it
 
 
-def _of_cfg_files(values: dict) -> dict:
-    """What the Darknet cfg files that the values name say of fields whose flags are not given.
+def _of_cfg_files(values: dict, given: dict) -> dict:
+    """What the Darknet cfg files that the values name say of fields whose flags are not `given`.
 
     Raises:
         ValueError: a flag says otherwise than a file must.
     """
     fixed, defaults = cfg_files.fields(values)
-    given = {name: v for name, v in values.items() if flags.FLAGS[name].present}
     for name, value in fixed.items():
         if given.get(name, value) != value:
             raise ValueError(
@@ -104,7 +107,7 @@ def _of_cfg_files(values: dict) -> dict:
                 "out, or change the file."
             )
     if given.get("semantics", "darknet") != "darknet":
-        given["semantics_options"] = values["semantics_options"]
+        given = given | {"semantics_options": values["semantics_options"]}
     found = fixed | {name: v for name, v in defaults.items() if name not in given}
     return {name: value for name, value in found.items() if name in values}
 
@@ -165,7 +168,7 @@ USER_ERRORS = (
     *(BadExampleError, DownloadError, NonFiniteLoss, OSError, UserError, WrongRun),
     *(LibraryUnavailable, MissingExtra, WorkloadError, WrongFile),
 )
-BROKE_OFF = 2  # a stream ended before its end; what was found until then is kept
+BROKE_OFF = 2  # not all could be done, as of a stream that ends before its end; what was is kept
 INTERRUPTED = 130  # what a shell calls a program that Ctrl-C ended
 
 

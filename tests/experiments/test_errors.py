@@ -84,6 +84,7 @@ def complete(known_run, of_darknet):
             "prepare_open_images": ("--debug",),
             "prepare_voc": ("--debug",),
             "pretrain": ("--dataset=folders:x", "--debug"),
+            "study": ("--debug", "--vary=epochs=1,2"),
         }.get(name, ("--dataset=shapes:count=8", "--debug"))
 
     return arguments
@@ -119,8 +120,8 @@ PLACES += ["broken XML", "broken JSON", "no COCO", "broken YAML", "not UTF-8"]
 
 
 def test_every_experiment_is_here():
-    # (serve has a folder of tests of its own.)
-    others = {"prepare_voc", "prepare_open_images", "import_darknet", "serve"}
+    # (serve has a folder of tests of its own, study a file.)
+    others = {"prepare_voc", "prepare_open_images", "import_darknet", "serve", "study"}
     assert set(OPEN) | set(READ_RUNS) | others == set(EXPERIMENTS)
 
 

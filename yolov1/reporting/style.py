@@ -10,9 +10,9 @@ body { margin: 0; background: var(--page); color: var(--ink);
   font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
 main { max-width: 1120px; margin: 0 auto; padding: 24px 16px 48px; }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 0; overflow-wrap: anywhere; }
-h2 { font-size: 1.15rem; margin: 0 0 12px; }
+h2 { font-size: 1.15rem; margin: 0 0 12px; overflow-wrap: anywhere; }
 h3 { font-size: .95rem; margin: 18px 0 6px; }
-p { margin: 6px 0; max-width: 100ch; }
+p { margin: 6px 0; max-width: 100ch; overflow-wrap: anywhere; }
 .soft, figcaption, footer { color: var(--soft); font-size: .87rem; overflow-wrap: anywhere; }
 section { background: var(--card); border: 1px solid var(--line); border-radius: 10px;
   padding: 16px; margin-top: 16px; }
@@ -29,6 +29,10 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
 .pair > * { min-width: 0; }
 svg { width: 100%; height: auto; display: block; color: var(--ink); }
 svg text { fill: currentColor; }
+.strip { min-width: 220px; }
+.keys { display: flex; flex-wrap: wrap; gap: 4px 16px; font-size: .87rem; }
+.keys i { display: inline-block; width: 10px; height: 10px; border-radius: 5px; margin-right: 6px; }
+a { color: var(--accent); }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .88rem; }
 th, td { padding: 4px 10px 4px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
