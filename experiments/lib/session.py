@@ -5,7 +5,8 @@ import shlex
 
 from absl import app
 
-from yolov1 import data, models, reporting, training
+from yolov1 import data, models, reporting, tracking, training
+from yolov1.tracking.tensorboard import TensorBoard
 
 from . import common, evaluators
 from . import flags as experiment_flags
@@ -36,7 +37,7 @@ class Measure:
 # Functions of (config, run directory, `Measure`) that give a Keras callback, or None where the
 # configuration asks for none. At the end of an epoch that was measured its logs have ``map_area``
 # or ``accuracy`` and the ``step``, and `Measure.evaluator` has what was found.
-OBSERVERS = ()
+OBSERVERS = (TensorBoard,)
 
 
 def open_sets(config):
@@ -67,6 +68,7 @@ def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=Non
         worker, workers = training.cluster_task(config.strategy)
         # A wrong name or option is refused before anything is written.
         models.check_options(config.model, training.parse_options(config.model_options))
+        tracking.check(config.track)
     if workers > 1 and not config.output_dir:
         raise app.UsageError("--output_dir must be given when several workers train together.")
     run = training.RunDirectory.for_config(config)
@@ -94,8 +96,17 @@ def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=Non
             config = training.cfg_files.keep_copies(config, run.path)
     if worker == 0:
         write_description(run, config, grid, train_set, eval_set)
+    with experiment_flags.user_errors():
+        tracked = tracking.start(config.track if worker == 0 else "", run)
+    with tracked as tracker:
+        more = [*(callbacks(run) if callbacks else ()), tracker]
+        return run, _train(config, module, run, train_set, eval_set, more)
 
+
+def _train(config, module, run, train_set, eval_set, callbacks):
+    """From what is described to the report; gives the summary, None on workers that write none."""
     # ------------------------------------------------------------------ train
+    grid = config.grid(len(train_set.classes))
     measure = Measure(config, eval_set, grid)
     observers = [make(config, run, measure) for make in OBSERVERS]
     try:
@@ -104,14 +115,14 @@ def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=Non
             train_set,
             run,
             evaluate=lambda model: evaluators.headline(measure(model)),
-            callbacks=[*(callbacks(run) if callbacks else ()), *filter(None, observers)],
+            callbacks=[*filter(None, [*callbacks, *observers])],
         )
     except KeyboardInterrupt:
         where = shlex.quote(f"--output_dir={run.path}")
         print(f"\nInterrupted. Go on with: python -m {module} {where} --resume")
         raise SystemExit(130) from None
     if not state.is_chief:
-        return run, None
+        return None
 
     # ------------------------------------------------------------------ evaluate
     with state.averaged_weights() as model:
@@ -144,7 +155,7 @@ def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=Non
         print(f"pictures: {run / 'pictures'}")
     if report.exists():
         print(f"report:   {report}")
-    return run, summary
+    return summary
 
 
 def require_epochs(run, config, images: int):

@@ -187,6 +187,15 @@ class TrainConfig:
         "Steps whose profile for TensorBoard is kept (docs/runs.md): '10,20' is from step 10 to "
         "step 20, both included, '10' that one; the first is 0; empty: none.",
     )
+    histograms: bool = _field(
+        False, "Histograms of the weights for TensorBoard, as often as there is an evaluation."
+    )
+    track: str = _field(
+        "",
+        "KIND:URI of a tracker that the run is written to as well (docs/tracking.md): mlflow: "
+        "(files in this folder), mlflow:FOLDER, mlflow:sqlite:///FILE, mlflow:https://SERVER; "
+        "empty: none.",
+    )
 
     def __post_init__(self):
         for field in dataclasses.fields(self):

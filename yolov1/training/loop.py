@@ -15,7 +15,7 @@ import tensorflow as tf
 from yolov1 import data
 from yolov1.files import make_folder
 from yolov1.training import cfg_files, strategies
-from yolov1.training.callbacks import MetricsFile, ProgressLine, TensorBoardScalars
+from yolov1.training.callbacks import MetricsFile, ProgressLine, TensorBoardScalars, event_file
 from yolov1.training.capture import Capture
 from yolov1.training.checkpoints import Checkpoints, Progress, build_model
 from yolov1.training.clocks import CheckpointClock, Stopwatch
@@ -76,7 +76,8 @@ def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=(
         evaluate: function of the model giving ``{name: value}``, called every
             ``config.eval_every`` epochs with the averaged weights; its ``config.monitor`` decides
             which weights are the best.
-        callbacks: further Keras callbacks; at the end of an epoch they see the averaged weights.
+        callbacks: further Keras callbacks; at the end of an epoch they see the averaged weights,
+            and what they give to `tf.summary` goes into the run's file for TensorBoard.
 
     Returns:
         The final state.
@@ -138,23 +139,28 @@ def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=(
         say=print if worker == 0 else None,
     )
     # 5. Loop.
+    # A row at the very step is written again where its epoch was interrupted before it was closed.
+    first = start if int(state.progress.steps_in_sum.numpy()) else start + 1
+    events = contextlib.nullcontext()
     if worker == 0:
         callbacks = [
             *callbacks,
-            MetricsFile(directory, start, epoch_ends),
-            TensorBoardScalars(directory / "tensorboard"),
+            MetricsFile(directory, first, epoch_ends),
+            TensorBoardScalars(),
             ProgressLine(epoch_ends, start),
         ]
+        events = event_file(directory / "tensorboard", first)
     else:
         evaluate = None
     step = make_step(config, grid, state)
     if capture:
         step = capturing(config, grid, state, step, capture)
-    run_epochs(
-        *(config, state, dataset, step, iter(batches), epoch_ends, profile),
-        evaluate=evaluate,
-        callbacks=callbacks,
-    )
+    with events:
+        run_epochs(
+            *(config, state, dataset, step, iter(batches), epoch_ends, profile),
+            evaluate=evaluate,
+            callbacks=callbacks,
+        )
     return state
 
 
