@@ -27,6 +27,7 @@ LAYERS = [
     *("data", "models"),
     *("ops", "data.pipeline"),
     *("responsible", "cell_loss", "losses", "training", "inference", "streaming", "serving"),
+    "microscope",
     *("evaluation", "reporting", "tracking"),
     "studies",
     "doctor",

@@ -35,6 +35,8 @@ class Evaluator:
     Attributes:
         detector: what finds things; another may take its place between two calls.
         detections: of the last call, one `inference.Detections` an image.
+        losses: of the last call, what ``val_loss`` is the mean of, ``[N]``; None where it was not
+            measured.
     """
 
     def __init__(self, model, dataset, grid, config, *, loss=True, **options):
@@ -53,7 +55,7 @@ class Evaluator:
             model = inference.Detector(
                 model, grid=grid, wh=semantics.wh, resize=config.resize, **options
             )
-        self.detector, self._has_loss = model, loss
+        self.detector, self._has_loss, self.losses = model, loss, None
         self.responsible = ResponsibleBoxes(YoloLoss(grid, semantics))
         self._update = tf.function(
             self.responsible.update_state, reduce_retracing=True, autograph=False
@@ -108,7 +110,8 @@ class Evaluator:
     def _mean_loss(self, batches) -> float | None:
         share = float(self.config.val_targets == "own")  # of empty targets every channel is 0
         losses = [self._loss(predictions, share * targets) for predictions, targets in batches]
-        mean = float(tf.reduce_mean(tf.concat(losses, axis=0)))
+        self.losses = tf.concat(losses, axis=0).numpy()
+        mean = float(tf.reduce_mean(self.losses))
         return mean if np.isfinite(mean) else None  # finite outputs, but too large to be squared
 
     def _targets(self, indices):

@@ -63,7 +63,7 @@ def define(names=None, flag_values=flags.FLAGS, **defaults):
 DATA = ("dataset", "train_split", "eval_split", "classes", "bad_examples")
 MAY_CHANGE = (
     *("output_dir", "resume", "cache", "cache_bytes", "eval_every", "checkpoint_minutes"),
-    *("strategy", "capture", "capture_steps", "profile", "histograms", "track"),
+    *("strategy", "capture", "capture_steps", "profile", "histograms", "track", "watch"),
     *DATA,
     "epochs",
 )

@@ -8,7 +8,7 @@ from absl import app
 from yolov1 import data, models, reporting, tracking, training
 from yolov1.tracking.tensorboard import TensorBoard
 
-from . import common, evaluators
+from . import common, evaluators, watching
 from . import flags as experiment_flags
 
 
@@ -18,26 +18,33 @@ class Measure:
     Attributes:
         evaluator: what measured last (see `evaluators`): its detections are of that time. None
             before the first time.
+        predictions: None; or an observer's list, which has the predictions ``[n, S, S, D]`` of each
+            batch of the last time until that empties it.
+        train_set, eval_set, grid: what the run has.
     """
 
-    def __init__(self, config, eval_set, grid):
-        self._arguments, self._eval_set = (eval_set, grid, config), eval_set
+    def __init__(self, config, train_set, eval_set, grid):
+        self.train_set, self.eval_set, self.grid = train_set, eval_set, grid
+        self._arguments = eval_set, grid, config
         self._make = evaluators.EVALUATORS[config.task]
         self._evaluators = {}  # one per model: tracing a network again costs seconds
-        self.evaluator = None
+        self.evaluator = self.predictions = None
 
     def __call__(self, model) -> dict:
         if id(model) not in self._evaluators:
             self._evaluators[id(model)] = self._make(model, *self._arguments)
         self.evaluator = self._evaluators[id(model)]
-        with data.reading(self._eval_set):
-            return self.evaluator()
+        with data.reading(self.eval_set):
+            if self.predictions is None:
+                return self.evaluator()
+            self.predictions.clear()
+            return self.evaluator(self.predictions)
 
 
 # Functions of (config, run directory, `Measure`) that give a Keras callback, or None where the
 # configuration asks for none. At the end of an epoch that was measured its logs have ``map_area``
 # or ``accuracy`` and the ``step``, and `Measure.evaluator` has what was found.
-OBSERVERS = (TensorBoard,)
+OBSERVERS = (TensorBoard, watching.observer)
 
 
 def open_sets(config):
@@ -107,7 +114,7 @@ def _train(config, module, run, train_set, eval_set, callbacks):
     """From what is described to the report; gives the summary, None on workers that write none."""
     # ------------------------------------------------------------------ train
     grid = config.grid(len(train_set.classes))
-    measure = Measure(config, eval_set, grid)
+    measure = Measure(config, train_set, eval_set, grid)
     observers = [make(config, run, measure) for make in OBSERVERS]
     try:
         state = training.train(

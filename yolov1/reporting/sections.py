@@ -17,6 +17,7 @@ from yolov1.reporting.html import (
 )
 from yolov1.reporting.run_files import PICTURE_SUFFIXES
 from yolov1.reporting.shortcomings import what_is_wrong, worst_errors
+from yolov1.reporting.watched import watched_images
 from yolov1.semantics import TERMS
 
 MAX_PICTURES = 24
@@ -203,6 +204,7 @@ SECTIONS = (
     ("Detection quality", detection_quality),
     ("What is wrong", what_is_wrong),
     ("Worst errors", worst_errors),
+    ("Watched images", watched_images),
     ("Exports", exports),
     ("Sample predictions", sample_pictures),
     ("Time", timing),

@@ -56,6 +56,8 @@ a { color: var(--accent); }
 .matrix td { min-width: 2.6em; }
 .matrix .good { background: color-mix(in srgb, #10b981 var(--share), transparent); }
 .matrix .bad { background: color-mix(in srgb, #ef4444 var(--share), transparent); }
+.strip { overflow-x: auto; }
+.strip img { width: auto; max-width: none; min-width: min(100%, 720px); border-radius: 0; }
 figure { margin: 0; min-width: 0; }
 img { width: 100%; height: auto; border-radius: 6px; display: block; }
 footer { margin-top: 20px; }

@@ -4,6 +4,7 @@ import dataclasses
 
 from yolov1.grid import GridSpec
 from yolov1.semantics import CHOICES, PRESETS, LossSemantics
+from yolov1.training.watch import parse_watch
 
 # What is measured of each task, and whether more (1) or less (-1) of it is better.
 MONITORS = {
@@ -196,6 +197,12 @@ class TrainConfig:
         "(files in this folder), mlflow:FOLDER, mlflow:sqlite:///FILE, mlflow:https://SERVER; "
         "empty: none.",
     )
+    watch: str = _field(
+        "",
+        "Images whose loss is kept by cell at every evaluation (docs/microscope.md): ids of the "
+        "evaluation set with commas between them, train:ID, hard:N (the N with the highest loss at "
+        "the first evaluation); empty: none.",
+    )
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -236,6 +243,7 @@ class TrainConfig:
             ),
             ("init", not (self.init and self.backbone), "empty with --backbone"),
             ("capture", self.task == "detect" or not self.capture, "empty with --task=classify"),
+            ("watch", self.task == "detect" or not self.watch, "empty with --task=classify"),
             ("output_dir", self.output_dir or not self.resume, "given with --resume"),
         ):
             if not valid:
@@ -244,6 +252,7 @@ class TrainConfig:
         parse_rates(self.learning_rates)
         self.steps_to_capture()
         self.steps_to_profile()
+        parse_watch(self.watch)
         self.loss_semantics()  # refuse a bad --semantics_options now, not after the data is read
 
     def grid(self, classes: int) -> GridSpec:

@@ -46,6 +46,10 @@ class RunDirectory:
         return self / "metrics.csv"
 
     @property
+    def watched(self) -> Path:
+        return self / "watched.npz"
+
+    @property
     def has_checkpoint(self) -> bool:
         # What is left of a damaged run must not pass for a start without one.
         return self._last.has_any()
@@ -100,6 +104,7 @@ class RunDirectory:
         make_folder(self.path)
         if not self.has_checkpoint and self.metrics.exists():
             self.metrics.unlink()
+            self.watched.unlink(missing_ok=True)
             for folder in ("checkpoints", "tensorboard"):
                 shutil.rmtree(self / folder, ignore_errors=True)
         return self.has_checkpoint
