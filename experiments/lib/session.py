@@ -78,6 +78,9 @@ def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=Non
         tracking.check(config.track)
     if workers > 1 and not config.output_dir:
         raise app.UsageError("--output_dir must be given when several workers train together.")
+    begun = config.resume and training.RunDirectory(config.output_dir).has_checkpoint
+    if config.fork and not begun:
+        config = experiment_flags.forked_config(config, given)
     run = training.RunDirectory.for_config(config)
     # Worker 0 alone writes; the others only look.
     resumed = run.create(config.resume) if worker == 0 else config.resume and run.has_checkpoint
@@ -85,7 +88,7 @@ def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=Non
         config = experiment_flags.resumed_config(run, config, given)
     if not config.dataset:
         raise app.UsageError(f"--dataset is missing; see python -m {module} --help.")
-    if not resumed:
+    if not resumed and not config.fork:
         training.require_start(config)
 
     # ------------------------------------------------------------------ data
@@ -96,8 +99,11 @@ def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=Non
     common.warn_of_overlap(train_set, eval_set)
     grid = config.grid(len(train_set.classes))
     if resumed:
-        require_epochs(run, config, len(train_set))
+        require_epochs("resume", run, run.steps, config, len(train_set))
     else:
+        if config.fork:
+            path, step = config.forked_from()
+            require_epochs("fork", training.RunDirectory(path), step, config, len(train_set))
         with experiment_flags.user_errors():
             training.cfg_files.require_classes(config, train_set.classes)
             config = training.cfg_files.keep_copies(config, run.path)
@@ -165,12 +171,12 @@ def _train(config, module, run, train_set, eval_set, callbacks):
     return summary
 
 
-def require_epochs(run, config, images: int):
+def require_epochs(flag, run, steps, config, images: int):
     """Raises `UserError` where a run has got further than its configuration says it shall."""
     ends = training.epoch_end_steps(images, config.batch_size, config.epochs)
-    if run.steps > ends[-1]:
+    if steps > ends[-1]:
         raise experiment_flags.UserError(
-            f"--resume: {run.path} has done {run.steps} steps, and --epochs={config.epochs} would "
+            f"--{flag}: {run.path} has done {steps} steps, and --epochs={config.epochs} would "
             f"be {ends[-1]}. Give more --epochs; what is done is not undone."
         )
 
@@ -187,21 +193,33 @@ def write_description(run, config, grid, train_set, eval_set):
         name: data.statistics(dataset, sides=sides, image_size=grid.image_size)
         for name, dataset in sets.items()
     }
-    # Shapes are drawn from these, by the floating point of the machine.
-    drawn = f"{config.seed} {config.image_size}" if config.dataset.startswith("shapes") else ""
-    content = {name: training.fingerprint(dataset, drawn) for name, dataset in sets.items()}
+    content = {name: fingerprint(config, dataset) for name, dataset in sets.items()}
+    forked = {}
     if config.resume and run.has_checkpoint:
-        require_same_data(run, content, found)
+        require_same_data("resume", run, content, found)
+    elif config.fork:
+        origin = training.RunDirectory(config.forked_from()[0])
+        require_same_data("fork", origin, content, found)
+        forked = {"forked": training.describe_fork(config, run.path)}
     skipped = list(dict.fromkeys(map(tuple, (*train_set.skipped, *eval_set.skipped))))
-    run.write_config(config, grid, train_set.classes, skipped=skipped)
+    run.write_config(config, grid, train_set.classes, skipped=skipped, **forked)
     training.write_json(run / "dataset.json", found)
     training.write_json(run / "content.json", content)
 
 
-def require_same_data(run, content, found):
+def fingerprint(config, dataset) -> dict:
+    """What content.json has of a split of a configuration's data set."""
+    # Shapes are drawn from these, by the floating point of the machine.
+    drawn = f"{config.seed} {config.image_size}" if config.dataset.startswith("shapes") else ""
+    return training.fingerprint(dataset, drawn)
+
+
+def require_same_data(flag, run, content, found):
     """Raises `UserError` where a run's data is not what it started with, and says how it differs.
 
     Args:
+        flag: that goes on with it.
+        run: the `RunDirectory` that says what it started with.
         content: the fingerprints of both sets by name.
         found: their statistics, for runs of earlier versions, which have no fingerprints.
     """
@@ -225,6 +243,6 @@ def require_same_data(run, content, found):
     for name, change in changes.items():
         if change:
             raise experiment_flags.UserError(
-                f"--resume: the {name} data is not what the run started with: {change}. Give the "
+                f"--{flag}: the {name} data is not what the run started with: {change}. Give the "
                 "same data, or start a new --output_dir."
             )

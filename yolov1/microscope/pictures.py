@@ -34,7 +34,7 @@ def draw_all(explanation: Explanation, image) -> dict[str, bytes]:
 def prediction(explanation, image) -> bytes:
     """What was found, with class and score; the objects thin and white."""
     grid = inference.draw_grid(image, explanation.grid.S, min_side=_min_side(image))
-    return _png(
+    return png(
         inference.draw(
             *(grid, explanation.detections, explanation.classes), truth=explanation.truth
         )
@@ -59,7 +59,7 @@ def target(explanation, image) -> bytes:
         for which in (~lost, lost)
     )
     picture = picture.round().astype(np.uint8)
-    return _png(inference.draw(picture, kept, explanation.classes, truth=gone))
+    return png(inference.draw(picture, kept, explanation.classes, truth=gone))
 
 
 def boxes(explanation, image) -> bytes:
@@ -74,7 +74,7 @@ def boxes(explanation, image) -> bytes:
         centre = np.reshape(one["box_xyxy"], (2, 2)).mean(axis=0)
         _tag(axes, centre, k + 1, "black" if "lost_to" not in one else "#ff2828")
     _grid(axes, explanation.grid.S)
-    return _png(figure)
+    return png(figure)
 
 
 def suppression(explanation, image) -> bytes:
@@ -94,7 +94,7 @@ def suppression(explanation, image) -> bytes:
         if kept:
             _tag(axes, corners[:2], numbers[k] + 1, colour)
     _grid(axes, grid.S)
-    return _png(figure)
+    return png(figure)
 
 
 def loss(explanation, image) -> bytes:
@@ -146,7 +146,7 @@ def by_cell(values, image, total="sum") -> bytes:
                 )
     shown = cm.ScalarMappable(scale, "inferno")
     figure.colorbar(shown, ax=panels, shrink=0.8, pad=0.02)
-    return _png(figure)
+    return png(figure)
 
 
 def _min_side(image):
@@ -185,7 +185,8 @@ def _colour(explanation, name):
     return np.divide(class_colour(explanation.classes.index(name)), 255)
 
 
-def _png(picture) -> bytes:
+def png(picture) -> bytes:
+    """A picture, or a figure of Matplotlib, as a PNG file."""
     file = io.BytesIO()
     if isinstance(picture, Figure):
         picture.savefig(file, format="png", metadata={"Software": None})
