@@ -26,7 +26,7 @@ LAYERS = [
     *("data", "models"),
     *("ops", "data.pipeline"),
     *("responsible", "cell_loss", "losses", "training", "inference", "streaming", "serving"),
-    *("evaluation", "reporting"),
+    *("evaluation", "reporting", "reviewing"),
     "doctor",
 ]
 # What makes batches of a data set, and calls ops; the rest of `data` needs no TensorFlow.

@@ -99,7 +99,7 @@ def diagnose(
     own, own_iou = best(same)
     ignored = (own_iou >= foreground) & _at(truth.difficult, own)
     may_take = same & (iou >= foreground) & ~ignored[detection] & ~truth.difficult[target]
-    takes, taken_by = _take(size, len(truth), detection[may_take], target[may_take], iou[may_take])
+    takes, taken_by = take(size, len(truth), detection[may_take], target[may_take], iou[may_take])
     other, other_iou = best(~same)
     again, again_iou = best(same & (taken_by[target] >= 0))
     any_one, any_iou = best(slice(None))
@@ -192,7 +192,7 @@ def gains(diagnosis: Diagnosis) -> dict:
 REPAIRS = (*KINDS[1:], "missed", "false_positives", "false_negatives")
 
 
-def _take(size, objects, detection, target, iou):
+def take(size, objects, detection, target, iou):
     """Who takes what: (object ``[K]``, detection ``[M]``), -1 for none; the better scored first,
     each the best object that is still free."""
     takes, taken_by = [-1] * size, [-1] * objects

@@ -44,6 +44,12 @@ th { color: var(--soft); font-weight: 600; white-space: nowrap; }
   gap: 12px; }
 figure { margin: 0; min-width: 0; }
 img { width: 100%; height: auto; border-radius: 6px; display: block; }
+.choice label { margin-right: 14px; white-space: nowrap; }
+main:has(#only-missing:checked) .suspect:not(.missing),
+main:has(#only-unseen:checked) .suspect:not(.unseen),
+main:has(#only-misplaced:checked) .suspect:not(.misplaced),
+main:has(#only-disputed:checked) .suspect:not(.disputed),
+main:has(#only-duplicate:checked) .suspect:not(.duplicate) { display: none; }
 footer { margin-top: 20px; }
 @media (max-width: 480px) { section { padding: 12px; } .t { min-width: 6.5em; }
   .bar { gap: 4px; } .track { width: 32px; } }
