@@ -17,8 +17,8 @@ LEGEND = (
 )
 SCORE = (
     "The score is how often network and labels agree in such cases (the 50 detections of the class "
-    "that score nearest, or the 50 labels of it that are nearest in size), times how much is in "
-    "dispute. It ranks all kinds together; it is no probability that the label is wrong."
+    "that score nearest, or the 50 labels of it that are nearest in size, or as crowded), times how "
+    "much is in dispute. It ranks all kinds together; it is no probability that the label is wrong."
 )
 MOST_NOTES = 100
 
@@ -61,8 +61,9 @@ def _counts(found) -> Html:
     for kind in KINDS:
         mine = [suspect for suspect in found if suspect.kind == kind]
         best = number(mine[0].score, 3) if mine else "–"
-        rows.append([kind, MEANING[kind], ACTION_OF[kind], number(len(mine)), best])
-    return table(["kind", "", "proposal", "suspects", "best score"], rows, numeric_from=3)
+        words = join([tag("b", kind), f": {MEANING[kind]}; {ACTION_OF[kind]} it"])
+        rows.append([words, number(len(mine)), best])
+    return table(["", "suspects", "best score"], rows)
 
 
 def _planted(planted) -> Html:

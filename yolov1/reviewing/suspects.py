@@ -17,9 +17,10 @@ often network and labels agree in such a case, times how much is in dispute**.
 
 - Such cases are, of a detection, the `ALIKE` of its class that score nearest to it: the share of
   them that found a label. Of a label that was not found they are the `ALIKE` labels of its class
-  that are nearest in size: the share of them that was found. (So a class of small things, of which
-  the network misses many, raises no alarm where it misses one more.) One agreement and one
-  disagreement are added to each count, Laplace's rule, so that few cases prove little.
+  that are nearest in size, or those that are as much covered by another label (largest IoU with
+  one), whichever is worse found: the share of them that was found. (So where a network misses many,
+  small things and those in a heap, one more raises no alarm.) One agreement and one disagreement
+  are added to each count, Laplace's rule, so that few cases prove little.
 - In dispute is 1 - IoU with the nearest label, or surer detection of the class (``missing``); the
   network's own share for its class, score / (score + that of the label's class there)
   (``disputed``); else all of it. A ``duplicate`` has the IoU of the two labels alone, or the score
@@ -168,8 +169,8 @@ def _of_detections(d, claims):
 def _of_labels(d, claims):
     """``unseen`` and ``duplicate``."""
     truth, found = d.truth, d.taken_by >= 0
-    size = np.log(np.maximum(area(truth.boxes_xyxy), np.finfo(float).tiny))
-    often = agreement(size, truth.labels, found, ~truth.difficult)
+    alike = (area(truth.boxes_xyxy), _crowding(d))
+    often = np.min([agreement(v, truth.labels, found, ~truth.difficult) for v in alike], axis=0)
     repeats = _repeats(d)
     claimed = np.isin(np.arange(len(truth)), claims)
     for m in np.flatnonzero(~truth.difficult & ~claimed):
@@ -181,6 +182,14 @@ def _of_labels(d, claims):
             yield Suspect("duplicate", max(iou, unseen), **place)
         elif not found[m]:
             yield Suspect("unseen", unseen, **place)
+
+
+def _crowding(d):
+    """``[M]`` largest IoU of a label with another."""
+    crowding = np.zeros(len(d.truth))
+    one, other, iou = overlaps(d.truth, d.truth, same_class=False)
+    np.maximum.at(crowding, one[one != other], iou[one != other])
+    return crowding
 
 
 def _repeats(d) -> dict:
