@@ -17,8 +17,8 @@ LEGEND = (
 )
 SCORE = (
     "The score is how often network and labels agree in such cases (the 50 detections of the class "
-    "that score nearest, or the 50 labels of it that are nearest in size, or as crowded), times how "
-    "much is in dispute. It ranks all kinds together; it is no probability that the label is wrong."
+    "that score nearest, or the 50 labels of it that are nearest in size, or as crowded), times "
+    "how much is in dispute. It ranks all kinds together; it is no probability of a fault."
 )
 MOST_NOTES = 100
 
