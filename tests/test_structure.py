@@ -28,7 +28,7 @@ LAYERS = [
     *("ops", "data.pipeline"),
     *("responsible", "cell_loss", "losses", "training", "inference", "streaming", "serving"),
     "microscope",
-    *("evaluation", "reporting", "tracking"),
+    *("evaluation", "reporting", "reviewing", "tracking"),
     "studies",
     "doctor",
 ]
