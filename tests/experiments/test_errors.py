@@ -11,8 +11,11 @@ from yolov1.data.sources import READERS
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "experiments").glob("[a-z]*.py"))
 TRAIN = ("train", "pretrain", "reproduce_keras_voc", "reproduce_tf2_person", "overfit_one_batch")
 OF_A_RUN = ("evaluate", "explain", "export")
-OPEN = (*TRAIN, "inspect_dataset", "crop_objects", "convert", *OF_A_RUN)
-READ_RUNS = ("compare_runs", "detect", "evaluate", "explain", "export", "export_darknet")
+OPEN = (*TRAIN, "inspect_dataset", "crop_objects", "convert", "compare_losses", *OF_A_RUN)
+READ_RUNS = (
+    *("compare_losses", "compare_runs", "detect", "evaluate", "explain", "export"),
+    "export_darknet",
+)
 
 
 @pytest.fixture(scope="module")
@@ -214,6 +217,11 @@ def test_the_data_set_that_is_asked_for(refused, known_run, name):
         ("export", ["--checkpoint={run}", "--which=best"], "'best'"),
         ("explain", ["--checkpoint={run}", "--image=a", "--which=best"], "'best'"),
         ("evaluate", ["--checkpoint={run}", "--eval_split=a", "--dataset=voc:{tmp}"], "{tmp}"),
+        ("compare_losses", ["--losses=paper,mine"], "'mine'"),
+        ("compare_losses", ["--losses=paper:ties=some"], "'some'"),
+        ("compare_losses", ["--checkpoint={run}", "--seed=1"], "--seed"),
+        ("compare_losses", ["--checkpoint={run}", "--which=best"], "'best'"),
+        ("compare_losses", ["--images=3"], "--images"),
         ("compare_runs", ["--runs={run}"], "no finished epoch"),
         ("compare_runs", ["--runs={run}", "--floors=x"], "'x'"),
         ("prepare_voc", ["--years=2010"], "2010"),

@@ -326,6 +326,8 @@ class TrainConfig:
             if name not in known:
                 names = ", ".join(sorted(known))
                 raise ValueError(f"--semantics_options: no option {name!r}; there are {names}.")
+            if name in CHOICES and value is None:  # here 'none' is a word, not the absence of one
+                options[name] = "none"
             if name not in CHOICES and isinstance(value, str):
                 raise ValueError(f"--semantics_options: {name} must be a number, got {value!r}.")
         return options
