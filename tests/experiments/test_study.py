@@ -266,6 +266,8 @@ def start_of(run):
 def end_of(run):
     import keras
 
+    import yolov1.models  # noqa: F401 (its layers)
+
     return keras.models.load_model(run / "model.keras", compile=False).get_weights()
 
 
@@ -277,7 +279,7 @@ def test_weights_differ_where_they_were_told_to(trained, call_experiment, tmp_pa
     paper, darknet, other_seed = (trained[k] for k in (("paper", 0), ("darknet", 0), ("paper", 1)))
     start = start_of(paper)
     assert all(same(start, start_of(darknet)))
-    random = [k for k, weights in enumerate(start) if np.ptp(weights)]  # biases start as 0
+    random = [k for k, weights in enumerate(start) if weights.ndim > 1]  # kernels
     of_other_seed = same(start, start_of(other_seed))
     assert random and not any(of_other_seed[k] for k in random)
     end = end_of(paper)
@@ -293,7 +295,7 @@ def test_a_killed_study_ends_with_the_bits_of_one_that_was_not(tmp_path):
     """SIGKILL leaves it no time for anything: its trial stops itself, and is gone on with."""
     words = [
         *(sys.executable, "-m", "experiments.study", "--vary=semantics=paper,darknet"),
-        *("--seeds=0-1", "--parallel=2"),
+        *("--seeds=4", "--parallel=2"),
     ]
     flags = ("--", *REAL[:-1], "--epochs=40", "--eval_every=0", "--checkpoint_minutes=0")
     options = {"cwd": ROOT, "env": os.environ | {"CUDA_VISIBLE_DEVICES": "-1"}}
@@ -301,7 +303,7 @@ def test_a_killed_study_ends_with_the_bits_of_one_that_was_not(tmp_path):
     undisturbed = subprocess.run([*words, f"--output_dir={straight}", *flags], **options)
     assert undisturbed.returncode == 0
     process = subprocess.Popen([*words, f"--output_dir={killed}", *flags], **options)
-    first = killed / "semantics=paper" / "seed-0" / "metrics.csv"
+    first = killed / "semantics=paper" / "seed-4" / "metrics.csv"
     while not first.exists():
         assert process.poll() is None
         time.sleep(0.05)
@@ -314,9 +316,8 @@ def test_a_killed_study_ends_with_the_bits_of_one_that_was_not(tmp_path):
     resumed = [log for log in killed.glob("*/*.log") if log.read_text().count("$ ") > 1]
     assert resumed  # it was not too late
     for variant in ("semantics=paper", "semantics=darknet"):
-        for seed in (0, 1):
-            one, other = (end_of(f / variant / f"seed-{seed}") for f in (straight, killed))
-            assert all(same(one, other)), (variant, seed)
+        one, other = (end_of(folder / variant / "seed-4") for folder in (straight, killed))
+        assert all(same(one, other)), variant
     figures = [
         [trial["figures"]["map_area"] for trial in summary(tmp_path, folder)["trials"]]
         for folder in ("straight", "killed")
