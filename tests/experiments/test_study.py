@@ -65,6 +65,7 @@ def test_every_variant_with_every_seed(study, tmp_path):
     assert [row["learning_rate"] for row in rows] == ["1e-3", "1e-3", "1e-2", "1e-2"]
     assert float(rows[1]["map_area"]) == pytest.approx(1.002)
     assert (tmp_path / "study" / "study.html").exists()
+    assert len(list((tmp_path / "study").rglob("events*"))) == 1 + 4  # for TensorBoard's HPARAMS
 
 
 def test_what_is_there_is_kept_and_another_configuration_refused(study, tmp_path):
@@ -212,7 +213,7 @@ def test_the_seed_in_a_flag(study, tmp_path):
 
 # ------------------------------------------------------------------ with real trainings
 
-REAL = ("--dataset=shapes:count=8", "--image_size=32", "--S=3", "--batch_size=4", "--epochs=1")
+REAL = ("--dataset=shapes:count=8", "--image_size=32", "--S=3", "--batch_size=4", "--epochs=2")
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +223,8 @@ def trained(call_experiment, tmp_path_factory):
     from yolov1.studies import plan
 
     output = tmp_path_factory.mktemp("trained")
-    variants = plan.with_folders(plan.grid({"semantics": ["paper", "darknet"], "ema": ["0.9"]}))
+    vary = {"semantics": ["paper", "darknet"], "ema": ["0.9"], "keep_every": ["2"]}
+    variants = plan.with_folders(plan.grid(vary))
     jobs = {
         (variant.flags[0][1], seed): trials.make_job(output, variant, seed, REAL)
         for variant, seed in ((variants[0], 0), (variants[0], 1), (variants[1], 0))
@@ -288,6 +290,27 @@ def test_weights_differ_where_they_were_told_to(trained, call_experiment, tmp_pa
     words = [f"--{name}={config_of(paper)[name]}" for name in ("semantics", "ema", "seed")]
     done = call_experiment("train", *REAL, *words, f"--output_dir={tmp_path / 'again'}")
     assert done.returncode == 0 and all(same(end, end_of(tmp_path / "again")))
+
+
+def test_forks_of_a_study(trained, call_experiment, tmp_path):
+    """Each goes on from its seed's run; the one that changes nothing becomes it, to the bit."""
+    from experiments.lib import trials
+    from yolov1.studies import plan
+
+    origin = trained[("paper", 0)]
+    words = [f"--fork={origin.path.parent}/seed-{{seed}}@2"]
+    variants = plan.with_folders(plan.grid({"semantics": ["paper", "darknet"]}))
+    jobs = [trials.make_job(tmp_path, variant, 0, words) for variant in variants]
+    for job in jobs:
+        done = call_experiment("train", *job.words)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert trials.look(job) == "finished"
+    same_loss, other = (job.run for job in jobs)
+    assert all(same(end_of(origin), end_of(same_loss)))
+    assert not all(same(end_of(origin), end_of(other)))
+    assert differing(config_of(origin), config_of(other)) == {
+        *("semantics", "output_dir", "fork"),
+    }
 
 
 @pytest.mark.slow

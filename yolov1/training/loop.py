@@ -4,6 +4,7 @@ Keras 3's ``fit`` cannot train under MultiWorkerMirroredStrategy and cannot resu
 loop does both, because step s is a function of (seed, s) and of the checkpoint alone.
 """
 
+import contextlib
 import time
 
 import keras
