@@ -92,7 +92,7 @@ def test_signs():
     """Of n differences of one sign, two of 2^n arrangements are as extreme."""
     assert against_zero(*range(1, 7)).p_signs == pytest.approx(2 / 2**6)
     assert against_zero(*range(1, 9)).p_signs == pytest.approx(2 / 2**8)
-    # One of six against the others: of 64 arrangements those with no or one other sign, the smallest.
+    # The smallest of six against the others: as far from 0 are this, none against, and their like.
     assert against_zero(-1.0, 2.0, 3.0, 4.0, 5.0, 6.0).p_signs == pytest.approx(4 / 2**6)
     assert against_zero(*[0.0] * 6).p_signs == 1.0
     assert against_zero(*range(1, 18)).p_signs is None

@@ -28,8 +28,8 @@ ALPHA = 0.05
 POWER = 0.8
 RESAMPLES = 9999
 MOST_SEEDS = 10_000  # beyond so many, nobody asks for the number
-# Seeds of which turning signs says something: fewer cannot give a p below ALPHA, which is 2 / 2^n at
-# least; of more the mean is nearly normal, and the t-test needs no second opinion.
+# Seeds of which turning signs says something: of fewer, p is never below ALPHA (2 / 2^n at least);
+# of more the mean is nearly normal, and the t-test needs no second opinion.
 SIGNS = (6, 16)
 
 
