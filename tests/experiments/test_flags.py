@@ -15,7 +15,7 @@ FLAGS = {
     "prepare_voc": {"root", "years", "splits", "base_url", "tar_dir"},
     "detect": {"checkpoint", "images", "score_threshold", "output_dir", "save", "tiles", "video"},
     "overfit_one_batch": {"dataset", "S", "learning_rate", "images", "steps", "output_dir"},
-    "pretrain": {"dataset", "model", "image_size", "epochs", "output_dir"},
+    "pretrain": {"dataset", "model", "image_size", "epochs", "output_dir", "histograms", "track"},
     "reproduce_keras_voc": {"root", "as_published", "defects", "epochs", "model_options"},
     "reproduce_tf2_person": {"root", "as_published", "defects", "dataset", "classes"},
     "inspect_dataset": {"dataset", "split", "sides", "pictures", "output_dir"},
