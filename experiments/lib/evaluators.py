@@ -37,6 +37,7 @@ class Evaluator:
         detections: of the last call, one `inference.Detections` an image.
         losses: of the last call, what ``val_loss`` is the mean of, ``[N]``; None where it was not
             measured.
+        curves: of the last call, class name -> the whole `Curve` of `evaluation.average_precision`.
     """
 
     def __init__(self, model, dataset, grid, config, *, loss=True, **options):
@@ -77,7 +78,8 @@ class Evaluator:
         if predictions is not None:
             predictions += [values for values, _ in seen]
         clipped = [found.clipped() for found in self.detections]
-        measured = evaluation.evaluate(clipped, self.dataset)
+        self.curves = {}
+        measured = evaluation.evaluate(clipped, self.dataset, curves=self.curves)
         if seen and self._has_loss:
             batches = [(tf.constant(p), self._targets(indices)) for p, indices in seen]
             measured["val_loss"] = self._mean_loss(batches)
