@@ -10,9 +10,9 @@ from yolov1.data.sources import READERS
 
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "experiments").glob("[a-z]*.py"))
 TRAIN = ("train", "pretrain", "reproduce_keras_voc", "reproduce_tf2_person", "overfit_one_batch")
-OF_A_RUN = ("evaluate", "export")
+OF_A_RUN = ("evaluate", "export", "review")
 OPEN = (*TRAIN, "inspect_dataset", "crop_objects", "convert", *OF_A_RUN)
-READ_RUNS = ("compare_runs", "detect", "evaluate", "export", "export_darknet")
+READ_RUNS = ("compare_runs", "detect", "evaluate", "export", "export_darknet", "review")
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +84,7 @@ def complete(known_run, of_darknet):
             "prepare_open_images": ("--debug",),
             "prepare_voc": ("--debug",),
             "pretrain": ("--dataset=folders:x", "--debug"),
+            "review": (f"--checkpoint={known_run}",),
         }.get(name, ("--dataset=shapes:count=8", "--debug"))
 
     return arguments
@@ -116,6 +117,9 @@ def places(tmp_path_factory):
 
 PLACES = [f"{kind} {what}" for kind in READERS for what in ("empty", "file", "absent")]
 PLACES += ["broken XML", "broken JSON", "no COCO", "broken YAML", "not UTF-8"]
+
+
+OF_SHAPES = ("--dataset=shapes:count=2", "--split=train", "--to=voc")
 
 
 def test_every_experiment_is_here():
@@ -210,6 +214,17 @@ def test_the_data_set_that_is_asked_for(refused, known_run, name):
         ("evaluate", ["--checkpoint={run}", "--which=best"], "'best'"),
         ("export", ["--checkpoint={run}", "--which=best"], "'best'"),
         ("evaluate", ["--checkpoint={run}", "--eval_split=a", "--dataset=voc:{tmp}"], "{tmp}"),
+        ("review", [], "--checkpoint"),
+        ("review", ["--checkpoint={run}", "--to=voc"], "--to"),
+        ("review", ["--checkpoint={run}", "--suspicion=2"], "suspicion"),
+        ("review", ["--checkpoint={run}", "--plant=0.1", "--plant_faults=bent"], "'bent'"),
+        ("review", ["--checkpoint={run}", "--save=records"], "'records'"),
+        ("review", ["--decisions=a.csv"], "--dataset=KIND:PATH"),
+        ("review", ["--decisions=a.csv", "--dataset=shapes:count=2"], "--to"),
+        ("review", ["--decisions=a.csv", "--dataset=voc:x", "--plant=0.1"], "--plant"),
+        ("review", ["--decisions=a.csv,b.json", *OF_SHAPES], "several tables"),
+        ("review", ["--decisions={tmp}/none.csv", *OF_SHAPES], "{tmp}/none.csv"),
+        ("review", ["--decisions=coco:{tmp}", *OF_SHAPES], "{tmp}"),
         ("compare_runs", ["--runs={run}"], "no finished epoch"),
         ("compare_runs", ["--runs={run}", "--floors=x"], "'x'"),
         ("prepare_voc", ["--years=2010"], "2010"),
