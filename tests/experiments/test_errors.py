@@ -10,11 +10,11 @@ from yolov1.data.sources import READERS
 
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "experiments").glob("[a-z]*.py"))
 TRAIN = ("train", "pretrain", "reproduce_keras_voc", "reproduce_tf2_person", "overfit_one_batch")
-OF_A_RUN = ("evaluate", "explain", "export")
+OF_A_RUN = ("evaluate", "explain", "export", "review")
 OPEN = (*TRAIN, "inspect_dataset", "crop_objects", "convert", "compare_losses", *OF_A_RUN)
 READ_RUNS = (
     *("compare_losses", "compare_runs", "detect", "evaluate", "explain", "export"),
-    "export_darknet",
+    *("export_darknet", "review"),
 )
 
 
@@ -89,6 +89,7 @@ def complete(known_run, of_darknet):
             "prepare_voc": ("--debug",),
             "pretrain": ("--dataset=folders:x", "--debug"),
             "study": ("--debug", "--vary=epochs=1,2"),
+            "review": (f"--checkpoint={known_run}",),
         }.get(name, ("--dataset=shapes:count=8", "--debug"))
 
     return arguments
@@ -121,6 +122,9 @@ def places(tmp_path_factory):
 
 PLACES = [f"{kind} {what}" for kind in READERS for what in ("empty", "file", "absent")]
 PLACES += ["broken XML", "broken JSON", "no COCO", "broken YAML", "not UTF-8"]
+
+
+OF_SHAPES = ("--dataset=shapes:count=2", "--split=train", "--to=voc")
 
 
 def test_every_experiment_is_here():
@@ -222,6 +226,17 @@ def test_the_data_set_that_is_asked_for(refused, known_run, name):
         ("compare_losses", ["--checkpoint={run}", "--seed=1"], "--seed"),
         ("compare_losses", ["--checkpoint={run}", "--which=best"], "'best'"),
         ("compare_losses", ["--images=3"], "--images"),
+        ("review", [], "--checkpoint"),
+        ("review", ["--checkpoint={run}", "--to=voc"], "--to"),
+        ("review", ["--checkpoint={run}", "--suspicion=2"], "suspicion"),
+        ("review", ["--checkpoint={run}", "--plant=0.1", "--plant_faults=bent"], "'bent'"),
+        ("review", ["--checkpoint={run}", "--save=records"], "'records'"),
+        ("review", ["--decisions=a.csv"], "--dataset=KIND:PATH"),
+        ("review", ["--decisions=a.csv", "--dataset=shapes:count=2"], "--to"),
+        ("review", ["--decisions=a.csv", "--dataset=voc:x", "--plant=0.1"], "--plant"),
+        ("review", ["--decisions=a.csv,b.json", *OF_SHAPES], "several tables"),
+        ("review", ["--decisions={tmp}/none.csv", *OF_SHAPES], "{tmp}/none.csv"),
+        ("review", ["--decisions=coco:{tmp}", *OF_SHAPES], "{tmp}"),
         ("compare_runs", ["--runs={run}"], "no finished epoch"),
         ("compare_runs", ["--runs={run}", "--floors=x"], "'x'"),
         ("prepare_voc", ["--years=2010"], "2010"),
