@@ -85,18 +85,12 @@ def first_difference(a, b) -> dict | None:
             continue
         found = _difference(name, ones, others, a)
         if found and name == "terms":  # not to be seen in a cell alone: the gradient knows where
-            masks = [
-                _bits(one) != _bits(other) for one, other in zip(*_gradients(a, b), strict=True)
-            ]
-            found |= _cells(masks[0][found["place"]]) if masks else {}
+            one, other = (step.arrays["by_predictions"][found["place"]] for step in (a, b))
+            found |= _cells(_bits(one) != _bits(other))
         if found:
             return {"tensor": name, "named": NAMED[name], "equal": equal} | found
         equal.append(name)
     return None
-
-
-def _gradients(a, b):
-    return a.named("by_predictions"), b.named("by_predictions")
 
 
 def _cells(mask) -> dict:
