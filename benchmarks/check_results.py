@@ -123,15 +123,7 @@ def read(figure, folder) -> float:
             value = value[int(part)] if isinstance(value, list) else value[part]
         return float(value)
     with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-
-    def of(where):
-        found = results_table.select(rows, where)
-        if len(found) > 1:
-            raise ValueError(f"{len(found)} rows have {where}, expected one.")
-        return float(found[0][figure["value"]])
-
-    return of(figure["where"]) / (of(figure["over"]) if "over" in figure else 1.0)
+        return results_table.ratio(list(csv.DictReader(file)), figure)
 
 
 if __name__ == "__main__":

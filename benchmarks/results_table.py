@@ -209,6 +209,9 @@ def disagreements(readme: str, book) -> list[str]:
     text = _one_line(readme)
     quotes = [_one_line(f["quote"]) for run in book["run"] for f in run.get("figure", ())]
     wrong = [f"{quote!r} is not in README.md" for quote in quotes if quote not in text]
+    for run in book["run"]:
+        for figure in run.get("figure", ()):
+            wrong += _wrong_numbers(run, figure)
     known = {}
     for run in book["run"]:
         for table in run.get("table", ()):
@@ -228,6 +231,32 @@ def disagreements(readme: str, book) -> list[str]:
             if not any(start in paragraph for start in book["no_figures"]):
                 wrong.append(f"figures without an entry in docs/results.toml: {paragraph[:160]!r}")
     return wrong
+
+
+def _wrong_numbers(run, figure):
+    """What is wrong with numbers of a quote of which the entry says where they are."""
+    for number in figure.get("numbers", ()):
+        value = ratio(rows_of(run["csv"]), number)
+        if number["text"] not in figure["quote"] or not agrees(number["text"], value):
+            yield f"{figure['quote']!r}: {number['text']} is {short(value)} in the rows"
+
+
+def ratio(rows, entry) -> float:
+    """The column `value` of the one row with `where`, over that of the one with `over`, or
+    over `divide`.
+
+    Raises:
+        ValueError: no such row, or several.
+    """
+
+    def of(where):
+        found = select(rows, where)
+        if len(found) > 1:
+            raise ValueError(f"{len(found)} rows have {where}, expected one.")
+        return float(found[0][entry["value"]])
+
+    over = of(entry["over"]) if "over" in entry else entry.get("divide", 1)
+    return of(entry["where"]) / over
 
 
 def _wrong_cells(entries, heads, cells):

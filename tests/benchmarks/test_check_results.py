@@ -35,6 +35,7 @@ def test_the_readme_says_nothing_else(book):
         ("| 1.56 | 0.49 |", "| 1.56 | 0.48 |", "'0.48'"),
         ("| reference under XLA | 105", "| reference under TPU | 105", "reference under TPU"),
         ("| N = | 1 |", "| images | 1 |", "the table 'images' has no entry"),
+        ("costs 33 microseconds (52 under", "costs 33 microseconds (53 under", "(52 under XLA)"),
         ("at 65 frames/s on", "at 66 frames/s on", "65 frames/s"),
         ("## The four systems", "It detects at 999 images/s.\n\n## The four", "999 images/s"),
     ],
@@ -43,6 +44,19 @@ def test_a_figure_that_is_changed_is_found(book, words, others, named):
     assert README.count(words) == 1, "the README's words have changed: take others here"
     wrong = results_table.disagreements(README.replace(words, others), book)
     assert any(named in sentence for sentence in wrong), wrong
+
+
+def test_rows_that_are_changed_are_found(book, monkeypatch):
+    rows = results_table.rows_of
+
+    def others(path):
+        return [row | {"median_us": 2 * float(row["median_us"] or 0)} for row in rows(path)]
+
+    monkeypatch.setattr(results_table, "rows_of", others)
+    runs = [run for run in book["run"] if run["name"] == "loss"]
+    wrong = results_table.disagreements(README, book | {"run": runs})
+    assert any(": 33 is 65.8 in the rows" in sentence for sentence in wrong)
+    assert any("'fused under XLA', '1'" in sentence for sentence in wrong)
 
 
 @pytest.mark.parametrize(
