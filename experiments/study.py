@@ -10,8 +10,8 @@ What stands after ``--`` are flags of experiments.train, the same for all trials
 is replaced by the seed. Each trial is an ordinary run in OUTPUT_DIR/VARIANT/seed-N. The same
 command goes on where a study was stopped: finished runs are kept, begun ones resumed, failed ones
 tried again. The first variant is what the others are compared with, unless --baseline says another.
-``summary.json``, ``study.csv``, ``study.html`` and, for TensorBoard, ``hparams`` have what was
-found: docs/studies.md.
+``summary.json``, ``study.csv`` and ``study.html`` have what was found: docs/studies.md; so does
+``tensorboard --logdir OUTPUT_DIR/hparams``, tab HPARAMS.
 """
 
 import shlex
@@ -21,7 +21,7 @@ from absl import app, flags
 
 from yolov1.files import make_folder, replacing, user_path
 from yolov1.studies import page, plan, results, search_page, statistics
-from yolov1.tracking.tensorboard import write_study
+from yolov1.tracking import tensorboard
 from yolov1.training import RunDirectory, write_json
 
 from .lib import common, search, trials
@@ -96,7 +96,9 @@ def main(argv):
         found = results.summarise(rows, variants, baseline.name, measure)
         write(output, found, rows, page.of_study)
         print(results.table(found, measure))
-        print(*filter(None, (v["sentence"] for v in found["variants"].values())), sep="\n")
+        for values in found["variants"].values():
+            if values["sentence"]:
+                print(values["sentence"])
         say_where(output, rows)
     return code(any(row.state == results.FAILED for row in rows))
 
@@ -137,7 +139,7 @@ def default_measure(words) -> str:
 
 
 def write(output, found, rows, draw):
-    """``summary.json``, ``study.csv``, ``hparams`` and ``study.html``."""
+    """``summary.json``, ``study.csv``, ``study.html`` and ``hparams/`` for TensorBoard."""
     found |= {
         "command": f"python -m {trials.STUDY} {shlex.join(sys.argv[1:])}",
         "trials": results.trials_as_dicts(rows),
@@ -145,11 +147,11 @@ def write(output, found, rows, draw):
     }
     write_json(output / "summary.json", found)
     results.write_csv(output / "study.csv", rows)
-    with common.drawing(output / "hparams"):
-        write_study(output, found)
     with common.drawing(output / "study.html"), replacing(output / "study.html") as file:
         curves = {row.path: results.read_curves(RunDirectory(output / row.path)) for row in rows}
         file.write(draw(output.resolve().name, found, curves))
+    with common.drawing(output / "hparams"):
+        tensorboard.write_study(output, found)
 
 
 def say_where(output, rows):
