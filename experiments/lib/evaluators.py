@@ -7,6 +7,7 @@ import tensorflow as tf
 from PIL import Image
 
 from yolov1 import data, evaluation, inference, ops
+from yolov1.evaluation.shortcomings import SHOWN
 from yolov1.files import safe_name
 from yolov1.losses import ResponsibleBoxes, YoloLoss
 from yolov1.reporting import crops
@@ -15,7 +16,7 @@ from yolov1.training import write_json
 from . import common
 
 PICTURES = 12
-PICTURE_THRESHOLD = 0.25
+PICTURE_THRESHOLD = SHOWN
 
 
 class Evaluator:

@@ -65,8 +65,8 @@ def define(names=None, flag_values=flags.FLAGS, **defaults):
 DATA = ("dataset", "train_split", "eval_split", "classes", "bad_examples")
 MAY_CHANGE = (
     *("output_dir", "resume", "cache", "cache_bytes", "eval_every", "checkpoint_minutes"),
-    *("strategy", "capture", "capture_steps", "profile", "keep_every", "digests", "watch"),
-    *("histograms", "track"),
+    *("strategy", "capture", "capture_steps", "profile", "keep_every", "digests"),
+    *("histograms", "track", "watch"),
     *DATA,
     "epochs",
 )
@@ -148,9 +148,13 @@ def resumed_config(run, config: TrainConfig, given=None) -> TrainConfig:
     return dataclasses.replace(own, **{name: now for name, (_, now) in changed.items()})
 
 
-def forked_config(config: TrainConfig, given=None) -> TrainConfig:
+def forked_config(config: TrainConfig, given=None, say=print) -> TrainConfig:
     """The configuration of a run that starts as ``config.fork`` says: that of the other run at this
     step, but for the flags that are given.
+
+    Args:
+        given: field -> the flag that gave it, where that is not its own.
+        say: function of a line for each change.
 
     Raises:
         FileNotFoundError, WrongRun: there is no such run or step.
@@ -176,7 +180,7 @@ def forked_config(config: TrainConfig, given=None) -> TrainConfig:
         values[name] = now
         if name == "schedule":  # of a cfg file, which has the rate as well
             values |= cfg_files.fields({name: now})[0]
-        print(f"--fork: {name} {before!r} -> {now!r}")
+        say(f"--fork: {name} {before!r} -> {now!r}")
     with user_errors():
         return dataclasses.replace(own, **values)
 

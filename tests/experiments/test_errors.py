@@ -10,11 +10,11 @@ from yolov1.data.sources import READERS
 
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "experiments").glob("[a-z]*.py"))
 TRAIN = ("train", "pretrain", "reproduce_keras_voc", "reproduce_tf2_person", "overfit_one_batch")
-OF_A_RUN = ("evaluate", "explain", "export")
-OPEN = (*TRAIN, "inspect_dataset", "crop_objects", "convert", *OF_A_RUN)
+OF_A_RUN = ("evaluate", "explain", "export", "review")
+OPEN = (*TRAIN, "inspect_dataset", "crop_objects", "convert", "compare_losses", *OF_A_RUN)
 READ_RUNS = (
-    *("compare_runs", "detect", "evaluate", "explain", "export", "export_darknet"),
-    *("replay", "bisect"),
+    *("bisect", "compare_losses", "compare_runs", "detect", "evaluate", "explain", "export"),
+    *("export_darknet", "replay", "review"),
 )
 
 
@@ -89,6 +89,8 @@ def complete(known_run, of_darknet):
             "prepare_open_images": ("--debug",),
             "prepare_voc": ("--debug",),
             "pretrain": ("--dataset=folders:x", "--debug"),
+            "study": ("--debug", "--vary=epochs=1,2"),
+            "review": (f"--checkpoint={known_run}",),
             "replay": (f"--checkpoint={known_run}", "--step=0"),
         }.get(name, ("--dataset=shapes:count=8", "--debug"))
 
@@ -124,9 +126,12 @@ PLACES = [f"{kind} {what}" for kind in READERS for what in ("empty", "file", "ab
 PLACES += ["broken XML", "broken JSON", "no COCO", "broken YAML", "not UTF-8"]
 
 
+OF_SHAPES = ("--dataset=shapes:count=2", "--split=train", "--to=voc")
+
+
 def test_every_experiment_is_here():
-    # (serve has a folder of tests of its own.)
-    others = {"prepare_voc", "prepare_open_images", "import_darknet", "serve"}
+    # (serve has a folder of tests of its own, study a file.)
+    others = {"prepare_voc", "prepare_open_images", "import_darknet", "serve", "study"}
     assert set(OPEN) | set(READ_RUNS) | others == set(EXPERIMENTS)
 
 
@@ -218,6 +223,22 @@ def test_the_data_set_that_is_asked_for(refused, known_run, name):
         ("export", ["--checkpoint={run}", "--which=best"], "'best'"),
         ("explain", ["--checkpoint={run}", "--image=a", "--which=best"], "'best'"),
         ("evaluate", ["--checkpoint={run}", "--eval_split=a", "--dataset=voc:{tmp}"], "{tmp}"),
+        ("compare_losses", ["--losses=paper,mine"], "'mine'"),
+        ("compare_losses", ["--losses=paper:ties=some"], "'some'"),
+        ("compare_losses", ["--checkpoint={run}", "--seed=1"], "--seed"),
+        ("compare_losses", ["--checkpoint={run}", "--which=best"], "'best'"),
+        ("compare_losses", ["--images=3"], "--images"),
+        ("review", [], "--checkpoint"),
+        ("review", ["--checkpoint={run}", "--to=voc"], "--to"),
+        ("review", ["--checkpoint={run}", "--suspicion=2"], "suspicion"),
+        ("review", ["--checkpoint={run}", "--plant=0.1", "--plant_faults=bent"], "'bent'"),
+        ("review", ["--checkpoint={run}", "--save=records"], "'records'"),
+        ("review", ["--decisions=a.csv"], "--dataset=KIND:PATH"),
+        ("review", ["--decisions=a.csv", "--dataset=shapes:count=2"], "--to"),
+        ("review", ["--decisions=a.csv", "--dataset=voc:x", "--plant=0.1"], "--plant"),
+        ("review", ["--decisions=a.csv,b.json", *OF_SHAPES], "several tables"),
+        ("review", ["--decisions={tmp}/none.csv", *OF_SHAPES], "{tmp}/none.csv"),
+        ("review", ["--decisions=coco:{tmp}", *OF_SHAPES], "{tmp}"),
         ("compare_runs", ["--runs={run}"], "no finished epoch"),
         ("compare_runs", ["--runs={run}", "--floors=x"], "'x'"),
         ("replay", ["--checkpoint={run}"], "--step"),

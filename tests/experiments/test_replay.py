@@ -39,7 +39,7 @@ def replayed(kept_run, call_experiment, tmp_path_factory):
 
 def test_a_step_is_the_runs_to_the_bit(replayed, kept_run):
     folder, output = replayed
-    assert "from the checkpoint of step 4: 1 steps to step 5" in output
+    assert "from the checkpoint of step 4 1 steps to step 5\n" in output
     assert "the run's step, to the bit: the weights before step 6" in output
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["proof"] == {"equal": [4, 6], "differs": []} and summary["base"] == 4
@@ -208,7 +208,7 @@ def test_a_change_of_one_cell_is_found(planted, kept_run, small_network, call_ex
     assert "Their flags and their environments are the same." in done.stdout
     assert "digests: the same up to step 3, others at step 6" in done.stdout
     row, col = cell
-    assert "They part at step 5, in the loss (cell_terms)." in done.stdout
+    assert "They part at step 5, in the loss of a cell (cell_terms)." in done.stdout
     assert f"First: image {image!r}, cell (row {row}, column {col}), term 'wh': " in done.stdout
     found = json.loads((tmp_path / "bisect.json").read_text())
     assert found["step"] == 5

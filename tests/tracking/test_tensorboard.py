@@ -213,6 +213,29 @@ def test_what_cannot_be_written_is_a_warning_once(tmp_path, monkeypatch, capsys)
     assert list(values(read(tmp_path), "precision_recall/ring")) == [1, 2]
 
 
+def test_a_classifier_has_no_pictures_and_a_second_worker_no_file(tmp_path, capsys):
+    class measure:
+        evaluator = object()
+
+    callback = tensorboard.TensorBoard(
+        TrainConfig(histograms=True), RunDirectory(tmp_path / "run"), measure
+    )
+    callback.set_model(keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, name="dense")]))
+
+    def train():
+        callback.on_train_begin()
+        callback.on_epoch_end(0, {"step": 3, "accuracy": 0.5})
+        callback.on_train_end()
+
+    train()  # as on a worker without an event file
+    assert not list(tmp_path.iterdir())
+    with event_file(tmp_path, 1):
+        train()
+    assert "warning" not in capsys.readouterr().out
+    found = [tag for tag in tags(read(tmp_path), "") if not tag.startswith("_hparams_")]
+    assert found == ["weights/dense/kernel", "weights/dense/bias"]
+
+
 def test_large_pictures_are_made_smaller():
     assert tensorboard._reduced(np.zeros((3000, 1000, 3), np.uint8)).shape == (480, 160, 3)
     assert tensorboard._reduced(np.zeros((40, 1, 3), np.uint8)).shape == (40, 1, 3)

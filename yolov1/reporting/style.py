@@ -60,6 +60,12 @@ a { color: var(--accent); }
 .strip img { width: auto; max-width: none; min-width: min(100%, 720px); border-radius: 0; }
 figure { margin: 0; min-width: 0; }
 img { width: 100%; height: auto; border-radius: 6px; display: block; }
+.choice label { margin-right: 14px; white-space: nowrap; }
+main:has(#only-missing:checked) .suspect:not(.missing),
+main:has(#only-unseen:checked) .suspect:not(.unseen),
+main:has(#only-misplaced:checked) .suspect:not(.misplaced),
+main:has(#only-disputed:checked) .suspect:not(.disputed),
+main:has(#only-duplicate:checked) .suspect:not(.duplicate) { display: none; }
 footer { margin-top: 20px; }
 @media (max-width: 480px) { section { padding: 12px; } .t { min-width: 6.5em; }
   .bar { gap: 4px; } .track { width: 32px; } }

@@ -188,6 +188,15 @@ class TrainConfig:
         "Steps whose profile for TensorBoard is kept (docs/runs.md): '10,20' is from step 10 to "
         "step 20, both included, '10' that one; the first is 0; empty: none.",
     )
+    histograms: bool = _field(
+        False, "Histograms of the weights for TensorBoard, as often as there is an evaluation."
+    )
+    track: str = _field(
+        "",
+        "KIND:URI of a tracker that the run is written to as well (docs/tracking.md): mlflow: "
+        "(files in this folder), mlflow:FOLDER, mlflow:sqlite:///FILE, mlflow:https://SERVER; "
+        "empty: none.",
+    )
     keep_every: int = _field(
         0, "Steps between checkpoints that stay, for --fork and experiments.replay; 0: none stays."
     )
@@ -206,15 +215,6 @@ class TrainConfig:
         "Images whose loss is kept by cell at every evaluation (docs/microscope.md): ids of the "
         "evaluation set with commas between them, train:ID, hard:N (the N with the highest loss at "
         "the first evaluation); empty: none.",
-    )
-    histograms: bool = _field(
-        False, "Histograms of the weights for TensorBoard, as often as there is an evaluation."
-    )
-    track: str = _field(
-        "",
-        "KIND:URI of a tracker that the run is written to as well (docs/tracking.md): mlflow: "
-        "(files in this folder), mlflow:FOLDER, mlflow:sqlite:///FILE, mlflow:https://SERVER; "
-        "empty: none.",
     )
 
     def __post_init__(self):
@@ -326,6 +326,8 @@ class TrainConfig:
             if name not in known:
                 names = ", ".join(sorted(known))
                 raise ValueError(f"--semantics_options: no option {name!r}; there are {names}.")
+            if name in CHOICES and value is None:  # here 'none' is a word, not the absence of one
+                options[name] = "none"
             if name not in CHOICES and isinstance(value, str):
                 raise ValueError(f"--semantics_options: {name} must be a number, got {value!r}.")
         return options
