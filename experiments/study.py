@@ -96,7 +96,9 @@ def main(argv):
         found = results.summarise(rows, variants, baseline.name, measure)
         write(output, found, rows, page.of_study)
         print(results.table(found, measure))
-        print(*filter(None, (v["sentence"] for v in found["variants"].values())), sep="\n")
+        for values in found["variants"].values():
+            if values["sentence"]:
+                print(values["sentence"])
         say_where(output, rows)
     return code(any(row.state == results.FAILED for row in rows))
 

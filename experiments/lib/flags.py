@@ -9,11 +9,13 @@ import os
 from absl import app, flags
 from absl import logging as absl_logging
 
+from yolov1 import training
 from yolov1.data import BadExampleError
 from yolov1.data.acquire.download import DownloadError
 from yolov1.inference import MissingExtra, WrongFile
 from yolov1.ops import LibraryUnavailable
 from yolov1.training import NonFiniteLoss, TrainConfig, WorkloadError, WrongRun, cfg_files
+from yolov1.training.config import DARKNET
 
 from . import console
 
@@ -63,9 +65,17 @@ def define(names=None, flag_values=flags.FLAGS, **defaults):
 DATA = ("dataset", "train_split", "eval_split", "classes", "bad_examples")
 MAY_CHANGE = (
     *("output_dir", "resume", "cache", "cache_bytes", "eval_every", "checkpoint_minutes"),
-    *("strategy", "capture", "capture_steps", "profile", "histograms", "track"),
+    *("strategy", "capture", "capture_steps", "profile", "keep_every", "digests"),
+    *("histograms", "track", "watch"),
     *DATA,
     "epochs",
+)
+# What a fork may change besides: not what a checkpoint's numbers mean, nor which come next.
+FORK_MAY_CHANGE = (
+    *MAY_CHANGE,
+    *("semantics", "semantics_options", "impl", "augment", "on_collision", "val_targets"),
+    *("learning_rate", "schedule", "learning_rates", "warmup_epochs", "seen", "weight_decay"),
+    *("clip_norm", "ema", "subdivisions", "resize", "jit_compile"),
 )
 
 
@@ -122,6 +132,61 @@ def resumed_config(run, config: TrainConfig, given=None) -> TrainConfig:
         UserError: a flag is given that would change what the run computes.
     """
     own, _, _ = run.read_config()
+    changed = _changed(own, config, run, given)
+    for name, (before, now) in changed.items():
+        if name not in MAY_CHANGE:
+            raise UserError(
+                f"--resume goes on with the run's own --{name}={before}, got {now!r}. Leave "
+                f"--{(given or {}).get(name, name)} out, or start a new --output_dir."
+            )
+        if name in (*DATA, "epochs"):
+            effect = ""
+            of_epochs = own.schedule in ("paper", "cosine")
+            if name == "epochs" and of_epochs and not own.learning_rates:
+                effect = f": from here on the schedule {own.schedule!r} goes over {now} epochs"
+            print(f"--resume: {name} {before!r} -> {now!r}{effect}")
+    return dataclasses.replace(own, **{name: now for name, (_, now) in changed.items()})
+
+
+def forked_config(config: TrainConfig, given=None, say=print) -> TrainConfig:
+    """The configuration of a run that starts as ``config.fork`` says: that of the other run at this
+    step, but for the flags that are given.
+
+    Args:
+        given: field -> the flag that gave it, where that is not its own.
+        say: function of a line for each change.
+
+    Raises:
+        FileNotFoundError, WrongRun: there is no such run or step.
+        UserError: a flag is given that the checkpoint does not go with.
+    """
+    training.fork_files(config)  # is there
+    path, step = config.forked_from()
+    run = training.RunDirectory(path)
+    own = run.config_at(step)
+    values = {"fork": config.fork, "output_dir": config.output_dir, "resume": config.resume}
+    for name in cfg_files.COPIES:
+        file = cfg_files.path_of(getattr(own, name), run.path)
+        values |= {name: f"{DARKNET}{file}"} if file else {}
+    for name, (before, now) in _changed(own, config, run, given).items():
+        if name in values and name not in cfg_files.COPIES:
+            continue
+        if name not in FORK_MAY_CHANGE or (name == "ema" and not (before and now)):
+            raise UserError(
+                f"--fork goes on with the other run's --{name}={before}, got {now!r}: its "
+                f"checkpoint is of that. Leave --{(given or {}).get(name, name)} out, or start a "
+                "run from its weights alone, with --init."
+            )
+        values[name] = now
+        if name == "schedule":  # of a cfg file, which has the rate as well
+            values |= cfg_files.fields({name: now})[0]
+        say(f"--fork: {name} {before!r} -> {now!r}")
+    with user_errors():
+        return dataclasses.replace(own, **values)
+
+
+def _changed(own, config, run, given) -> dict:
+    """Field -> (value of the run, value that is given), where they differ."""
     given, changed = given or {}, {}
     for field in dataclasses.fields(TrainConfig):
         name = field.name
@@ -131,19 +196,8 @@ def resumed_config(run, config: TrainConfig, given=None) -> TrainConfig:
             continue
         if name in cfg_files.COPIES and cfg_files.same(now, before, run.path):
             continue
-        if name not in MAY_CHANGE:
-            raise UserError(
-                f"--resume goes on with the run's own --{name}={before}, got {now!r}. Leave "
-                f"--{given.get(name, name)} out, or start a new --output_dir."
-            )
-        changed[name] = now
-        if name in (*DATA, "epochs"):
-            effect = ""
-            of_epochs = own.schedule in ("paper", "cosine")
-            if name == "epochs" and of_epochs and not own.learning_rates:
-                effect = f": from here on the schedule {own.schedule!r} goes over {now} epochs"
-            print(f"--resume: {name} {before!r} -> {now!r}{effect}")
-    return dataclasses.replace(own, **changed)
+        changed[name] = before, now
+    return changed
 
 
 class UserError(Exception):

@@ -47,10 +47,14 @@ def config_of(words) -> training.TrainConfig:
     Raises:
         app.UsageError: it would refuse it.
     """
-    config = experiment_flags.config_from_flags(flag_values=parse(words))
+    values = parse(words)
+    config = experiment_flags.config_from_flags(flag_values=values)
     with experiment_flags.user_errors():
         models.check_options(config.model, training.parse_options(config.model_options))
-    return config
+    if not config.fork:
+        return config
+    given = {name: name for name in values if values[name].present}
+    return experiment_flags.forked_config(config, given, say=lambda line: None)
 
 
 def kinds() -> dict[str, type]:
@@ -175,7 +179,7 @@ def require_data(jobs):
             if key not in seen:
                 seen.add(key)
                 common.open_split(config, split)
-        if not job.run.has_checkpoint:
+        if not (config.fork or job.run.has_checkpoint):
             training.require_start(config)
 
 

@@ -10,9 +10,12 @@ from yolov1.data.sources import READERS
 
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "experiments").glob("[a-z]*.py"))
 TRAIN = ("train", "pretrain", "reproduce_keras_voc", "reproduce_tf2_person", "overfit_one_batch")
-OF_A_RUN = ("evaluate", "export")
-OPEN = (*TRAIN, "inspect_dataset", "crop_objects", "convert", *OF_A_RUN)
-READ_RUNS = ("compare_runs", "detect", "evaluate", "export", "export_darknet")
+OF_A_RUN = ("evaluate", "explain", "export", "review")
+OPEN = (*TRAIN, "inspect_dataset", "crop_objects", "convert", "compare_losses", *OF_A_RUN)
+READ_RUNS = (
+    *("bisect", "compare_losses", "compare_runs", "detect", "evaluate", "explain", "export"),
+    *("export_darknet", "replay", "review"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -74,16 +77,21 @@ def complete(known_run, of_darknet):
 
     def arguments(name):
         return {
+            "bisect": (known_run, known_run),
             "compare_runs": (f"--runs={known_run}",),
             "detect": (f"--checkpoint={known_run}", f"--images={ROOT / 'README.md'}"),
             "convert": ("--dataset=shapes:count=8", "--to=coco"),
             "evaluate": (f"--checkpoint={known_run}",),
+            "explain": (f"--checkpoint={known_run}", "--image=test-00001"),
             "export": (f"--checkpoint={known_run}", "--format=keras"),
             "export_darknet": (f"--checkpoint={of_darknet[1]}",),
             "import_darknet": of_darknet[0],
             "prepare_open_images": ("--debug",),
             "prepare_voc": ("--debug",),
             "pretrain": ("--dataset=folders:x", "--debug"),
+            "study": ("--debug", "--vary=epochs=1,2"),
+            "review": (f"--checkpoint={known_run}",),
+            "replay": (f"--checkpoint={known_run}", "--step=0"),
         }.get(name, ("--dataset=shapes:count=8", "--debug"))
 
     return arguments
@@ -118,9 +126,12 @@ PLACES = [f"{kind} {what}" for kind in READERS for what in ("empty", "file", "ab
 PLACES += ["broken XML", "broken JSON", "no COCO", "broken YAML", "not UTF-8"]
 
 
+OF_SHAPES = ("--dataset=shapes:count=2", "--split=train", "--to=voc")
+
+
 def test_every_experiment_is_here():
-    # (serve has a folder of tests of its own.)
-    others = {"prepare_voc", "prepare_open_images", "import_darknet", "serve"}
+    # (serve has a folder of tests of its own, study a file.)
+    others = {"prepare_voc", "prepare_open_images", "import_darknet", "serve", "study"}
     assert set(OPEN) | set(READ_RUNS) | others == set(EXPERIMENTS)
 
 
@@ -136,7 +147,7 @@ def test_flags(refused, complete, tmp_path, name):
     given = complete(name)
     refused(name, *given, "--nosuch=1", names="nosuch")
     refused(name, *given, "--debug=perhaps", names="perhaps")
-    if name != "detect":  # its words are images
+    if name not in ("detect", "explain", "bisect"):  # whose words are images, and runs
         refused(name, *given, "word", names="unknown argument 'word'")
     folder = "root" if name.startswith("prepare") else "output_dir"
     (tmp_path / "file").touch()
@@ -162,7 +173,8 @@ def classes_of(folder):
 def needed(name, run):
     """The flags without which an experiment of `OPEN` does not begin."""
     of_a_run = dict.fromkeys(OF_A_RUN, (f"--checkpoint={run}",))
-    return (of_a_run | {"convert": ("--to=coco",)}).get(name, ())
+    more = {"convert": ("--to=coco",), "explain": (*of_a_run["explain"], "--image=test-00001")}
+    return (of_a_run | more).get(name, ())
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -209,9 +221,33 @@ def test_the_data_set_that_is_asked_for(refused, known_run, name):
         ("detect", ["--checkpoint={run}", "--images={tmp}", "--which=first"], "first"),
         ("evaluate", ["--checkpoint={run}", "--which=best"], "'best'"),
         ("export", ["--checkpoint={run}", "--which=best"], "'best'"),
+        ("explain", ["--checkpoint={run}", "--image=a", "--which=best"], "'best'"),
         ("evaluate", ["--checkpoint={run}", "--eval_split=a", "--dataset=voc:{tmp}"], "{tmp}"),
+        ("compare_losses", ["--losses=paper,mine"], "'mine'"),
+        ("compare_losses", ["--losses=paper:ties=some"], "'some'"),
+        ("compare_losses", ["--checkpoint={run}", "--seed=1"], "--seed"),
+        ("compare_losses", ["--checkpoint={run}", "--which=best"], "'best'"),
+        ("compare_losses", ["--images=3"], "--images"),
+        ("review", [], "--checkpoint"),
+        ("review", ["--checkpoint={run}", "--to=voc"], "--to"),
+        ("review", ["--checkpoint={run}", "--suspicion=2"], "suspicion"),
+        ("review", ["--checkpoint={run}", "--plant=0.1", "--plant_faults=bent"], "'bent'"),
+        ("review", ["--checkpoint={run}", "--save=records"], "'records'"),
+        ("review", ["--decisions=a.csv"], "--dataset=KIND:PATH"),
+        ("review", ["--decisions=a.csv", "--dataset=shapes:count=2"], "--to"),
+        ("review", ["--decisions=a.csv", "--dataset=voc:x", "--plant=0.1"], "--plant"),
+        ("review", ["--decisions=a.csv,b.json", *OF_SHAPES], "several tables"),
+        ("review", ["--decisions={tmp}/none.csv", *OF_SHAPES], "{tmp}/none.csv"),
+        ("review", ["--decisions=coco:{tmp}", *OF_SHAPES], "{tmp}"),
         ("compare_runs", ["--runs={run}"], "no finished epoch"),
         ("compare_runs", ["--runs={run}", "--floors=x"], "'x'"),
+        ("replay", ["--checkpoint={run}"], "--step"),
+        ("replay", ["--file={tmp}/none.npz"], "{tmp}/none.npz"),
+        ("bisect", ["{run}"], "Give two runs"),
+        ("bisect", ["{run}", "{tmp}/none"], "{tmp}/none holds no run"),
+        ("train", ["--fork=x"], "RUN@STEP"),
+        ("train", ["--digests=-1"], "--digests"),
+        ("train", ["--keep_every=-1"], "--keep_every"),
         ("prepare_voc", ["--years=2010"], "2010"),
         ("prepare_voc", ["--tar_dir={tmp}/none"], "{tmp}/none"),
         ("prepare_open_images", ["--root="], "--root"),
@@ -239,8 +275,11 @@ def test_a_run_that_is_none(refused, complete, tmp_path, name, config, names):
         (tmp_path / "config.json").write_text(config)
     (tmp_path / "a.jpg").touch()
     arguments = {
+        "bisect": (tmp_path, tmp_path),
         "compare_runs": (f"--runs={tmp_path}",),
         "detect": (f"--checkpoint={tmp_path}", f"--images={tmp_path}/a.jpg"),
+        "explain": (f"--checkpoint={tmp_path}", "--image=a"),
+        "replay": (f"--checkpoint={tmp_path}", "--step=0"),
     }.get(name, (f"--checkpoint={tmp_path}",))
     refused(name, *arguments, names=[str(tmp_path), names])
     if config is not None and name == "detect":  # to go on with it is no better

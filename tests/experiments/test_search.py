@@ -3,10 +3,14 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
+
+from tests.shared import ROOT
 
 pytest.importorskip("optuna", reason="the extra search is not installed")
 
@@ -66,6 +70,31 @@ def test_a_search_that_was_stopped_tries_the_same(search, tmp_path):
     # More of them; and the same folder with another range is refused.
     more, _ = search(10, RATES, "--seeds=0-1")
     assert tried(more)[:9] == tried(straight)
+
+
+PROGRAM = """
+import runpy, sys
+from experiments.lib import trials
+trials.TRAIN = "tests.experiments.fake_train"
+runpy.run_module("experiments.study", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_search_that_was_killed_tries_the_same(search, tmp_path):
+    """SIGKILL, three times, wherever it comes."""
+    straight, _ = search(6, RATES, "--seeds=0-1")
+    slow, output = (*SMALL, "--warmup_epochs=0.3"), tmp_path / "killed"
+    words = ["--search=optuna", "--trials_count=6", RATES, "--seeds=0-1", f"--output_dir={output}"]
+    for k in range(3):
+        process = subprocess.Popen([sys.executable, "-c", PROGRAM, *words, "--", *slow], cwd=ROOT)
+        while not list(output.glob(f"trial-00{2 * k}/seed-*/metrics.csv")):
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.kill()
+        process.wait()
+    killed, _ = search(6, RATES, "--seeds=0-1", folder="killed", flags=slow)
+    assert tried(killed) == tried(straight)
 
 
 def test_what_is_behind_the_others_is_given_up(search, tmp_path):

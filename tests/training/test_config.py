@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from yolov1.data.cache import CACHE_BYTES, CACHES
-from yolov1.semantics import LossSemantics
+from yolov1.semantics import CHOICES, PRESETS, LossSemantics
 from yolov1.training.config import TrainConfig, parse_options
 
 
@@ -120,6 +120,14 @@ def test_parse_options_refuses_what_is_no_option():
 def test_refused_values(values, message):
     with pytest.raises(ValueError, match=message):
         TrainConfig(**values)
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_every_choice_of_a_loss_is_a_word_of_the_options(name):
+    for preset in PRESETS:
+        for value in CHOICES[name]:
+            config = TrainConfig(semantics=preset, semantics_options=f"{name}={value}")
+            assert getattr(config.loss_semantics(), name) == value
 
 
 def test_semantics_options_change_the_preset():

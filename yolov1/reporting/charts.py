@@ -42,7 +42,7 @@ def to_svg(figure: Figure, title: str, legend=True) -> Html:
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
     opening, rest = svg.split(">", 1)
     view_box = re.search(r'viewBox="[-0-9. ]+"', opening).group()
-    rest = rest.replace(INK, "currentColor")
+    rest = rest.replace(INK, "currentColor").replace(' target="_blank"', "")  # links lead down
     return Html(f'<svg {view_box} role="img" aria-label="{escape(title)}">{rest}')
 
 

@@ -46,8 +46,26 @@ th { color: var(--soft); font-weight: 600; white-space: nowrap; }
 .value { min-width: 3.6em; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 240px), 1fr));
   gap: 12px; }
+.small { grid-template-columns: repeat(auto-fill, minmax(min(46%, 130px), 1fr)); }
+figure:has(:target) { outline: 3px solid var(--accent); outline-offset: 3px; border-radius: 6px; }
+a { color: var(--accent); }
+[id] { scroll-margin-top: 12px; }
+.matrix { width: auto; }
+.matrix td, .matrix th { padding: 4px 7px; text-align: right; }
+.matrix thead span { writing-mode: vertical-rl; transform: rotate(180deg); }
+.matrix td { min-width: 2.6em; }
+.matrix .good { background: color-mix(in srgb, #10b981 var(--share), transparent); }
+.matrix .bad { background: color-mix(in srgb, #ef4444 var(--share), transparent); }
+.strip { overflow-x: auto; }
+.strip img { width: auto; max-width: none; min-width: min(100%, 720px); border-radius: 0; }
 figure { margin: 0; min-width: 0; }
 img { width: 100%; height: auto; border-radius: 6px; display: block; }
+.choice label { margin-right: 14px; white-space: nowrap; }
+main:has(#only-missing:checked) .suspect:not(.missing),
+main:has(#only-unseen:checked) .suspect:not(.unseen),
+main:has(#only-misplaced:checked) .suspect:not(.misplaced),
+main:has(#only-disputed:checked) .suspect:not(.disputed),
+main:has(#only-duplicate:checked) .suspect:not(.duplicate) { display: none; }
 footer { margin-top: 20px; }
 @media (max-width: 480px) { section { padding: 12px; } .t { min-width: 6.5em; }
   .bar { gap: 4px; } .track { width: 32px; } }

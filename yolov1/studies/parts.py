@@ -103,35 +103,33 @@ def colour(index: int) -> str:
 # ------------------------------------------------------------------ curves
 
 
-def curve_charts(runs, curves, first: str) -> Html:
+def curve_charts(runs, curves, first: str, means=None) -> Html:
     """A chart for each column, with a colour for each group of runs.
 
     Args:
         runs: name of a group -> paths.
         curves: path -> column -> [(epoch, value)].
         first: the column that comes first.
+        means: of how many groups the mean is drawn, of all by default.
     """
     names = dict.fromkeys(name for own in curves.values() for name in own)
     ordered = dict.fromkeys([*(name for name in (first, "loss") if name in names), *names])
     groups = [[curves.get(path, {}) for path in paths] for paths in runs.values()]
-    drawn = [
-        tag(
-            "div",
-            curve_chart([[own[name] for own in group if name in own] for group in groups], name),
-        )
-        for name in ordered
-    ]
+    drawn = []
+    for name in ordered:
+        lines = [[own[name] for own in group if name in own] for group in groups]
+        drawn.append(tag("div", curve_chart(lines, name, means)))
     return tag("div", *drawn, class_="pair") if drawn else Html("")
 
 
-def curve_chart(groups, column) -> Html:
-    """A column: of each group every line, thin, and their mean."""
+def curve_chart(groups, column, means=None) -> Html:
+    """A column: of each group every line, thin, and of the first ones their mean."""
     figure = Figure()
     axes = figure.add_subplot()
     for k, lines in enumerate(groups):
         thin = LineCollection(lines, colors=colour(k), linewidths=0.8, alpha=0.4)
         axes.add_collection(thin, autolim=True)
-        mean = mean_curve(lines)
+        mean = mean_curve(lines) if means is None or k < means else []
         x, y = zip(*mean, strict=True) if mean else ((), ())
         axes.plot(x, y, marker="o" if len(mean) < 30 else None, markersize=3)
     axes.autoscale_view()

@@ -18,14 +18,9 @@ def of_search(title: str, found: dict, curves: dict) -> str:
     if best:
         flags = " ".join(f"--{name}={text}" for name, text in best["flags"].items())
         said += f". The best is {best['trial']}, {found['measure']} {show(best['value'])}: {flags}"
-    others = [row["path"] for row in found["trials"] if not best or row["variant"] != best["trial"]]
-    runs = {
-        f"the best, {best['trial']}" if best else "none is the best yet": [
-            row["path"] for row in found["trials"] if row["path"] not in others
-        ]
-    }
-    # The others have no mean that would mean anything, and one line each.
-    runs |= {path: [path] for path in others}
+    runs = {True: [], False: []}  # those of the best, and the others, which have no mean
+    for row in found["trials"]:
+        runs[bool(best) and row["variant"] == best["trial"]].append(row["path"])
     note = (
         "Of so many tries the best is better than it would be again, on the images that it was "
         "chosen by: measure it with other seeds, against what was there before."
@@ -35,7 +30,7 @@ def of_search(title: str, found: dict, curves: dict) -> str:
         tag("p", f"{said}.", class_="soft"),
         section("Importance", importance(found)),
         section("Values", _scatters(found)),
-        section("Learning curves", curve_charts(runs, curves, found["measure"])),
+        section("Learning curves", curve_charts(runs, curves, found["measure"], means=1)),
         section("Trials", join([_attempts(found), tag("p", note, class_="soft")])),
         section("Runs", trials(found)),
         section("Environment and command", environment(found)),

@@ -19,7 +19,6 @@ percentile bootstrap's (Efron 1979; `scipy.stats.bootstrap`).
 import dataclasses
 import functools
 import math
-import warnings
 
 import numpy as np
 
@@ -29,8 +28,9 @@ ALPHA = 0.05
 POWER = 0.8
 RESAMPLES = 9999
 MOST_SEEDS = 10_000  # beyond so many, nobody asks for the number
-# From so many seeds on, turning signs can give a p below ALPHA: 2 / 2^n.
-FEWEST_SIGNS = 6
+# Seeds of which turning signs says something: of fewer, p is never below ALPHA (2 / 2^n at least);
+# of more the mean is nearly normal, and the t-test needs no second opinion.
+SIGNS = (6, 16)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Comparison:
         p: of the paired t-test, before the correction; None with fewer than two seeds.
         p_holm: after it.
         p_signs: of the exact test that turns the differences' signs, before any correction; None
-            with fewer than `FEWEST_SIGNS` seeds, of which it can find nothing.
+            with fewer or more seeds than `SIGNS`.
         seeds_needed: how many would see a difference of this size (see `ALPHA`, `POWER`); None
             where more than `MOST_SEEDS`, or unknown.
         visible: the smallest difference that this number of seeds sees; None with fewer than two.
@@ -85,11 +85,11 @@ class Comparison:
 
 def require():
     """Raises `MissingExtra` where SciPy is not installed: before the trainings, not after them."""
-    _scipy_stats()
+    _scipy("stats")
 
 
-def _scipy_stats():
-    return extras.needed("study", "scipy.stats", what="a study's statistics")
+def _scipy(part: str):
+    return extras.needed("study", f"scipy.{part}", what="a study's statistics")
 
 
 def interval(values) -> Interval:
@@ -104,7 +104,7 @@ def interval(values) -> Interval:
     if n < 2:
         return Interval(n, float(values[0]) if n else None, None, None, None)
     found = (
-        _scipy_stats()
+        _scipy("stats")
         .bootstrap(
             (values,),
             np.mean,
@@ -167,31 +167,26 @@ def _compare(baseline, figures) -> Comparison:
         return dataclasses.replace(
             found, low=mean, high=mean, sd=0.0, p=float(mean == 0), p_signs=_p_of_signs(values)
         )
-    test = _scipy_stats().ttest_1samp(values, 0.0)
-    ends = test.confidence_interval(1 - ALPHA)
+    special, error = _scipy("special"), sd / math.sqrt(n)
+    half = error * float(special.stdtrit(n - 1, 1 - ALPHA / 2))
     return dataclasses.replace(
         found,
-        low=float(ends.low),
-        high=float(ends.high),
+        low=mean - half,
+        high=mean + half,
         sd=sd,
-        p=float(test.pvalue),
+        p=2 * float(special.stdtr(n - 1, -abs(mean) / error)),
         p_signs=_p_of_signs(values),
     )
 
 
 def _p_of_signs(values) -> float | None:
-    """Exact for up to 13 seeds, of more by `RESAMPLES` drawn ones."""
-    if len(values) < FEWEST_SIGNS:
+    """The share of all ways to turn the differences' signs that give a mean as far from 0."""
+    n = len(values)
+    if not SIGNS[0] <= n <= SIGNS[1]:
         return None
-    test = _scipy_stats().permutation_test(
-        (values,),
-        np.mean,
-        permutation_type="samples",
-        n_resamples=RESAMPLES,
-        vectorized=True,
-        rng=np.random.default_rng(0),
-    )
-    return float(test.pvalue)
+    signs = 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
+    sums = np.abs(signs @ values)
+    return float(np.mean(sums >= sums[0] * (1 - 1e-12)))  # the first turns none
 
 
 def holm(values) -> list[float]:
@@ -205,16 +200,18 @@ def holm(values) -> list[float]:
 
 
 def power(n: int, effect: float, alpha: float = ALPHA) -> float:
-    """How often the paired t-test of n seeds finds a difference of `effect` standard deviations."""
-    stats = _scipy_stats()
-    bound = stats.t.ppf(1 - alpha / 2, n - 1)
-    shift = abs(effect) * math.sqrt(n)
-    if shift > bound + 38:  # so far out that the noncentral t is not computed, and the answer plain
-        return 1.0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        found = stats.nct.sf(bound, n - 1, shift) + stats.nct.cdf(-bound, n - 1, shift)
-    return float(min(1.0, found)) if math.isfinite(found) else float(shift > bound)
+    """How often the paired t-test of n seeds finds a difference of `effect` standard deviations.
+
+    With Z normal, W chi-squared with n - 1 degrees of freedom, b the bound of |t| and s the shift:
+    ``P(|Z + s| > b sqrt(W / (n - 1))) = E[F_W((n - 1) (Z + s)^2 / b^2)]``, summed over Z. (SciPy's
+    noncentral t is NaN for many of the shifts that few seeds need.)
+    """
+    special = _scipy("special")
+    bound = special.stdtrit(n - 1, 1 - alpha / 2)
+    z, step = np.linspace(-8.5, 8.5, 2001, retstep=True)
+    density = np.exp(-z * z / 2) * step / math.sqrt(2 * math.pi)
+    shifted = (z + abs(effect) * math.sqrt(n)) / bound
+    return min(1.0, float(density @ special.chdtr(n - 1, (n - 1) * shifted**2)))
 
 
 def seeds_needed(difference, sd, alpha: float = ALPHA) -> int | None:

@@ -1,0 +1,31 @@
+"""How far one image moves average precision: by hand."""
+
+import numpy as np
+import pytest
+
+from benchmarks import steadiness
+from yolov1 import data, inference
+
+
+def image(found):
+    """An image with one object, and the detection of it, or none."""
+    box = np.array([[0.5, 0.5, 0.2, 0.2]], np.float32)
+    example = data.Example(
+        "x", box, np.array([0]), np.array([False]), (64, 64), draw=lambda: np.zeros((64, 64, 3))
+    )
+    corners = np.array([[0.4, 0.4, 0.6, 0.6]], np.float32)[: int(found)]
+    scores, labels = np.full(int(found), 0.9, np.float32), np.zeros(int(found), np.int32)
+    return example, inference.Detections(corners, scores, labels)
+
+
+def test_one_object_that_is_missed():
+    examples, found = zip(*(image(k > 0) for k in range(20)), strict=True)
+    dataset = data.Dataset(examples, ("thing",), name="things")
+    figures = steadiness.steadiness(found, dataset, samples=50)
+    # Nineteen of twenty: the 11 points lose the last of them, the area its twentieth.
+    assert figures["voc07"]["map"] == pytest.approx(10 / 11)
+    assert figures["area"]["map"] == pytest.approx(19 / 20)
+    for rule, change in (("voc07", 1 / 11), ("area", 1 / 20)):
+        assert figures[rule]["largest_change_without_an_image"] == pytest.approx(change)
+        assert figures[rule]["deviation_over_draws"] > 0
+    assert figures["voc07"]["missing_at_recall_1"] == pytest.approx(figures["voc07"]["missing"])
