@@ -72,15 +72,22 @@ def steadiness(found, dataset, samples, seed=0) -> dict:
         }
         for k, rule in enumerate(RULES)
     }
-    figures["voc07"]["missing_at_recall_1"] = _missing_at_recall_1(evaluate(found, dataset))
+    figures["voc07"]["missing_at_recall_1"] = missing_at_recall_1(evaluate(found, dataset))
     figures["voc07"]["missing"] = 1 - whole[RULES.index("voc07")]
     return figures
 
 
-def _missing_at_recall_1(measured) -> float:
-    """What the last of the 11 points lacks of its eleventh, as a mean over the classes."""
+def missing_at_recall_1(measured) -> float:
+    """What the last of the 11 points lacks of its eleventh, as a mean over the classes.
+
+    Args:
+        measured: what `evaluation.evaluate` gives.
+    """
     classes = [c for c in measured["classes"].values() if c["truth"]]
-    last = [c["precision"][-1] if c["recall"] and c["recall"][-1] == 1 else 0.0 for c in classes]
+    last = [
+        max((p for p, r in zip(c["precision"], c["recall"], strict=True) if r == 1), default=0.0)
+        for c in classes
+    ]
     return float(np.mean([(1 - precision) / 11 for precision in last]))
 
 

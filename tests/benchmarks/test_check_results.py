@@ -103,6 +103,13 @@ name = "next"
 program = ["json.tool", "{{run}}/nothing.json", "{{out}}/summary.json"]
 seconds = 1
 figure = [{{ what = "nothing", file = "summary.json", key = "a", low = 0, high = 1 }}]
+[[run]]
+name = "elsewhere"
+[run.check]
+program = ["json.tool", "{folder}/measured.json", "{{out}}/summary.json"]
+data = "{folder}/data"
+seconds = 1
+figure = []
 """
 
 
@@ -117,6 +124,7 @@ figure = [{{ what = "nothing", file = "summary.json", key = "a", low = 0, high =
             1,
             ["inside  images: 8", "next: python", "failed", "nothing.json", "1 outside"],
         ),
+        (8, "elsewhere", 0, ["left out, there is no", "/data"]),
         (8, "other", 1, ["no check 'other'; there are run, next"]),
     ],
 )
