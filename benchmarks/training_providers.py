@@ -17,7 +17,7 @@ import tensorflow as tf
 from benchmarks import posts_loss
 from benchmarks.providers import Unavailable
 from yolov1 import data
-from yolov1.training import RunDirectory, TrainConfig, loop, strategies
+from yolov1.training import RunDirectory, TrainConfig, loop, state, strategies
 from yolov1.training.optimizers import build_optimizer, gradient_decay
 from yolov1.training.profile import Profile
 from yolov1.training.tasks import TASKS
@@ -72,7 +72,7 @@ class Setup:
         keras.mixed_precision.set_dtype_policy(config.precision)
         strategy = strategies.resolve_strategy("one")
         directory = RunDirectory(self.folder.name)
-        self.state = loop.build_state(self.config, self.grid, directory, strategy, 1.0)
+        self.state = state.build_state(self.config, self.grid, directory, strategy, 1.0)
         self.batches = data.training_batches(
             dataset,
             self.grid,

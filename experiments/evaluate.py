@@ -4,7 +4,7 @@
     python -m experiments.evaluate --checkpoint=runs/mine --dataset=voc:PATH --eval_split=test
 
 Without `--dataset` and `--eval_split` it measures what the run itself was measured on. Writes
-summary.json, evaluation.json, plots/ and pictures/ to `--output_dir`.
+summary.json, evaluation.json, plots/, pictures/ and report.html to `--output_dir`.
 
     python -m experiments.evaluate --checkpoint=mine.onnx --dataset=voc:PATH --eval_split=test
 
@@ -29,7 +29,7 @@ import time
 
 from absl import app, flags
 
-from yolov1 import data, evaluation, training
+from yolov1 import data, evaluation, reporting, training
 from yolov1.data.formats import coco
 from yolov1.evaluation import plots, result_files
 from yolov1.files import make_folder, user_path
@@ -100,7 +100,7 @@ def measure_detector(path):
             detector = detector.with_other(clip=False, max_detections=most)
     evaluator = evaluators.Evaluator(detector, dataset, detector.grid, config, loss=has_loss)
     with data.reading(dataset):
-        measured = evaluator()
+        measured = evaluator() | evaluator.shortcomings()
     if COMP4.value:
         remarks = result_files.write_comp4(user_path(COMP4.value), evaluator.detections, dataset)
         print_remarks(remarks)
@@ -143,7 +143,8 @@ def measure_files(path):
     output = make_folder(user_path(OUTPUT_DIR.value or folder / "evaluate"))
     write(
         output,
-        evaluation.evaluate(found, dataset),
+        evaluation.evaluate(found, dataset)
+        | {"shortcomings": evaluation.shortcomings(found, dataset)},
         found,
         dataset,
         seconds=time.perf_counter() - start,
@@ -164,9 +165,11 @@ def configuration(config):
 def write(output, measured, found, examples, **more) -> dict:
     """Writes and prints what was measured; gives the summary."""
     summary = evaluators.write_evaluation(output, measured, skipped=examples.skipped, **more)
-    evaluators.write_pictures(output / "pictures", found, examples, PICTURES.value)
+    evaluators.write_pictures(output / "pictures", found, examples, measured, PICTURES.value)
     with common.drawing(output / "plots"):
         plots.write(measured, output / "plots")
+    with common.drawing(output / "report.html"):
+        reporting.write_report(output)
     common.print_skipped(examples)
     evaluators.print_evaluation(summary)
     return summary

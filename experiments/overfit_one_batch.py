@@ -72,7 +72,7 @@ def main(argv):
         verdict="learned" if learned and found else "not learned",
         suspects=suspects,
     )
-    evaluator.write_pictures(run / "pictures")
+    evaluator.write_pictures(run / "pictures", measured)
     print(
         f"loss {first:.4g} -> {last:.4g} ({last / first:.2%} of the first; wanted {LOSS_SHARE:.0%})"
     )

@@ -1,14 +1,17 @@
 """`cell_loss`: its sums are the op's terms, its gradient the op's, its boxes the loss's choice."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.ops.loss_cases import GRIDS, IMPLS, VARIANTS, empty_undecided, random_case
 from yolov1 import ops
-from yolov1.cell_loss import cell_loss
+from yolov1.cell_loss import cell_loss, gradient_by_term
 from yolov1.grid import GridSpec
 from yolov1.responsible import responsible_boxes
+from yolov1.semantics import TERMS
 
 
 @pytest.mark.parametrize("impl", IMPLS)
@@ -25,6 +28,9 @@ def test_it_sums_up_to_the_loss(grid, variant, impl):
     np.testing.assert_allclose(tf.reduce_sum(cells.terms, 1), terms, rtol=2e-6, atol=1e-7)
     gradient = tape.gradient(loss, variable).numpy()
     np.testing.assert_array_equal(cells.gradient, gradient.reshape(3, grid.cells, -1))
+    np.testing.assert_allclose(
+        tf.reduce_sum(cells.box_terms, 2), cells.terms[..., :4], rtol=2e-6, atol=1e-7
+    )
     fit = responsible_boxes(predictions, targets, grid=grid, semantics=semantics, impl=impl)
     np.testing.assert_array_equal(cells.has_object, fit.has_object)
     responsible = tf.cast(cells.responsible, tf.float32)
@@ -32,6 +38,23 @@ def test_it_sums_up_to_the_loss(grid, variant, impl):
         tf.reduce_sum(cells.iou * responsible, -1), tf.reduce_sum(responsible, -1)
     )
     np.testing.assert_allclose(of_responsible, fit.iou, rtol=1e-6)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_gradient_of_each_term_is_its_own(variant):
+    """Of the op with all weights but one at 0 the whole gradient is that term's."""
+    grid, semantics = GRIDS["paper"], VARIANTS[variant]
+    predictions, targets = random_case(grid, 2, 0.4)
+    targets, _ = empty_undecided(predictions, targets, grid, semantics)
+    cells = cell_loss(predictions, targets, grid=grid, semantics=semantics)
+    norms = gradient_by_term(cells, grid, semantics).numpy()
+    for k, term in enumerate(TERMS):
+        others = {f"weight_{name}": 0.0 for name in TERMS if name != term}
+        alone = dataclasses.replace(semantics, **others)
+        gradient = cell_loss(predictions, targets, grid=grid, semantics=alone).gradient
+        np.testing.assert_allclose(norms[..., k], tf.norm(gradient, axis=-1), rtol=1e-5, atol=1e-7)
+    whole = np.sqrt((norms.astype(np.float64) ** 2).sum(-1))
+    np.testing.assert_allclose(whole, tf.norm(cells.gradient, axis=-1), rtol=1e-5)
 
 
 def test_one_cell_by_hand():
@@ -49,6 +72,10 @@ def test_one_cell_by_hand():
     expected[2] = 0, wh, 0.1**2, 0.5 * 0.9**2, 0.1**2 + 0.3**2 + 0.4**2
     expected[1] = 0, 0, 0, 0.5 * (0.2**2 + 0.4**2), 0
     np.testing.assert_allclose(cells.terms[0], expected, rtol=1e-5, atol=1e-7)
+    boxes = np.zeros((4, 2, 4))
+    boxes[2] = [[0, wh, 0.1**2, 0], [0, 0, 0, 0.5 * 0.9**2]]
+    boxes[1, :, 3] = 0.5 * 0.2**2, 0.5 * 0.4**2
+    np.testing.assert_allclose(cells.box_terms[0], boxes, rtol=1e-5, atol=1e-7)
     np.testing.assert_array_equal(cells.responsible[0], [[0, 0], [0, 0], [1, 0], [0, 0]])
     np.testing.assert_allclose(cells.iou[0], [[0, 0], [0, 0], [1 / 2, 1 / 3], [0, 0]], rtol=1e-5)
     np.testing.assert_array_equal(cells.confidences[0, 1], np.float32([0.2, 0.4]))

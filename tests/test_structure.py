@@ -11,6 +11,7 @@ from tests.shared import ROOT
 # Each may import those before it.
 LAYERS = [
     *(
+        "extras",
         "files",
         "fonts",
         "names",
@@ -26,7 +27,9 @@ LAYERS = [
     *("data", "models"),
     *("ops", "data.pipeline"),
     *("responsible", "cell_loss", "losses", "training", "inference", "streaming", "serving"),
-    *("evaluation", "reporting"),
+    "microscope",
+    *("evaluation", "reporting", "reviewing", "tracking"),
+    "studies",
     "doctor",
 ]
 # What makes batches of a data set, and calls ops; the rest of `data` needs no TensorFlow.
@@ -74,9 +77,11 @@ def test_importing_the_light_parts_does_not_load_tensorflow():
 def test_importing_the_rest_starts_no_device_and_loads_no_extra():
     code = (
         "import yolov1.training, yolov1.ops, yolov1.inference, yolov1.streaming, yolov1.serving; "
+        "import yolov1.studies, yolov1.tracking.tensorboard; "
         "from tensorflow.python.eager import context; "
         "import sys; extras = {'av', 'fastapi', 'starlette', 'uvicorn', 'prometheus_client', "
-        "'ai_edge_litert', 'onnx', 'onnxruntime', 'tf2onnx', 'openvino'} & set(sys.modules); "
+        "'ai_edge_litert', 'onnx', 'onnxruntime', 'tf2onnx', 'openvino', 'optuna', "
+        "'mlflow'} & set(sys.modules); "
         "sys.exit(str(extras) if extras else context.context()._initialized)"
     )
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

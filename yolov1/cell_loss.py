@@ -9,7 +9,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from yolov1 import kernels, ops
-from yolov1.ops.reference.yolo_loss import boxes_cxcywh, read_cells, terms_by_cell
+from yolov1.ops.reference.yolo_loss import boxes_cxcywh, read_cells, terms_by_box, terms_by_cell
 from yolov1.semantics import LossSemantics
 
 
@@ -22,6 +22,7 @@ class CellLoss(NamedTuple):
     responsible: tf.Tensor  # [N, L, B] bool: the boxes that the loss assigns to the cell's object
     iou: tf.Tensor  # [N, L, B], of each box with the cell's object, in [0, 1]; 0 without one
     confidences: tf.Tensor  # [N, L, B]
+    box_terms: tf.Tensor  # [N, L, B, 4]: what of xy, wh, object and no_object is each box's
 
 
 def cell_loss(predictions, targets, *, grid, semantics="paper", impl="auto") -> CellLoss:
@@ -65,4 +66,29 @@ def cell_loss(predictions, targets, *, grid, semantics="paper", impl="auto") -> 
         cells.responsible,
         tf.where(tf.math.is_nan(iou), tf.zeros_like(iou), iou),
         cells.confidences,
+        terms_by_box(cells, grid, semantics),
     )
+
+
+def gradient_by_term(cells: CellLoss, grid, semantics="paper"):
+    """How strongly each term would move each cell: norms ``[N, L, 5]`` of the parts of `gradient`
+    that the terms xy, wh, object, no_object and class have made.
+
+    No two terms read one output, so that the parts are channels: x and y; w and h (of a loss whose
+    boxes are compared as a whole all four are the first term's); confidences of responsible boxes;
+    those of the others; classes. Squares of the norms add up to that of the whole gradient.
+    """
+    semantics = LossSemantics.of(semantics)
+    gradient, responsible = cells.gradient, cells.responsible
+    boxes = tf.reshape(gradient[..., grid.box_channels], [-1, grid.cells, grid.B, 4])
+    confidences = gradient[..., grid.confidence_channels]
+    split = 2 if semantics.box == "squared" else 4
+    parts = (
+        boxes[..., :split],
+        boxes[..., split:],
+        tf.where(responsible, confidences, 0),
+        tf.where(responsible, tf.zeros_like(confidences), confidences),
+        gradient[..., grid.class_channels],
+    )
+    norms = [tf.sqrt(tf.reduce_sum(p * p, axis=list(range(2, p.shape.rank)))) for p in parts]
+    return tf.stack(norms, axis=-1)

@@ -16,11 +16,12 @@ CHECKPOINT = "Run directory, or a file (or folder) that experiments.export wrote
 FLAGS = ("which", "score_threshold", "iou_threshold", "tiles", "overlap", "augment")
 
 
-def define(*, required=True, **defaults):
+def define(*, required=True, views=True, **defaults):
     """Defines the flags that say which detector is run, and how.
 
     Args:
         required: whether ``--checkpoint`` must be given.
+        views: whether it may look at several views of a picture.
         defaults: other defaults than those of pictures; None leaves a threshold to the detector.
     """
     values = {"score_threshold": evaluators.PICTURE_THRESHOLD, "iou_threshold": 0.5} | defaults
@@ -38,6 +39,11 @@ def define(*, required=True, **defaults):
         0.0,
         1.0,
     )
+    if views:
+        _define_views()
+
+
+def _define_views():
     flags.DEFINE_integer(
         "tiles",
         0,
@@ -75,7 +81,8 @@ def load_detector(**options):
     others = {name: flag.value for name, flag in known.items() if not flag.present}
     with user_errors(str(path)):
         detector = inference.load(path, which=which, **given | options)
-    return with_views(detector.with_other(**_as_far_as_it_goes(detector, others)))
+    detector = detector.with_other(**_as_far_as_it_goes(detector, others))
+    return with_views(detector) if "tiles" in flags.FLAGS else detector
 
 
 def load_named():

@@ -9,6 +9,7 @@ from PIL import Image
 from yolov1 import data, evaluation, inference, ops
 from yolov1.files import safe_name
 from yolov1.losses import ResponsibleBoxes, YoloLoss
+from yolov1.reporting import crops
 from yolov1.training import write_json
 
 from . import common
@@ -34,6 +35,8 @@ class Evaluator:
     Attributes:
         detector: what finds things; another may take its place between two calls.
         detections: of the last call, one `inference.Detections` an image.
+        losses: of the last call, what ``val_loss`` is the mean of, ``[N]``; None where it was not
+            measured.
     """
 
     def __init__(self, model, dataset, grid, config, *, loss=True, **options):
@@ -52,7 +55,7 @@ class Evaluator:
             model = inference.Detector(
                 model, grid=grid, wh=semantics.wh, resize=config.resize, **options
             )
-        self.detector, self._has_loss = model, loss
+        self.detector, self._has_loss, self.losses = model, loss, None
         self.responsible = ResponsibleBoxes(YoloLoss(grid, semantics))
         self._update = tf.function(
             self.responsible.update_state, reduce_retracing=True, autograph=False
@@ -107,25 +110,36 @@ class Evaluator:
     def _mean_loss(self, batches) -> float | None:
         share = float(self.config.val_targets == "own")  # of empty targets every channel is 0
         losses = [self._loss(predictions, share * targets) for predictions, targets in batches]
-        mean = float(tf.reduce_mean(tf.concat(losses, axis=0)))
+        self.losses = tf.concat(losses, axis=0).numpy()
+        mean = float(tf.reduce_mean(self.losses))
         return mean if np.isfinite(mean) else None  # finite outputs, but too large to be squared
 
     def _targets(self, indices):
         """Encoded as for training, without augmentation: ``[n, S, S, C + 5]``."""
 
-        def encode(example):
-            kept = ~example.difficult
-            boxes, labels = example.boxes_cxcywh[kept], example.labels[kept]
-            return data.encode_targets(boxes, labels, self.grid, self.config.on_collision)[0]
+        examples = (self.dataset[index] for index in indices)
+        rule = self.config.on_collision
+        return tf.constant(np.stack([data.encode_example(e, self.grid, rule) for e in examples]))
 
-        return tf.constant(np.stack([encode(self.dataset[index]) for index in indices]))
+    def shortcomings(self) -> dict:
+        """``shortcomings`` of the last call, see `evaluation.shortcomings`: for the end."""
+        whole = isinstance(self.detector, inference.Detector)  # an object is in one cell then
+        return {
+            "shortcomings": evaluation.shortcomings(
+                [found.clipped() for found in self.detections],
+                self.dataset,
+                grid=self.grid if whole else None,
+                on_collision=self.config.on_collision,
+            )
+        }
 
-    def write_pictures(self, folder, count: int = PICTURES):
-        write_pictures(folder, self.detections, self.dataset, count)
+    def write_pictures(self, folder, measured, count: int = PICTURES):
+        write_pictures(folder, self.detections, self.dataset, measured, count)
 
 
-def write_pictures(folder, detections, dataset, count: int = PICTURES):
-    """The first images with their detections (and the truth, thin and white) as JPEG files.
+def write_pictures(folder, detections, dataset, measured: dict, count: int = PICTURES):
+    """The first images with their detections (and the truth, thin and white) as JPEG files, and in
+    ``worst/`` the worst errors, as far as they were measured.
 
     To be called when the results are written; a picture that fails is named in a warning."""
     for k in range(min(count, len(dataset))):
@@ -143,6 +157,9 @@ def write_pictures(folder, detections, dataset, count: int = PICTURES):
             )
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(picture).save(path, quality=90)
+    worst = measured.get("shortcomings", {}).get("worst", ()) if count else ()
+    with common.drawing(folder / "worst"):
+        crops.write_crops(folder / "worst", worst, dataset)
 
 
 class ClassifierEvaluator:
@@ -175,7 +192,11 @@ class ClassifierEvaluator:
             "seconds": seconds,
         }
 
-    def write_pictures(self, folder, count: int = PICTURES):
+    def shortcomings(self) -> dict:
+        """Nothing: what is wrong is seen in the accuracy of the classes."""
+        return {}
+
+    def write_pictures(self, folder, measured, count: int = PICTURES):
         """Nothing: a class has no place in the picture."""
 
 
@@ -196,7 +217,7 @@ def write_evaluation(directory, measured: dict, **more) -> dict:
     """``evaluation.json`` (curves and all) and ``summary.json`` (the figures); gives the latter."""
     write_json(directory / "evaluation.json", measured)
     summary = {
-        **{k: v for k, v in measured.items() if k not in ("classes", "errors")},
+        **{k: v for k, v in measured.items() if k not in ("classes", "errors", "shortcomings")},
         **more,
     }
     write_json(directory / "summary.json", summary)

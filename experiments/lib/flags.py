@@ -9,11 +9,13 @@ import os
 from absl import app, flags
 from absl import logging as absl_logging
 
+from yolov1 import training
 from yolov1.data import BadExampleError
 from yolov1.data.acquire.download import DownloadError
 from yolov1.inference import MissingExtra, WrongFile
 from yolov1.ops import LibraryUnavailable
 from yolov1.training import NonFiniteLoss, TrainConfig, WorkloadError, WrongRun, cfg_files
+from yolov1.training.config import DARKNET
 
 from . import console
 
@@ -37,23 +39,25 @@ _DEFINE = {
 }
 
 
-def define(names=None, **defaults):
+def define(names=None, flag_values=flags.FLAGS, **defaults):
     """Defines a flag for every field of `TrainConfig`, or for the named ones.
 
     Args:
         names: the fields; None for all.
+        flag_values: where; by default among the program's own.
         defaults: other defaults than the dataclass has.
     """
+    into = {"flag_values": flag_values}
     for field in dataclasses.fields(TrainConfig):
         if names is not None and field.name not in names:
             continue
         default = defaults.get(field.name, field.default)
         choices, text = field.metadata.get("choices"), field.metadata["help"]
         if choices and "prefix" not in field.metadata:
-            flags.DEFINE_enum(field.name, default, choices, text)
+            flags.DEFINE_enum(field.name, default, choices, text, **into)
         else:  # of choices that may also name a file, `TrainConfig` refuses another
-            _DEFINE[type(field.default)](field.name, default, text)
-    flags.DEFINE_boolean("debug", False, "A size that ends within a minute on two cores.")
+            _DEFINE[type(field.default)](field.name, default, text, **into)
+    flags.DEFINE_boolean("debug", False, "A size that ends within a minute on two cores.", **into)
 
 
 # What a resumed run may change. Its numbers depend on none of the first; of the data on its content
@@ -61,42 +65,51 @@ def define(names=None, **defaults):
 DATA = ("dataset", "train_split", "eval_split", "classes", "bad_examples")
 MAY_CHANGE = (
     *("output_dir", "resume", "cache", "cache_bytes", "eval_every", "checkpoint_minutes"),
-    *("strategy", "capture", "capture_steps", "profile"),
+    *("strategy", "capture", "capture_steps", "profile", "keep_every", "digests"),
+    *("histograms", "track", "watch"),
     *DATA,
     "epochs",
 )
+# What a fork may change besides: not what a checkpoint's numbers mean, nor which come next.
+FORK_MAY_CHANGE = (
+    *MAY_CHANGE,
+    *("semantics", "semantics_options", "impl", "augment", "on_collision", "val_targets"),
+    *("learning_rate", "schedule", "learning_rates", "warmup_epochs", "seen", "weight_decay"),
+    *("clip_norm", "ema", "subdivisions", "resize", "jit_compile"),
+)
 
 
-def config_from_flags(debug=None, recipe=None) -> TrainConfig:
+def config_from_flags(debug=None, recipe=None, flag_values=flags.FLAGS) -> TrainConfig:
     """The configuration that the parsed flags say.
 
     Args:
         debug: what ``--debug`` sets, unless the flag is given as well; by default `DEBUG`.
         recipe: other values for flags that are not given.
+        flag_values: the flags; by default the program's own.
 
     Raises:
         app.UsageError: values that do not go together; the message names the flag.
     """
-    defined = [f.name for f in dataclasses.fields(TrainConfig) if f.name in flags.FLAGS]
-    values = {name: flags.FLAGS[name].value for name in defined}
+    defined = [f.name for f in dataclasses.fields(TrainConfig) if f.name in flag_values]
+    values = {name: flag_values[name].value for name in defined}
     recipe = dict(recipe or {})
-    if flags.FLAGS.debug:
+    if flag_values.debug:
         recipe |= DEBUG if debug is None else debug
-    values |= {k: v for k, v in recipe.items() if not flags.FLAGS[k].present}
+    values |= {k: v for k, v in recipe.items() if not flag_values[k].present}
+    given = {name: v for name, v in values.items() if flag_values[name].present}
     try:
-        return TrainConfig(**values | _of_cfg_files(values))
+        return TrainConfig(**values | _of_cfg_files(values, given))
     except ValueError as error:
         raise app.UsageError(str(error)) from error  # with the flags' help, as absl does it
 
 
-def _of_cfg_files(values: dict) -> dict:
-    """What the Darknet cfg files that the values name say of fields whose flags are not given.
+def _of_cfg_files(values: dict, given: dict) -> dict:
+    """What the Darknet cfg files that the values name say of fields whose flags are not `given`.
 
     Raises:
         ValueError: a flag says otherwise than a file must.
     """
     fixed, defaults = cfg_files.fields(values)
-    given = {name: v for name, v in values.items() if flags.FLAGS[name].present}
     for name, value in fixed.items():
         if given.get(name, value) != value:
             raise ValueError(
@@ -104,7 +117,7 @@ def _of_cfg_files(values: dict) -> dict:
                 "out, or change the file."
             )
     if given.get("semantics", "darknet") != "darknet":
-        given["semantics_options"] = values["semantics_options"]
+        given = given | {"semantics_options": values["semantics_options"]}
     found = fixed | {name: v for name, v in defaults.items() if name not in given}
     return {name: value for name, value in found.items() if name in values}
 
@@ -119,6 +132,61 @@ def resumed_config(run, config: TrainConfig, given=None) -> TrainConfig:
         UserError: a flag is given that would change what the run computes.
     """
     own, _, _ = run.read_config()
+    changed = _changed(own, config, run, given)
+    for name, (before, now) in changed.items():
+        if name not in MAY_CHANGE:
+            raise UserError(
+                f"--resume goes on with the run's own --{name}={before}, got {now!r}. Leave "
+                f"--{(given or {}).get(name, name)} out, or start a new --output_dir."
+            )
+        if name in (*DATA, "epochs"):
+            effect = ""
+            of_epochs = own.schedule in ("paper", "cosine")
+            if name == "epochs" and of_epochs and not own.learning_rates:
+                effect = f": from here on the schedule {own.schedule!r} goes over {now} epochs"
+            print(f"--resume: {name} {before!r} -> {now!r}{effect}")
+    return dataclasses.replace(own, **{name: now for name, (_, now) in changed.items()})
+
+
+def forked_config(config: TrainConfig, given=None, say=print) -> TrainConfig:
+    """The configuration of a run that starts as ``config.fork`` says: that of the other run at this
+    step, but for the flags that are given.
+
+    Args:
+        given: field -> the flag that gave it, where that is not its own.
+        say: function of a line for each change.
+
+    Raises:
+        FileNotFoundError, WrongRun: there is no such run or step.
+        UserError: a flag is given that the checkpoint does not go with.
+    """
+    training.fork_files(config)  # is there
+    path, step = config.forked_from()
+    run = training.RunDirectory(path)
+    own = run.config_at(step)
+    values = {"fork": config.fork, "output_dir": config.output_dir, "resume": config.resume}
+    for name in cfg_files.COPIES:
+        file = cfg_files.path_of(getattr(own, name), run.path)
+        values |= {name: f"{DARKNET}{file}"} if file else {}
+    for name, (before, now) in _changed(own, config, run, given).items():
+        if name in values and name not in cfg_files.COPIES:
+            continue
+        if name not in FORK_MAY_CHANGE or (name == "ema" and not (before and now)):
+            raise UserError(
+                f"--fork goes on with the other run's --{name}={before}, got {now!r}: its "
+                f"checkpoint is of that. Leave --{(given or {}).get(name, name)} out, or start a "
+                "run from its weights alone, with --init."
+            )
+        values[name] = now
+        if name == "schedule":  # of a cfg file, which has the rate as well
+            values |= cfg_files.fields({name: now})[0]
+        say(f"--fork: {name} {before!r} -> {now!r}")
+    with user_errors():
+        return dataclasses.replace(own, **values)
+
+
+def _changed(own, config, run, given) -> dict:
+    """Field -> (value of the run, value that is given), where they differ."""
     given, changed = given or {}, {}
     for field in dataclasses.fields(TrainConfig):
         name = field.name
@@ -128,19 +196,8 @@ def resumed_config(run, config: TrainConfig, given=None) -> TrainConfig:
             continue
         if name in cfg_files.COPIES and cfg_files.same(now, before, run.path):
             continue
-        if name not in MAY_CHANGE:
-            raise UserError(
-                f"--resume goes on with the run's own --{name}={before}, got {now!r}. Leave "
-                f"--{given.get(name, name)} out, or start a new --output_dir."
-            )
-        changed[name] = now
-        if name in (*DATA, "epochs"):
-            effect = ""
-            of_epochs = own.schedule in ("paper", "cosine")
-            if name == "epochs" and of_epochs and not own.learning_rates:
-                effect = f": from here on the schedule {own.schedule!r} goes over {now} epochs"
-            print(f"--resume: {name} {before!r} -> {now!r}{effect}")
-    return dataclasses.replace(own, **changed)
+        changed[name] = before, now
+    return changed
 
 
 class UserError(Exception):
@@ -165,7 +222,7 @@ USER_ERRORS = (
     *(BadExampleError, DownloadError, NonFiniteLoss, OSError, UserError, WrongRun),
     *(LibraryUnavailable, MissingExtra, WorkloadError, WrongFile),
 )
-BROKE_OFF = 2  # a stream ended before its end; what was found until then is kept
+BROKE_OFF = 2  # not all could be done, as of a stream that ends before its end; what was is kept
 INTERRUPTED = 130  # what a shell calls a program that Ctrl-C ended
 
 

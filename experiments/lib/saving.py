@@ -76,8 +76,12 @@ def save(output, paths, detections, classes) -> bool:
     """
     if not flags.FLAGS.save or not paths:
         return True
+    return save_dataset(output, inference.as_dataset(paths, detections, classes))
+
+
+def save_dataset(output, dataset) -> bool:
+    """As `save`, of a data set whose boxes have scores."""
     program = f"yolov1 {flags.FLAGS.checkpoint}"
-    dataset = inference.as_dataset(paths, detections, classes)
     options = {"upright": True, "program": program} | addresses(flags.FLAGS.save)
     failed = []
     for kind in dict.fromkeys(flags.FLAGS.save):

@@ -5,9 +5,10 @@ import shlex
 
 from absl import app
 
-from yolov1 import data, models, reporting, training
+from yolov1 import data, models, reporting, tracking, training
+from yolov1.tracking.tensorboard import TensorBoard
 
-from . import common, evaluators
+from . import common, evaluators, watching
 from . import flags as experiment_flags
 
 
@@ -17,26 +18,33 @@ class Measure:
     Attributes:
         evaluator: what measured last (see `evaluators`): its detections are of that time. None
             before the first time.
+        predictions: None; or an observer's list, which has the predictions ``[n, S, S, D]`` of each
+            batch of the last time until that empties it.
+        train_set, eval_set, grid: what the run has.
     """
 
-    def __init__(self, config, eval_set, grid):
-        self._arguments, self._eval_set = (eval_set, grid, config), eval_set
+    def __init__(self, config, train_set, eval_set, grid):
+        self.train_set, self.eval_set, self.grid = train_set, eval_set, grid
+        self._arguments = eval_set, grid, config
         self._make = evaluators.EVALUATORS[config.task]
         self._evaluators = {}  # one per model: tracing a network again costs seconds
-        self.evaluator = None
+        self.evaluator = self.predictions = None
 
     def __call__(self, model) -> dict:
         if id(model) not in self._evaluators:
             self._evaluators[id(model)] = self._make(model, *self._arguments)
         self.evaluator = self._evaluators[id(model)]
-        with data.reading(self._eval_set):
-            return self.evaluator()
+        with data.reading(self.eval_set):
+            if self.predictions is None:
+                return self.evaluator()
+            self.predictions.clear()
+            return self.evaluator(self.predictions)
 
 
 # Functions of (config, run directory, `Measure`) that give a Keras callback, or None where the
 # configuration asks for none. At the end of an epoch that was measured its logs have ``map_area``
 # or ``accuracy`` and the ``step``, and `Measure.evaluator` has what was found.
-OBSERVERS = ()
+OBSERVERS = (TensorBoard, watching.observer)
 
 
 def open_sets(config):
@@ -67,8 +75,12 @@ def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=Non
         worker, workers = training.cluster_task(config.strategy)
         # A wrong name or option is refused before anything is written.
         models.check_options(config.model, training.parse_options(config.model_options))
+        tracking.check(config.track)
     if workers > 1 and not config.output_dir:
         raise app.UsageError("--output_dir must be given when several workers train together.")
+    begun = config.resume and training.RunDirectory(config.output_dir).has_checkpoint
+    if config.fork and not begun:
+        config = experiment_flags.forked_config(config, given)
     run = training.RunDirectory.for_config(config)
     # Worker 0 alone writes; the others only look.
     resumed = run.create(config.resume) if worker == 0 else config.resume and run.has_checkpoint
@@ -76,7 +88,7 @@ def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=Non
         config = experiment_flags.resumed_config(run, config, given)
     if not config.dataset:
         raise app.UsageError(f"--dataset is missing; see python -m {module} --help.")
-    if not resumed:
+    if not resumed and not config.fork:
         training.require_start(config)
 
     # ------------------------------------------------------------------ data
@@ -87,16 +99,28 @@ def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=Non
     common.warn_of_overlap(train_set, eval_set)
     grid = config.grid(len(train_set.classes))
     if resumed:
-        require_epochs(run, config, len(train_set))
+        require_epochs("resume", run, run.steps, config, len(train_set))
     else:
+        if config.fork:
+            path, step = config.forked_from()
+            require_epochs("fork", training.RunDirectory(path), step, config, len(train_set))
         with experiment_flags.user_errors():
             training.cfg_files.require_classes(config, train_set.classes)
             config = training.cfg_files.keep_copies(config, run.path)
     if worker == 0:
         write_description(run, config, grid, train_set, eval_set)
+    with experiment_flags.user_errors():
+        tracked = tracking.start(config.track if worker == 0 else "", run)
+    with tracked as tracker:
+        more = [*(callbacks(run) if callbacks else ()), tracker]
+        return run, _train(config, module, run, train_set, eval_set, more)
 
+
+def _train(config, module, run, train_set, eval_set, callbacks):
+    """From what is described to the report; gives the summary, None on workers that write none."""
     # ------------------------------------------------------------------ train
-    measure = Measure(config, eval_set, grid)
+    grid = config.grid(len(train_set.classes))
+    measure = Measure(config, train_set, eval_set, grid)
     observers = [make(config, run, measure) for make in OBSERVERS]
     try:
         state = training.train(
@@ -104,18 +128,18 @@ def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=Non
             train_set,
             run,
             evaluate=lambda model: evaluators.headline(measure(model)),
-            callbacks=[*(callbacks(run) if callbacks else ()), *filter(None, observers)],
+            callbacks=[*filter(None, [*callbacks, *observers])],
         )
     except KeyboardInterrupt:
         where = shlex.quote(f"--output_dir={run.path}")
         print(f"\nInterrupted. Go on with: python -m {module} {where} --resume")
         raise SystemExit(130) from None
     if not state.is_chief:
-        return run, None
+        return None
 
     # ------------------------------------------------------------------ evaluate
     with state.averaged_weights() as model:
-        measured = measure(model)
+        measured = measure(model) | measure.evaluator.shortcomings()
         model.save(run / "model.keras")
     seconds = float(state.progress.seconds.numpy())
     summary = evaluators.write_evaluation(
@@ -131,7 +155,7 @@ def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=Non
         **state.best(config),
     )
     # Last, so that nothing that draws can lose what was measured.
-    measure.evaluator.write_pictures(run / "pictures")
+    measure.evaluator.write_pictures(run / "pictures", measured)
     report = run / "report.html"
     with common.drawing(report):
         reporting.write_report(run.path)
@@ -144,15 +168,15 @@ def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=Non
         print(f"pictures: {run / 'pictures'}")
     if report.exists():
         print(f"report:   {report}")
-    return run, summary
+    return summary
 
 
-def require_epochs(run, config, images: int):
+def require_epochs(flag, run, steps, config, images: int):
     """Raises `UserError` where a run has got further than its configuration says it shall."""
     ends = training.epoch_end_steps(images, config.batch_size, config.epochs)
-    if run.steps > ends[-1]:
+    if steps > ends[-1]:
         raise experiment_flags.UserError(
-            f"--resume: {run.path} has done {run.steps} steps, and --epochs={config.epochs} would "
+            f"--{flag}: {run.path} has done {steps} steps, and --epochs={config.epochs} would "
             f"be {ends[-1]}. Give more --epochs; what is done is not undone."
         )
 
@@ -169,21 +193,33 @@ def write_description(run, config, grid, train_set, eval_set):
         name: data.statistics(dataset, sides=sides, image_size=grid.image_size)
         for name, dataset in sets.items()
     }
-    # Shapes are drawn from these, by the floating point of the machine.
-    drawn = f"{config.seed} {config.image_size}" if config.dataset.startswith("shapes") else ""
-    content = {name: training.fingerprint(dataset, drawn) for name, dataset in sets.items()}
+    content = {name: fingerprint(config, dataset) for name, dataset in sets.items()}
+    forked = {}
     if config.resume and run.has_checkpoint:
-        require_same_data(run, content, found)
+        require_same_data("resume", run, content, found)
+    elif config.fork:
+        origin = training.RunDirectory(config.forked_from()[0])
+        require_same_data("fork", origin, content, found)
+        forked = {"forked": training.describe_fork(config, run.path)}
     skipped = list(dict.fromkeys(map(tuple, (*train_set.skipped, *eval_set.skipped))))
-    run.write_config(config, grid, train_set.classes, skipped=skipped)
+    run.write_config(config, grid, train_set.classes, skipped=skipped, **forked)
     training.write_json(run / "dataset.json", found)
     training.write_json(run / "content.json", content)
 
 
-def require_same_data(run, content, found):
+def fingerprint(config, dataset) -> dict:
+    """What content.json has of a split of a configuration's data set."""
+    # Shapes are drawn from these, by the floating point of the machine.
+    drawn = f"{config.seed} {config.image_size}" if config.dataset.startswith("shapes") else ""
+    return training.fingerprint(dataset, drawn)
+
+
+def require_same_data(flag, run, content, found):
     """Raises `UserError` where a run's data is not what it started with, and says how it differs.
 
     Args:
+        flag: that goes on with it.
+        run: the `RunDirectory` that says what it started with.
         content: the fingerprints of both sets by name.
         found: their statistics, for runs of earlier versions, which have no fingerprints.
     """
@@ -207,6 +243,6 @@ def require_same_data(run, content, found):
     for name, change in changes.items():
         if change:
             raise experiment_flags.UserError(
-                f"--resume: the {name} data is not what the run started with: {change}. Give the "
+                f"--{flag}: the {name} data is not what the run started with: {change}. Give the "
                 "same data, or start a new --output_dir."
             )

@@ -14,8 +14,8 @@ from yolov1.darknet.weights import read_blocks
 from yolov1.heads import cells_to_planes
 from yolov1.training import TrainConfig, cfg_files
 from yolov1.training.checkpoints import Progress
-from yolov1.training.loop import State
 from yolov1.training.optimizers import build_optimizer
+from yolov1.training.state import State
 from yolov1.training.step import make_step
 from yolov1.training.tasks import TASKS
 

@@ -4,8 +4,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yolov1 import data
+from yolov1.data import Example
 from yolov1.data.targets import (
     LAYOUTS,
+    assign_cells,
+    encode_example,
     encode_targets,
     encode_targets_in_graph,
 )
@@ -156,3 +159,24 @@ def test_every_kept_object_can_be_read_back(objects, side):
     )
     for box in read:
         assert np.abs(boxes - box).max(axis=1).min() < 1e-6
+
+
+def test_who_keeps_a_cell_by_hand():
+    """Three in cell (0, 0), the second the largest; one alone in the last cell."""
+    boxes = [[0.1, 0.1, 0.1, 0.1], [0.1, 0.05, 0.3, 0.3], [0.05, 0.1, 0.2, 0.2], [1, 1, 0.1, 0.1]]
+    for rule, keeper in (("first", 0), ("last", 2), ("largest", 1)):
+        cells, keepers = assign_cells(boxes, GRID, rule)
+        assert cells.tolist() == [0, 0, 0, GRID.cells - 1]
+        assert keepers.tolist() == [keeper] * 3 + [3]
+        targets, dropped = encode_targets(boxes, [0, 1, 2, 0], GRID, rule)
+        assert targets[0, 0].argmax() == keeper and dropped == 2
+    assert assign_cells(np.zeros((0, 4)), GRID)[0].shape == (0,)
+
+
+def test_an_example_is_encoded_without_what_is_difficult():
+    example = Example(
+        *("a", [[0.1, 0.1, 0.1, 0.1], [0.1, 0.1, 0.2, 0.2]], [0, 1], [True, False], (8, 8)),
+        draw=lambda: np.zeros((8, 8, 3), np.uint8),
+    )
+    expected, _ = encode_targets(example.boxes_cxcywh[1:], [1], GRID)
+    np.testing.assert_array_equal(encode_example(example, GRID), expected)

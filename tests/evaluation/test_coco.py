@@ -3,8 +3,6 @@ import io
 
 import numpy as np
 import pytest
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from tests.evaluation.test_average_precision import random_images
 from tests.evaluation.test_matching import UNIT, detections, truth
@@ -17,8 +15,20 @@ KEYS = (
 )
 
 
-def by_pycocotools(found, truths, classes):
-    """The twelve numbers of the original, and its AP per class; difficult boxes are crowds."""
+@pytest.fixture(params=["pycocotools", "faster_coco_eval"])
+def library(request):
+    """COCO and its evaluation, of the original and of the best kept library that follows it."""
+    if request.param == "pycocotools":
+        from pycocotools import coco, cocoeval
+
+        return coco.COCO, cocoeval.COCOeval
+    module = pytest.importorskip(request.param, reason="ours is held against it where it is there")
+    return module.COCO, module.COCOeval_faster
+
+
+def by_library(library, found, truths, classes):
+    """Its twelve numbers, and its AP per class; difficult boxes are crowds."""
+    COCO, COCOeval = library
 
     def xywh(box):
         return [float(v) for v in (box[0], box[1], box[2] - box[0], box[3] - box[1])]
@@ -62,15 +72,15 @@ def by_pycocotools(found, truths, classes):
         evaluator.summarize()
     precision = evaluator.eval["precision"][:, :, :, 0, -1]
     per_class = [float(p.mean()) if (p > -1).all() else None for p in precision.transpose(2, 0, 1)]
-    summary = [None if value == -1 else float(value) for value in evaluator.stats]
+    summary = [None if value == -1 else float(value) for value in evaluator.stats[:12]]
     return dict(zip(KEYS, summary, strict=True)), per_class
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_equals_pycocotools(seed):
+def test_equals_the_libraries(seed, library):
     # Boxes from about 20 to 280 pixels, so that every range of areas has some.
     found, truths = random_images(np.random.default_rng(seed), images=25, unit=300.0)
-    want, per_class = by_pycocotools(found, truths, 4)
+    want, per_class = by_library(library, found, truths, 4)
     summary = coco_summary(found, truths, classes="abcd")
     assert list(per_class[:3]) != [None] * 3 and per_class[3] is None
     for key in KEYS:
@@ -81,14 +91,14 @@ def test_equals_pycocotools(seed):
     ]
 
 
-def test_more_than_a_hundred_detections_of_a_class_in_an_image():
+def test_more_than_a_hundred_detections_of_a_class_in_an_image(library):
     rng = np.random.default_rng(3)
     corner = rng.uniform(0, 900, (70, 2))
     boxes = np.concatenate([corner, corner + rng.uniform(5, 120, (70, 2))], axis=1)
     jittered = np.concatenate([boxes, boxes]) + rng.normal(0, 3, (140, 4))
     found = [detections(jittered, rng.random(140)), Detections.empty()]
     truths = [truth(boxes, difficult=rng.random(70) < 0.1), truth([UNIT], difficult=[False])]
-    want, _ = by_pycocotools(found, truths, 1)
+    want, _ = by_library(library, found, truths, 1)
     summary = coco_summary(found, truths)
     assert want["AR1"] < want["AR10"] < want["AR100"]
     for key in KEYS:

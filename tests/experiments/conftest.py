@@ -46,6 +46,21 @@ def known_run(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def kept_run(call_experiment, tmp_path_factory):
+    """A finished run of ten steps, with dropout and augmentation: it kept the checkpoints of the
+    steps 4 and 8, and has digests of every third step."""
+    path = tmp_path_factory.mktemp("kept") / "run"
+    done = call_experiment(
+        *("train", f"--output_dir={path}", "--keep_every=4", "--digests=3"),
+        *("--dataset=shapes:count=20", "--image_size=32", "--S=2", "--batch_size=8", "--epochs=4"),
+        *("--model_options=width=0.34,dropout=0.3", "--warmup_epochs=1", "--ema=0.9"),
+        "--eval_every=2",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return path
+
+
+@pytest.fixture(scope="session")
 def run_experiment():
     """Runs ``python -m experiments.NAME ARGUMENTS`` to its end, as a process of its own."""
 

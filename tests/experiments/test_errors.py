@@ -10,9 +10,12 @@ from yolov1.data.sources import READERS
 
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "experiments").glob("[a-z]*.py"))
 TRAIN = ("train", "pretrain", "reproduce_keras_voc", "reproduce_tf2_person", "overfit_one_batch")
-OF_A_RUN = ("evaluate", "export")
+OF_A_RUN = ("evaluate", "explain", "export")
 OPEN = (*TRAIN, "inspect_dataset", "crop_objects", "convert", "compare_losses", *OF_A_RUN)
-READ_RUNS = ("compare_losses", "compare_runs", "detect", "evaluate", "export", "export_darknet")
+READ_RUNS = (
+    *("compare_losses", "compare_runs", "detect", "evaluate", "explain", "export"),
+    "export_darknet",
+)
 
 
 @pytest.fixture(scope="module")
@@ -78,12 +81,14 @@ def complete(known_run, of_darknet):
             "detect": (f"--checkpoint={known_run}", f"--images={ROOT / 'README.md'}"),
             "convert": ("--dataset=shapes:count=8", "--to=coco"),
             "evaluate": (f"--checkpoint={known_run}",),
+            "explain": (f"--checkpoint={known_run}", "--image=test-00001"),
             "export": (f"--checkpoint={known_run}", "--format=keras"),
             "export_darknet": (f"--checkpoint={of_darknet[1]}",),
             "import_darknet": of_darknet[0],
             "prepare_open_images": ("--debug",),
             "prepare_voc": ("--debug",),
             "pretrain": ("--dataset=folders:x", "--debug"),
+            "study": ("--debug", "--vary=epochs=1,2"),
         }.get(name, ("--dataset=shapes:count=8", "--debug"))
 
     return arguments
@@ -119,8 +124,8 @@ PLACES += ["broken XML", "broken JSON", "no COCO", "broken YAML", "not UTF-8"]
 
 
 def test_every_experiment_is_here():
-    # (serve has a folder of tests of its own.)
-    others = {"prepare_voc", "prepare_open_images", "import_darknet", "serve"}
+    # (serve has a folder of tests of its own, study a file.)
+    others = {"prepare_voc", "prepare_open_images", "import_darknet", "serve", "study"}
     assert set(OPEN) | set(READ_RUNS) | others == set(EXPERIMENTS)
 
 
@@ -136,7 +141,7 @@ def test_flags(refused, complete, tmp_path, name):
     given = complete(name)
     refused(name, *given, "--nosuch=1", names="nosuch")
     refused(name, *given, "--debug=perhaps", names="perhaps")
-    if name != "detect":  # its words are images
+    if name not in ("detect", "explain"):  # their words are images
         refused(name, *given, "word", names="unknown argument 'word'")
     folder = "root" if name.startswith("prepare") else "output_dir"
     (tmp_path / "file").touch()
@@ -162,7 +167,8 @@ def classes_of(folder):
 def needed(name, run):
     """The flags without which an experiment of `OPEN` does not begin."""
     of_a_run = dict.fromkeys(OF_A_RUN, (f"--checkpoint={run}",))
-    return (of_a_run | {"convert": ("--to=coco",)}).get(name, ())
+    more = {"convert": ("--to=coco",), "explain": (*of_a_run["explain"], "--image=test-00001")}
+    return (of_a_run | more).get(name, ())
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -209,6 +215,7 @@ def test_the_data_set_that_is_asked_for(refused, known_run, name):
         ("detect", ["--checkpoint={run}", "--images={tmp}", "--which=first"], "first"),
         ("evaluate", ["--checkpoint={run}", "--which=best"], "'best'"),
         ("export", ["--checkpoint={run}", "--which=best"], "'best'"),
+        ("explain", ["--checkpoint={run}", "--image=a", "--which=best"], "'best'"),
         ("evaluate", ["--checkpoint={run}", "--eval_split=a", "--dataset=voc:{tmp}"], "{tmp}"),
         ("compare_losses", ["--losses=paper,mine"], "'mine'"),
         ("compare_losses", ["--losses=paper:ties=some"], "'some'"),
@@ -246,6 +253,7 @@ def test_a_run_that_is_none(refused, complete, tmp_path, name, config, names):
     arguments = {
         "compare_runs": (f"--runs={tmp_path}",),
         "detect": (f"--checkpoint={tmp_path}", f"--images={tmp_path}/a.jpg"),
+        "explain": (f"--checkpoint={tmp_path}", "--image=a"),
     }.get(name, (f"--checkpoint={tmp_path}",))
     refused(name, *arguments, names=[str(tmp_path), names])
     if config is not None and name == "detect":  # to go on with it is no better

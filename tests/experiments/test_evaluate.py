@@ -32,7 +32,12 @@ def test_the_split_of_the_run(known_run, call_experiment, tmp_path):
         "average_precision.png",
         "errors.png",
     }
-    assert 0 < len(list((tmp_path / "pictures").iterdir())) <= 12
+    assert 0 < len(list((tmp_path / "pictures").glob("*.jpg"))) <= 12
+    worst = evaluation["shortcomings"]["worst"]
+    assert worst and len(list((tmp_path / "pictures/worst").iterdir())) == len(worst)
+    assert "shortcomings" not in summary
+    page = (tmp_path / "report.html").read_text()
+    assert "What is wrong" in page and page.count("<img") > len(worst)
 
 
 def test_another_data_set(known_run, call_experiment, tmp_path):
@@ -60,7 +65,15 @@ def test_another_data_set(known_run, call_experiment, tmp_path):
         rel=1e-5,
     )
     assert [reason for _, reason in summary["skipped"]] and "c.xml" in summary["skipped"][0][0]
-    assert len(list((output / "pictures").iterdir())) == 1
+    assert len(list((output / "pictures").glob("*.jpg"))) == 1
+    evaluation = json.loads((output / "evaluation.json").read_text())
+    wrong = evaluation["shortcomings"]
+    cells = {name: wrong["cells"][name]["objects"] for name in ("alone", "kept", "dropped")}
+    assert cells == {"alone": 7, "kept": 1, "dropped": 1}
+    assert wrong["cells"]["dropped"] == {"objects": 1, "found": 0, "found_at_all": 0}
+    (missed,) = wrong["worst"]
+    assert missed["object"]["class"] == "star" and missed["image"] == "b"
+    assert missed["detection"] is None  # the circle beside it is one's own
 
 
 def test_a_folder_without_a_run_is_named(call_experiment, tmp_path):
@@ -102,6 +115,9 @@ def test_coco_results_are_measured_by_the_ids_of_their_data_set(call_experiment,
     summary = json.loads((tmp_path / "evaluate/summary.json").read_text())
     assert summary["ap_per_class"] == {"cat": None, "dog": pytest.approx(1)}
     assert summary["remarks"] and "val_loss" not in summary and "checkpoint" not in summary
+    wrong = json.loads((tmp_path / "evaluate/evaluation.json").read_text())["shortcomings"]
+    assert wrong["tide"]["duplicate"]["count"] == 1 and wrong["cells"] is None
+    assert (tmp_path / "evaluate/pictures/worst/000.jpg").exists()
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ FLAGS = {
     "evaluate": {"checkpoint", "which", "dataset", "eval_split", "pictures", "output_dir"},
     "export": {"checkpoint", "format", "precision", "nms", "input", "calibration", "tolerance"},
     "prepare_voc": {"root", "years", "splits", "base_url", "tar_dir"},
+    "explain": {"checkpoint", "which", "image", "dataset", "score_threshold", "output_dir"},
     "detect": {"checkpoint", "images", "score_threshold", "output_dir", "save", "tiles", "video"},
     "overfit_one_batch": {"dataset", "S", "learning_rate", "images", "steps", "output_dir"},
     "pretrain": {"dataset", "model", "image_size", "epochs", "output_dir"},

@@ -16,6 +16,10 @@ def test_debug_ends_with_results(call_experiment, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert 0 <= summary["map_voc07"] <= 1 and summary["parameters"] > 1e5
+    evaluation = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    worst = evaluation["shortcomings"]["worst"]
+    assert worst and len(list((tmp_path / "run/pictures/worst").iterdir())) == len(worst)
+    assert "Worst errors" in (tmp_path / "run/report.html").read_text()
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["config"]["image_size"] == 64
     assert config["environment"]["ops"]["yolo_loss"]["CPU"]

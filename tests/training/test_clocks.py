@@ -43,7 +43,7 @@ def test_what_comes_after_the_last_row_belongs_to_it(tmp_path):
     ]
     text = run.metrics.read_text()
     # A run that is complete, and is resumed nevertheless: its rows stay as they are.
-    MetricsFile(run, 2, [1, 2]).on_train_end(after)
+    MetricsFile(run, 3, [1, 2]).on_train_end(after)
     assert run.metrics.read_text() == text
 
 

@@ -24,7 +24,7 @@ from yolov1.training import (
     read_workload,
     train,
 )
-from yolov1.training.loop import epoch_end_steps
+from yolov1.training.state import epoch_end_steps
 
 # Dropout and augmentation on: both must resume exactly too.
 TINY = {

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from yolov1 import data
 from yolov1.training import RunDirectory, TrainConfig
-from yolov1.training.loop import build_state
+from yolov1.training.state import build_state
 from yolov1.training.step import accumulated, make_step
 
 CONFIG = TrainConfig(

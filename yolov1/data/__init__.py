@@ -17,13 +17,21 @@ from yolov1.data.images import decode as read_image
 from yolov1.data.sources import open_dataset as open  # noqa: A004 (data.open is the public name)
 from yolov1.data.splits import splits
 from yolov1.data.statistics import statistics
-from yolov1.data.targets import encode_targets, from_layout, to_layout
+from yolov1.data.targets import (
+    assign_cells,
+    encode_example,
+    encode_targets,
+    from_layout,
+    to_layout,
+)
 
 __all__ = [
     "Augmentation",
     "BadExampleError",
     "Dataset",
     "Example",
+    "assign_cells",
+    "encode_example",
     "encode_targets",
     "evaluation_batches",
     "from_layout",

@@ -43,6 +43,8 @@ class Example:
         orientation: of EXIF, 1 for none. Image, size and boxes are those of the stored pixels;
             `yolov1.data.images.turn` and `turn_boxes` make a picture to look at.
         scores: float ``[M]`` where boxes are what a detector found; None for labels.
+        remarks: a text for each box, empty where there is nothing to say, for the tools in which
+            people label (Label Studio, CVAT, FiftyOne); None for none.
     """
 
     image_id: str
@@ -56,6 +58,7 @@ class Example:
     orientation: int = 1
     place: Place | None = None
     scores: np.ndarray | None = None
+    remarks: list[str] | None = None
 
     def __post_init__(self):
         self.boxes_cxcywh = np.asarray(self.boxes_cxcywh, np.float32).reshape(-1, 4)

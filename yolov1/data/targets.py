@@ -35,25 +35,58 @@ def encode_targets(boxes_cxcywh, labels, grid, on_collision="first", layout="cel
     boxes = np.asarray(boxes_cxcywh, np.float32).reshape(-1, 4)
     labels = _checked_labels(labels, len(boxes), grid)
     _check_boxes(boxes)
-    check_collision(on_collision, "encode_targets")
     count = len(boxes)
-    scaled = boxes[:, :2] * np.float32(grid.S)
-    cells = np.clip(np.floor(scaled), 0, grid.S - 1)
+    scaled, cells = _places(boxes, grid)
     rows = np.zeros((count + 1, grid.target_channels), np.float32)  # the last row: an empty cell
     rows[np.arange(count), labels] = 1
     rows[:count, grid.target_object_channel] = 1
     rows[:count, grid.target_box_channels] = np.concatenate([scaled - cells, boxes[:, 2:]], axis=1)
+    cell_index, keeper = assign_cells(boxes, grid, on_collision)
+    winner = np.full(grid.cells, count)
+    winner[cell_index] = keeper
+    targets = rows[winner].reshape(grid.target_shape)
+    return to_layout(targets, grid, layout), int((keeper != np.arange(count)).sum())
 
+
+def assign_cells(boxes_cxcywh, grid, on_collision="first"):
+    """Which cell each object of an image falls in, and which object that cell keeps.
+
+    Args:
+        boxes_cxcywh, grid, on_collision: as in `encode_targets`.
+
+    Returns:
+        (cells ``[M]``: row * S + col; keepers ``[M]``: the index of the object that the cell keeps:
+        an object's own, or that of the one it is lost to).
+
+    Raises:
+        ValueError: an unknown rule.
+    """
+    check_collision(on_collision, "encode_targets")
+    boxes = np.asarray(boxes_cxcywh, np.float32).reshape(-1, 4)
+    count = len(boxes)
     if on_collision == "largest":
         order = np.argsort(-boxes[:, 2] * boxes[:, 3], kind="stable")
     else:
         order = np.arange(count)[:: -1 if on_collision == "last" else 1]
+    _, cells = _places(boxes, grid)
     cell_index = (cells[:, 1] * grid.S + cells[:, 0]).astype(np.int64)
     best = np.full(grid.cells, count)  # place in `order` of the object that a cell keeps
     np.minimum.at(best, cell_index[order], np.arange(count))
-    winner = np.append(order, count)[best]
-    targets = rows[winner].reshape(grid.target_shape)
-    return to_layout(targets, grid, layout), count - int((best < count).sum())
+    return cell_index, order[best[cell_index]]
+
+
+def encode_example(example, grid, on_collision="first"):
+    """The targets ``[S, S, C + 5]`` of an `Example` as a training without augmentation has them:
+    objects that are difficult are left out."""
+    kept = ~example.difficult
+    boxes, labels = example.boxes_cxcywh[kept], example.labels[kept]
+    return encode_targets(boxes, labels, grid, on_collision)[0]
+
+
+def _places(boxes, grid):
+    """Centres in units of cells, and their cells (column, row), both ``[M, 2]``."""
+    scaled = boxes[:, :2] * np.float32(grid.S)
+    return scaled, np.clip(np.floor(scaled), 0, grid.S - 1)
 
 
 def to_layout(targets, grid, layout):

@@ -10,14 +10,20 @@ from yolov1.evaluation.coco import coco_summary
 from yolov1.evaluation.errors import VOC_SIMILAR, error_analysis
 from yolov1.evaluation.evaluate import evaluate
 from yolov1.evaluation.matching import GroundTruth
+from yolov1.evaluation.shortcomings import shortcomings
+from yolov1.evaluation.tide import Diagnosis, diagnose, gains
 
 __all__ = [
     "VOC_SIMILAR",
     "AveragePrecision",
+    "Diagnosis",
     "GroundTruth",
     "agreement",
     "average_precision",
     "coco_summary",
+    "diagnose",
     "error_analysis",
     "evaluate",
+    "gains",
+    "shortcomings",
 ]

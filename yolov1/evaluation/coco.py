@@ -3,11 +3,18 @@
 Unlike VOC's rule, a detection takes the best object that is still free, so a lower scored one can
 have the second best. A difficult object is what COCO calls a crowd: it counts for nothing, any
 number of detections may lie in it, and its overlap is the share of the detection inside it.
+
+The tests hold this against `pycocotools` and `faster_coco_eval`, which give the same to 1e-12. It
+is not one of them because arrays that are there need not become a dict a box: the twelve numbers of
+5000 images with 250,000 boxes took 1.4 s here, 4.9 s with faster_coco_eval 1.8 (2.3 s of it without
+the making of dicts) and 26 s with pycocotools 2.0.11, in a process that came to 0.76, 1.24 and
+1.61 GB (two cores, busy); those of 72 images 0.13, 0.29 and 1.15 s. Nor does either know VOC's
+rules.
 """
 
 import numpy as np
 
-from yolov1.evaluation.matching import area, intersection, overlaps, tabulate
+from yolov1.evaluation.matching import area, intersection, overlaps, place_in_group, tabulate
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0.0, 1.0, 101)
@@ -62,12 +69,18 @@ def _mean(arrays):
     return float(np.mean(arrays)) if arrays else None
 
 
-def _accumulate(found, truth, count, limits):
+def precision_within(found, truth, count, limits, areas):
+    """Per class precision ``[thresholds, recalls]`` among the objects within limits of area, None
+    for a class without any; `areas` are those of (detections, objects), in the limits' unit."""
+    return _accumulate(found, truth, count, limits, areas)[0]
+
+
+def _accumulate(found, truth, count, limits, areas=None):
     """Per class, precision ``[thresholds, recalls]`` and recall ``[thresholds, limits on
     detections]``, both None for a class without objects in these limits of area."""
-    rank = _rank_in_group(found.image * count + found.labels)
+    rank = place_in_group(found.image * count + found.labels)
     keep = rank < MAX_DETECTIONS[-1]
-    object_area, found_area = area(truth.boxes_xyxy), area(found.boxes_xyxy)
+    found_area, object_area = areas or (area(found.boxes_xyxy), area(truth.boxes_xyxy))
     ignored = truth.difficult | (object_area < limits[0]) | (object_area > limits[1])
     taken = _match(found, truth, np.where(keep, rank, -1), ignored)
     outside = (found_area < limits[0]) | (found_area > limits[1])
@@ -91,15 +104,6 @@ def _accumulate(found, truth, count, limits):
         within = [right[:, mine][:, rank[mine] < limit] for limit in MAX_DETECTIONS]
         recalls.append(np.stack([w.sum(axis=1) / objects for w in within], axis=1))
     return precisions, recalls
-
-
-def _rank_in_group(key):
-    """Place of each row among the rows of its group, in the order given."""
-    order = np.argsort(key, kind="stable")
-    start = np.searchsorted(key[order], key, "left")
-    rank = np.empty(len(key), np.int64)
-    rank[order] = np.arange(len(key))
-    return rank - start
 
 
 def _match(found, truth, rank, ignored):

@@ -128,12 +128,25 @@ def best_overlap(found, truth, **options):
 
     The first object wins among equals. `options` are those of `overlaps`.
     """
-    detection, target, iou = overlaps(found, truth, **options)
-    best, best_iou = np.full(len(found), -1), np.zeros(len(found))
+    return best_of(len(found), *overlaps(found, truth, **options))
+
+
+def best_of(size, detection, target, iou):
+    """For each of `size` detections its best object among these pairs, as `best_overlap`."""
+    best, best_iou = np.full(size, -1), np.zeros(size)
     order = np.lexsort((target, -iou, detection))
     which, first = np.unique(detection[order], return_index=True)
     best[which], best_iou[which] = target[order][first], iou[order][first]
     return best, best_iou
+
+
+def place_in_group(key):
+    """Place of each row ``[K]`` among the rows of its group, in the order given."""
+    order = np.argsort(key, kind="stable")
+    start = np.searchsorted(key[order], key, "left")
+    place = np.empty(len(key), np.int64)
+    place[order] = np.arange(len(key))
+    return place - start
 
 
 def intersection(a_xyxy, b_xyxy):

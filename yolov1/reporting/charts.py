@@ -17,14 +17,16 @@ COLOURS = ("#3b82f6", "#ef4444", "#10b981", "#f59e0b", "#a855f7", "#06b6d4", "#8
 INK = "#010203"  # stands for the page's text colour
 
 
-def to_svg(figure: Figure, title: str) -> Html:
+def to_svg(figure: Figure, title: str, legend=True) -> Html:
     """A figure of one axes as an SVG element in the page's look.
+
+    Several lines have a legend, unless `legend` is false.
 
     Text stays text, and is taken literally: no name is a formula, or hidden from the legend. The
     element holds no declaration and no address of anything outside it.
     """
     (axes,) = figure.axes
-    _dress(figure, axes, title)
+    _dress(figure, axes, title, legend)
     buffer = io.StringIO()
     # Identifiers are hashed with a fixed salt: the same run gives the same page, byte for byte.
     with (
@@ -40,7 +42,7 @@ def to_svg(figure: Figure, title: str) -> Html:
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
     opening, rest = svg.split(">", 1)
     view_box = re.search(r'viewBox="[-0-9. ]+"', opening).group()
-    rest = rest.replace(INK, "currentColor")
+    rest = rest.replace(INK, "currentColor").replace(' target="_blank"', "")  # links lead down
     return Html(f'<svg {view_box} role="img" aria-label="{escape(title)}">{rest}')
 
 
@@ -73,16 +75,21 @@ def curves(series, *, title, log=False, limits=None) -> Html:
             markersize=3,
         )
     if log and all(b > 0 for line in points.values() for _, b in line):
-        axes.set_yscale("log")
-        low, high = axes.get_ylim()
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
-        axes.yaxis.set_minor_formatter("{x:g}" if high < 1000 * low else NullFormatter())
+        logarithmic(axes)
     if limits:
         axes.set_ylim(*limits)
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return to_svg(figure, title)
+
+
+def logarithmic(axes):
+    """A logarithmic y of an axes that has its data, with numbers as people write them."""
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+    axes.yaxis.set_minor_formatter("{x:g}" if high < 1000 * low else NullFormatter())
 
 
 def stacked(epochs, series, *, title) -> Html:
@@ -116,7 +123,7 @@ def stacked(epochs, series, *, title) -> Html:
     return to_svg(figure, title)
 
 
-def _dress(figure, axes, title):
+def _dress(figure, axes, title, legend):
     figure.set_layout_engine("none")  # fixed margins do, in half the time
     figure.set_size_inches(5.4, 3.1)
     axes.set_position((0.13, 0.16, 0.84, 0.74))
@@ -132,5 +139,5 @@ def _dress(figure, axes, title):
     for k, line in enumerate(lines):
         line.set_color(COLOURS[k % len(COLOURS)])
         line.set_linewidth(1.6)
-    if len(lines) > 1 or axes.get_legend():
+    if legend and (len(lines) > 1 or axes.get_legend()):
         plots.legend(axes, fontsize=8, frameon=False, labelcolor=INK, ncols=2)

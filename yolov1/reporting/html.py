@@ -44,6 +44,12 @@ def table(headers, rows, *, numeric_from=1) -> Html:
     return tag("div", tag("table", head, body), class_="scroll")
 
 
+def pair(*parts) -> Html:
+    """Side by side where there is room."""
+    parts = [tag("div", part) for part in parts if part]
+    return tag("div", *parts, class_="pair") if parts else Html("")
+
+
 def bar(fraction, text) -> Html:
     """A horizontal bar over [0, 1] with its figure beside it."""
     if fraction is None or not math.isfinite(fraction):

@@ -6,6 +6,8 @@ import json
 import math
 from pathlib import Path
 
+from yolov1.microscope.record import Record, RecordError, read_record
+
 PICTURE_SUFFIXES = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png"}
 JSON_FILES = ("config", "summary", "evaluation", "dataset")
 OF_SOME_RUNS = {"darknet": "darknet.json", "export": "export/export.json"}  # absence says nothing
@@ -21,6 +23,7 @@ class RunFiles:
         export: what ``export/export.json`` holds.
         metrics: column -> one float per row of ``metrics.csv``, NaN where a cell is empty.
         pictures: the files in ``pictures/``, by name.
+        watched: what ``watched.npz`` holds; None of a run that watches no image.
         missing: (name, why) of every part that could not be read.
     """
 
@@ -33,6 +36,7 @@ class RunFiles:
     export: dict
     metrics: dict[str, list[float]]
     pictures: list[Path]
+    watched: Record | None
     missing: list[tuple[str, str]]
 
 
@@ -57,7 +61,19 @@ def read_run(path) -> RunFiles:
     if not pictures:
         missing.append(("pictures/", "no picture"))
     metrics = _read(path / "metrics.csv", _columns, missing)
-    return RunFiles(path, **parts, metrics=metrics, pictures=pictures, missing=missing)
+    watched = _watched(path / "watched.npz", missing)
+    return RunFiles(
+        path, **parts, metrics=metrics, pictures=pictures, watched=watched, missing=missing
+    )
+
+
+def _watched(path, missing):
+    try:
+        return read_record(path)
+    except FileNotFoundError:
+        return None  # which says nothing
+    except RecordError as error:
+        missing.append((path.name, f"unreadable: {error}"))
 
 
 def _read(path, parse, missing) -> dict:

@@ -3,8 +3,21 @@
 from yolov1.evaluation import plots
 from yolov1.reporting import charts, network
 from yolov1.reporting.exports import exports
-from yolov1.reporting.html import Html, bar, duration, image, join, number, percent, table, tag
+from yolov1.reporting.html import (
+    Html,
+    bar,
+    duration,
+    image,
+    join,
+    number,
+    pair,
+    percent,
+    table,
+    tag,
+)
 from yolov1.reporting.run_files import PICTURE_SUFFIXES
+from yolov1.reporting.shortcomings import what_is_wrong, worst_errors
+from yolov1.reporting.watched import watched_images
 from yolov1.semantics import TERMS
 
 MAX_PICTURES = 24
@@ -54,7 +67,7 @@ def learning_curves(run) -> Html:
         return charts.curves(_by_epoch(run, names), title=title, **options)
 
     maps = [name for name in run.metrics if name.startswith("map_")]
-    return _pair(
+    return pair(
         chart(["loss", "val_loss"], "Loss of an image", log=True),
         chart(TERMS, "Its terms", log=True),
         chart(["accuracy"], "Accuracy on the evaluation split", limits=(0, 1)),
@@ -71,7 +84,7 @@ def detection_quality(run) -> Html:
     errors = run.evaluation.get("errors")
     if errors:
         rows = [[kind, bar(share, percent(share))] for kind, share in errors.items()]
-        heading = tag("h3", "What the best detections are (Hoiem et al.)")
+        heading = tag("h3", "The best detections, as many as there are objects (Hoiem et al.)")
         errors = join([heading, table(None, rows)])
     boxes = run.evaluation.get("responsible_boxes")
     if boxes:
@@ -81,7 +94,7 @@ def detection_quality(run) -> Html:
     return join(
         [
             _average_precision(_by_quality(classes)),
-            _pair(*_precision_recall(run.evaluation), errors, boxes),
+            pair(*_precision_recall(run.evaluation), errors, boxes),
         ]
     )
 
@@ -161,7 +174,7 @@ def timing(run) -> Html:
         for text, seconds in totals.items()
     ]
     epochs = run.metrics.get("epoch")
-    return _pair(
+    return pair(
         table(["", "time", "share"], rows),
         charts.stacked(epochs, spent, title="Seconds of an epoch") if epochs else "",
         charts.curves(
@@ -181,7 +194,7 @@ def dataset(run) -> Html:
 def configuration(run) -> Html:
     config = run.config.get("config", {})
     environment = run.config.get("environment", {})
-    return _pair(*(_key_values(values) for values in (config, environment) if values))
+    return pair(*(_key_values(values) for values in (config, environment) if values))
 
 
 # Heading and function of each part, in the order of the page. A part without content is left out.
@@ -189,6 +202,9 @@ SECTIONS = (
     ("Network", network.layers),
     ("Learning curves", learning_curves),
     ("Detection quality", detection_quality),
+    ("What is wrong", what_is_wrong),
+    ("Worst errors", worst_errors),
+    ("Watched images", watched_images),
     ("Exports", exports),
     ("Sample predictions", sample_pictures),
     ("Time", timing),
@@ -248,7 +264,7 @@ def _dataset_split(values) -> Html:
         if values.get(key)
     ]
     right = table(["class", "images", "boxes", "share"], balance) if balance else ""
-    return join([_pair(join(parts), right), *notes])
+    return join([pair(join(parts), right), *notes])
 
 
 def _key_values(values) -> Html:
@@ -265,12 +281,6 @@ def _plain(value) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value)) or "–"
     return "–" if value in (None, "") else str(value)
-
-
-def _pair(*parts) -> Html:
-    """Side by side where there is room."""
-    parts = [tag("div", part) for part in parts if part]
-    return tag("div", *parts, class_="pair") if parts else Html("")
 
 
 def _by_epoch(run, names) -> dict:

@@ -1,5 +1,6 @@
 """What a run shows and writes while it goes, as Keras callbacks."""
 
+import contextlib
 import os
 import sys
 import time
@@ -20,11 +21,12 @@ MEASURED = ("val_loss", "map_voc07", "accuracy")
 
 
 class MetricsFile(keras.callbacks.Callback):
-    """``metrics.csv``: a row an epoch; a resumed run drops the rows after its checkpoint."""
+    """``metrics.csv``: a row an epoch; a resumed run drops the rows that it writes again, those of
+    epochs that end at `first_step` or later."""
 
-    def __init__(self, directory, start_step: int, epoch_ends: list[int]):
+    def __init__(self, directory, first_step: int, epoch_ends: list[int]):
         super().__init__()
-        done = sum(end <= start_step for end in epoch_ends)
+        done = sum(end < first_step for end in epoch_ends)
         self.directory = directory
         self.rows = [row for row in directory.read_metrics() if int(row["epoch"]) <= done]
         self.added = False
@@ -45,27 +47,34 @@ class MetricsFile(keras.callbacks.Callback):
             self.directory.write_metrics(self.rows, last=SPENT)
 
 
-class TensorBoardScalars(keras.callbacks.Callback):
-    """The same numbers for TensorBoard, by step."""
+@contextlib.contextmanager
+def event_file(folder, first_step: int):
+    """Inside, what `tf.summary` writes goes into a file for TensorBoard in this folder.
 
-    def __init__(self, path):
-        super().__init__()
-        self.path, self.writer = path, None
+    Of the files that an earlier start of the run left, a reader forgets what is of `first_step` or
+    later: it is written again.
+    """
+    writer = tf.summary.create_file_writer(os.fsencode(folder))
+    start = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
+    event = tf.compat.v1.Event(wall_time=time.time(), step=first_step, session_log=start)
+    with writer.as_default():
+        tf.raw_ops.ImportEvent(writer=writer._resource, event=event.SerializeToString())
+        try:
+            yield
+        finally:
+            writer.close()
+
+
+class TensorBoardScalars(keras.callbacks.Callback):
+    """The same numbers for TensorBoard, by step, into the `event_file` that it is called in."""
 
     def on_epoch_end(self, epoch, logs=None):
         logs = dict(logs or {})
-        if self.writer is None:
-            self.writer = tf.summary.create_file_writer(os.fsencode(self.path))
         step = int(logs.pop("step", epoch))
-        with self.writer.as_default():
-            for name, value in logs.items():
-                if isinstance(value, (int, float)):
-                    tf.summary.scalar(name, value, step=step)
-        self.writer.flush()
-
-    def on_train_end(self, logs=None):
-        if self.writer is not None:
-            self.writer.close()
+        for name, value in logs.items():
+            if isinstance(value, (int, float)):
+                tf.summary.scalar(name, value, step=step)
+        tf.summary.flush()
 
 
 class ProgressLine(keras.callbacks.Callback):

@@ -6,7 +6,9 @@ removes none), and restores a damaged file as far as it goes.
 """
 
 import contextlib
+import os
 import re
+import shutil
 import tempfile
 import warnings
 from pathlib import Path
@@ -14,6 +16,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from yolov1.files import replacing
+from yolov1.training.content import digest
 
 _FILE = re.compile(r"ckpt-(\d+)\.(index|data-\d{5}-of-\d{5})")
 
@@ -23,7 +26,7 @@ class CheckpointFiles:
 
     Args:
         folder: made with the first `save`.
-        keep: how many stay.
+        keep: how many stay; 0: all.
     """
 
     def __init__(self, folder, keep: int):
@@ -55,7 +58,37 @@ class CheckpointFiles:
                 raise OSError(
                     f"{self.folder / f'ckpt-{step}'} cannot be written: {error.message}"
                 ) from error
+        self._settle(step)
+
+    def take(self, other: "CheckpointFiles", step: int):
+        """Takes over a checkpoint of another folder, as links where the file system has them (what
+        is written in its place later is another file), and removes what `save` would remove.
+
+        Raises:
+            OSError: the disk is full, or the like.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._whole.discard(step)
+        files = sorted(path for k, _, path in other._files() if k == step)  # the index comes last
+        for path in files:
+            target = self.folder / path.name
+            target.unlink(missing_ok=True)
+            try:
+                os.link(path, target)
+            except OSError:
+                shutil.copyfile(path, target)
+        self._settle(step)
+
+    def drop_after(self, step: int):
+        """Removes checkpoints of later steps."""
+        if any(k > step for k in self.steps()):
+            self._settle(step)
+
+    def _settle(self, step: int):
+        """Makes a step the newest that is there, and keeps as many as shall be kept."""
         kept = [k for k in self.steps() if k <= step][-self.keep :]
+        if step not in kept:  # all that were there are of later steps
+            step = max(kept, default=step)
         with replacing(self.folder / "checkpoint") as file:  # for `tf.train.latest_checkpoint`
             file.write(f'model_checkpoint_path: "ckpt-{step}"\n')
             file.writelines(f'all_model_checkpoint_paths: "ckpt-{k}"\n' for k in kept)
@@ -97,6 +130,13 @@ class CheckpointFiles:
             return f"{suspect} is damaged ({str(error).splitlines()[0]})"
         self._whole.add(step)
         return None
+
+    def digest(self, step: int, prefix: str) -> str:
+        """Of all tensors of a whole checkpoint whose names begin so."""
+        with _plain(self.folder) as folder:
+            reader = tf.train.load_checkpoint(str(folder / f"ckpt-{step}"))
+            names = sorted(n for n in reader.get_variable_to_dtype_map() if n.startswith(prefix))
+            return digest(*map(reader.get_tensor, names))
 
     def all_damaged(self) -> str:
         """A sentence on a folder without a whole checkpoint."""

@@ -44,10 +44,11 @@ def _counter(dtype, shape=()):
 
 
 class Checkpoints:
-    """The last state of a run and its best weights, under ``checkpoints/``.
+    """The last state of a run, those that are kept and its best weights, under ``checkpoints/``.
 
-    ``last`` holds everything: weights, optimizer, moving average, the state of dropout's random
-    generators (which no Keras format saves) and `Progress`. ``best`` holds the weights alone.
+    ``last`` and ``kept`` hold everything: weights, optimizer, moving average, the state of
+    dropout's random generators (which no Keras format saves) and `Progress`. ``best`` holds the
+    weights alone.
     """
 
     def __init__(self, directory, model, optimizer, progress, average=None):
@@ -60,11 +61,17 @@ class Checkpoints:
         directory = Path(directory)
         self._state, self._weights = state, tf.train.Checkpoint(model=model)
         self._last = CheckpointFiles(directory / "last", keep=2)
+        self._kept = CheckpointFiles(directory / "kept", keep=0)
         self._best = CheckpointFiles(directory / "best", keep=1)
         self._progress = progress
 
     def save_last(self):
         self._last.save(self._state, int(self._progress.step.numpy()))
+
+    def save_kept(self):
+        """As `save_last`; and the checkpoint stays when there are later ones."""
+        self.save_last()
+        self._kept.take(self._last, int(self._progress.step.numpy()))
 
     def save_best(self):
         self._best.save(self._weights, int(self._progress.step.numpy()))
@@ -96,13 +103,35 @@ class Checkpoints:
                 f"newest that all could have, this worker has {self._last.steps()}). Copy one "
                 "worker's checkpoints/ over the others', or start anew."
             )
+        self._restore(self._last, step, "--resume: ")
+        self._kept.drop_after(step)  # what follows is done again
+        if not self._best.steps():  # of a fork, whose origin found better ones later
+            self._progress.best.assign(float("-inf"))
+
+    def steps(self) -> list[int]:
+        """The steps whose whole state is in ``kept`` or ``last``, in order, damaged or not."""
+        return sorted({*self._kept.steps(), *self._last.steps()})
+
+    def restore(self, step: int):
+        """Restores the state of one of `steps`, to look at: no file is touched.
+
+        Raises:
+            WrongRun: it is damaged, or does not fit.
+        """
+        files = self._kept if step in self._kept.steps() else self._last
+        fault = files.damage(step)
+        if fault:
+            raise WrongRun(f"{fault}.")
+        self._restore(files, step)
+
+    def _restore(self, files, step, about=""):
         try:
-            with self._last.restoring(self._state, step) as status:
+            with files.restoring(self._state, step) as status:
                 status.assert_consumed()
         except (AssertionError, ValueError) as error:
             raise WrongRun(
-                f"--resume: the checkpoint of step {step} in {self._last.folder} does not fit the "
-                "run's configuration. Was config.json changed, or is it of another version of this "
+                f"{about}the checkpoint of step {step} in {files.folder} does not fit the run's "
+                "configuration. Was config.json changed, or is it of another version of this "
                 "program?"
             ) from error
 

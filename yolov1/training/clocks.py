@@ -38,12 +38,24 @@ class Stopwatch:
 
 
 class CheckpointClock:
-    """Saves when enough time has passed since it last did."""
+    """Saves when enough time has passed since it last did, and every so many steps for good.
 
-    def __init__(self, checkpoints, minutes: float):
+    Args:
+        checkpoints: `Checkpoints`.
+        minutes: how much is enough.
+        keep_every: so many; 0: never for good.
+    """
+
+    def __init__(self, checkpoints, minutes: float, keep_every: int = 0):
         self.checkpoints, self.seconds, self.saved = checkpoints, 60 * minutes, time.monotonic()
+        self.keep_every = keep_every
 
-    def save_if_due(self, always=False):
-        if always or time.monotonic() - self.saved > self.seconds:
+    def save_if_due(self, done: int, always=False):
+        """To be called once `done` steps are."""
+        if self.keep_every and done % self.keep_every == 0:
+            self.checkpoints.save_kept()
+        elif always or time.monotonic() - self.saved > self.seconds:
             self.checkpoints.save_last()
-            self.saved = time.monotonic()
+        else:
+            return
+        self.saved = time.monotonic()

@@ -4,6 +4,7 @@ import dataclasses
 
 from yolov1.grid import GridSpec
 from yolov1.semantics import CHOICES, PRESETS, LossSemantics
+from yolov1.training.watch import parse_watch
 
 # What is measured of each task, and whether more (1) or less (-1) of it is better.
 MONITORS = {
@@ -187,6 +188,34 @@ class TrainConfig:
         "Steps whose profile for TensorBoard is kept (docs/runs.md): '10,20' is from step 10 to "
         "step 20, both included, '10' that one; the first is 0; empty: none.",
     )
+    histograms: bool = _field(
+        False, "Histograms of the weights for TensorBoard, as often as there is an evaluation."
+    )
+    track: str = _field(
+        "",
+        "KIND:URI of a tracker that the run is written to as well (docs/tracking.md): mlflow: "
+        "(files in this folder), mlflow:FOLDER, mlflow:sqlite:///FILE, mlflow:https://SERVER; "
+        "empty: none.",
+    )
+    keep_every: int = _field(
+        0, "Steps between checkpoints that stay, for --fork and experiments.replay; 0: none stays."
+    )
+    digests: int = _field(
+        0,
+        "Steps between rows of digests.csv, the loss to its last bit and a hash of the weights, by "
+        "which experiments.bisect tells where two runs part; 0: none.",
+    )
+    fork: str = _field(
+        "",
+        "RUN@STEP: goes on from this checkpoint of another run, with its flags but for those given "
+        "and the same random numbers (docs/replay.md); empty: starts anew.",
+    )
+    watch: str = _field(
+        "",
+        "Images whose loss is kept by cell at every evaluation (docs/microscope.md): ids of the "
+        "evaluation set with commas between them, train:ID, hard:N (the N with the highest loss at "
+        "the first evaluation); empty: none.",
+    )
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -227,7 +256,10 @@ class TrainConfig:
             ),
             ("init", not (self.init and self.backbone), "empty with --backbone"),
             ("capture", self.task == "detect" or not self.capture, "empty with --task=classify"),
+            ("watch", self.task == "detect" or not self.watch, "empty with --task=classify"),
             ("output_dir", self.output_dir or not self.resume, "given with --resume"),
+            ("keep_every", self.keep_every >= 0, "at least 0"),
+            ("digests", self.digests >= 0, "at least 0"),
         ):
             if not valid:
                 raise ValueError(f"--{name} must be {expected}, got {getattr(self, name)!r}.")
@@ -235,6 +267,8 @@ class TrainConfig:
         parse_rates(self.learning_rates)
         self.steps_to_capture()
         self.steps_to_profile()
+        self.forked_from()
+        parse_watch(self.watch)
         self.loss_semantics()  # refuse a bad --semantics_options now, not after the data is read
 
     def grid(self, classes: int) -> GridSpec:
@@ -268,6 +302,18 @@ class TrainConfig:
                 f"smaller one, or one step, got {self.profile!r}."
             )
         return steps
+
+    def forked_from(self) -> tuple[str, int] | None:
+        """The run and the step of ``fork``; None where it is empty."""
+        if not self.fork:
+            return None
+        path, _, step = self.fork.rpartition("@")
+        if not path or not step.isdecimal():
+            raise ValueError(
+                "--fork must be RUN@STEP, a run directory and a step of which it has a checkpoint, "
+                f"got {self.fork!r}."
+            )
+        return path, int(step)
 
     def loss_semantics(self) -> LossSemantics:
         preset = LossSemantics.preset(self.semantics)

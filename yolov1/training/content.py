@@ -24,23 +24,24 @@ def fingerprint(dataset, drawn: str = "") -> dict:
     """
 
     def line(example):
-        boxes = _digest(
+        boxes = digest(
             np.array(example.size, "<i8"),
             example.boxes_cxcywh.astype("<f4"),
             example.labels.astype("<i4"),
             example.difficult,
         )
         if example.path:
-            pixels = _digest(example.path.read_bytes())
+            pixels = digest(example.path.read_bytes())
         else:
-            pixels = _digest(drawn.encode() or example.image)
+            pixels = digest(drawn.encode() or example.image)
         return f"{boxes} {pixels} {example.image_id}"
 
     with ThreadPoolExecutor(max_workers=4) as pool:  # reading and hashing release the lock
         return {"classes": list(dataset.classes), "images": list(pool.map(line, dataset))}
 
 
-def _digest(*parts) -> str:
+def digest(*parts) -> str:
+    """Of bytes and arrays, one after another: `DIGITS` hexadecimal digits."""
     total = hashlib.sha256()
     for part in parts:
         total.update(part if isinstance(part, bytes) else np.ascontiguousarray(part))

@@ -5,65 +5,27 @@ loop does both, because step s is a function of (seed, s) and of the checkpoint 
 """
 
 import contextlib
-import dataclasses
 import time
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from yolov1 import data
 from yolov1.files import make_folder
-from yolov1.training import cfg_files, strategies
-from yolov1.training.callbacks import MetricsFile, ProgressLine, TensorBoardScalars
+from yolov1.training import strategies
+from yolov1.training.callbacks import MetricsFile, ProgressLine, TensorBoardScalars, event_file
 from yolov1.training.capture import Capture
-from yolov1.training.checkpoints import Checkpoints, Progress, build_model
 from yolov1.training.clocks import CheckpointClock, Stopwatch
 from yolov1.training.config import MONITORS, TrainConfig
-from yolov1.training.optimizers import MovingAverage, build_optimizer
+from yolov1.training.digests import DigestsFile
+from yolov1.training.forks import take_fork
+from yolov1.training.nonfinite import NonFiniteLoss, leave_step, require_finite
 from yolov1.training.profile import Profile
 from yolov1.training.run_directory import WrongRun
 from yolov1.training.start import start_from_run
+from yolov1.training.state import State, batches_of, epoch_end_steps, new_state
 from yolov1.training.step import capturing, make_step
 from yolov1.training.tasks import TASKS
-
-
-class NonFiniteLoss(FloatingPointError):
-    """The loss of an image was NaN or infinite."""
-
-
-@dataclasses.dataclass
-class State:
-    """All that a step changes, and what changes it."""
-
-    strategy: tf.distribute.Strategy
-    model: keras.Model
-    optimizer: keras.optimizers.Optimizer
-    average: MovingAverage | None
-    progress: Progress
-    checkpoints: Checkpoints
-
-    @property
-    def is_chief(self) -> bool:
-        """Whether this process is the one that writes the results."""
-        return strategies.worker(self.strategy)[0] == 0
-
-    def best(self, config: TrainConfig) -> dict:
-        """``{"best_map_voc07": figure}`` or the like; None where nothing was evaluated."""
-        figure = float(self.progress.best.numpy()) * MONITORS[config.task][config.monitor]
-        return {f"best_{config.monitor}": figure if np.isfinite(figure) else None}
-
-    @contextlib.contextmanager
-    def averaged_weights(self):
-        """Inside, the model has the moving average of its weights, where there is one."""
-        if self.average is None:
-            yield self.model
-            return
-        self.average.swap()
-        try:
-            yield self.model
-        finally:
-            self.average.swap()
 
 
 def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=()) -> State:
@@ -72,45 +34,43 @@ def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=(
     Args:
         config: the run's choices.
         dataset: a `yolov1.data.Dataset` of at least one example.
-        directory: the `RunDirectory`; with ``config.resume`` its last checkpoint is gone on from.
+        directory: the `RunDirectory`; with ``config.resume`` its last checkpoint is gone on from,
+            with ``config.fork`` that of another run.
         evaluate: function of the model giving ``{name: value}``, called every
             ``config.eval_every`` epochs with the averaged weights; its ``config.monitor`` decides
             which weights are the best.
-        callbacks: further Keras callbacks; at the end of an epoch they see the averaged weights.
+        callbacks: further Keras callbacks; at the end of an epoch they see the averaged weights,
+            and what they give to `tf.summary` goes into the run's file for TensorBoard.
 
     Returns:
         The final state.
 
     Raises:
         BadExampleError: an image cannot be read any more.
-        NonFiniteLoss: names step, term and image; the last checkpoint is from before it.
+        NonFiniteLoss: names step, term and image, and a file to repeat the step with; the last
+            checkpoint is from before it.
         WorkloadError: ``config.capture`` names a file of something else, or no step of the run.
-        WrongRun: ``config.backbone`` or ``config.init`` is a run that does not fit; the batch does
-            not divide by replicas and subdivisions, or these do not go with batch statistics that
-            the replicas share; ``config.profile`` names no step of the run.
+        WrongRun: ``config.backbone``, ``config.init`` or ``config.fork`` is a run that does not
+            fit, or lacks the step; the batch does not divide by replicas and subdivisions, or these
+            do not go with batch statistics that the replicas share; ``config.profile`` names no
+            step of the run.
         DarknetError: a cfg file that the configuration names is refused.
     """
     # 1. Devices, before anything else touches TensorFlow.
     strategy = strategies.resolve_strategy(config.strategy)
     worker, workers = strategies.worker(strategy)
     make_folder(directory.path)
-    replicas, parts = strategy.num_replicas_in_sync, config.subdivisions
-    if config.batch_size % (replicas * parts):
-        times = f" times {parts} subdivisions" if parts > 1 else ""
-        raise WrongRun(
-            f"--batch_size must be a multiple of the {replicas} replicas{times}, got "
-            f"{config.batch_size}."
-        )
-    # 2. Seed and precision, before the model.
-    keras.utils.set_random_seed(config.seed)
-    keras.mixed_precision.set_dtype_policy(config.precision)
-    # 3. Model, optimizer and checkpoint.
+    # 2. Seed, precision, model and optimizer.
     grid = config.grid(len(dataset.classes))
+    state = new_state(config, grid, len(dataset), directory, strategy)
     epoch_ends = epoch_end_steps(len(dataset), config.batch_size, config.epochs)
-    steps_per_epoch = max(1.0, len(dataset) / config.batch_size)
-    state = build_state(config, grid, directory, strategy, steps_per_epoch)
+    # 3. Checkpoint.
     step = 0
-    if config.resume:
+    if config.fork and not directory.has_checkpoint:
+        if workers > 1:
+            raise WrongRun(f"--fork={config.fork}: only one worker can go on from another run.")
+        take_fork(config, directory)
+    if config.resume or config.fork:
         # A kill may have come between two workers' saves: all go on from what all have.
         step = strategies.smallest(strategy, state.checkpoints.newest())
     if step:
@@ -123,70 +83,43 @@ def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=(
     if config.capture:
         capture = Capture(config, grid, start, epoch_ends[-1], writes=worker == 0)
     profile = Profile(config, directory / "tensorboard", start, epoch_ends[-1], writes=worker == 0)
-    batches = data.training_batches(
-        dataset,
-        grid,
-        config.batch_size,
-        seed=config.seed,
-        start_step=start,
-        steps=epoch_ends[-1] - start,
-        augmentation=cfg_files.augmentation(config, directory.path),
-        on_collision=config.on_collision,
+    batches = batches_of(
+        *(config, dataset, directory, start, epoch_ends[-1]),
         shard=(worker, workers),
-        cache=config.cache,
-        cache_bytes=config.cache_bytes,
         say=print if worker == 0 else None,
     )
     # 5. Loop.
+    # A row at the very step is written again where its epoch was interrupted before it was closed.
+    first = start if int(state.progress.steps_in_sum.numpy()) else start + 1
+    events = contextlib.nullcontext()
     if worker == 0:
         callbacks = [
             *callbacks,
-            MetricsFile(directory, start, epoch_ends),
-            TensorBoardScalars(directory / "tensorboard"),
+            MetricsFile(directory, first, epoch_ends),
+            TensorBoardScalars(),
             ProgressLine(epoch_ends, start),
         ]
+        if config.digests:
+            terms = TASKS[config.task].terms
+            callbacks.append(DigestsFile(directory, config.digests, start, terms))
+        events = event_file(directory / "tensorboard", first)
     else:
         evaluate = None
     step = make_step(config, grid, state)
     if capture:
         step = capturing(config, grid, state, step, capture)
-    run_epochs(
-        *(config, state, dataset, step, iter(batches), epoch_ends, profile),
-        evaluate=evaluate,
-        callbacks=callbacks,
-    )
-    return state
-
-
-def epoch_end_steps(examples: int, batch_size: int, epochs: int) -> list[int]:
-    """The number of steps done when each epoch ends.
-
-    Batches run across epochs, so that every example is seen equally often and every batch is
-    full; an epoch has at least one step.
-    """
-    return [max(e, round(e * examples / batch_size)) for e in range(1, epochs + 1)]
-
-
-def build_state(config: TrainConfig, grid, directory, strategy, steps_per_epoch: float) -> State:
-    replicas = strategy.num_replicas_in_sync
-    with strategy.scope():
-        model = build_model(config, grid, folder=directory.path)
-        shared = [layer.name for layer in model.layers if getattr(layer, "synchronized", False)]
-        if shared and replicas > 1 and config.subdivisions > 1:
-            raise WrongRun(
-                f"--subdivisions={config.subdivisions}: the {replicas} replicas cannot share batch "
-                f"statistics ({shared[0]} is synchronized) of parts of a batch. Give "
-                "--subdivisions=1, or leave synchronized=true out of --model_options."
+    try:
+        with events:
+            run_epochs(
+                *(config, state, dataset, step, iter(batches), epoch_ends, profile),
+                evaluate=evaluate,
+                callbacks=callbacks,
             )
-        optimizer = build_optimizer(config, steps_per_epoch, replicas, directory.path)
-        optimizer.build(model.trainable_variables)
-        average = MovingAverage(model, config.ema) if config.ema else None
-        progress = Progress(len(TASKS[config.task].terms))
-    worker, _ = strategies.worker(strategy)
-    # Every worker must take part in saving; only the first one's files are kept.
-    folder = directory / ("checkpoints" if worker == 0 else f"checkpoints/worker{worker}")
-    checkpoints = Checkpoints(folder, model, optimizer, progress, average)
-    return State(strategy, model, optimizer, average, progress, checkpoints)
+    except NonFiniteLoss as error:
+        if workers > 1:
+            raise
+        raise leave_step(error, config, dataset, directory) from None
+    return state
 
 
 def run_epochs(
@@ -200,8 +133,10 @@ def run_epochs(
         list(callbacks), model=model, epochs=config.epochs, steps=epoch_ends[0]
     )
     hooks.on_train_begin()
-    clock, spent = CheckpointClock(state.checkpoints, config.checkpoint_minutes), Stopwatch()
     alone = strategies.worker(state.strategy)[1] == 1
+    # Workers' clocks differ: several save together, at the ends of epochs and by steps.
+    minutes = config.checkpoint_minutes if alone else float("inf")
+    clock, spent = CheckpointClock(state.checkpoints, minutes, config.keep_every), Stopwatch()
     done = int(progress.step.numpy())
     try:
         for epoch in range(config.epochs):
@@ -217,10 +152,9 @@ def run_epochs(
                     logs = _one_step(config, state, dataset, step, batches, done)
                 done += 1
                 hooks.on_train_batch_end(done - 1, logs)
-                # Workers' clocks differ: several save together, at the ends of epochs.
-                if alone and done < epoch_ends[epoch]:
+                if done < epoch_ends[epoch]:
                     with spent.of("checkpoint"):
-                        clock.save_if_due()
+                        clock.save_if_due(done)
             last = epoch + 1 == config.epochs or model.stop_training
             logs = _epoch_logs(config, state)
             logs |= _regularization(model)
@@ -231,7 +165,7 @@ def run_epochs(
                 hooks.on_epoch_end(epoch, logs | spent.row())
             progress.end_epoch()
             with spent.of("checkpoint"):
-                clock.save_if_due(always=last or model.stop_training or not alone)
+                clock.save_if_due(done, always=last or model.stop_training or not alone)
             if model.stop_training:
                 break
     except KeyboardInterrupt:
@@ -259,14 +193,13 @@ def _one_step(config, state, dataset, step, batches, number) -> dict:
     """Fetches a batch, takes a step, checks its loss; returns what the callbacks are told."""
     started = time.perf_counter()
     with data.reading(dataset):
-        images, targets, indices = next(batches)
+        batch = next(batches)
     fetched = time.perf_counter()
-    replica_terms, mean, rate = step(*strategies.to_replicas(state.strategy, (images, targets)))
+    replica_terms, mean, rate = step(*strategies.to_replicas(state.strategy, batch[:2]))
     local = state.strategy.experimental_local_results(replica_terms)
-    terms = np.concatenate([part.numpy() for part in local])  # in the order of `indices`
+    terms = np.concatenate([part.numpy() for part in local])  # in the order of the batch
     names = TASKS[config.task].terms
-    if not np.isfinite(terms).all():
-        _report_non_finite(dataset, names, terms, indices.numpy(), number)
+    require_finite(dataset, names, terms, batch, number)
     seconds = time.perf_counter() - started
     progress = state.progress
     progress.seconds.assign_add(seconds)
@@ -279,20 +212,6 @@ def _one_step(config, state, dataset, step, batches, number) -> dict:
         "learning_rate": float(rate.numpy()),
         "images_per_second": config.batch_size / seconds,
     }
-
-
-def _report_non_finite(dataset, names, terms, indices, number):
-    bad = np.argwhere(~np.isfinite(terms))
-    named = ", ".join(
-        f"{names[t]} of image {dataset[int(indices[i])].image_id!r} is {terms[i, t]}"
-        for i, t in bad[:8]
-    )
-    more = f" (and {len(bad) - 8} more)" if len(bad) > 8 else ""
-    raise NonFiniteLoss(
-        f"The loss is not finite at step {number}: {named}{more}. The last checkpoint is from "
-        "before this step. Usual causes: a learning rate that is too high, a warm-up that is too "
-        "short, float16 overflow; --clip_norm=10 often helps."
-    )
 
 
 def _regularization(model) -> dict:

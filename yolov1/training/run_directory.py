@@ -1,6 +1,7 @@
 """The files of a run: what each is called, and how none is ever half written."""
 
 import csv
+import dataclasses
 import datetime
 import json
 import os
@@ -44,6 +45,10 @@ class RunDirectory:
     @property
     def metrics(self) -> Path:
         return self / "metrics.csv"
+
+    @property
+    def watched(self) -> Path:
+        return self / "watched.npz"
 
     @property
     def has_checkpoint(self) -> bool:
@@ -100,6 +105,7 @@ class RunDirectory:
         make_folder(self.path)
         if not self.has_checkpoint and self.metrics.exists():
             self.metrics.unlink()
+            self.watched.unlink(missing_ok=True)
             for folder in ("checkpoints", "tensorboard"):
                 shutil.rmtree(self / folder, ignore_errors=True)
         return self.has_checkpoint
@@ -115,7 +121,8 @@ class RunDirectory:
                 for name, old in before["config"].items()
                 if name in now and name != "resume" and old != now[name]
             }
-            resumed.append(environment() | {"changed": changed})
+            resumed.append(environment() | {"step": self.steps, "changed": changed})
+            extra |= {name: before[name] for name in ("forked",) if name in before}
         write_json(
             self / "config.json",
             {
@@ -150,6 +157,21 @@ class RunDirectory:
                 f"{path} cannot be used: {type(error).__name__}: {error}. Was it cut or changed? "
                 "The run can go on with a copy of the file as it was."
             ) from error
+
+    def config_at(self, step: int) -> TrainConfig:
+        """The configuration that a step was taken with, before the run was resumed with another.
+
+        Raises:
+            FileNotFoundError, WrongRun: as `read_config`.
+        """
+        config, _, _ = self.read_config()
+        for resumed in reversed(self.read_json("config.json")["resumed"]):
+            if resumed.get("step", 0) <= step:
+                break
+            config = dataclasses.replace(
+                config, **{name: old for name, (old, _) in resumed["changed"].items()}
+            )
+        return config
 
     # metrics.csv, a row an epoch
 

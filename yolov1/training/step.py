@@ -8,9 +8,11 @@ from yolov1.training.optimizers import gradient_decay, reduced
 from yolov1.training.tasks import TASKS
 
 
-def make_step(config: TrainConfig, grid, state, keep_predictions=False):
+def make_step(config: TrainConfig, grid, state, keep_predictions=False, keep_gradients=False):
     """The compiled step: ``(images, targets)`` to each replica's terms ``[n, T]``, their mean over
-    the global batch ``[T]``, the learning rate, and the predictions where they are wanted."""
+    the global batch ``[T]``, the learning rate, and where they are wanted the predictions, or these
+    with the gradients by them and by the trainable variables, as they are before they are clipped
+    (of ``mixed_float16`` times the optimizer's scale)."""
     replicas = state.strategy.num_replicas_in_sync
     loss_of = TASKS[config.task].loss(config, grid)
     decay = gradient_decay(config, state.model)
@@ -25,14 +27,17 @@ def make_step(config: TrainConfig, grid, state, keep_predictions=False):
                 replicas * config.subdivisions
             )
             scaled = state.optimizer.scale_loss(loss)
-        return tape.gradient(scaled, variables), (terms, predictions)
+        sources = [*variables, predictions] if keep_gradients else variables
+        gradients = tape.gradient(scaled, sources)
+        return gradients[: len(variables)], (terms, predictions, *gradients[len(variables) :])
 
     def replica_step(images, targets):
         gradients, results = accumulated(part, images, targets, config.subdivisions)
-        state.optimizer.apply(reduced(gradients, replicas), variables)
+        gradients = reduced(gradients, replicas)
+        state.optimizer.apply(gradients, variables)
         if state.average is not None:
             state.average.update(progress.step)
-        return results
+        return results, gradients if keep_gradients else ()
 
     # No AutoGraph, here and in all that is traced in a run: nothing needs it, and rewriting every
     # function that is reached takes a third of the time until the first step.
@@ -40,12 +45,14 @@ def make_step(config: TrainConfig, grid, state, keep_predictions=False):
     def step(images, targets):
         # In the graph, because a schedule evaluated eagerly costs a millisecond a step.
         rate = tf.identity(state.optimizer.learning_rate)
-        terms, predictions = state.strategy.run(replica_step, args=(images, targets))
+        (terms, *results), gradients = state.strategy.run(replica_step, args=(images, targets))
         mean = state.strategy.reduce("MEAN", terms, axis=0)
         progress.terms.assign_add(tf.cast(mean, tf.float64))
         progress.steps_in_sum.assign_add(1)
         progress.step.assign_add(1)
-        return (terms, mean, rate, predictions) if keep_predictions else (terms, mean, rate)
+        if keep_gradients:
+            return terms, mean, rate, *results, gradients
+        return (terms, mean, rate, *results) if keep_predictions else (terms, mean, rate)
 
     return step
 

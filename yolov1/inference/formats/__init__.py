@@ -21,8 +21,9 @@ Each has
 import contextlib
 import sys
 
+from yolov1.extras import MissingExtra
 from yolov1.inference.formats import keras_file, litert, onnx, openvino, saved_model
-from yolov1.inference.formats.session import MissingExtra, Session, needed
+from yolov1.inference.formats.session import Session, needed
 from yolov1.inference.metadata import WrongFile
 
 FORMATS = {

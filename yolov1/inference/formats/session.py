@@ -1,17 +1,16 @@
 """A file of a detector that has been opened, and what several formats do alike."""
 
 import dataclasses
-import importlib
+import functools
 import zipfile
 from collections.abc import Callable
 
 import numpy as np
 
+from yolov1 import extras
 from yolov1.inference.metadata import FILE, Metadata, missing
 
-
-class MissingExtra(ImportError):
-    """A library that a format needs is not installed."""
+needed = functools.partial(extras.needed, what="this format")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,22 +25,6 @@ class Session:
     metadata: Metadata
     run: Callable[[np.ndarray], dict[str, np.ndarray]]
     model: object = None
-
-
-def needed(extra: str, *modules: str):
-    """The modules of an extra, imported; one, or a tuple.
-
-    Raises:
-        MissingExtra: one is not installed.
-    """
-    try:
-        found = tuple(importlib.import_module(name) for name in modules)
-    except ImportError as error:
-        raise MissingExtra(
-            f"this format needs {error.name or modules[0]}, which is not installed: "
-            f"pip install 'yolov1[{extra}]'"
-        ) from error
-    return found if len(found) > 1 else found[0]
 
 
 def as_input(images, metadata):

@@ -42,6 +42,14 @@ def terms_by_cell(cells: Cells, grid, semantics):
     return _weighted([_sum(parts, 2) for parts in _parts(cells, grid, semantics)], semantics)
 
 
+def terms_by_box(cells: Cells, grid, semantics):
+    """What each box adds to the first four terms of `yolo_loss`: ``[N, L, B, 4]``. (The class term
+    is a cell's; so is the NaN of a flag that is not finite.)"""
+    xy, wh, (confidence, _), no_object, _ = _parts(cells, grid, semantics)
+    sums = [_sum(parts, 3) for parts in (xy, wh, [confidence], no_object)]
+    return _weighted([*sums, tf.zeros_like(sums[0])], semantics)[..., :4]
+
+
 def _parts(cells, grid, semantics):
     """The numbers whose sum is a term, before its weight: of each of the five terms a list of
     tensors ``[N, L, ...]``."""

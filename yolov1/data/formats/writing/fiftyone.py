@@ -12,7 +12,8 @@ from yolov1.names import require_writable
 def write_fiftyone(dataset, folder, *, link=True):
     """Writes ``data/`` and ``labels.json`` with classes and class indices; see `fiftyone_json`.
 
-    A difficult box has the attribute ``difficult``, a detection its ``confidence``. A ``/`` in
+    A difficult box has the attribute ``difficult``, one with a remark ``remark``, a detection its
+    ``confidence``. A ``/`` in
     an image id becomes ``_``.
 
     Args:
@@ -29,10 +30,15 @@ def write_fiftyone(dataset, folder, *, link=True):
     for name, example in zip(file_names(dataset, "write_fiftyone"), dataset, strict=True):
         place_image(example, folder / "data" / name, link)
         labels[Path(name).stem] = entries = []
-        for box, label, difficult, score in labelled.rows(example.boxes_cxcywh, example):
+        described = zip(
+            labelled.rows(example.boxes_cxcywh, example), labelled.remarks(example), strict=True
+        )
+        for (box, label, difficult, score), remark in described:
             cx, cy, w, h = box.tolist()
             entry = {"label": int(label), "bounding_box": [cx - w / 2, cy - h / 2, w, h]}
-            entry |= {"attributes": {"difficult": True}} if difficult else {}
+            attributes = {"difficult": True} if difficult else {}
+            attributes |= {"remark": remark} if remark else {}
+            entry |= {"attributes": attributes} if attributes else {}
             entries.append(entry | ({} if score is None else {"confidence": score}))
     folder.mkdir(parents=True, exist_ok=True)
     content = {"classes": list(dataset.classes), "labels": labels}

@@ -59,10 +59,12 @@ def _task(path, example, classes, options):
             "original_height": height,
             "image_rotation": 0,
             "value": _value(box, classes[label]),
-            **({"meta": {"text": ["difficult"]}} if difficult else {}),
+            **_notes(difficult, remark),
             **({} if score is None else {"score": _score(score)}),
         }
-        for k, (box, label, difficult, score) in enumerate(labelled.rows(boxes, example))
+        for k, ((box, label, difficult, score), remark) in enumerate(
+            zip(labelled.rows(boxes, example), labelled.remarks(example), strict=True)
+        )
     ]
     # A file may have a name that is no UTF-8: the bytes of its name are what an address holds.
     task = {"data": {"image": options.image_url + quote(path, errors="surrogateescape")}}
@@ -71,6 +73,12 @@ def _task(path, example, classes, options):
     mean = sum(map(_score, example.scores)) / len(result) if result else 0.0
     prediction = {"model_version": options.program, "score": mean, "result": result}
     return task | {"predictions": [prediction]}
+
+
+def _notes(difficult, remark) -> dict:
+    """What Label Studio shows beside a region, or nothing."""
+    texts = ["difficult"] * bool(difficult) + [remark] * bool(remark)
+    return {"meta": {"text": texts}} if texts else {}
 
 
 def _value(box_xyxy, name):

@@ -92,6 +92,11 @@ def scores(example) -> list:
     return [None] * len(example.labels) if example.scores is None else example.scores.tolist()
 
 
+def remarks(example) -> list[str]:
+    """A remark of each box, empty where there is none."""
+    return [""] * len(example.labels) if example.remarks is None else list(example.remarks)
+
+
 def rows(boxes, example):
     """(box, label, whether it is difficult, score or None) of each box."""
     return zip(boxes, example.labels, example.difficult, scores(example), strict=True)

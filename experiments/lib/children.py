@@ -1,0 +1,195 @@
+"""Programs that run beside each other, and end with the one that started them.
+
+Each has a log, which it holds locked as long as it lives: whoever finds the lock taken knows that
+somebody is at it, also after a kill of the program that started it. And each has a shell that waits
+for the end of that program, whatever ends it, and then asks the child to stop as Ctrl-C would, so
+that a training saves what it has.
+"""
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import time
+
+import tensorflow as tf
+
+WATCH = 'read word || kill -INT "$0"'  # of `read`, the end of the starter is the end of its input
+PATIENCE = 120  # seconds that a child may take to save what it has
+
+
+class Busy(Exception):
+    """Somebody else is at it."""
+
+
+class Child:
+    """One program.
+
+    Attributes:
+        job: what it is about, the starter's.
+        log: its path.
+    """
+
+    def __init__(self, job, command, log, place):
+        self.job, self.log, self.place = job, log, place
+        with open(log, "a", encoding="utf-8") as file:
+            lock(file)
+            file.write(f"$ {shlex.join(command)}\n")
+            file.flush()
+            with place.cores():
+                self.process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    env=os.environ | place.environment,
+                    start_new_session=True,  # Ctrl-C is for the starter, which tells its children
+                )
+        self.watch = subprocess.Popen(
+            ["sh", "-c", WATCH, str(self.process.pid)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def ended(self) -> int | None:
+        """Its exit status; None as long as it runs."""
+        code = self.process.poll()
+        if code is not None and self.watch is not None:
+            self.watch.communicate(b"done\n")
+            self.watch = None
+        return code
+
+    def stop(self):
+        """Asks it to save and end; it does not wait for that."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+
+
+def lock(file):
+    """Locks an open file for as long as any program holds it open.
+
+    Raises:
+        Busy: it is locked.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return  # Windows: two studies at one place are not told apart
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Busy(f"{file.name} is held by another program.") from None
+
+
+def last_lines(log, count: int) -> list[str]:
+    """The end of what a program said, without blank lines."""
+    with open(log, encoding="utf-8", errors="replace") as file:
+        return [line.rstrip() for line in file if line.strip()][-count:]
+
+
+class Place:
+    """Where one of several children runs: its share of the cores, and a GPU.
+
+    Args:
+        number: of the place, from 0.
+        places: how many there are.
+        gpus: names of the GPUs as ``CUDA_VISIBLE_DEVICES`` takes them.
+    """
+
+    def __init__(self, number: int, places: int, gpus):
+        self.environment = {}
+        if places > 1 and gpus:
+            self.environment["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
+        all_cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+        share = len(all_cores) // places
+        # Pools of threads are as large as the cores that a program may use: with all cores for each
+        # child, as many threads as all of them would have alone wait for each other.
+        self._cores = all_cores[number * share : (number + 1) * share] if places > 1 else []
+
+    @contextlib.contextmanager
+    def cores(self):
+        """Inside, what is started has this place's cores."""
+        if not self._cores:
+            yield
+            return
+        before = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, self._cores)
+        try:
+            yield
+        finally:
+            os.sched_setaffinity(0, before)
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that a program started from here sees; none is initialised."""
+    found = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if found is not None:
+        return [name for name in found.split(",") if name and name != "-1"]
+    return [str(number) for number in range(len(tf.config.list_physical_devices("GPU")))]
+
+
+class Pool:
+    """Children, so many at once; Ctrl-C, SIGTERM or an error asks them to save and end."""
+
+    def __init__(self, at_once: int):
+        gpus = visible_gpus()
+        self._free = [Place(k, at_once, gpus) for k in reversed(range(at_once))]
+        self.running = []
+
+    def __enter__(self):
+        # (Also where the shell that started this has Ctrl-C ignored, as for `command &`.)
+        self._before = {n: signal.signal(n, _interrupted) for n in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *error):
+        try:
+            for child in self.running:
+                child.stop()
+            self._await_all()
+        finally:
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
+
+    def _await_all(self):
+        ends = time.monotonic() + PATIENCE
+        try:
+            while self.running and time.monotonic() < ends:
+                self.ended()
+                time.sleep(0.05)
+        finally:  # a second Ctrl-C does not wait
+            for child in self.running:
+                child.process.kill()
+                child.process.wait()
+                child.ended()
+
+    @property
+    def free(self) -> bool:
+        return bool(self._free)
+
+    def start(self, job, command, log) -> Child:
+        """Starts a program in a free place.
+
+        Raises:
+            Busy: the log is another program's.
+        """
+        place = self._free[-1]
+        child = Child(job, command, log, place)
+        self._free.pop()
+        self.running.append(child)
+        return child
+
+    def ended(self) -> list[tuple[Child, int]]:
+        """The children that have ended since the last call, with their exit status."""
+        found = [(child, child.ended()) for child in self.running]
+        found = [(child, code) for child, code in found if code is not None]
+        for child, _ in found:
+            self.running.remove(child)
+            self._free.append(child.place)
+        return found
+
+
+def _interrupted(number, frame):
+    raise KeyboardInterrupt

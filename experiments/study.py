@@ -1,0 +1,173 @@
+"""Is the difference real? Trains variants of some flags with several seeds each, and compares them.
+
+    python -m experiments.study --vary="semantics=paper,darknet" --seeds=0-4 -- --epochs=10
+    python -m experiments.study --variant="" --variant="semantics_options=box=ciou,weight_xy=2" \\
+        --seeds=0-2 --parallel=2 --output_dir=runs/ciou -- --dataset=voc:PATH --S=14
+    python -m experiments.study --search=optuna --trials_count=20 \\
+        --vary="learning_rate=log:1e-4..1e-2;weight_decay=0..0.05" -- --epochs=10 --eval_every=2
+
+What stands after ``--`` are flags of experiments.train, the same for all trials; ``{seed}`` in them
+is replaced by the seed. Each trial is an ordinary run in OUTPUT_DIR/VARIANT/seed-N. The same
+command goes on where a study was stopped: finished runs are kept, begun ones resumed, failed ones
+tried again. The first variant is what the others are compared with, unless --baseline says another.
+``summary.json``, ``study.csv`` and ``study.html`` have what was found: docs/studies.md; so does
+``tensorboard --logdir OUTPUT_DIR/hparams``, tab HPARAMS.
+"""
+
+import shlex
+import sys
+
+from absl import app, flags
+
+from yolov1.files import make_folder, replacing, user_path
+from yolov1.studies import page, plan, results, search_page, statistics
+from yolov1.tracking import tensorboard
+from yolov1.training import RunDirectory, write_json
+
+from .lib import common, search, trials
+from .lib import flags as experiment_flags
+
+VARY = flags.DEFINE_string(
+    "vary",
+    "",
+    "Flags and their values, of which every combination is trained: 'semantics=paper,darknet;"
+    "epochs=5,10'. Where values have commas, with | between them: "
+    "'semantics_options=|box=ciou,weight_xy=2'. With --search ranges, too: 'A..B', 'log:A..B'.",
+)
+VARIANT = flags.DEFINE_multi_string(
+    "variant",
+    [],
+    "One more variant, 'semantics=paper;semantics_options=box=ciou,weight_xy=2'; empty: nothing "
+    "changed. As often as wanted.",
+)
+SEEDS = flags.DEFINE_string("seeds", "0-2", "Seeds of every variant: '0-4' or '0,2,5'.")
+BASELINE = flags.DEFINE_string(
+    "baseline",
+    None,
+    "The variant that the others are compared with, such as 'semantics=paper'; by default the "
+    "first.",
+)
+MEASURE = flags.DEFINE_string(
+    "measure",
+    None,
+    "The figure of summary.json that decides; by default map_area, which moves more evenly than "
+    "the 11 points of map_voc07 (accuracy with --task=classify). Parts have a dot: "
+    "ap_per_class.circle.",
+)
+PARALLEL = flags.DEFINE_integer("parallel", 1, "Trainings at once.", lower_bound=1)
+SEARCH = flags.DEFINE_enum("search", None, ["optuna"], "Search the ranges of --vary in its place.")
+TRIALS_COUNT = flags.DEFINE_integer("trials_count", 20, "Trials of --search.", lower_bound=1)
+OUTPUT_DIR = flags.DEFINE_string("output_dir", "runs/study", "Folder of the study.")
+DEBUG = flags.DEFINE_boolean("debug", False, "Two minutes: tiny trainings, of two seeds.")
+
+
+def main(argv):
+    words = argv[1:] + ["--debug"] * DEBUG.value
+    with experiment_flags.user_errors():
+        seeds = plan.parse_seeds(SEEDS.value if seeds_given() else "0-1")
+        vary = plan.parse_vary(VARY.value)
+        variants = plan.grid(vary) if vary and not SEARCH.value else []
+        variants = plan.with_folders(variants + list(map(plan.parse_variant, VARIANT.value)))
+        baseline = plan.baseline(variants, BASELINE.value)
+    trials.require_varied({**vary, **{name: 0 for v in variants for name, _ in v.flags}}, words)
+    measure = MEASURE.value or default_measure(words)
+    with experiment_flags.user_errors():
+        results.require_figure(measure)
+    output = user_path(OUTPUT_DIR.value)
+    if SEARCH.value:
+        return look_for(output, vary, seeds, words, measure)
+    if not variants:
+        raise app.UsageError("--vary or --variant is missing: what is compared?")
+    statistics.require()
+    jobs = [trials.make_job(output, v, seed, words) for v in variants for seed in seeds]
+    trials.require_different([job for job in jobs if job.trial.seed == seeds[0]])
+    trials.read_all(jobs)
+    trials.require_data(jobs)
+    make_folder(output)
+    done = sum(job.trial.state == results.FINISHED for job in jobs)
+    print(f"{len(variants)} variants, {len(seeds)} seeds: {len(jobs)} trials, {done} of them done")
+    try:
+        trials.train_all(jobs, PARALLEL.value, measure)
+    except KeyboardInterrupt:
+        print("\nInterrupted. The same command goes on with it.")
+        raise
+    finally:
+        rows = [job.trial for job in jobs]
+        found = results.summarise(rows, variants, baseline.name, measure)
+        write(output, found, rows, page.of_study)
+        print(results.table(found, measure))
+        for values in found["variants"].values():
+            if values["sentence"]:
+                print(values["sentence"])
+        say_where(output, rows)
+    return code(any(row.state == results.FAILED for row in rows))
+
+
+def look_for(output, vary, seeds, words, measure):
+    """``--search``: tries points of the space that --vary says."""
+    if not vary or VARIANT.value or BASELINE.value is not None:
+        wrong = "--variant" if VARIANT.value else "--baseline" if vary else "no --vary"
+        raise app.UsageError(f"--search looks for the best of --vary, got {wrong}.")
+    with experiment_flags.user_errors():
+        space = search.space_of(vary)
+    search.require_values(output, space, seeds, words)
+    config = trials.config_of(plan.of_seed(words, seeds[0]))
+    trials.require_data([trials.make_job(output, plan.Variant((), "trial"), seeds[0], words)])
+    if not 0 < config.eval_every < config.epochs:
+        print("remark: no evaluation before the end: nothing is pruned. --eval_every=1 measures.")
+    found = search.Search(output, space, seeds, words, measure)
+    try:
+        search.train_all(found, TRIALS_COUNT.value, PARALLEL.value)
+    except KeyboardInterrupt:
+        print("\nInterrupted. The same command goes on with it.")
+        raise
+    finally:
+        summary, rows = search.summarise(found), search.rows(found)
+        write(output, summary, rows, search_page.of_search)
+        print(results.table_of_search(summary))
+        say_where(output, rows)
+    return code(any(attempt.state == results.FAILED for attempt in found.attempts))
+
+
+def seeds_given() -> bool:
+    return flags.FLAGS["seeds"].present or not DEBUG.value
+
+
+def default_measure(words) -> str:
+    config = trials.config_of(plan.of_seed(words, 0))
+    return {"detect": "map_area", "classify": "accuracy"}[config.task]
+
+
+def write(output, found, rows, draw):
+    """``summary.json``, ``study.csv``, ``study.html`` and ``hparams/`` for TensorBoard."""
+    found |= {
+        "command": f"python -m {trials.STUDY} {shlex.join(sys.argv[1:])}",
+        "trials": results.trials_as_dicts(rows),
+        "environment": results.environments(rows),
+    }
+    write_json(output / "summary.json", found)
+    results.write_csv(output / "study.csv", rows)
+    with common.drawing(output / "study.html"), replacing(output / "study.html") as file:
+        curves = {row.path: results.read_curves(RunDirectory(output / row.path)) for row in rows}
+        file.write(draw(output.resolve().name, found, curves))
+    with common.drawing(output / "hparams"):
+        tensorboard.write_study(output, found)
+
+
+def say_where(output, rows):
+    """What failed, and where the rest is."""
+    failed = [row for row in rows if row.state == results.FAILED]
+    for row in failed:
+        print(f"failed: {row.variant} seed {row.seed}", *row.error, sep="\n    ")
+    if failed:
+        print(f"{len(failed)} of {len(rows)} trials failed; the same command tries them again.")
+    print(f"results: {output / 'summary.json'}, {output / 'study.csv'}")
+    print(f"page:    {output / 'study.html'}")
+
+
+def code(failed: bool) -> int:
+    return experiment_flags.BROKE_OFF if failed else 0
+
+
+if __name__ == "__main__":
+    experiment_flags.run(main, words=True)
