@@ -89,7 +89,7 @@ def main(argv):
     if len(argv) != 3:
         raise app.UsageError(f"Give two runs (or files of a step), got {len(argv) - 1}.")
     sides = [open_side(name, word) for name, word in zip("AB", argv[1:], strict=True)]
-    output = user_path(OUTPUT_DIR.value)
+    output = make_folder(user_path(OUTPUT_DIR.value))
     changes = differences(*(side.about() for side in sides))
     for change in changes:
         print(change)
@@ -104,7 +104,6 @@ def main(argv):
         lines += parting.sentences(found, number)
     for line in lines:
         print(line)
-    make_folder(output)
     result = {name: str(side.path) for name, side in zip("ab", sides, strict=True)}
     result |= {"changes": changes, "step": number, "found": found, "text": lines}
     training.write_json(output / "bisect.json", result)

@@ -50,14 +50,17 @@ def main(argv):
     start = time.perf_counter()
     if bool(FILE.value) == (STEP.value is not None) or not (FILE.value or CHECKPOINT.value):
         raise app.UsageError("Give --checkpoint, a run, and --step; or --file, a step of one.")
+    default = user_path(CHECKPOINT.value) / "replay" / f"step-{STEP.value}"
+    if FILE.value:
+        default = user_path(FILE.value).with_suffix("")
+    if CHECKPOINT.value:
+        training.RunDirectory(CHECKPOINT.value).read_config()  # is one, before a folder is made
+    output = make_folder(user_path(OUTPUT_DIR.value) if OUTPUT_DIR.value else default)
     if FILE.value:
         step, proof = repeated(user_path(FILE.value))
-        default = user_path(FILE.value).with_suffix("")
     else:
         step = replays.replay(CHECKPOINT.value, STEP.value, dataset=DATASET.value)
         proof = replays.proof(step)
-        default = user_path(CHECKPOINT.value) / "replay" / f"step-{STEP.value}"
-    output = make_folder(user_path(OUTPUT_DIR.value) if OUTPUT_DIR.value else default)
 
     summary = summarise(step) | {"proof_text": proof, "seconds": time.perf_counter() - start}
     training.write_json(output / "summary.json", summary)

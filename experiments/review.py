@@ -24,7 +24,6 @@ spoils a tenth of the labels first, and measures how many of these faults the re
 
 import collections
 import dataclasses
-import os
 import time
 from pathlib import Path
 
@@ -171,8 +170,8 @@ def learnt(path, own, config, dataset):
         )
     except (OSError, ValueError):
         return  # it is not where it was: nothing is known
-    files = {os.path.realpath(example.path) for example in trained if example.path}
-    both = sum(bool(e.path) and os.path.realpath(e.path) in files for e in dataset)
+    files = set(map(name_and_size, trained)) - {None}
+    both = sum(name_and_size(example) in files for example in dataset)
     drawn = (own.dataset, own.train_split) == (config.dataset, config.eval_split)
     both = both or (len(dataset) if drawn else 0)
     if both:
@@ -181,6 +180,11 @@ def learnt(path, own, config, dataset):
             "faults of their labels, and finds fewer of them. Review images that it has not seen: "
             "docs/review.md says how to go through a whole data set that way."
         )
+
+
+def name_and_size(example):
+    """What a file keeps when its data set is copied or written in another format; or None."""
+    return (example.path.name, example.path.stat().st_size) if example.path else None
 
 
 def write_page(file, found, dataset, summary):

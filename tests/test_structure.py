@@ -77,7 +77,7 @@ def test_importing_the_light_parts_does_not_load_tensorflow():
 def test_importing_the_rest_starts_no_device_and_loads_no_extra():
     code = (
         "import yolov1.training, yolov1.ops, yolov1.inference, yolov1.streaming, yolov1.serving; "
-        "import yolov1.studies, yolov1.tracking.tensorboard; "
+        "import yolov1.reviewing, yolov1.studies, yolov1.tracking.tensorboard; "
         "from tensorflow.python.eager import context; "
         "import sys; extras = {'av', 'fastapi', 'starlette', 'uvicorn', 'prometheus_client', "
         "'ai_edge_litert', 'onnx', 'onnxruntime', 'tf2onnx', 'openvino', 'optuna', "

@@ -7,6 +7,7 @@ import tensorflow as tf
 from PIL import Image
 
 from yolov1 import data, evaluation, inference, ops
+from yolov1.evaluation.shortcomings import SHOWN
 from yolov1.files import safe_name
 from yolov1.losses import ResponsibleBoxes, YoloLoss
 from yolov1.reporting import crops
@@ -15,7 +16,7 @@ from yolov1.training import write_json
 from . import common
 
 PICTURES = 12
-PICTURE_THRESHOLD = 0.25
+PICTURE_THRESHOLD = SHOWN
 
 
 class Evaluator:
@@ -37,6 +38,7 @@ class Evaluator:
         detections: of the last call, one `inference.Detections` an image.
         losses: of the last call, what ``val_loss`` is the mean of, ``[N]``; None where it was not
             measured.
+        curves: of the last call, class name -> the whole `Curve` of `evaluation.average_precision`.
     """
 
     def __init__(self, model, dataset, grid, config, *, loss=True, **options):
@@ -77,7 +79,8 @@ class Evaluator:
         if predictions is not None:
             predictions += [values for values, _ in seen]
         clipped = [found.clipped() for found in self.detections]
-        measured = evaluation.evaluate(clipped, self.dataset)
+        self.curves = {}
+        measured = evaluation.evaluate(clipped, self.dataset, curves=self.curves)
         if seen and self._has_loss:
             batches = [(tf.constant(p), self._targets(indices)) for p, indices in seen]
             measured["val_loss"] = self._mean_loss(batches)

@@ -97,6 +97,7 @@ def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=Non
     if config.task == "classify":
         common.require_labels(train_set, eval_set)
     common.warn_of_overlap(train_set, eval_set)
+    watching.places(config, train_set, eval_set)  # images that are not there are refused now
     grid = config.grid(len(train_set.classes))
     if resumed:
         require_epochs("resume", run, run.steps, config, len(train_set))

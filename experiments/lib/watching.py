@@ -8,6 +8,7 @@ import numpy as np
 from yolov1 import data, inference
 from yolov1.microscope.looking import look
 from yolov1.microscope.record import describe, read_record
+from yolov1.training import RunDirectory
 from yolov1.training.watch import HARD, TRAIN, parse_watch
 
 from . import evaluators
@@ -15,16 +16,12 @@ from .flags import UserError, user_errors
 
 
 def observer(config, run, measure):
-    """The callback that watches what the configuration says; None where it says nothing.
-
-    Raises:
-        UserError: an image that is not there.
-    """
+    """The callback that watches what the configuration says; None where it says nothing."""
     return Watching(config, run, measure) if config.watch else None
 
 
 class Watching(keras.callbacks.Callback):
-    """Keeps the run's ``watched.npz``, see `yolov1.record`.
+    """Keeps the run's ``watched.npz``, see `yolov1.microscope.record`.
 
     It only looks: predictions of the evaluation set are those that were measured, those of images
     of the training set are made as they are measured.
@@ -34,24 +31,26 @@ class Watching(keras.callbacks.Callback):
         super().__init__()
         self.config, self.path, self.measure = config, run.watched, measure
         self.watch = parse_watch(config.watch)
-        sets = measure.eval_set, measure.train_set
-        self.named = find("watch", self.watch.evaluation, sets[0], "evaluation", sets[1])
-        of_training = find("watch", self.watch.train, sets[1], "training", sets[0])
-        self.train = [sets[1][k] for k in of_training]
-        others = len(sets[0]) - len(self.named)
-        if self.watch.hard > others:
-            raise UserError(
-                f"--watch={config.watch}: {HARD}{self.watch.hard} takes images of the evaluation "
-                f"set that are not named, of which it has {others}."
-            )
-        self.record, self.start, self.targets = None, None, None
-        if config.resume and run.has_checkpoint and self.path.exists():
-            with user_errors():
-                self.record = read_record(self.path)
-            if self.record.about["watch"] != config.watch:
-                print(f"--resume: {self.path} begins anew, with --watch={config.watch!r}")
-                self.record = None
+        self.named, of_training = places(config, measure.train_set, measure.eval_set)
+        self.train = [measure.train_set[k] for k in of_training]
+        begun, origin = config.resume and run.has_checkpoint, config.forked_from()
+        earlier = self._of(run) if begun else self._of(RunDirectory(origin[0])) if origin else None
+        self.ids = None
+        if earlier is not None:
+            self.ids = [one["id"] for one in earlier.images if one["set"] == "evaluation"]
+        self.record, self.start, self.targets = earlier if begun else None, None, None
         measure.predictions = []
+
+    def _of(self, run):
+        """What a run has kept of the same images; None where there is nothing."""
+        if not run.watched.exists():
+            return None
+        with user_errors():
+            record = read_record(run.watched)
+        if record.about["watch"] == self.config.watch:
+            return record
+        print(f"--watch={self.config.watch} begins anew: {run.watched} is of others")
+        return None
 
     def on_train_batch_begin(self, batch, logs=None):
         """What is later than the checkpoint that the run goes on from belongs to another future."""
@@ -87,13 +86,11 @@ class Watching(keras.callbacks.Callback):
         """The images, of which the hardest are known once their losses are, and what does not
         change of them."""
         config, grid, eval_set = self.config, self.measure.grid, self.measure.eval_set
-        if self.record is not None and len(self.record):
-            ids = [i["id"] for i in self.record.images if i["set"] == "evaluation"]
-            self.chosen = find("watch", ids, eval_set, "evaluation")
+        if self.ids is not None:
+            self.chosen = find("watch", self.ids, eval_set, "evaluation")
         else:
             losses = self.measure.evaluator.losses
             self.chosen = [*self.named, *hardest(losses, self.watch.hard, self.named)]
-            self.record = None
         examples = [*(eval_set[k] for k in self.chosen), *self.train]
         sets = ["evaluation"] * len(self.chosen) + ["training"] * len(self.train)
         rule = config.on_collision
@@ -102,6 +99,24 @@ class Watching(keras.callbacks.Callback):
         if self.record is None:
             known = eval_set.classes, grid, config.loss_semantics(), rule
             self.record = describe(examples, sets, *known, watch=config.watch)
+
+
+def places(config, train_set, eval_set):
+    """Where the images are that the configuration names: places in the evaluation set and in the
+    training set.
+
+    Raises:
+        UserError: one is not there, or there are not as many as shall be chosen.
+    """
+    watch = parse_watch(config.watch)
+    named = find("watch", watch.evaluation, eval_set, "evaluation", train_set)
+    others = len(eval_set) - len(named)
+    if watch.hard > others:
+        raise UserError(
+            f"--watch={config.watch}: {HARD}{watch.hard} takes images of the evaluation set that "
+            f"are not named, of which it has {others}."
+        )
+    return named, find("watch", watch.train, train_set, "training", eval_set)
 
 
 def hardest(losses, count: int, without) -> list[int]:
@@ -121,13 +136,15 @@ def find(flag, ids, dataset, kind, other=()) -> list[int]:
     Raises:
         UserError: an image is not there; the message has names that are near.
     """
-    places = {example.image_id: k for k, example in enumerate(dataset)}
+    if not ids:
+        return []
+    known = {example.image_id: k for k, example in enumerate(dataset)}
     for name in ids:
-        if name in places:
+        if name in known:
             continue
-        near = difflib.get_close_matches(name, places, n=5) or [f"{next(iter(places))}, ..."]
+        near = difflib.get_close_matches(name, known, n=5) or [f"{next(iter(known))}, ..."]
         hint = f"There are {', '.join(near)}."
         if any(example.image_id == name for example in other):
             hint = f"The other set has it: {TRAIN if kind == 'evaluation' else ''}{name}."
         raise UserError(f"--{flag}: no image {name!r} in the {kind} set ({dataset.name}). {hint}")
-    return [places[name] for name in ids]
+    return [known[name] for name in ids]

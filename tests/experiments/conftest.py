@@ -45,16 +45,58 @@ def known_run(tmp_path_factory):
     return run.path
 
 
+# Small, so that it is traced in no time; dropout must be the same again, too.
+CFG = """[net]
+height=32
+width=32
+channels=3
+[convolutional]
+batch_normalize=1
+filters=6
+size=3
+stride=2
+pad=1
+activation=leaky
+[maxpool]
+size=2
+stride=2
+[convolutional]
+filters=8
+size=3
+stride=2
+pad=1
+activation=leaky
+[dropout]
+probability=.3
+[connected]
+output=64
+activation=linear
+[detection]
+classes=6
+coords=4
+num=2
+side=2
+sqrt=1
+"""
+
+
 @pytest.fixture(scope="session")
-def kept_run(call_experiment, tmp_path_factory):
+def small_network(tmp_path_factory):
+    """``darknet:CFG`` of a network for images of 32 pixels, S=2 and B=2, of six classes."""
+    path = tmp_path_factory.mktemp("cfg") / "small.cfg"
+    path.write_text(CFG)
+    return f"darknet:{path}"
+
+
+@pytest.fixture(scope="session")
+def kept_run(call_experiment, small_network, tmp_path_factory):
     """A finished run of ten steps, with dropout and augmentation: it kept the checkpoints of the
     steps 4 and 8, and has digests of every third step."""
     path = tmp_path_factory.mktemp("kept") / "run"
     done = call_experiment(
-        *("train", f"--output_dir={path}", "--keep_every=4", "--digests=3"),
-        *("--dataset=shapes:count=20", "--image_size=32", "--S=2", "--batch_size=8", "--epochs=4"),
-        *("--model_options=width=0.34,dropout=0.3", "--warmup_epochs=1", "--ema=0.9"),
-        "--eval_every=2",
+        *("train", f"--output_dir={path}", f"--model={small_network}", "--keep_every=4"),
+        *("--digests=3", "--dataset=shapes:count=20", "--batch_size=8", "--epochs=4"),
+        *("--warmup_epochs=1", "--ema=0.9", "--eval_every=2", "--learning_rate=1e-3"),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return path

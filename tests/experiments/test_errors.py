@@ -10,11 +10,11 @@ from yolov1.data.sources import READERS
 
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "experiments").glob("[a-z]*.py"))
 TRAIN = ("train", "pretrain", "reproduce_keras_voc", "reproduce_tf2_person", "overfit_one_batch")
-OF_A_RUN = ("evaluate", "explain", "export")
+OF_A_RUN = ("evaluate", "explain", "export", "review")
 OPEN = (*TRAIN, "inspect_dataset", "crop_objects", "convert", "compare_losses", *OF_A_RUN)
 READ_RUNS = (
-    *("compare_losses", "compare_runs", "detect", "evaluate", "explain", "export"),
-    "export_darknet",
+    *("bisect", "compare_losses", "compare_runs", "detect", "evaluate", "explain", "export"),
+    *("export_darknet", "replay", "review"),
 )
 
 
@@ -77,6 +77,7 @@ def complete(known_run, of_darknet):
 
     def arguments(name):
         return {
+            "bisect": (known_run, known_run),
             "compare_runs": (f"--runs={known_run}",),
             "detect": (f"--checkpoint={known_run}", f"--images={ROOT / 'README.md'}"),
             "convert": ("--dataset=shapes:count=8", "--to=coco"),
@@ -89,6 +90,8 @@ def complete(known_run, of_darknet):
             "prepare_voc": ("--debug",),
             "pretrain": ("--dataset=folders:x", "--debug"),
             "study": ("--debug", "--vary=epochs=1,2"),
+            "review": (f"--checkpoint={known_run}",),
+            "replay": (f"--checkpoint={known_run}", "--step=0"),
         }.get(name, ("--dataset=shapes:count=8", "--debug"))
 
     return arguments
@@ -123,6 +126,9 @@ PLACES = [f"{kind} {what}" for kind in READERS for what in ("empty", "file", "ab
 PLACES += ["broken XML", "broken JSON", "no COCO", "broken YAML", "not UTF-8"]
 
 
+OF_SHAPES = ("--dataset=shapes:count=2", "--split=train", "--to=voc")
+
+
 def test_every_experiment_is_here():
     # (serve has a folder of tests of its own, study a file.)
     others = {"prepare_voc", "prepare_open_images", "import_darknet", "serve", "study"}
@@ -141,7 +147,7 @@ def test_flags(refused, complete, tmp_path, name):
     given = complete(name)
     refused(name, *given, "--nosuch=1", names="nosuch")
     refused(name, *given, "--debug=perhaps", names="perhaps")
-    if name not in ("detect", "explain"):  # their words are images
+    if name not in ("detect", "explain", "bisect"):  # whose words are images, and runs
         refused(name, *given, "word", names="unknown argument 'word'")
     folder = "root" if name.startswith("prepare") else "output_dir"
     (tmp_path / "file").touch()
@@ -222,8 +228,26 @@ def test_the_data_set_that_is_asked_for(refused, known_run, name):
         ("compare_losses", ["--checkpoint={run}", "--seed=1"], "--seed"),
         ("compare_losses", ["--checkpoint={run}", "--which=best"], "'best'"),
         ("compare_losses", ["--images=3"], "--images"),
+        ("review", [], "--checkpoint"),
+        ("review", ["--checkpoint={run}", "--to=voc"], "--to"),
+        ("review", ["--checkpoint={run}", "--suspicion=2"], "suspicion"),
+        ("review", ["--checkpoint={run}", "--plant=0.1", "--plant_faults=bent"], "'bent'"),
+        ("review", ["--checkpoint={run}", "--save=records"], "'records'"),
+        ("review", ["--decisions=a.csv"], "--dataset=KIND:PATH"),
+        ("review", ["--decisions=a.csv", "--dataset=shapes:count=2"], "--to"),
+        ("review", ["--decisions=a.csv", "--dataset=voc:x", "--plant=0.1"], "--plant"),
+        ("review", ["--decisions=a.csv,b.json", *OF_SHAPES], "several tables"),
+        ("review", ["--decisions={tmp}/none.csv", *OF_SHAPES], "{tmp}/none.csv"),
+        ("review", ["--decisions=coco:{tmp}", *OF_SHAPES], "{tmp}"),
         ("compare_runs", ["--runs={run}"], "no finished epoch"),
         ("compare_runs", ["--runs={run}", "--floors=x"], "'x'"),
+        ("replay", ["--checkpoint={run}"], "--step"),
+        ("replay", ["--file={tmp}/none.npz"], "{tmp}/none.npz"),
+        ("bisect", ["{run}"], "Give two runs"),
+        ("bisect", ["{run}", "{tmp}/none"], "{tmp}/none holds no run"),
+        ("train", ["--fork=x"], "RUN@STEP"),
+        ("train", ["--digests=-1"], "--digests"),
+        ("train", ["--keep_every=-1"], "--keep_every"),
         ("prepare_voc", ["--years=2010"], "2010"),
         ("prepare_voc", ["--tar_dir={tmp}/none"], "{tmp}/none"),
         ("prepare_open_images", ["--root="], "--root"),
@@ -251,9 +275,11 @@ def test_a_run_that_is_none(refused, complete, tmp_path, name, config, names):
         (tmp_path / "config.json").write_text(config)
     (tmp_path / "a.jpg").touch()
     arguments = {
+        "bisect": (tmp_path, tmp_path),
         "compare_runs": (f"--runs={tmp_path}",),
         "detect": (f"--checkpoint={tmp_path}", f"--images={tmp_path}/a.jpg"),
         "explain": (f"--checkpoint={tmp_path}", "--image=a"),
+        "replay": (f"--checkpoint={tmp_path}", "--step=0"),
     }.get(name, (f"--checkpoint={tmp_path}",))
     refused(name, *arguments, names=[str(tmp_path), names])
     if config is not None and name == "detect":  # to go on with it is no better

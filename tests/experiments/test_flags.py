@@ -16,7 +16,7 @@ FLAGS = {
     "explain": {"checkpoint", "which", "image", "dataset", "score_threshold", "output_dir"},
     "detect": {"checkpoint", "images", "score_threshold", "output_dir", "save", "tiles", "video"},
     "overfit_one_batch": {"dataset", "S", "learning_rate", "images", "steps", "output_dir"},
-    "pretrain": {"dataset", "model", "image_size", "epochs", "output_dir"},
+    "pretrain": {"dataset", "model", "image_size", "epochs", "output_dir", "histograms", "track"},
     "reproduce_keras_voc": {"root", "as_published", "defects", "epochs", "model_options"},
     "reproduce_tf2_person": {"root", "as_published", "defects", "dataset", "classes"},
     "inspect_dataset": {"dataset", "split", "sides", "pictures", "output_dir"},

@@ -110,18 +110,28 @@ def test_a_resumed_run_drops_what_is_later_than_its_checkpoint(call_experiment, 
         np.testing.assert_array_equal(record.seen[name], straight.seen[name][[0, 2]], err_msg=name)
 
 
-def test_other_images_begin_a_new_record(runs, capsys):
-    """And the same ones go on with it."""
-    run = RunDirectory(runs / "begun")
+def test_which_images_a_run_goes_on_with(runs, tmp_path, capsys):
+    """The same ones, and so does a fork, whose record is its own; others begin anew."""
+    begun, new = RunDirectory(runs / "begun"), RunDirectory(tmp_path / "new")
     dataset = data.open("shapes:count=16", split="test", image_size=32)
-    for watch, kept in ((WATCH.partition("=")[2], [2]), ("test-00001", None)):
-        config = dataclasses.replace(run.read_config()[0], resume=True, watch=watch)
-        measure = types.SimpleNamespace(eval_set=dataset, train_set=of_training(dataset))
+    measure = types.SimpleNamespace(eval_set=dataset, train_set=of_training(dataset))
+    same = {"resume": True, "watch": WATCH.partition("=")[2]}
+    fork = {"resume": False, "fork": f"{begun.path}@2"}
+    record = read_record(begun.watched)
+    ids = [image["id"] for image in record.images[:-1]]
+    for run, changed, steps, images in (
+        (begun, same, [2], ids),
+        (begun, same | {"watch": "test-00001"}, None, None),
+        (new, same | fork, None, ids),
+        (new, same | fork | {"watch": "test-00001"}, None, None),
+    ):
+        config = dataclasses.replace(begun.read_config()[0], **changed)
         watching = Watching(config, run, measure)
         watching.on_train_batch_begin(2)
-        assert (watching.record and watching.record.step.tolist()) == kept
+        assert (watching.record and watching.record.step.tolist()) == steps
+        assert watching.ids == images
         said = capsys.readouterr().out
-        assert (f"begins anew, with --watch='{watch}'" in said) == (kept is None)
+        assert (f"--watch=test-00001 begins anew: {begun.watched}" in said) == (images is None)
 
 
 def of_training(dataset):
@@ -147,7 +157,7 @@ def test_what_is_not_there_is_refused_before_training(call_experiment, tmp_path,
     )
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert words in done.stderr
-    assert not (tmp_path / "run" / "metrics.csv").exists()
+    assert not (tmp_path / "run" / "config.json").exists()
 
 
 def test_the_report_shows_them(runs, tmp_path):

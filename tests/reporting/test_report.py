@@ -10,9 +10,9 @@ import pytest
 from tests.reporting.conftest import make_run
 from yolov1.reporting import sections, write_report
 
-# Of a training; the layers of a network are shown of one that came from files, exports and what is
-# wrong where there are some (see test_shortcomings).
-OF_SOME = ("Network", "Exports", "What is wrong", "Worst errors")
+# Of a training; the layers of a network are shown of one that came from files, exports, watched
+# images and what is wrong where there are some (see test_watched, test_shortcomings).
+OF_SOME = ("Network", "Exports", "Watched images", "What is wrong", "Worst errors")
 SECTIONS = [heading for heading, _ in sections.SECTIONS if heading not in OF_SOME]
 VOID = {"meta", "img", "br", "hr", "input", "link"}
 

@@ -101,6 +101,15 @@ def test_precision_and_recall_by_hand():
     assert planting.new_ones(found, without, before, labels) == found[:1]
 
 
+def test_what_shows_a_label_that_was_moved_far():
+    """The network sees its object where it was: not named, but shown, and so not a false alarm."""
+    a, far = (0.1, 0.1, 0.3, 0.5), (0.6, 0.4, 0.8, 0.8)
+    found = suspects(perfect(dataset([("cat", a)])), dataset([("cat", far)]))
+    assert {s.kind for s in found} == {"missing", "unseen"}
+    measured = measure(found[:1], [planting.Fault("moved", 0, 0, np.array(a))])
+    assert measured["kinds"]["moved"]["recall"] == 1 and measured["kinds"]["moved"]["named"] == 0
+
+
 @pytest.mark.parametrize(
     ("share", "kinds", "said"),
     [

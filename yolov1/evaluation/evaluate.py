@@ -10,7 +10,7 @@ from yolov1.evaluation.matching import tabulate
 MAX_POINTS = 200  # of a curve that is written to a file
 
 
-def evaluate(detections, dataset, *, classes=None, similar=VOC_SIMILAR) -> dict:
+def evaluate(detections, dataset, *, classes=None, similar=VOC_SIMILAR, curves=None) -> dict:
     """Average precision by three rules, curves and kinds of error.
 
     Args:
@@ -18,6 +18,7 @@ def evaluate(detections, dataset, *, classes=None, similar=VOC_SIMILAR) -> dict:
         dataset: sequence of `Example`, with `.classes`.
         classes: class names, where `dataset` has none.
         similar: groups of classes for `error_analysis`.
+        curves: a dict that gets the whole `Curve` of each class by its name.
 
     Returns:
         ``map_voc07``, ``map_area`` (both at IoU > 0.5), ``map_coco`` (fractions, None without
@@ -28,12 +29,14 @@ def evaluate(detections, dataset, *, classes=None, similar=VOC_SIMILAR) -> dict:
     """
     classes = tuple(dataset.classes if classes is None else classes)
     found, truth, count = tabulate(detections, dataset, classes)
-    curves = precision_recall(found, truth, count)
-    values = {f"ap_{metric}": [rule(curve) for curve in curves] for metric, rule in AREA_OF.items()}
+    all_curves = precision_recall(found, truth, count)
+    if curves is not None:
+        curves.update(zip(classes, all_curves, strict=True))
+    values = {f"ap_{metric}": [rule(c) for c in all_curves] for metric, rule in AREA_OF.items()}
     values["ap_coco"] = coco.average_precision(found, truth, count)
     errors, errors_per_class = error_analysis(detections, dataset, classes=classes, similar=similar)
     per_class = {}
-    for label, (name, curve) in enumerate(zip(classes, curves, strict=True)):
+    for label, (name, curve) in enumerate(zip(classes, all_curves, strict=True)):
         points = _thinned(curve)
         per_class[name] = {
             **{metric: value[label] for metric, value in values.items()},

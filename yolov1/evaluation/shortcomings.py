@@ -1,6 +1,6 @@
 """What is wrong with a detector, in numbers and in the worst of its pictures, as one dict.
 
-It costs several times what `evaluate` does: for the end of a training, not for every epoch.
+It takes about twice the time of `evaluate`: for the end of a training, not for every epoch.
 """
 
 import numpy as np
@@ -79,7 +79,7 @@ def _counts(diagnosis, shown):
 
 def score_bin(diagnosis):
     """``[K]`` which tenth of [0, 1] a score lies in; scores beyond it in the first or the last."""
-    return np.clip((diagnosis.found.scores * BINS).astype(int), 0, BINS - 1)
+    return np.clip(np.floor(diagnosis.found.scores * BINS), 0, BINS - 1).astype(int)
 
 
 def calibration(diagnosis: Diagnosis) -> dict:

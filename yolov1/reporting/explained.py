@@ -4,7 +4,7 @@ import io
 
 from PIL import Image
 
-from yolov1.reporting.html import Html, image, join, number, table, tag
+from yolov1.reporting.html import Html, image, join, number, pair, table, tag
 from yolov1.reporting.page import page
 from yolov1.semantics import TERMS
 
@@ -37,11 +37,10 @@ def render(title, explained) -> str:
 def _of_one(one, pictures) -> Html:
     shown = {name: _figure(name, png) for name, png in pictures.items()}
     small = [figure for name, figure in shown.items() if name not in WIDE]
-    parts = [_headline(one), tag("div", *small, class_="pair")]
+    parts = [_headline(one), pair(*small)]
     parts += [shown[name] for name in WIDE if name in shown]
     parts.append(_objects(one))
-    tables = [tag("div", part) for part in (_detections(one), _suppressed(one)) if part]
-    return join([*parts, tag("div", *tables, class_="pair")])
+    return join([*parts, pair(_detections(one), _suppressed(one))])
 
 
 def _figure(name, png) -> Html:

@@ -85,7 +85,9 @@ def detection_quality(run) -> Html:
     if errors:
         rows = [[kind, bar(share, percent(share))] for kind, share in errors.items()]
         heading = tag("h3", "The best detections, as many as there are objects (Hoiem et al.)")
-        errors = join([heading, table(None, rows)])
+        more = "shortcomings" in run.evaluation
+        note = "Shares of them; what an error costs is said below." if more else ""
+        errors = join([heading, tag("p", note, class_="soft"), table(None, rows)])
     boxes = run.evaluation.get("responsible_boxes")
     if boxes:
         heading = tag("h3", "The boxes that the loss holds responsible")

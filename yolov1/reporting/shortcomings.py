@@ -160,7 +160,7 @@ def _calibration_chart(found, links) -> Html:
         target = f"score-{_tenth(row)}"
         if target in links.place:
             point = axes.scatter([row["score"]] * 2, [row["precision"], row["iou"]], s=40, zorder=3)
-            point.set_color(["#3b82f6", "#ef4444"])
+            point.set_color(charts.COLOURS[:2])
             point.set_urls([f"#{target}"] * 2)
     error = found["calibration"]["error"]
     chart = charts.to_svg(figure, "What a score is worth")

@@ -10,11 +10,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from yolov1.microscope.measures import churn, churn_of_all, fits, image_terms, lost_objects
 from yolov1.reporting import charts
-from yolov1.reporting.html import Html, image, join, number, percent, tag
+from yolov1.reporting.html import Html, image, join, number, pair, percent, tag
 from yolov1.semantics import TERMS
 
 PANELS = 10  # of a strip; of more evaluations so many are shown
-PANEL_SIDE = 112
+PANEL_SIDE = 102  # ten of them fill the page
 LABEL_HEIGHT, GAP = 16, 3
 MAX_BYTES = 1_500_000  # of all strips together
 MAX_POINTS = 150  # of each evaluation in the chart of confidence and IoU
@@ -47,7 +47,7 @@ def _charts(record) -> Html:
         name: (epochs, [float(values[k].mean()) if len(values[k]) else math.nan for values in fit])
         for k, name in enumerate(("IoU", "confidence"))
     }
-    parts = (
+    return pair(
         charts.curves(
             {"churn": (epochs, churn_of_all(record).tolist())},
             title="Object cells whose responsible box changed",
@@ -61,7 +61,6 @@ def _charts(record) -> Html:
         ),
         _confidence_over_iou(record, fit),
     )
-    return tag("div", *(tag("div", part) for part in parts if part), class_="pair")
 
 
 def _confidence_over_iou(record, fit) -> Html:

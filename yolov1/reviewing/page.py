@@ -78,7 +78,7 @@ def _planted(planted) -> Html:
         for kind, row in planted["kinds"].items()
     ]
     of_all = ["looked at", "planted faults", "precision", "recall"]
-    of_kind = ["", "planted", "found by then", "of them named right", "anywhere"]
+    of_kind = ["", "planted", "recall", "named right", "anywhere"]
     words = (
         f"{planted['planted']} labels were spoilt on purpose. What else is wrong with the labels "
         "counts as a false alarm here, so that precision is a lower bound."

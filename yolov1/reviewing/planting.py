@@ -6,6 +6,7 @@ import numpy as np
 
 from yolov1 import boxes as box_formats
 from yolov1.data import Dataset
+from yolov1.evaluation import tide
 from yolov1.reviewing.boxes import corners, iou, rows_of, with_rows
 
 # How labels are spoilt, and the kind of suspicion that names it.
@@ -206,7 +207,7 @@ def first_suspects(found, faults) -> list[int | None]:
     """For each fault the place of the first suspect that shows it, or None.
 
     That is one about the faulty label (of a doubled one: about either of the two), or, where the
-    label was removed, one that would add a box with an IoU of at least .5 with it.
+    label was removed or moved away, one that would add a box with an IoU of at least .5 with it.
     """
     of_image = {}
     for number, fault in enumerate(faults):
@@ -220,8 +221,9 @@ def first_suspects(found, faults) -> list[int | None]:
 
 
 def _shows(suspect, fault):
-    if fault.kind == "removed":
-        return suspect.action == "add" and iou(suspect.seen_box_xyxy, fault.was_xyxy) >= 0.5
+    if suspect.action == "add":
+        from_there = fault.kind in ("removed", "moved")
+        return from_there and iou(suspect.seen_box_xyxy, fault.was_xyxy) >= tide.FOREGROUND
     if fault.kind == "doubled" and suspect.other == fault.label:
         return True
     return suspect.label == fault.label

@@ -20,10 +20,8 @@ from tensorboard.plugins.image import metadata as image_metadata
 from tensorboard.plugins.pr_curve import metadata as pr_curve_metadata
 
 from yolov1 import inference
-from yolov1.evaluation.average_precision import precision_recall
-from yolov1.evaluation.matching import tabulate
 
-PICTURES = 6
+PICTURES = 4
 SCORE_THRESHOLD = 0.25  # as in the run's pictures/
 LONGEST_SIDE = 480  # of a picture, in pixels: larger ones are made smaller
 THRESHOLDS = 201  # of a curve, evenly from 0 to 1; what TensorBoard has by default
@@ -38,8 +36,8 @@ class TensorBoard(keras.callbacks.Callback):
     Args:
         config: the run's `TrainConfig`.
         run: its `RunDirectory`.
-        measure: its ``evaluator`` has `detections` and `dataset` after an evaluation; those of a
-            classifier have none, and give no pictures and curves.
+        measure: its ``evaluator`` has `detections`, `dataset` and `curves` after an evaluation; a
+            classifier's has none, and gives no pictures and curves.
     """
 
     def __init__(self, config, run, measure):
@@ -59,7 +57,7 @@ class TensorBoard(keras.callbacks.Callback):
         found = self.measure.evaluator
         if hasattr(found, "detections"):
             self._tried("pictures", lambda: write_pictures(found.detections, found.dataset, step))
-            self._tried("curves", lambda: write_curves(found.detections, found.dataset, step))
+            self._tried("curves", lambda: write_curves(found.curves, step))
         if self.config.histograms:
             self._tried("histograms", lambda: write_histograms(self.model.weights, step))
 
@@ -106,11 +104,10 @@ def write_pictures(detections, dataset, step: int):
         )
 
 
-def write_curves(detections, dataset, step: int):
-    """Precision over recall of each class that has objects, at IoU > 0.5."""
-    found = [boxes.clipped() for boxes in detections]
-    curves = precision_recall(*tabulate(found, dataset, dataset.classes))
-    for name, curve in zip(dataset.classes, curves, strict=True):
+def write_curves(curves: dict, step: int):
+    """Precision over recall of each class that has objects: name -> `Curve`, as
+    `evaluation.evaluate` gives them."""
+    for name, curve in curves.items():
         if curve.truth:
             tf.summary.write(
                 _text(f"precision_recall/{name}"),
@@ -178,31 +175,33 @@ _STATUS = {
 
 
 def write_study(folder, study: dict):
-    """``tensorboard/`` of a study for the tab HPARAMS: a row for each variant with the flags that
-    were varied and the mean of its seeds' figures. What was there is replaced.
+    """``hparams/`` of a study for the tab HPARAMS: a row for each variant with the flags that were
+    varied and the means of its seeds' figures. What was there is replaced.
 
     Args:
         folder: of the study.
-        study: ``varied``, the names of the flags, and ``trials``, a list of dicts of ``variant``,
-            ``path`` (of the run, in the folder), ``state``, ``flags`` (name -> value) and
-            ``figures`` (name -> number).
+        study: its ``summary.json``: ``varied``, the names of the flags; ``measure``, the figure
+            that decides; and ``trials``, dicts of ``variant``, ``path`` (of the run, in the
+            folder), ``state``, ``flags`` (name -> value) and ``figures`` (name -> number; of parts,
+            which have a dot in their names, the measure alone is shown).
     """
-    place = folder / "tensorboard"
+    place = folder / "hparams"
     shutil.rmtree(place, ignore_errors=True)
-    trials = study["trials"]
-    names = dict.fromkeys(name for trial in trials for name in trial["figures"])
+    trials, measure = study["trials"], study["measure"]
+    names = sorted({n for t in trials for n in t["figures"] if "." not in n} - {measure})
+    names = [measure, *names]
     numeric = [name for name in study["varied"] if all(_is_number(t, name) for t in trials)]
     with _file(place):
         kinds = [hparams_api.HParam(name) for name in study["varied"]]
-        figures = [hparams_api.Metric(name) for name in names]
+        figures = [hparams_api.Metric(_text(name)) for name in names]
         _write_raw(hparams_api.hparams_config_pb(kinds, figures))
     for trial in trials:
         flags = {k: float(v) if k in numeric else str(v) for k, v in trial["flags"].items()}
         with _file(place / trial["path"]):
             write_flags(flags, trial["variant"])
-            for name, value in trial["figures"].items():
-                if isinstance(value, (int, float)):
-                    tf.summary.scalar(_text(name), value, step=0)
+            for name in names:
+                if name in trial["figures"]:
+                    tf.summary.scalar(_text(name), trial["figures"][name], step=0)
             write_end(_STATUS.get(trial["state"], hparams_kinds.STATUS_UNKNOWN))
 
 

@@ -2,6 +2,7 @@
 
 import collections
 import math
+import textwrap
 import threading
 
 import keras
@@ -121,10 +122,10 @@ class Tracker(keras.callbacks.Callback):
 
     def _warn(self, error):
         if not self._warned:
-            reason = (str(error).splitlines() or [""])[0][:300]
+            reason = textwrap.shorten(str(error).partition("\n")[0], 300, placeholder=" ...")
             print(
-                f"warning: --track={self.track}: {type(error).__name__}: {reason} The training "
-                "goes on; what was not written is tried again.",
+                f"warning: --track={self.track}: the training goes on, and what was not written is "
+                f"tried again: {type(error).__name__}: {reason}",
                 flush=True,
             )
         self._warned = True

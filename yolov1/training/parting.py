@@ -13,8 +13,8 @@ NAMED = {
     "targets": "the targets",
     "weights_before": "the weights before the step",
     "predictions": "the predictions",
-    "cell_terms": "the loss",
-    "terms": "the loss",
+    "cell_terms": "the loss of a cell",
+    "terms": "the sums of the cells' loss",
     "by_predictions": "the gradient by the predictions",
     "gradients": "the gradient by the weights",
     "weights_after": "the weights after the step",
@@ -85,18 +85,12 @@ def first_difference(a, b) -> dict | None:
             continue
         found = _difference(name, ones, others, a)
         if found and name == "terms":  # not to be seen in a cell alone: the gradient knows where
-            masks = [
-                _bits(one) != _bits(other) for one, other in zip(*_gradients(a, b), strict=True)
-            ]
-            found |= _cells(masks[0][found["place"]]) if masks else {}
+            one, other = (step.arrays["by_predictions"][found["place"]] for step in (a, b))
+            found |= _cells(_bits(one) != _bits(other))
         if found:
             return {"tensor": name, "named": NAMED[name], "equal": equal} | found
         equal.append(name)
     return None
-
-
-def _gradients(a, b):
-    return a.named("by_predictions"), b.named("by_predictions")
 
 
 def _cells(mask) -> dict:

@@ -53,10 +53,9 @@ def replay(run, config, dataset, number: int, *, batch=None, prove=True, say=pri
         state = new_state(config, grid, len(dataset), run, strategy)
         base = _restore(run, config, dataset, state, number, say)
         known, end = _known(run, state, number, end, prove)
-        say(
-            f"from {'the seed' if base == 0 else f'the checkpoint of step {base}'}: "
-            f"{number - base} steps to step {number}, {max(end - number - 1, 0)} behind it"
-        )
+        origin = f"the checkpoint of step {base}" if base else "the start"
+        further = f", {end - number - 1} further" if end - number > 1 else ""
+        say(f"from {origin} {number - base} steps to step {number}{further}")
         step, rows = None, {}
         with data.reading(dataset):
             batches = iter(batches_of(config, dataset, run, base, end))
