@@ -164,6 +164,7 @@ def evaluation_batch(config, dataset, grid):
 
 def training_batch(config, dataset, grid, step):
     """What a step of the training sees."""
+    folder = training.RunDirectory(CHECKPOINT.value).path if CHECKPOINT.value else None
     with data.reading(dataset):
         batches = data.training_batches(
             dataset,
@@ -172,7 +173,7 @@ def training_batch(config, dataset, grid, step):
             seed=config.seed,
             start_step=step,
             steps=1,
-            augmentation=training.cfg_files.augmentation(config, CHECKPOINT.value or None),
+            augmentation=training.cfg_files.augmentation(config, folder),
             on_collision=config.on_collision,
             cache="off",
         )
