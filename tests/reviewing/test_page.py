@@ -1,13 +1,10 @@
 """The page shows what it says, escapes what others wrote, and stays as small as it is told."""
 
-import io
-
 import numpy as np
 import pytest
-from PIL import Image
 
 from tests.reviewing.labels import SIZE, dataset, detections, example
-from yolov1.data import Dataset
+from yolov1.data import Dataset, images
 from yolov1.reviewing import page, pictures, suspects
 
 A, B = (0.1, 0.1, 0.3, 0.5), (0.5, 0.1, 0.7, 0.5)
@@ -46,7 +43,8 @@ def test_what_others_wrote_is_escaped():
 
 @pytest.mark.parametrize("orientation", [1, 6, 8])
 def test_a_picture_shows_the_label_where_it_is(orientation):
-    """A red square on grey that is labelled: the frame is around it, whichever way it is turned."""
+    """A green square on grey that is labelled: the frame is around it, whichever way it is turned.
+    The window, 96 pixels of an image of 200 x 100, is moved into the image."""
     pixels = np.full((*SIZE, 3), 90, np.uint8)
     pixels[10:50, 20:60] = (0, 255, 0)
     one = example("a", [("cat", A)])
@@ -54,10 +52,7 @@ def test_a_picture_shows_the_label_where_it_is(orientation):
     (suspect,) = suspects(detections([]), Dataset([one], ("cat", "dog", "fox")))
     picture = pictures.draw(suspect, one, ("cat", "dog", "fox"))
     assert picture.shape == (pictures.SIDE, pictures.SIDE, 3)
-    side = pictures.SIDE / pictures.AROUND
-    low, high = (pictures.SIDE - side) / 2, (pictures.SIDE + side) / 2
+    (corners,) = images.turn_boxes(np.array([[20, 10, 60, 50]]) / 96, orientation) * pictures.SIDE
     green = np.argwhere((picture[..., 1] > 200) & (picture[..., 0] < 100))
-    assert green.min(axis=0) == pytest.approx([low, low], abs=25)  # the name covers some rows
-    assert green.max(axis=0) == pytest.approx([high, high], abs=8)
-    with Image.open(io.BytesIO(pictures.jpeg(picture))) as read:
-        assert read.format == "JPEG" and read.size == (pictures.SIDE, pictures.SIDE)
+    assert green.min(axis=0) == pytest.approx(corners[1::-1], abs=25)  # the name covers some rows
+    assert green.max(axis=0) == pytest.approx(corners[:1:-1], abs=8)

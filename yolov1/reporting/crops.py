@@ -5,15 +5,13 @@ import itertools
 import numpy as np
 from PIL import Image, ImageDraw
 
-from yolov1 import boxes as box_formats
 from yolov1 import inference
-from yolov1.data import images
 from yolov1.evaluation import GroundTruth
 from yolov1.inference import Detections
+from yolov1.reporting.closeup import CloseUp
 
 SIDE = 208  # pixels of a picture's longer side
-AROUND = 1.7  # sides of the window, of the longest side of what it shows
-LEAST = 0.3  # of the image's shorter side
+AROUND, LEAST = 1.7, 0.3  # of `CloseUp`
 QUALITY = 75
 
 
@@ -48,38 +46,12 @@ def crop(image, example, entry, classes):
     shown = [part["box_xyxy"] for part in (entry["detection"], entry["object"]) if part]
     if missed and (entry["iou"] or 0) == 0:
         shown = [subject["box_xyxy"]]
-    window = _window(np.array(shown, float), image.shape[:2])
-    left, top, right, bottom = window
-    part = images.turn(image[top:bottom, left:right], example.orientation)
-    scale = SIDE / max(part.shape[:2])
-    size = [max(1, round(side * scale)) for side in part.shape[1::-1]]
-    part = Image.fromarray(part).resize(size, Image.BICUBIC)
-
-    def inside(boxes_xyxy):
-        """Fractions of the image to those of the turned window, clipped to it."""
-        height, width = image.shape[:2]
-        pixels = box_formats.scale_xyxy(np.asarray(boxes_xyxy, float), width, height)
-        moved = (pixels - (left, top, left, top)) / np.tile((right - left, bottom - top), 2)
-        return images.turn_boxes(box_formats.clip_xyxy(moved), example.orientation)
-
-    truth = inside(box_formats.cxcywh_to_xyxy(np.asarray(example.boxes_cxcywh)))
-    there = (truth[:, 2] > truth[:, 0]) & (truth[:, 3] > truth[:, 1])
-    truth = GroundTruth(truth[there], example.labels[there])
+    view = CloseUp(image, shown, example.orientation, side=SIDE, around=AROUND, least=LEAST)
     label = np.array([classes.index(subject["class"])])
-    box = inside([subject["box_xyxy"]])
+    box = view.inside([subject["box_xyxy"]])
     boxes = GroundTruth(box, label) if missed else Detections(box, [subject["score"]], label)
+    picture = Image.fromarray(view.picture)
     if entry["object"] and not missed:  # which of the objects it is about
-        (corners,) = box_formats.scale_xyxy(inside([entry["object"]["box_xyxy"]]), *size)
-        ImageDraw.Draw(part).rectangle(tuple(corners.round()), outline="white", width=3)
-    return inference.draw(np.asarray(part), boxes, classes, truth=truth)
-
-
-def _window(boxes_xyxy, size):
-    """(left, top, right, bottom) in pixels of a square around all boxes, moved into the image."""
-    limits = np.array(size[::-1], float)
-    corners = box_formats.clip_xyxy(boxes_xyxy) * np.tile(limits, 2)
-    low, high = corners[:, :2].min(axis=0), corners[:, 2:].max(axis=0)
-    side = max(AROUND * (high - low).max(), LEAST * limits.min(), 1)
-    sides = np.minimum(np.ceil(side), limits)
-    start = np.clip(np.round((low + high - sides) / 2), 0, limits - sides)
-    return (*start.astype(int), *(start + sides).astype(int))
+        (corners,) = view.inside([entry["object"]["box_xyxy"]]) * np.tile(picture.size, 2)
+        ImageDraw.Draw(picture).rectangle(tuple(corners.round()), outline="white", width=3)
+    return inference.draw(np.asarray(picture), boxes, classes, truth=view.objects(example))

@@ -1,10 +1,6 @@
 """The page of `experiments.explain`: images, one below the other, each taken apart."""
 
-import io
-
-from PIL import Image
-
-from yolov1.reporting.html import Html, image, join, number, pair, table, tag
+from yolov1.reporting.html import Html, join, number, pair, photo, table, tag, tiles
 from yolov1.reporting.page import page
 from yolov1.semantics import TERMS
 
@@ -44,23 +40,18 @@ def _of_one(one, pictures) -> Html:
 
 
 def _figure(name, png) -> Html:
-    """The page has them as JPEG, in an eighth of the bytes."""
-    file = io.BytesIO()
-    Image.open(io.BytesIO(png)).convert("RGB").save(file, "jpeg", quality=88)
-    caption = tag("figcaption", CAPTIONS[name])
-    return tag("figure", image(file.getvalue(), "jpeg", name), caption)
+    return tag("figure", photo(png, name, quality=88), tag("figcaption", CAPTIONS[name]))
 
 
 def _headline(one) -> Html:
-    tiles = []
+    figures = []
     if "terms" in one:
         terms, objects = one["terms"], one["objects"]
-        tiles += [("loss", number(sum(terms.values()), 3))]
-        tiles += [(name.replace("_", " "), number(value, 3)) for name, value in terms.items()]
-        tiles += [("objects", len(objects)), ("lost", sum("lost_to" in o for o in objects))]
-    tiles += [("found", len(one["detections"])), ("suppressed", len(one["suppressed"]))]
-    shown = (tag("div", tag("b", value), tag("span", name), class_="tile") for name, value in tiles)
-    return tag("div", *shown, class_="tiles")
+        figures += [("loss", number(sum(terms.values()), 3))]
+        figures += [(name.replace("_", " "), number(value, 3)) for name, value in terms.items()]
+        figures += [("objects", len(objects)), ("lost", sum("lost_to" in o for o in objects))]
+    figures += [("found", len(one["detections"])), ("suppressed", len(one["suppressed"]))]
+    return tiles(figures)
 
 
 def _objects(one) -> Html:

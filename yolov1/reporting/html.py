@@ -2,7 +2,10 @@
 
 import base64
 import html
+import io
 import math
+
+from PIL import Image
 
 
 class Html(str):
@@ -65,6 +68,26 @@ def image(data: bytes, kind: str, alt: str) -> Html:
     """A picture inside the page."""
     source = f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
     return Html(f'<img loading="lazy" src="{source}" alt="{escape(alt)}">')
+
+
+def photo(picture, alt: str, *, quality=85) -> Html:
+    """A picture (uint8 ``[h, w, 3]``, of Pillow, or the bytes of a file) inside the page as JPEG,
+    in an eighth of the bytes of a PNG file."""
+    if isinstance(picture, bytes):
+        picture = Image.open(io.BytesIO(picture))
+    elif not isinstance(picture, Image.Image):
+        picture = Image.fromarray(picture)
+    file = io.BytesIO()
+    picture.convert("RGB").save(file, "jpeg", quality=quality)
+    return image(file.getvalue(), "jpeg", alt)
+
+
+def tiles(figures) -> Html:
+    """(name, value) of the figures that one looks for first, side by side."""
+    shown = (
+        tag("div", tag("b", value), tag("span", name), class_="tile") for name, value in figures
+    )
+    return tag("div", *shown, class_="tiles")
 
 
 def number(value, digits=4) -> str:

@@ -48,7 +48,6 @@ th { color: var(--soft); font-weight: 600; white-space: nowrap; }
   gap: 12px; }
 .small { grid-template-columns: repeat(auto-fill, minmax(min(46%, 130px), 1fr)); }
 figure:has(:target) { outline: 3px solid var(--accent); outline-offset: 3px; border-radius: 6px; }
-a { color: var(--accent); }
 [id] { scroll-margin-top: 12px; }
 .matrix { width: auto; }
 .matrix td, .matrix th { padding: 4px 7px; text-align: right; }
@@ -56,8 +55,8 @@ a { color: var(--accent); }
 .matrix td { min-width: 2.6em; }
 .matrix .good { background: color-mix(in srgb, #10b981 var(--share), transparent); }
 .matrix .bad { background: color-mix(in srgb, #ef4444 var(--share), transparent); }
-.strip { overflow-x: auto; }
-.strip img { width: auto; max-width: none; min-width: min(100%, 720px); border-radius: 0; }
+.frames { overflow-x: auto; }
+.frames img { width: auto; max-width: none; min-width: min(100%, 720px); border-radius: 0; }
 figure { margin: 0; min-width: 0; }
 img { width: 100%; height: auto; border-radius: 6px; display: block; }
 .choice label { margin-right: 14px; white-space: nowrap; }

@@ -1,6 +1,5 @@
 """The images that a run watches, over its evaluations: what ``watched.npz`` holds."""
 
-import io
 import math
 
 import numpy as np
@@ -10,13 +9,13 @@ from PIL import Image, ImageDraw, ImageFont
 
 from yolov1.microscope.measures import churn, churn_of_all, fits, image_terms, lost_objects
 from yolov1.reporting import charts
-from yolov1.reporting.html import Html, image, join, number, pair, percent, tag
+from yolov1.reporting.html import Html, join, number, pair, percent, photo, tag
 from yolov1.semantics import TERMS
 
 PANELS = 10  # of a strip; of more evaluations so many are shown
 PANEL_SIDE = 102  # ten of them fill the page
 LABEL_HEIGHT, GAP = 16, 3
-MAX_BYTES = 1_500_000  # of all strips together
+MAX_BYTES = 2_000_000  # of the page, for all strips together
 MAX_POINTS = 150  # of each evaluation in the chart of confidence and IoU
 
 
@@ -101,7 +100,7 @@ def _strips(record):
         yield join(
             [
                 tag("h3", f"{one['id']}: loss {first} → {last}"),
-                tag("div", image(picture, "jpeg", one["id"]), class_="strip"),
+                tag("div", picture, class_="frames"),
                 tag("p", label, class_="soft"),
                 more,
             ]
@@ -121,9 +120,9 @@ def _label(record, k, lost, changes) -> str:
     return "; ".join(words)
 
 
-def _strip(record, k) -> bytes:
-    """JPEG: above what was found (green) and the objects (white), below the loss of each cell, in
-    one scale; object cells whose responsible box is another than before are framed."""
+def _strip(record, k) -> Html:
+    """Above what was found (green) and the objects (white), below the loss of each cell, in one
+    scale; object cells whose responsible box is another than before are framed."""
     chosen = _spread(len(record), PANELS)
     width, height = len(chosen) * (PANEL_SIDE + GAP) - GAP, LABEL_HEIGHT + 2 * PANEL_SIDE + GAP
     sheet = Image.new("RGB", (width, height), "white")
@@ -137,9 +136,7 @@ def _strip(record, k) -> bytes:
         sheet.paste(_found(small, record, k, e), (x, LABEL_HEIGHT))
         heat = _heat(small, losses[e] / highest, _moved(record, k, e), record.grid.S)
         sheet.paste(heat, (x, LABEL_HEIGHT + PANEL_SIDE + GAP))
-    file = io.BytesIO()
-    sheet.save(file, "jpeg", quality=80)
-    return file.getvalue()
+    return photo(sheet, record.images[k]["id"], quality=80)
 
 
 def _found(small, record, k, e) -> Image.Image:

@@ -1,6 +1,6 @@
 """``review.html``: the suspects in pictures, the best first, all together or those of one kind."""
 
-from yolov1.reporting.html import Html, escape, image, join, number, percent, table, tag
+from yolov1.reporting.html import Html, escape, join, number, percent, photo, table, tag
 from yolov1.reporting.page import page
 from yolov1.reviewing import pictures
 from yolov1.reviewing.suspects import ACTION_OF, KINDS
@@ -102,13 +102,13 @@ def _choice(shown) -> Html:
 def _figure(rank, suspect, dataset) -> Html:
     example = dataset[suspect.image]
     what = f"{rank} {suspect.kind}"
-    picture = pictures.jpeg(pictures.draw(suspect, example, dataset.classes))
+    picture = pictures.draw(suspect, example, dataset.classes)
     words = [tag("b", what), f" {suspect.score:.3f}: {proposal(suspect, example, dataset.classes)}"]
     words += [Html("<br>"), f"image {example.image_id}"]
     if suspect.iou is not None:
         words.append(f", IoU {suspect.iou:.2f}")
     caption = tag("figcaption", *words)
-    content = image(picture, "jpeg", f"{what} in image {example.image_id}")
+    content = photo(picture, f"{what} in image {example.image_id}", quality=82)
     return tag("figure", content, caption, id=f"s{rank}", class_=f"suspect {suspect.kind}")
 
 
