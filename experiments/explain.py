@@ -1,6 +1,6 @@
 """Takes single images apart: what a run's network says of them, and what its loss says of that.
 
-    python -m experiments.explain --checkpoint=runs/shapes --image=shape-3
+    python -m experiments.explain --checkpoint=runs/shapes --image=test-00003
     python -m experiments.explain --checkpoint=RUN --image=train:2007_000027 --image=2007_000032
     python -m experiments.explain --checkpoint=RUN --image=photo.jpg      # a picture of your own
 

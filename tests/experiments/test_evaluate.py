@@ -38,6 +38,8 @@ def test_the_split_of_the_run(known_run, call_experiment, tmp_path):
     assert "shortcomings" not in summary
     page = (tmp_path / "report.html").read_text()
     assert "What is wrong" in page and page.count("<img") > len(worst)
+    assert f"{known_run} · shapes:count=8 · test" in page
+    assert "<span>evaluation</span>" in page and "<span>training</span>" not in page
 
 
 def test_another_data_set(known_run, call_experiment, tmp_path):

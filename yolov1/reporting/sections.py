@@ -34,6 +34,8 @@ def subtitle(run) -> Html:
         )
     environment = run.config.get("environment", {})
     words += [environment.get("git_revision"), environment.get("started")]
+    # Of an evaluation by itself, what was measured.
+    words += [run.summary.get(name) for name in ("checkpoint", "detections", "dataset", "split")]
     return tag("p", " · ".join(str(word) for word in words if word), class_="soft")
 
 
@@ -45,7 +47,7 @@ def headline(run) -> Html:
         ("mAP@0.5, VOC 2007", "map_voc07", percent),
         ("mAP@0.5, area", "map_area", percent),
         ("COCO AP .50:.95", "map_coco", percent),
-        ("training", "seconds", duration),
+        ("training" if run.metrics else "evaluation", "seconds", duration),
         ("import", "import_seconds", lambda v: f"{number(v, 3)} s"),
         ("images/s", "images_per_second", lambda v: number(v, 3)),
         ("parameters", "parameters", number),
