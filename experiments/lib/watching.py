@@ -114,7 +114,7 @@ def places(config, train_set, eval_set):
     if watch.hard > others:
         raise UserError(
             f"--watch={config.watch}: {HARD}{watch.hard} takes images of the evaluation set that "
-            f"are not named, of which it has {others}."
+            f"are not named, of which it has {others}. Ask for no more."
         )
     return named, find("watch", watch.train, train_set, "training", eval_set)
 

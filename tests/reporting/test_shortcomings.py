@@ -84,7 +84,7 @@ def test_every_link_leads_to_its_picture(run):
     ids, targets = links(page)
     assert set(targets) <= set(ids)
     kinds = {"classification", "localisation", "both", "duplicate", "background", "missed"}
-    groups = {"score-8", "confused-1", "confused-2", "confused-6", "alone-0"}
+    groups = {"score-8", "confused-1", "confused-2", "confused-6", "alone-0", "class-0", "class-1"}
     assert kinds | groups <= set(targets)
     assert "score-9" not in targets  # all is right there
     own = [i for i in ids if i in targets]

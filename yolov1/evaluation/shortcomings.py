@@ -162,9 +162,11 @@ def _groups(diagnosis, shown, met_by, members):
     there[met_by[met_by >= 0]] = truth.labels[met_by >= 0]
     cell = there * (nothing + 1) + found.labels
     of_detections = {"score": score_bin(diagnosis), "confused": np.where(shown, cell, -1)}
+    of_detections["class"] = found.labels
     of_objects = {n.replace(" ", "-"): np.where(mine, 0, -1) for n, mine in members.items()}
     column = np.append(found.labels, nothing)[met_by]
-    return of_detections, of_objects | {"confused": truth.labels * (nothing + 1) + column}
+    of_objects["confused"] = truth.labels * (nothing + 1) + column
+    return of_detections, of_objects | {"class": truth.labels}
 
 
 # ------------------------------------------------------------------ objects

@@ -17,12 +17,19 @@ from yolov1.reporting.html import (
     tiles,
 )
 from yolov1.reporting.run_files import PICTURE_SUFFIXES
-from yolov1.reporting.shortcomings import what_is_wrong, worst_errors
+from yolov1.reporting.shortcomings import Links, what_is_wrong, worst_errors
 from yolov1.reporting.watched import watched_images
 from yolov1.semantics import TERMS
 
 MAX_PICTURES = 24
 CLASSES_PER_CHART = 7
+# Kind of the analysis of the best detections -> kinds of `evaluation.tide` whose pictures show it.
+HOIEM = {
+    "localisation": ("localisation", "duplicate"),
+    "similar": ("classification",),
+    "other": ("classification", "both"),
+    "background": ("background",),
+}
 
 
 def subtitle(run) -> Html:
@@ -83,9 +90,12 @@ def detection_quality(run) -> Html:
     classes = run.evaluation.get("classes") or {
         name: {"ap_voc07": ap} for name, ap in run.summary.get("ap_per_class", {}).items()
     }
-    errors = run.evaluation.get("errors")
+    errors, links = run.evaluation.get("errors"), Links(run)
     if errors:
-        rows = [[kind, bar(share, percent(share))] for kind, share in errors.items()]
+        rows = [
+            [links(kind, *HOIEM.get(kind, ())), bar(share, percent(share))]
+            for kind, share in errors.items()
+        ]
         heading = tag("h3", "The best detections, as many as there are objects (Hoiem et al.)")
         more = "shortcomings" in run.evaluation
         note = "Shares of them; what an error costs is said below." if more else ""
@@ -97,13 +107,13 @@ def detection_quality(run) -> Html:
         boxes = join([heading, table(None, rows)])
     return join(
         [
-            _average_precision(_by_quality(classes)),
+            _average_precision(classes, links),
             pair(*_precision_recall(run.evaluation), errors, boxes),
         ]
     )
 
 
-def _average_precision(classes) -> Html:
+def _average_precision(classes, links) -> Html:
     columns = [
         ("ap_voc07", "AP@0.5, VOC 2007", lambda v: bar(v, percent(v))),
         ("ap_area", "AP@0.5, area", percent),
@@ -112,9 +122,10 @@ def _average_precision(classes) -> Html:
         ("detections", "detections", number),
     ]
     columns = [c for c in columns if any(c[0] in values for values in classes.values())]
+    labels = {name: label for label, name in enumerate(classes)}
     rows = [
-        [name, *(show(values.get(key)) for key, _, show in columns)]
-        for name, values in classes.items()
+        [links(name, f"class-{labels[name]}"), *(show(values.get(key)) for key, _, show in columns)]
+        for name, values in _by_quality(classes).items()
     ]
     return table(["class", *(text for _, text, _ in columns)], rows) if rows else Html("")
 

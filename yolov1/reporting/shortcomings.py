@@ -35,7 +35,7 @@ def what_is_wrong(run) -> Html:
     found = run.evaluation.get("shortcomings")
     if not found:
         return Html("")
-    links, classes = _Links(run), list(run.evaluation.get("classes", ()))
+    links, classes = Links(run), list(run.evaluation.get("classes", ()))
     by_class = [_confusion(found, classes, links), _cells(found, links)]
     note = (
         f"A box is shown where it scores at least {found['shown']:g}; an object is found where one "
@@ -55,7 +55,7 @@ def what_is_wrong(run) -> Html:
 
 def worst_errors(run) -> Html:
     """The pictures of the worst errors by kind."""
-    links = _Links(run)
+    links = Links(run)
     parts, by_kind = [], {}
     for k, entry in enumerate(links.entries):
         by_kind.setdefault(entry["kind"], []).append(k)
@@ -69,7 +69,7 @@ def worst_errors(run) -> Html:
     return join(parts)
 
 
-class _Links:
+class Links:
     """Which bars and cells have pictures, and where: an anchor is at the worst of each."""
 
     def __init__(self, run):
