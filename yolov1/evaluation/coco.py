@@ -29,7 +29,7 @@ AREAS = {
 
 def average_precision(found, truth, count):
     """AP 50:95 of each class from the tables of `tabulate`; None for a class without objects."""
-    precision, _ = _accumulate(found, truth, count, AREAS[""])
+    precision, _ = _accumulate(found, truth, count, _pairs(found, truth), AREAS[""])
     return [None if p is None else float(p.mean()) for p in precision]
 
 
@@ -49,9 +49,9 @@ def coco_summary(detections, ground_truth, *, classes=None, sizes=None):
         ARlarge; fractions of 1, None where there is no such object.
     """
     found, truth, count = tabulate(detections, ground_truth, classes, sizes)
-    summary = {}
+    summary, pairs = {}, _pairs(found, truth)
     for name, limits in AREAS.items():
-        precision, recall = _accumulate(found, truth, count, limits)
+        precision, recall = _accumulate(found, truth, count, pairs, limits)
         precision = [p for p in precision if p is not None]
         recall = [r for r in recall if r is not None]
         if not name:
@@ -69,20 +69,25 @@ def _mean(arrays):
     return float(np.mean(arrays)) if arrays else None
 
 
-def precision_within(found, truth, count, limits, areas):
-    """Per class precision ``[thresholds, recalls]`` among the objects within limits of area, None
-    for a class without any; `areas` are those of (detections, objects), in the limits' unit."""
-    return _accumulate(found, truth, count, limits, areas)[0]
+def precision_within(found, truth, count, ranges):
+    """For each of `ranges`, per class precision ``[thresholds, recalls]`` among the objects within
+    limits of area, None for a class without any.
+
+    Args:
+        ranges: (limits, (areas of the detections, of the objects) in the limits' unit) of each.
+    """
+    pairs = _pairs(found, truth)
+    return [_accumulate(found, truth, count, pairs, *within)[0] for within in ranges]
 
 
-def _accumulate(found, truth, count, limits, areas=None):
+def _accumulate(found, truth, count, pairs, limits, areas=None):
     """Per class, precision ``[thresholds, recalls]`` and recall ``[thresholds, limits on
     detections]``, both None for a class without objects in these limits of area."""
     rank = place_in_group(found.image * count + found.labels)
     keep = rank < MAX_DETECTIONS[-1]
     found_area, object_area = areas or (area(found.boxes_xyxy), area(truth.boxes_xyxy))
     ignored = truth.difficult | (object_area < limits[0]) | (object_area > limits[1])
-    taken = _match(found, truth, np.where(keep, rank, -1), ignored)
+    taken = _match(pairs, truth, np.where(keep, rank, -1), ignored)
     outside = (found_area < limits[0]) | (found_area > limits[1])
     right = (taken >= 0) & ~ignored[taken] if len(truth) else np.zeros(taken.shape, bool)
     wrong = (taken < 0) & ~outside
@@ -106,19 +111,25 @@ def _accumulate(found, truth, count, limits, areas=None):
     return precisions, recalls
 
 
-def _match(found, truth, rank, ignored):
-    """The object taken by each detection at each threshold, ``[thresholds, K]``, -1 for none.
-
-    All detections of one rank, that is one of each image and class, choose at the same time.
-    """
-    taken = np.full((len(THRESHOLDS), len(found)), -1)
+def _pairs(found, truth):
+    """(detection, object, overlap) of all that may come together at the lowest threshold."""
     detection, target, overlap = overlaps(found, truth)
     crowd = truth.difficult[target]
     pairs = found.boxes_xyxy[detection[crowd]], truth.boxes_xyxy[target[crowd]]
     size = area(pairs[0])
     overlap[crowd] = np.divide(intersection(*pairs), size, out=np.zeros_like(size), where=size > 0)
-    near = (overlap >= THRESHOLDS[0]) & (rank[detection] >= 0)
-    detection, target, overlap = detection[near], target[near], overlap[near]
+    near = overlap >= THRESHOLDS[0]
+    return detection[near], target[near], overlap[near]
+
+
+def _match(pairs, truth, rank, ignored):
+    """The object taken by each detection at each threshold, ``[thresholds, K]``, -1 for none.
+
+    All detections of one rank, that is one of each image and class, choose at the same time; those
+    of rank -1 do not.
+    """
+    taken = np.full((len(THRESHOLDS), len(rank)), -1)
+    detection, target, overlap = (part[rank[pairs[0]] >= 0] for part in pairs)
     # The best choice first: objects that count, then higher overlap, then the later object.
     order = np.lexsort((-target, -overlap, ignored[target], detection, rank[detection]))
     detection, target, overlap = detection[order], target[order], overlap[order]

@@ -201,16 +201,15 @@ def by_size(diagnosis: Diagnosis, image_sizes):
             name: (low, high, ones)
             for name, low, high in zip(QUARTERS, edges[:-1], edges[1:], strict=True)
         }
-    rows, members = [], {}
+    rows, members, ranges = [], {}, []
     for name, (low, high, unit) in limits.items():
         scaled = [area(table.boxes_xyxy) * unit[table.image] for table in tables]
         # A limit belongs to both sides in COCO's rule; here the objects of a size are told apart.
         mine = counting & (scaled[1] >= low) & (scaled[1] < high)
         if not mine.any():
             continue
-        curves = coco.precision_within(*tables, diagnosis.classes, (low, high), scaled)
-        curves = [curve for curve in curves if curve is not None]
         members[name] = mine
+        ranges.append(((low, high), scaled))
         top = 1e10 if unit is pixels else 1
         rows.append(
             {
@@ -218,10 +217,13 @@ def by_size(diagnosis: Diagnosis, image_sizes):
                 "low": float(np.sqrt(low)) if low else None,
                 "high": float(np.sqrt(high)) if high < top else None,
                 **_recall(diagnosis, mine),
-                "ap": float(np.mean(curves)),
-                "ap50": float(np.mean([curve[0] for curve in curves])),
             }
         )
+    within = coco.precision_within(*tables, diagnosis.classes, ranges)
+    for row, curves in zip(rows, within, strict=True):
+        curves = [curve for curve in curves if curve is not None]
+        row["ap"] = float(np.mean(curves))
+        row["ap50"] = float(np.mean([curve[0] for curve in curves]))
     return rows, members
 
 
