@@ -263,6 +263,23 @@ def test_a_deleted_run_is_begun_anew(tracked, tmp_path):
     assert client_of(tmp_path).get_run(first).data.metrics == {"AP of _/ a_b": 0.5}
 
 
+def test_two_runs_that_make_the_database_at_once(tracked, tmp_path, monkeypatch):
+    """Another puts its file there while ours is being made: both runs are in that one."""
+    address, link = f"sqlite:///{tmp_path / 'new' / 'mlflow.db'}", os.link
+
+    def be_late(new, path):
+        monkeypatch.setattr(os, "link", link)
+        runs.append(mlflow.Store(address).begin(None, "first", {"S": 7}, {}))
+        link(new, path)
+
+    monkeypatch.setattr(os, "link", be_late)
+    runs = []
+    runs.append(mlflow.Store(address).begin(None, "second", {"S": 7}, {}))
+    names = [client_of(tmp_path / "new").get_run(run_id).info.run_name for run_id in runs]
+    assert names == ["first", "second"]
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["mlflow.db"]
+
+
 def test_a_server_that_is_down_stops_nothing(tracked, plain, tmp_path, monkeypatch):
     """The training ends with the same bits, and says once that nobody listened."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
