@@ -167,6 +167,9 @@ def until(sides) -> int | None:
         return None
     before = "none is the same" if last is None else f"the same up to step {last}"
     print(f"{what}: {before}, others at step {first}")
+    weights = [[{name: row[name] for name in ("step", "weights")} for row in r] for r in rows]
+    if parting.interval(*weights)[1] is None:
+        print("  in their loss alone: the weights are the same in all that both have")
     one, other = (next(r for r in found if int(r["step"]) == first) for found in rows)
     # Other weights before a step are of a step before it.
     return first - bool(first and "weights" in parting.differing(one, other))

@@ -39,7 +39,7 @@ def replayed(kept_run, call_experiment, tmp_path_factory):
 
 def test_a_step_is_the_runs_to_the_bit(replayed, kept_run):
     folder, output = replayed
-    assert "from the checkpoint of step 4 1 steps to step 5\n" in output
+    assert "begins at the checkpoint of step 4: 1 steps to step 5\n" in output
     assert "the run's step, to the bit: the weights before step 6" in output
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["proof"] == {"equal": [4, 6], "differs": []} and summary["base"] == 4
