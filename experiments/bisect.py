@@ -47,8 +47,11 @@ TREE = {
 OUTPUT_DIR = flags.DEFINE_string("output_dir", "runs/bisect", "Folder for the results.")
 DEBUG = flags.DEFINE_boolean("debug", False, "No difference: the replays take what they take.")
 
-# Of these no number of a training depends, or they say where it is.
-NO_MATTER = ("output_dir", "resume", "keep_every", "digests", "checkpoint_minutes", "watch", "fork")
+# Of these no number of a training depends.
+NO_MATTER = (
+    "fork",
+    *set(experiment_flags.MAY_CHANGE) - {*experiment_flags.DATA, "epochs", "strategy"},
+)
 ENVIRONMENT = ("git_revision", "tensorflow", "keras", "numpy", "machine", "gpus", "build")
 
 
