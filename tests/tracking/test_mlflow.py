@@ -250,17 +250,41 @@ def test_a_resumed_run_is_the_same_in_mlflow(tracked):
     assert [metric.step for metric in history] == [2, 5, 8]
 
 
-def test_a_deleted_run_is_begun_anew(tracked, tmp_path):
-    folder, _ = tracked
-    address = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    store = mlflow.Store(address)
-    first = store.begin(None, "run", {"S": 7}, {})
-    store.metrics({"AP of \N{SNOWMAN}/ a|b": 0.5}, 3)
-    assert store.begin(first, "run", {"S": 7}, {}) == first
-    client_of(tmp_path).delete_run(first)
-    assert store.begin(first, "run", {"S": 7}, {}) != first
+@pytest.fixture
+def address(tracked, monkeypatch):
+    """Of the same database, in another experiment."""
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "another")
+    return f"sqlite:///{tracked[0] / 'mlflow.db'}"
+
+
+def test_a_deleted_run_is_begun_anew(tracked, address):
+    first = mlflow.Store(address).begin(None, "run", {"S": 7}, {})
+    assert mlflow.Store(address).begin(first, "run", {"S": 7}, {}) == first
+    client_of(tracked[0]).delete_run(first)
+    assert mlflow.Store(address).begin(first, "run", {"S": 7}, {}) != first
     assert mlflow.Store(address).begin("0" * 32, "run", {"S": 7}, {}) not in ("0" * 32, first)
-    assert client_of(tmp_path).get_run(first).data.metrics == {"AP of _/ a_b": 0.5}
+
+
+def test_any_name_and_any_number_of_them(tracked, address):
+    store = mlflow.Store(address)
+    run_id = store.begin(None, "run", {f"flag{k}": k for k in range(120)}, {})
+    store.metrics({"AP of \N{SNOWMAN}/ a|b": 0.5} | {f"class{k}": k for k in range(1100)}, 3)
+    found = client_of(tracked[0]).get_run(run_id).data
+    assert len(found.params) == 120 and len(found.metrics) == 1101
+    assert found.metrics["AP of _/ a_b"] == 0.5
+
+
+def test_a_beginning_that_failed_goes_on_in_the_same_run(tracked, address, monkeypatch):
+    store = mlflow.Store(address)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_log", lambda *what: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            store.begin(None, "twice", {"S": 7}, {})
+    run_id = store.begin(None, "twice", {"S": 7}, {})
+    client = client_of(tracked[0])
+    found = client.get_run(run_id)
+    names = [r.info.run_name for r in client.search_runs([found.info.experiment_id])]
+    assert names.count("twice") == 1 and found.data.params == {"S": "7"}
 
 
 def test_two_runs_that_make_the_database_at_once(tracked, tmp_path, monkeypatch):
@@ -305,8 +329,10 @@ def test_nothing_is_sent_but_to_the_server(tmp_path):
     MLflow sends none from under pytest."""
     pytest.importorskip("mlflow", reason="the extra yolov1[mlflow] is not installed")
     code = f"""
-import socket, sys
-from yolov1.tracking import mlflow
+import importlib.util, socket, sys
+spec = importlib.util.spec_from_file_location("tracking", "yolov1/tracking/mlflow.py")
+mlflow = importlib.util.module_from_spec(spec)  # without TensorFlow
+spec.loader.exec_module(mlflow)
 asked = []
 def connect(self, address):
     asked.append(address)

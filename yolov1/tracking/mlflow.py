@@ -15,7 +15,7 @@ from yolov1.files import make_folder, user_path
 
 EXPERIMENT = "yolov1"  # unless MLFLOW_EXPERIMENT_NAME says otherwise
 _SQLITE = "sqlite:///"
-_MOST = 100  # parameters that MLflow takes at once
+_MOST = 100  # parameters that MLflow takes at once (of numbers it would take ten times as many)
 _LONGEST = 6000  # characters of one
 _STATUS = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 
@@ -85,7 +85,8 @@ class Store:
         self.address, self._client, self._run = address, None, None
 
     def begin(self, previous, name: str, flags: dict, tags: dict) -> str:
-        """Begins a run, or goes on with the previous one where it is still there.
+        """Begins a run, or goes on with the previous one where it is still there; called again
+        where it failed, it goes on with what it had begun.
 
         Args:
             previous: its id, or None.
@@ -102,7 +103,7 @@ class Store:
                 self._make_database()
             # The registry is not used, but it must not be another one than this.
             self._client = self._tracking.MlflowClient(self.address, registry_uri=self.address)
-        run = self._previous(previous)
+        run = self._previous(self._run.run_id if self._run else previous)
         if run is None:
             run = self._client.create_run(self._experiment(), run_name=name)
         else:
@@ -111,8 +112,7 @@ class Store:
         texts = {k: str(v)[:_LONGEST] for k, v in flags.items() if k != "resume"}
         before = run.data.params
         new = [self._entities.Param(k, v) for k, v in texts.items() if k not in before]
-        for k in range(0, len(new), _MOST):
-            self._client.log_batch(run.info.run_id, params=new[k : k + _MOST])
+        self._log("params", new)
         changed = {f"resumed.{k}": v for k, v in texts.items() if before.get(k, v) != v}
         for k, v in (tags | changed).items():
             self._client.set_tag(run.info.run_id, k, v)
@@ -121,10 +121,12 @@ class Store:
     def metrics(self, values: dict, step: int):
         """Numbers of a step; a name that MLflow would refuse is changed to one that it takes."""
         now = int(time.time() * 1000)
-        self._client.log_batch(
-            self._run.run_id,
-            metrics=[self._entities.Metric(_name(k), v, now, step) for k, v in values.items()],
-        )
+        metric = self._entities.Metric
+        self._log("metrics", [metric(_name(k), v, now, step) for k, v in values.items()])
+
+    def _log(self, what: str, values: list):
+        for k in range(0, len(values), _MOST):
+            self._client.log_batch(self._run.run_id, **{what: values[k : k + _MOST]})
 
     def file(self, path, folder):
         """A file, into a folder of the run's artifacts (None: the top)."""
