@@ -85,7 +85,8 @@ def main(argv):
     trials.require_data([job for job in jobs if job.trial.state != results.FINISHED])
     make_folder(output)
     done = sum(job.trial.state == results.FINISHED for job in jobs)
-    print(f"{len(variants)} variants, {len(seeds)} seeds: {len(jobs)} trials, {done} of them done")
+    named = ", ".join(map(str, seeds))
+    print(f"{len(variants)} variants, seeds {named}: {len(jobs)} trials, {done} of them done")
     try:
         trials.train_all(jobs, PARALLEL.value, measure)
     except KeyboardInterrupt:
