@@ -1,6 +1,7 @@
 """Rows of what trainings and exports measured, for docs/results.md.
 
     python -m benchmarks.collect_results --name=make_train --runs='runs/make_train/seed-*'
+    python -m benchmarks.collect_results --name=losses --runs='runs/losses/*/seed-*'     # a study
     python -m benchmarks.collect_results --name=shapes --exports=runs/shapes/export
 
 Adds a line for each run directory to benchmarks/results/runs.csv, and for each file that
@@ -33,7 +34,7 @@ def main(argv):
         raise app.UsageError(f"unknown argument {argv[1]!r}; a flag is --NAME=VALUE.")
     folder = user_path(RESULTS.value)
     for path in matching(RUNS.value):
-        add(folder / "runs.csv", [run_row(path)], ("name", "seed", "started"))
+        add(folder / "runs.csv", [run_row(path)], ("name", "variant", "seed", "started"))
     for path in matching(EXPORTS.value):
         add(folder / "exports.csv", export_rows(path), ("name", "format", "precision", "started"))
 
@@ -55,7 +56,9 @@ def run_row(path) -> dict:
     if not summary:
         raise app.UsageError(f"{path} holds no summary.json: the run is not finished.")
     figures = {name: round(summary[name], 6) for name in FIGURES}
-    row = {"benchmark": "runs", "name": NAME.value, "seed": config.seed, "epochs": config.epochs}
+    variant = path.absolute().parent.name  # of a study: OUTPUT_DIR/FLAG=VALUE/seed-N
+    row = {"benchmark": "runs", "name": NAME.value, "variant": variant if "=" in variant else ""}
+    row |= {"seed": config.seed, "epochs": config.epochs}
     return row | figures | environment(run.read_json("config.json")["environment"])
 
 

@@ -5,7 +5,7 @@
 Measures each run on its evaluation split: mAP at IoU 0.5 by the area under the curve and by the 11
 points of VOC 2007; the largest change where one image is left out; the standard deviation over
 `--samples` draws of as many images, with replacement; and of what the 11 points lack of 1, the part
-that is in the last of them, at recall 1. Figures go to `--output`, as JSON.
+that is in the last of them, at recall 1. Figures go to `--json` as well.
 """
 
 import glob
@@ -19,7 +19,7 @@ from yolov1.files import user_path
 
 RUNS = flags.DEFINE_list("runs", None, "Run directories, or patterns.", required=True)
 SAMPLES = flags.DEFINE_integer("samples", 200, "Draws of the images.", lower_bound=2)
-OUTPUT = flags.DEFINE_string("output", "", "JSON file for the figures; empty: none.")
+JSON = flags.DEFINE_string("json", "", "File for the figures; empty: none.")
 
 RULES = ("area", "voc07")
 
@@ -31,8 +31,8 @@ def main(argv):
     if not paths:
         raise app.UsageError(f"--runs={','.join(RUNS.value)}: no such folder.")
     found = {path: of_run(path) for path in paths}
-    if OUTPUT.value:
-        training.write_json(user_path(OUTPUT.value), found)
+    if JSON.value:
+        training.write_json(user_path(JSON.value), found)
     for path, rules in found.items():
         for rule, of in rules.items():
             print(f"{path} {rule}: " + ", ".join(f"{name} {v:.4f}" for name, v in of.items()))
@@ -72,15 +72,22 @@ def steadiness(found, dataset, samples, seed=0) -> dict:
         }
         for k, rule in enumerate(RULES)
     }
-    figures["voc07"]["missing_at_recall_1"] = _missing_at_recall_1(evaluate(found, dataset))
+    figures["voc07"]["missing_at_recall_1"] = missing_at_recall_1(evaluate(found, dataset))
     figures["voc07"]["missing"] = 1 - whole[RULES.index("voc07")]
     return figures
 
 
-def _missing_at_recall_1(measured) -> float:
-    """What the last of the 11 points lacks of its eleventh, as a mean over the classes."""
+def missing_at_recall_1(measured) -> float:
+    """What the last of the 11 points lacks of its eleventh, as a mean over the classes.
+
+    Args:
+        measured: what `evaluation.evaluate` gives.
+    """
     classes = [c for c in measured["classes"].values() if c["truth"]]
-    last = [c["precision"][-1] if c["recall"] and c["recall"][-1] == 1 else 0.0 for c in classes]
+    last = [
+        max((p for p, r in zip(c["precision"], c["recall"], strict=True) if r == 1), default=0.0)
+        for c in classes
+    ]
     return float(np.mean([(1 - precision) / 11 for precision in last]))
 
 

@@ -152,18 +152,14 @@ def evaluation_batch(config, dataset, grid):
     examples = dataset[:count]
     with data.reading(examples):
         images, _ = next(iter(data.evaluation_batches(examples, grid, count, resize=config.resize)))
-
-    def encode(example):
-        kept = ~example.difficult
-        boxes, labels = example.boxes_cxcywh[kept], example.labels[kept]
-        return data.encode_targets(boxes, labels, grid, config.on_collision)[0]
-
-    targets = tf.constant(np.stack([encode(example) for example in examples]))
+    encoded = [data.encode_example(example, grid, config.on_collision) for example in examples]
+    targets = tf.constant(np.stack(encoded))
     return images, targets, [example.image_id for example in examples]
 
 
 def training_batch(config, dataset, grid, step):
     """What a step of the training sees."""
+    folder = training.RunDirectory(CHECKPOINT.value).path if CHECKPOINT.value else None
     with data.reading(dataset):
         batches = data.training_batches(
             dataset,
@@ -172,7 +168,7 @@ def training_batch(config, dataset, grid, step):
             seed=config.seed,
             start_step=step,
             steps=1,
-            augmentation=training.cfg_files.augmentation(config, CHECKPOINT.value or None),
+            augmentation=training.cfg_files.augmentation(config, folder),
             on_collision=config.on_collision,
             cache="off",
         )

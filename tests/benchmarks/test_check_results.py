@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from benchmarks import check_results, collect_results, results_table
+from benchmarks import check_results, results_table
 from tests import programs
 from yolov1 import training
 
@@ -103,6 +103,13 @@ name = "next"
 program = ["json.tool", "{{run}}/nothing.json", "{{out}}/summary.json"]
 seconds = 1
 figure = [{{ what = "nothing", file = "summary.json", key = "a", low = 0, high = 1 }}]
+[[run]]
+name = "elsewhere"
+[run.check]
+program = ["json.tool", "{folder}/measured.json", "{{out}}/summary.json"]
+data = "{folder}/data"
+seconds = 1
+figure = []
 """
 
 
@@ -117,6 +124,7 @@ figure = [{{ what = "nothing", file = "summary.json", key = "a", low = 0, high =
             1,
             ["inside  images: 8", "next: python", "failed", "nothing.json", "1 outside"],
         ),
+        (8, "elsewhere", 0, ["left out, there is no", "/data"]),
         (8, "other", 1, ["no check 'other'; there are run, next"]),
     ],
 )
@@ -171,7 +179,8 @@ def test_rows_of_runs_and_exports(tmp_path):
     done = programs.call(*words, f"--runs={run.path}")
     assert done.returncode == 1 and "not finished" in done.stderr
     assert programs.call(*words, f"--runs={tmp_path}/none*").returncode == 1
-    training.write_json(run / "summary.json", dict.fromkeys(collect_results.FIGURES, 0.25))
+    names = ("map_area", "map_voc07", "map_coco", "val_loss", "seconds", "images_per_second")
+    training.write_json(run / "summary.json", dict.fromkeys(names, 0.25))
     for _ in range(2):  # once is enough
         assert programs.call(*words, f"--runs={tmp_path}/r*n").returncode == 0
     (row,) = csv.DictReader((tmp_path / "runs.csv").open())

@@ -7,15 +7,16 @@ from benchmarks import steadiness
 from yolov1 import data, inference
 
 
-def image(found):
-    """An image with one object, and the detection of it, or none."""
+def image(found, wrong=False):
+    """An image with one object, and the detection of it, or none; and a worse one of nothing."""
     box = np.array([[0.5, 0.5, 0.2, 0.2]], np.float32)
     example = data.Example(
         "x", box, np.array([0]), np.array([False]), (64, 64), draw=lambda: np.zeros((64, 64, 3))
     )
-    corners = np.array([[0.4, 0.4, 0.6, 0.6]], np.float32)[: int(found)]
-    scores, labels = np.full(int(found), 0.9, np.float32), np.zeros(int(found), np.int32)
-    return example, inference.Detections(corners, scores, labels)
+    boxes = [[0.4, 0.4, 0.6, 0.6]] * found + [[0.0, 0.0, 0.1, 0.1]] * wrong
+    scores = [0.9] * found + [0.1] * wrong
+    corners = np.reshape(boxes, (-1, 4)).astype(np.float32)
+    return example, inference.Detections(corners, np.float32(scores), np.zeros(len(boxes), int))
 
 
 def test_one_object_that_is_missed():
@@ -29,3 +30,10 @@ def test_one_object_that_is_missed():
         assert figures[rule]["largest_change_without_an_image"] == pytest.approx(change)
         assert figures[rule]["deviation_over_draws"] > 0
     assert figures["voc07"]["missing_at_recall_1"] == pytest.approx(figures["voc07"]["missing"])
+
+
+def test_what_is_wrong_after_the_last_object_counts_nothing():
+    examples, found = zip(*(image(True, wrong=True) for _ in range(5)), strict=True)
+    dataset = data.Dataset(examples, ("thing",), name="things")
+    figures = steadiness.steadiness(found, dataset, samples=2)
+    assert figures["voc07"]["map"] == 1 and figures["voc07"]["missing_at_recall_1"] == 0

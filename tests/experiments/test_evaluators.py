@@ -1,4 +1,4 @@
-"""What is measured sees images as the run's configuration resizes them."""
+"""What is measured sees images as the run's configuration resizes them, each with its loss."""
 
 import keras
 import numpy as np
@@ -37,3 +37,21 @@ def test_images_are_resized_as_the_configuration_says(task, resize):
     if resize != "half_pixel":
         mine = np.stack([prepare(example, grid, resize) for example in dataset])
         np.testing.assert_allclose(model.seen[0], mine, rtol=0, atol=1e-5)
+
+
+def test_each_image_has_its_loss():
+    """Of a network that predicts zeros: 1 for each object's class, and its place and size (a box of
+    no area has an IoU of 0, which is what its confidence shall be)."""
+    dataset = data.open("shapes:count=5", split="val", image_size=64, seed=1)
+    grid = GridSpec(S=4, B=1, C=len(dataset.classes), image_size=32)
+    evaluator = evaluators.Evaluator(
+        Watching(grid.prediction_shape), dataset, grid, training.TrainConfig(batch_size=2)
+    )
+    assert evaluator.losses is None
+    measured = evaluator()
+    targets = np.stack([data.encode_example(example, grid) for example in dataset])
+    x, y, w, h = np.moveaxis(targets[..., grid.target_box_channels], -1, 0)
+    want = (targets[..., grid.C] + 5 * (x**2 + y**2 + w + h)).sum(axis=(1, 2))
+    np.testing.assert_allclose(evaluator.losses, want, rtol=1e-5)
+    assert measured["val_loss"] == pytest.approx(want.mean())
+    assert len(set(want.round(3))) == 5  # so that another order would show

@@ -175,3 +175,24 @@ def test_images_that_were_trained_on_are_said(call_experiment, known_run, tmp_pa
     assert done.returncode == 0, done.stderr
     assert "warning: the network was trained on 8 of these 8 images" in done.stdout
     assert "trained on 8 of these 8 images" in (tmp_path / "review.html").read_text()
+
+
+def test_a_file_is_reviewed_with_as_its_run(reviewed, call_experiment, known_run, spoilt, tmp_path):
+    data_set = f"--dataset=voc:{spoilt}"
+    exported = call_experiment(
+        *(
+            "export",
+            f"--checkpoint={known_run}",
+            "--format=keras",
+            f"--output_dir={tmp_path}/files",
+        ),
+        *(data_set, "--eval_split=test"),
+    )
+    assert exported.returncode == 0, exported.stdout + exported.stderr
+    (file,) = (tmp_path / "files").glob("*.keras")
+    done = call_experiment(
+        *("review", f"--checkpoint={file}", data_set, "--split=test"),
+        *(f"--output_dir={tmp_path}/out", "--suspicion=0", "--pictures=0"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert rows_of(tmp_path / "out") == rows_of(reviewed[0])

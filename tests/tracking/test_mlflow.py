@@ -12,6 +12,7 @@ import time
 import pytest
 
 from tests.shared import ROOT
+from tests.tracking.conftest import VALUES
 from tests.training.test_loop import assert_same_bits, final_state, rows, run
 from yolov1 import tracking
 from yolov1.tracking import mlflow, tracker
@@ -194,7 +195,7 @@ def tracked(tmp_path_factory):
     pytest.importorskip("mlflow", reason="the extra yolov1[mlflow] is not installed")
     pytest.importorskip("alembic", reason="the extra yolov1[mlflow] is not installed")
     folder = tmp_path_factory.mktemp("tracked [0]")
-    code, said = run(folder / "run", epochs=2, eval_every=1, track=f"mlflow:{folder}")
+    code, said = run(folder / "run", track=f"mlflow:{folder}", **VALUES)
     assert code == 0 and "warning" not in said, said
     return folder, said
 
@@ -262,23 +263,38 @@ def test_a_deleted_run_is_begun_anew(tracked, tmp_path):
     assert client_of(tmp_path).get_run(first).data.metrics == {"AP of _/ a_b": 0.5}
 
 
-def test_a_server_that_is_down_stops_nothing(tracked, tmp_path, monkeypatch):
+def test_two_runs_that_make_the_database_at_once(tracked, tmp_path, monkeypatch):
+    """Another puts its file there while ours is being made: both runs are in that one."""
+    address, link = f"sqlite:///{tmp_path / 'new' / 'mlflow.db'}", os.link
+
+    def be_late(new, path):
+        monkeypatch.setattr(os, "link", link)
+        runs.append(mlflow.Store(address).begin(None, "first", {"S": 7}, {}))
+        link(new, path)
+
+    monkeypatch.setattr(os, "link", be_late)
+    runs = []
+    runs.append(mlflow.Store(address).begin(None, "second", {"S": 7}, {}))
+    names = [client_of(tmp_path / "new").get_run(run_id).info.run_name for run_id in runs]
+    assert names == ["first", "second"]
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["mlflow.db"]
+
+
+def test_a_server_that_is_down_stops_nothing(tracked, plain, tmp_path, monkeypatch):
     """The training ends with the same bits, and says once that nobody listened."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # a port where nobody listens
         track = f"mlflow:http://127.0.0.1:{taken.getsockname()[1]}"
-        values = {"epochs": 2, "eval_every": 1}
-        code, said = run(tmp_path / "down", track=track, **values)
+        code, said = run(tmp_path / "down", track=track, **VALUES)
     assert code == 0 and "Traceback" not in said, said
     assert said.count(f"warning: --track={track}: the training goes on") == 1
     assert "entries were not written; everything is in" in said
     assert (tmp_path / "down" / "report.html").exists()
     assert not (tmp_path / "down" / "tracking.json").exists()
-    assert run(tmp_path / "plain", **values)[0] == 0
-    assert_same_bits(final_state(tmp_path / "down"), final_state(tmp_path / "plain"))
+    assert_same_bits(final_state(tmp_path / "down"), final_state(plain))
     timed = ("images_per_second",)
-    for one, other in zip(rows(tmp_path / "down"), rows(tmp_path / "plain"), strict=True):
+    for one, other in zip(rows(tmp_path / "down"), rows(plain), strict=True):
         assert {k: v for k, v in one.items() if k not in timed} == {
             k: v for k, v in other.items() if k not in timed
         }

@@ -43,10 +43,11 @@ def render(found, dataset, *, title, facts, warnings=(), planted=None, most=200)
     ]
     if planted:
         parts.append(tag("section", tag("h2", "Planted faults"), _planted(planted)))
-    heading = f"The first {len(shown)} of {len(found)}" if len(shown) < len(found) else "All"
-    figures = [_figure(rank, one, dataset) for rank, one in enumerate(shown, start=1)]
-    content = tag("div", *figures, class_="pictures") if figures else tag("p", "Nothing.")
-    parts.append(tag("section", tag("h2", heading), _choice(shown), tag("p", LEGEND), content))
+    if shown:
+        heading = f"The first {len(shown)} of {len(found)}" if len(shown) < len(found) else "All"
+        figures = (_figure(rank, one, dataset) for rank, one in enumerate(shown, start=1))
+        content = _choice(shown), tag("p", LEGEND), tag("div", *figures, class_="pictures")
+        parts.append(tag("section", tag("h2", heading), *content))
     notes = [*dataset.skipped, *dataset.notes]
     if notes:
         more = f" (the first {MOST_NOTES})" if len(notes) > MOST_NOTES else ""

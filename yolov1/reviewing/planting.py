@@ -1,6 +1,7 @@
 """Faults put into labels on purpose, to see how many of them a review finds."""
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -149,35 +150,40 @@ def measure(found, faults, most=None) -> dict:
 
     Returns:
         ``planted``; ``at``, for a tenth, a half, all and twice the number of faults, and `most`:
-        ``looked_at``, ``faults`` (planted ones among the first), ``precision``, ``recall``;
+        ``looked_at``, ``faults`` (those that one of the first suspects shows), ``precision`` (the
+        share of them that shows one), ``recall``;
         ``kinds``, for each kind of fault: ``planted``, ``recall`` (among the first `most`),
         ``named`` (of these, the share whose suspect is of the kind that names the fault) and
         ``anywhere`` (recall of the whole list). None where there is nothing to divide by.
     """
-    places = first_suspects(found, faults)
+    pairs = shown(found, faults)
+    showing = {place for place, _ in pairs}
+    first_of = {number: place for place, number in reversed(pairs)}
+    places = [first_of.get(number, math.inf) for number in range(len(faults))]
     most = most or len(faults)
     numbers = {round(len(faults) * share) for share in (0.1, 0.5, 1, 2)} | {most}
     at = []
     for number in sorted(numbers - {0}):
-        first = [place for place in places if place is not None and place < number]
+        first = sum(place < number for place in places)
+        right = sum(place < number for place in showing)
         at.append(
             {
                 "looked_at": number,
-                "faults": len(first),
-                "precision": _share(len(set(first)), min(number, len(found))),
-                "recall": _share(len(first), len(faults)),
+                "faults": first,
+                "precision": _share(right, min(number, len(found))),
+                "recall": _share(first, len(faults)),
             }
         )
     kinds = {}
     for kind, name in FAULTS.items():
         mine = [place for fault, place in zip(faults, places, strict=True) if fault.kind == kind]
-        first = [place for place in mine if place is not None and place < most]
+        first = [place for place in mine if place < most]
         if mine:
             kinds[kind] = {
                 "planted": len(mine),
                 "recall": len(first) / len(mine),
                 "named": _share(sum(found[place].kind == name for place in first), len(first)),
-                "anywhere": sum(place is not None for place in mine) / len(mine),
+                "anywhere": sum(place < math.inf for place in mine) / len(mine),
             }
     return {"planted": len(faults), "at": at, "kinds": kinds}
 
@@ -203,8 +209,8 @@ def new_ones(found, planted, before, dataset) -> list:
     return [one for one, key in zip(found, keys(found, planted), strict=True) if key not in known]
 
 
-def first_suspects(found, faults) -> list[int | None]:
-    """For each fault the place of the first suspect that shows it, or None.
+def shown(found, faults) -> list[tuple[int, int]]:
+    """(place of a suspect, number of a fault) of all suspects that show a fault, best first.
 
     That is one about the faulty label (of a doubled one: about either of the two), or, where the
     label was removed or moved away, one that would add a box with an IoU of at least .5 with it.
@@ -212,12 +218,12 @@ def first_suspects(found, faults) -> list[int | None]:
     of_image = {}
     for number, fault in enumerate(faults):
         of_image.setdefault(fault.image, []).append(number)
-    places = [None] * len(faults)
-    for place, suspect in enumerate(found):
-        for number in of_image.get(suspect.image, ()):
-            if places[number] is None and _shows(suspect, faults[number]):
-                places[number] = place
-    return places
+    return [
+        (place, number)
+        for place, suspect in enumerate(found)
+        for number in of_image.get(suspect.image, ())
+        if _shows(suspect, faults[number])
+    ]
 
 
 def _shows(suspect, fault):

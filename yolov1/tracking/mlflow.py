@@ -1,8 +1,11 @@
 """``--track=mlflow:URI``: a run as a run of MLflow, in local files or on a server."""
 
+import contextlib
+import importlib
 import logging
 import os
 import re
+import tempfile
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -96,7 +99,7 @@ class Store:
         """
         if self._client is None:
             if self.address.startswith(_SQLITE):
-                make_folder(self._folder)
+                self._make_database()
             # The registry is not used, but it must not be another one than this.
             self._client = self._tracking.MlflowClient(self.address, registry_uri=self.address)
         run = self._previous(previous)
@@ -139,8 +142,26 @@ class Store:
         return f"{self.address.rstrip('/')}/#/experiments/{number}/runs/{run}"
 
     @property
-    def _folder(self) -> Path:
-        return Path(self.address.removeprefix(_SQLITE)).parent
+    def _database(self) -> Path:
+        return Path(self.address.removeprefix(_SQLITE))
+
+    @property
+    def _artifacts(self) -> str:
+        return (self._database.parent / "mlruns").as_uri()
+
+    def _make_database(self):
+        """Makes the file where there is none. It takes its place once whole: MLflow makes its
+        tables in many steps, and a file of two that did so at once, or of one that was killed, is
+        of no use any more."""
+        if self._database.exists():
+            return
+        make_folder(self._database.parent)
+        with tempfile.TemporaryDirectory(dir=self._database.parent) as folder:
+            new = Path(folder) / "mlflow.db"
+            module = importlib.import_module("mlflow.store.tracking.sqlalchemy_store")
+            module.SqlAlchemyStore(f"{_SQLITE}{new}", self._artifacts).engine.dispose()
+            with contextlib.suppress(FileExistsError):  # another run was faster: then it is that
+                os.link(new, self._database)
 
     def _previous(self, run_id):
         """The run of this id; None where it was deleted."""
@@ -162,7 +183,7 @@ class Store:
             return found.experiment_id
         files = None  # a server knows where
         if self.address.startswith(_SQLITE):
-            files = (self._folder / "mlruns").as_uri()
+            files = self._artifacts
         return self._client.create_experiment(name, artifact_location=files)
 
 
