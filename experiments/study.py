@@ -82,10 +82,11 @@ def main(argv):
     jobs = [trials.make_job(output, v, seed, words) for v in variants for seed in seeds]
     trials.require_different([job for job in jobs if job.trial.seed == seeds[0]])
     trials.read_all(jobs)
-    trials.require_data(jobs)
+    trials.require_data([job for job in jobs if job.trial.state != results.FINISHED])
     make_folder(output)
     done = sum(job.trial.state == results.FINISHED for job in jobs)
-    print(f"{len(variants)} variants, {len(seeds)} seeds: {len(jobs)} trials, {done} of them done")
+    named = ", ".join(map(str, seeds))
+    print(f"{len(variants)} variants, seeds {named}: {len(jobs)} trials, {done} of them done")
     try:
         trials.train_all(jobs, PARALLEL.value, measure)
     except KeyboardInterrupt:
