@@ -47,8 +47,11 @@ TREE = {
 OUTPUT_DIR = flags.DEFINE_string("output_dir", "runs/bisect", "Folder for the results.")
 DEBUG = flags.DEFINE_boolean("debug", False, "No difference: the replays take what they take.")
 
-# Of these no number of a training depends, or they say where it is.
-NO_MATTER = ("output_dir", "resume", "keep_every", "digests", "checkpoint_minutes", "watch", "fork")
+# Of these no number of a training depends.
+NO_MATTER = (
+    "fork",
+    *set(experiment_flags.MAY_CHANGE) - {*experiment_flags.DATA, "epochs", "strategy"},
+)
 ENVIRONMENT = ("git_revision", "tensorflow", "keras", "numpy", "machine", "gpus", "build")
 
 
@@ -167,6 +170,9 @@ def until(sides) -> int | None:
         return None
     before = "none is the same" if last is None else f"the same up to step {last}"
     print(f"{what}: {before}, others at step {first}")
+    weights = [[{name: row[name] for name in ("step", "weights")} for row in r] for r in rows]
+    if parting.interval(*weights)[1] is None:
+        print("  in their loss alone: the weights are the same in all that both have")
     one, other = (next(r for r in found if int(r["step"]) == first) for found in rows)
     # Other weights before a step are of a step before it.
     return first - bool(first and "weights" in parting.differing(one, other))

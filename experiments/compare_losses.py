@@ -152,13 +152,8 @@ def evaluation_batch(config, dataset, grid):
     examples = dataset[:count]
     with data.reading(examples):
         images, _ = next(iter(data.evaluation_batches(examples, grid, count, resize=config.resize)))
-
-    def encode(example):
-        kept = ~example.difficult
-        boxes, labels = example.boxes_cxcywh[kept], example.labels[kept]
-        return data.encode_targets(boxes, labels, grid, config.on_collision)[0]
-
-    targets = tf.constant(np.stack([encode(example) for example in examples]))
+    encoded = [data.encode_example(example, grid, config.on_collision) for example in examples]
+    targets = tf.constant(np.stack(encoded))
     return images, targets, [example.image_id for example in examples]
 
 

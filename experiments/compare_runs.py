@@ -4,6 +4,8 @@
     python -m experiments.compare_runs --runs=runs/published,runs/corrected --images=4 \\
         --floors=49,104.75
 
+Whether the difference is more than chance, `experiments.study` says, with several seeds.
+
 Writes curves.png (loss and mAP by epoch) and summary.json to `--output_dir`. loss and val_loss of a
 run are divided by its `factor` of `--semantics_options`, so that losses summed over a batch and
 means compare; `--images` multiplies them, to stand beside a log that sums so many.
@@ -18,6 +20,7 @@ from matplotlib.ticker import StrMethodFormatter
 
 from yolov1.evaluation import plots
 from yolov1.files import make_folder, user_path
+from yolov1.studies.results import read_curve
 from yolov1.training import RunDirectory, write_json
 
 from .lib import common
@@ -85,14 +88,8 @@ def read(path):
     if not rows:
         raise FileNotFoundError(f"{run.metrics}: no finished epoch yet.")
     scale = dict.fromkeys(LOSSES, IMAGES.value / config.loss_semantics().factor)
-    curves = {
-        name: [
-            (int(row["epoch"]), float(row[name]) * scale.get(name, 1))
-            for row in rows
-            if row.get(name)
-        ]
-        for name in ("loss", MEASURE.value)
-    }
+    names = ("loss", MEASURE.value)
+    curves = {name: read_curve(rows, name, scale.get(name, 1)) for name in names}
     found = run.read_json("summary.json")
     figures = {"epochs": len(rows), "loss": curves["loss"][-1][1]}
     found = {name: found[name] for name in FIGURES if found.get(name) is not None}

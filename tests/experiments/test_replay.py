@@ -39,7 +39,7 @@ def replayed(kept_run, call_experiment, tmp_path_factory):
 
 def test_a_step_is_the_runs_to_the_bit(replayed, kept_run):
     folder, output = replayed
-    assert "from the checkpoint of step 4 1 steps to step 5\n" in output
+    assert "begins at the checkpoint of step 4: 1 steps to step 5\n" in output
     assert "the run's step, to the bit: the weights before step 6" in output
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["proof"] == {"equal": [4, 6], "differs": []} and summary["base"] == 4
@@ -168,7 +168,7 @@ def test_a_loss_that_is_not_finite_leaves_its_step(small_network, call_experimen
 
 
 @pytest.fixture(scope="module")
-def planted(replayed, tmp_path_factory):
+def planted(replayed, kept_run, small_network, call_experiment, tmp_path_factory):
     """(another run of the same flags, whose implementation of the loss adds a hundredth of a width
     to one cell, of one image, of step 5; the image's place and id and the cell)."""
     step = read_step(replayed[0] / "replay.npz")
@@ -194,15 +194,15 @@ def planted(replayed, tmp_path_factory):
 
     patch = pytest.MonkeyPatch()
     patch.setitem(TASKS, "detect", TASKS["detect"]._replace(loss=changed))
+    flags = (*flags_of(kept_run, small_network), "--keep_every=4", "--digests=3")
+    done = call_experiment("train", *flags, f"--output_dir={path}")
+    assert done.returncode == 0, done.stdout + done.stderr
     yield path, place, step.about["image_ids"][place], divmod(cell, grid.S)
     patch.undo()
 
 
-def test_a_change_of_one_cell_is_found(planted, kept_run, small_network, call_experiment, tmp_path):
+def test_a_change_of_one_cell_is_found(planted, kept_run, call_experiment, tmp_path):
     path, place, image, cell = planted
-    flags = (*flags_of(kept_run, small_network), "--keep_every=4", "--digests=3")
-    done = call_experiment("train", *flags, f"--output_dir={path}")
-    assert done.returncode == 0, done.stdout + done.stderr
     done = call_experiment("bisect", kept_run, path, f"--output_dir={tmp_path}")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Their flags and their environments are the same." in done.stdout
@@ -220,6 +220,28 @@ def test_a_change_of_one_cell_is_found(planted, kept_run, small_network, call_ex
     assert what["equal"] == ["indices", "images", "targets", "weights_before", "predictions"]
     drawn = {p.name for p in (tmp_path / "pictures").iterdir()}
     assert drawn == {f"{side}-{kind}.png" for side in "ab" for kind in ("boxes", "loss")}
+
+
+@pytest.mark.slow
+def test_it_is_found_without_digests_too(planted, kept_run, call_experiment, tmp_path):
+    """By the checkpoints; and from a step so late that the nearest checkpoints differ already."""
+    for k, run in enumerate((kept_run, planted[0])):
+        shutil.copytree(run, tmp_path / str(k))
+        (tmp_path / str(k) / "digests.csv").unlink()
+    # The fault is known by the folder.
+    config = tmp_path / "1" / "config.json"
+    assert str(planted[0]) in config.read_text()
+    for flags, says in (
+        ((), "checkpoints: the same up to step 4, others at step 8"),
+        (("--until=9",), "step 9\n"),
+    ):
+        done = call_experiment(
+            "bisect", tmp_path / "0", tmp_path / "1", f"--output_dir={tmp_path}", *flags
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert says in done.stdout
+        found = json.loads((tmp_path / "bisect.json").read_text())
+        assert found["step"] == 5 and found["found"]["cell"] == list(planted[3])
 
 
 def test_a_file_in_place_of_a_run(planted, replayed, kept_run, call_experiment, tmp_path):
@@ -240,10 +262,19 @@ def test_a_file_in_place_of_a_run(planted, replayed, kept_run, call_experiment, 
     assert "They part before step 5: replay step 4 where the run of the file is" in done.stdout
 
 
-def test_other_seeds_part_at_once_and_a_run_never_from_itself(kept_run, call_experiment, tmp_path):
+def test_a_run_never_parts_from_itself(kept_run, call_experiment, tmp_path):
     same = call_experiment("bisect", kept_run, kept_run, f"--output_dir={tmp_path}")
     assert same.returncode == 0, same.stdout + same.stderr
     assert "digests: the same up to step 10" in same.stdout
     assert "They are the same in all that both have" in same.stdout
+    copy = tmp_path / "copy"
+    shutil.copytree(kept_run, copy)
+    (copy / "digests.csv").unlink()
+    same = call_experiment("bisect", kept_run, copy, f"--output_dir={tmp_path}")
+    assert "checkpoints: the same up to step 10, the last that both have" in same.stdout
+    for folder in ("last", "kept"):
+        shutil.rmtree(copy / "checkpoints" / folder)
+    none = call_experiment("bisect", kept_run, copy, f"--output_dir={tmp_path}")
+    assert none.returncode == 1 and "give --until=STEP" in none.stderr
     words = call_experiment("bisect", kept_run, f"--output_dir={tmp_path}")
     assert words.returncode == 1 and "Give two runs" in words.stderr

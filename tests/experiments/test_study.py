@@ -68,7 +68,7 @@ def test_every_variant_with_every_seed(study, tmp_path):
     assert len(list((tmp_path / "study").rglob("events*"))) == 1 + 4  # for TensorBoard's HPARAMS
 
 
-def test_what_is_there_is_kept_and_another_configuration_refused(study, tmp_path):
+def test_what_is_there_is_kept_and_another_configuration_refused(study, tmp_path, monkeypatch):
     assert study(RATES, "--seeds=0").returncode == 0
     logs = [tmp_path / "study" / f"learning_rate={r}" / "seed-0.log" for r in ("1e-3", "1e-2")]
     done = study(RATES, "--seeds=0-1")
@@ -81,6 +81,12 @@ def test_what_is_there_is_kept_and_another_configuration_refused(study, tmp_path
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert f"{config.parent} holds a run of another configuration: --epochs is 3" in done.stderr
     assert not (tmp_path / "study" / "learning_rate=1e-3" / "seed-2").exists()  # nothing began
+    # Of finished ones nobody asks for the data.
+    config.write_text(text)
+    monkeypatch.setattr("experiments.lib.common.open_split", None)
+    assert study(RATES, "--seeds=0-1").returncode == 0
+    monkeypatch.undo()
+    monkeypatch.setattr("experiments.lib.trials.TRAIN", "tests.experiments.fake_train")
     # What no number depends on may be another, unless it is what is varied.
     config.write_text(text.replace('"epochs": 2', '"epochs": 2, "cache": "off"'))
     assert study(RATES, "--seeds=0-1").returncode == 0
@@ -111,12 +117,17 @@ def test_each_has_its_share_of_the_cores(study, tmp_path):
     all_cores = sorted(os.sched_getaffinity(0))
     if len(all_cores) < 2:
         pytest.skip("one core cannot be shared")
-    assert study(RATES, "--seeds=0", "--parallel=2").returncode == 0
+    assert study(RATES, "--seeds=0", "--parallel=2", "--cores=1").returncode == 0
     runs = [tmp_path / "study" / f"learning_rate={rate}" / "seed-0" for rate in ("1e-3", "1e-2")]
     cores = [json.loads((run / "config.json").read_text())["environment"]["cores"] for run in runs]
     one, other = map(set, cores)
-    assert len(one) == len(other) == len(all_cores) // 2 and not one & other
+    assert len(one) == len(other) == 1 and one != other
     assert sorted(os.sched_getaffinity(0)) == all_cores
+    # By default each has all: its bits are those of a training by itself.
+    assert study(RATES, "--seeds=1", "--parallel=2").returncode == 0
+    for run in runs:
+        text = (run.with_name("seed-1") / "config.json").read_text()
+        assert json.loads(text)["environment"]["cores"] == all_cores
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -311,13 +322,14 @@ def test_a_killed_study_ends_with_the_bits_of_one_that_was_not(tmp_path):
     """SIGKILL leaves it no time for anything: its trial stops itself, and is gone on with."""
     words = [
         *(sys.executable, "-m", "experiments.study", "--vary=semantics=paper,darknet"),
-        *("--seeds=4", "--parallel=2"),
+        "--seeds=4",
     ]
     flags = ("--", *REAL[:-1], "--epochs=40", "--eval_every=0", "--checkpoint_minutes=0")
     options = {"cwd": ROOT, "env": os.environ | {"CUDA_VISIBLE_DEVICES": "-1"}}
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     undisturbed = subprocess.run([*words, f"--output_dir={straight}", *flags], **options)
     assert undisturbed.returncode == 0
+    words.append("--parallel=2")  # which changes no bit either
     process = subprocess.Popen([*words, f"--output_dir={killed}", *flags], **options)
     first = killed / "semantics=paper" / "seed-4" / "metrics.csv"
     while not first.exists():

@@ -106,6 +106,13 @@ def test_the_page(study):
     assert x[1] - x[0] == pytest.approx(x[2] - x[1], abs=0.2) and x[0] < x[1]
 
 
+def test_a_single_point_is_no_curve(study):
+    found, curves, _ = study
+    single = {path: {"map_area": [(10, 0.5)]} for path in curves}
+    assert "Learning curves" not in page.of_study("study", found, single)
+    assert "Learning curves" in page.of_study("study", found, curves)
+
+
 def test_a_page_of_nothing():
     """As it is written when the first trial fails."""
     variants = plan.with_folders(plan.grid({"x": ["1", "2"]}))

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from experiments.lib import evaluators
 from tests import programs
 from tests.shared import ROOT
 from yolov1 import data
@@ -24,6 +25,7 @@ from yolov1.training import (
     read_workload,
     train,
 )
+from yolov1.training.optimizers import MovingAverage
 from yolov1.training.state import epoch_end_steps
 
 # Dropout and augmentation on: both must resume exactly too.
@@ -168,6 +170,41 @@ def test_killed_and_resumed_ends_with_the_same_bits(whole, tmp_path):
         assert {k: v for k, v in a.items() if not k.startswith("map")} == {
             k: v for k, v in b.items() if not k.startswith("map")
         }
+
+
+def test_ctrl_c_anywhere_ends_with_the_same_bits(whole, tmp_path, monkeypatch):
+    """In the middle of the exchange of weights and averages; then while they are measured."""
+    path, exchange, measure = tmp_path / "run", MovingAverage.swap, evaluators.Evaluator.__call__
+    swaps, measures = [], []
+
+    def interrupted_exchange(self):
+        swaps.append(self)
+        if len(swaps) > 1:
+            return exchange(self)
+        of_all = self.averages, self.weights
+        for part in (slice(1), slice(1, None)):
+            self.averages, self.weights = (values[part] for values in of_all)
+            exchange(self)
+            if part == slice(1):
+                signal.raise_signal(signal.SIGINT)
+        self.averages, self.weights = of_all
+
+    def interrupted_measure(self, *arguments):
+        measures.append(self)
+        signal.raise_signal(signal.SIGINT)
+        return measure(self, *arguments)
+
+    monkeypatch.setattr(MovingAverage, "swap", interrupted_exchange)
+    code, output = run(path)
+    assert code == 130 and "Interrupted. Go on with" in output and len(swaps) == 2
+    monkeypatch.setattr(evaluators.Evaluator, "__call__", interrupted_measure)
+    code, output = run(path, resume="true")
+    assert code == 130 and len(measures) == 1, output
+    monkeypatch.undo()
+    code, output = run(path, resume="true")
+    assert code == 0, output
+    assert_same_bits(final_state(whole[0]), final_state(path))
+    assert rows(path) == rows(whole[0])
 
 
 def test_an_existing_run_is_never_overwritten(whole):

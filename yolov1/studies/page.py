@@ -133,7 +133,9 @@ def learning_curves(found, curves) -> Html:
         for name in found["variants"]
     }
     charts_of = curve_charts(runs, curves, found["measure"])
-    return join([_keys(runs), charts_of]) if charts_of else Html("")
+    own = {"semantics", "semantics_options"} & {*found["varied"]}
+    note = tag("p", "Each variant's loss is its own.", class_="soft") if own else ""
+    return join([_keys(runs), charts_of, note]) if charts_of else Html("")
 
 
 def _keys(names) -> Html:

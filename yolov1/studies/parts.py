@@ -104,7 +104,8 @@ def colour(index: int) -> str:
 
 
 def curve_charts(runs, curves, first: str, means=None) -> Html:
-    """A chart for each column, with a colour for each group of runs.
+    """A chart for each column that has curves, not single points, with a colour for each group of
+    runs.
 
     Args:
         runs: name of a group -> paths.
@@ -118,7 +119,8 @@ def curve_charts(runs, curves, first: str, means=None) -> Html:
     drawn = []
     for name in ordered:
         lines = [[own[name] for own in group if name in own] for group in groups]
-        drawn.append(tag("div", curve_chart(lines, name, means)))
+        if any(len(line) > 1 for group in lines for line in group):
+            drawn.append(tag("div", curve_chart(lines, name, means)))
     return tag("div", *drawn, class_="pair") if drawn else Html("")
 
 

@@ -1,8 +1,11 @@
 """``--track=mlflow:URI``: a run as a run of MLflow, in local files or on a server."""
 
+import contextlib
+import importlib
 import logging
 import os
 import re
+import tempfile
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,7 +15,7 @@ from yolov1.files import make_folder, user_path
 
 EXPERIMENT = "yolov1"  # unless MLFLOW_EXPERIMENT_NAME says otherwise
 _SQLITE = "sqlite:///"
-_MOST = 100  # parameters that MLflow takes at once
+_MOST = 100  # parameters that MLflow takes at once (of numbers it would take ten times as many)
 _LONGEST = 6000  # characters of one
 _STATUS = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 
@@ -82,7 +85,8 @@ class Store:
         self.address, self._client, self._run = address, None, None
 
     def begin(self, previous, name: str, flags: dict, tags: dict) -> str:
-        """Begins a run, or goes on with the previous one where it is still there.
+        """Begins a run, or goes on with the previous one where it is still there; called again
+        where it failed, it goes on with what it had begun.
 
         Args:
             previous: its id, or None.
@@ -96,10 +100,10 @@ class Store:
         """
         if self._client is None:
             if self.address.startswith(_SQLITE):
-                make_folder(self._folder)
+                self._make_database()
             # The registry is not used, but it must not be another one than this.
             self._client = self._tracking.MlflowClient(self.address, registry_uri=self.address)
-        run = self._previous(previous)
+        run = self._previous(self._run.run_id if self._run else previous)
         if run is None:
             run = self._client.create_run(self._experiment(), run_name=name)
         else:
@@ -108,8 +112,7 @@ class Store:
         texts = {k: str(v)[:_LONGEST] for k, v in flags.items() if k != "resume"}
         before = run.data.params
         new = [self._entities.Param(k, v) for k, v in texts.items() if k not in before]
-        for k in range(0, len(new), _MOST):
-            self._client.log_batch(run.info.run_id, params=new[k : k + _MOST])
+        self._log("params", new)
         changed = {f"resumed.{k}": v for k, v in texts.items() if before.get(k, v) != v}
         for k, v in (tags | changed).items():
             self._client.set_tag(run.info.run_id, k, v)
@@ -118,10 +121,12 @@ class Store:
     def metrics(self, values: dict, step: int):
         """Numbers of a step; a name that MLflow would refuse is changed to one that it takes."""
         now = int(time.time() * 1000)
-        self._client.log_batch(
-            self._run.run_id,
-            metrics=[self._entities.Metric(_name(k), v, now, step) for k, v in values.items()],
-        )
+        metric = self._entities.Metric
+        self._log("metrics", [metric(_name(k), v, now, step) for k, v in values.items()])
+
+    def _log(self, what: str, values: list):
+        for k in range(0, len(values), _MOST):
+            self._client.log_batch(self._run.run_id, **{what: values[k : k + _MOST]})
 
     def file(self, path, folder):
         """A file, into a folder of the run's artifacts (None: the top)."""
@@ -139,8 +144,26 @@ class Store:
         return f"{self.address.rstrip('/')}/#/experiments/{number}/runs/{run}"
 
     @property
-    def _folder(self) -> Path:
-        return Path(self.address.removeprefix(_SQLITE)).parent
+    def _database(self) -> Path:
+        return Path(self.address.removeprefix(_SQLITE))
+
+    @property
+    def _artifacts(self) -> str:
+        return (self._database.parent / "mlruns").as_uri()
+
+    def _make_database(self):
+        """Makes the file where there is none. It takes its place once whole: MLflow makes its
+        tables in many steps, and a file of two that did so at once, or of one that was killed, is
+        of no use any more."""
+        if self._database.exists():
+            return
+        make_folder(self._database.parent)
+        with tempfile.TemporaryDirectory(dir=self._database.parent) as folder:
+            new = Path(folder) / "mlflow.db"
+            module = importlib.import_module("mlflow.store.tracking.sqlalchemy_store")
+            module.SqlAlchemyStore(f"{_SQLITE}{new}", self._artifacts).engine.dispose()
+            with contextlib.suppress(FileExistsError):  # another run was faster: then it is that
+                os.link(new, self._database)
 
     def _previous(self, run_id):
         """The run of this id; None where it was deleted."""
@@ -162,7 +185,7 @@ class Store:
             return found.experiment_id
         files = None  # a server knows where
         if self.address.startswith(_SQLITE):
-            files = (self._folder / "mlruns").as_uri()
+            files = self._artifacts
         return self._client.create_experiment(name, artifact_location=files)
 
 

@@ -19,6 +19,7 @@ from yolov1.training.clocks import CheckpointClock, Stopwatch
 from yolov1.training.config import MONITORS, TrainConfig
 from yolov1.training.digests import DigestsFile
 from yolov1.training.forks import take_fork
+from yolov1.training.interrupts import Interrupts
 from yolov1.training.nonfinite import NonFiniteLoss, leave_step, require_finite
 from yolov1.training.profile import Profile
 from yolov1.training.run_directory import WrongRun
@@ -126,7 +127,8 @@ def run_epochs(
     config, state, dataset, step, batches, epoch_ends, profile, *, evaluate=None, callbacks=()
 ):
     """Takes the steps that are left of a run, evaluates and saves as they go; ends with a
-    checkpoint, also where Ctrl-C ends it. The arguments are what `train` makes of its own."""
+    checkpoint, also where Ctrl-C ends it (see `Interrupts`). The arguments are what `train` makes
+    of its own."""
     progress, model = state.progress, state.model
     model.stop_training = False
     hooks = keras.callbacks.CallbackList(
@@ -138,47 +140,52 @@ def run_epochs(
     minutes = config.checkpoint_minutes if alone else float("inf")
     clock, spent = CheckpointClock(state.checkpoints, minutes, config.keep_every), Stopwatch()
     done = int(progress.step.numpy())
+    interrupts = Interrupts()
     try:
-        for epoch in range(config.epochs):
-            # An epoch whose steps are done but still in the sums was interrupted before its row.
-            if epoch_ends[epoch] < done or (
-                epoch_ends[epoch] == done and not int(progress.steps_in_sum.numpy())
-            ):
-                continue
-            hooks.on_epoch_begin(epoch)
-            while done < epoch_ends[epoch]:
-                hooks.on_train_batch_begin(done)
-                with profile.step(done), spent.of("training"):
-                    logs = _one_step(config, state, dataset, step, batches, done)
-                done += 1
-                hooks.on_train_batch_end(done - 1, logs)
-                if done < epoch_ends[epoch]:
-                    with spent.of("checkpoint"):
-                        clock.save_if_due(done)
-            last = epoch + 1 == config.epochs or model.stop_training
-            logs = _epoch_logs(config, state)
-            logs |= _regularization(model)
-            due = last or (config.eval_every and (epoch + 1) % config.eval_every == 0)
-            with state.averaged_weights():  # so that what a callback saves is what was measured
-                if evaluate and due:
-                    logs |= _evaluate(config, state, evaluate, spent)
-                hooks.on_epoch_end(epoch, logs | spent.row())
-            progress.end_epoch()
-            with spent.of("checkpoint"):
-                clock.save_if_due(done, always=last or model.stop_training or not alone)
-            if model.stop_training:
-                break
+        with interrupts:
+            for epoch in range(config.epochs):
+                # Steps that are done but still in the sums: it was interrupted before its row.
+                if epoch_ends[epoch] < done or (
+                    epoch_ends[epoch] == done and not int(progress.steps_in_sum.numpy())
+                ):
+                    continue
+                hooks.on_epoch_begin(epoch)
+                while done < epoch_ends[epoch]:
+                    hooks.on_train_batch_begin(done)
+                    with profile.step(done), spent.of("training"):
+                        logs = _one_step(config, state, dataset, step, batches, done)
+                    done += 1
+                    hooks.on_train_batch_end(done - 1, logs)
+                    if done < epoch_ends[epoch]:
+                        with spent.of("checkpoint"):
+                            clock.save_if_due(done)
+                    interrupts.check()
+                last = epoch + 1 == config.epochs or model.stop_training
+                logs = _epoch_logs(config, state)
+                logs |= _regularization(model)
+                due = last or (config.eval_every and (epoch + 1) % config.eval_every == 0)
+                with state.averaged_weights():  # so that what a callback saves is what was measured
+                    if evaluate and due:
+                        logs |= _evaluate(config, state, evaluate, spent, interrupts)
+                    hooks.on_epoch_end(epoch, logs | spent.row())
+                progress.end_epoch()
+                with spent.of("checkpoint"):
+                    clock.save_if_due(done, always=last or model.stop_training or not alone)
+                if model.stop_training:
+                    break
+                interrupts.check()
     except KeyboardInterrupt:
-        state.checkpoints.save_last()
+        if interrupts.count < 2:  # else it came where it may, and the last checkpoint stands
+            state.checkpoints.save_last()
         raise
     finally:
         profile.close()
     hooks.on_train_end(spent.row())
 
 
-def _evaluate(config, state, evaluate, spent) -> dict:
+def _evaluate(config, state, evaluate, spent, interrupts) -> dict:
     """Measures the weights, and keeps them where they are the best so far."""
-    with spent.of("evaluation"):
+    with spent.of("evaluation"), interrupts.at_once():
         measured = evaluate(state.model)
     sign = MONITORS[config.task][config.monitor]
     figure = measured.get(config.monitor, float("nan")) * sign

@@ -66,7 +66,11 @@ def leave_step(error: NonFiniteLoss, config, dataset, directory) -> NonFiniteLos
     ids = [dataset[int(k)].image_id for k in arrays["indices"]]
     about = describe(config, dataset.classes, number, ids)
     about["terms"] = list(TASKS[config.task].terms)
-    Step(about, arrays | {"terms": error.terms}).save(path)  # in case that no more can be had
+    try:
+        Step(about, arrays | {"terms": error.terms}).save(path)  # in case that no more can be had
+    except OSError as fault:  # nothing must hide what it is about
+        print(f"warning: {path} cannot be written: {fault}")
+        return error
     try:
         step = replay(directory, config, dataset, number, batch=error.batch, prove=False)
         dropped = ("weights_after.", "gradients.")  # `repeat` finds the latter again
@@ -74,7 +78,7 @@ def leave_step(error: NonFiniteLoss, config, dataset, directory) -> NonFiniteLos
             dropped += ("weights_before.",)
         step.arrays = {k: v for k, v in step.arrays.items() if not k.startswith(dropped)}
         step.save(path)
-    except Exception as fault:  # it must not hide what it is about
+    except Exception as fault:
         print(f"warning: the weights before step {number} are not in {path}: {fault}")
     command = f"python -m experiments.replay {shlex.quote(f'--file={path}')}"
     left = NonFiniteLoss(f"{error} {path} holds the step; repeat it alone: {command}")

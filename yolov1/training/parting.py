@@ -174,9 +174,7 @@ def sentences(found, number: int) -> list[str]:
     if "images" in found:
         count.append(f"in {found['images']} image{'s' * (found['images'] != 1)}")
     if "cells" in found:
-        count.append(
-            f"and there in {found['cells']} cell{'s' * (found['cells'] != 1)} of the first"
-        )
+        count.append(f"of the first in {found['cells']} cell{'s' * (found['cells'] != 1)}")
     if "variables" in found:
         count.append(f"in {found['variables']} variable{'s' * (found['variables'] != 1)}")
     lines.append(f"{', '.join(count)}.")

@@ -53,9 +53,9 @@ def replay(run, config, dataset, number: int, *, batch=None, prove=True, say=pri
         state = new_state(config, grid, len(dataset), run, strategy)
         base = _restore(run, config, dataset, state, number, say)
         known, end = _known(run, state, number, end, prove)
-        origin = f"the checkpoint of step {base}" if base else "the start"
-        further = f", {end - number - 1} further" if end - number > 1 else ""
-        say(f"from {origin} {number - base} steps to step {number}{further}")
+        origin = f"the checkpoint of step {base}" if base else "the start of the run"
+        further = f", and {end - number - 1} behind it" if end - number > 1 else ""
+        say(f"begins at {origin}: {number - base} steps to step {number}{further}")
         step, rows = None, {}
         with data.reading(dataset):
             batches = iter(batches_of(config, dataset, run, base, end))
