@@ -103,7 +103,7 @@ def review(path):
     reviewed, found, planted = dataset, reviewing.suspects(seen, dataset, floor=0.0), None
     if PLANT.value:
         reviewed, found, planted = with_faults(seen, dataset, found)
-    found = [suspect for suspect in found if suspect.score >= SUSPICION.value]
+    raised, found = len(found), [one for one in found if one.score >= SUSPICION.value]
     warnings = [*learnt(path, own, config, dataset)]
     summary = {
         "checkpoint": str(path),
@@ -115,6 +115,7 @@ def review(path):
         "detections": sum(map(len, seen)),
         "map_area": measured["map_area"],
         "suspicion": SUSPICION.value,
+        "left_out": raised - len(found),
         "suspects": {
             kind: sum(suspect.kind == kind for suspect in found) for kind in reviewing.KINDS
         },
@@ -208,7 +209,10 @@ def print_summary(summary, output):
         print(f"{kind:<12}{count:6}  {page.MEANING[kind]}")
     if summary["planted"]:
         print_planted(summary["planted"])
-    print(f"{sum(summary['suspects'].values())} suspects; written to {output}")
+    print(
+        f"{sum(summary['suspects'].values())} suspects (that score at least "
+        f"{summary['suspicion']:g}; {summary['left_out']} score less); written to {output}"
+    )
     print(f"Look at {output / 'review.html'}, decide in review.csv, then give it to --decisions.")
 
 

@@ -60,7 +60,7 @@ def test_each_fault_is_found_as_what_it_is(reviewed):
     summary = json.loads((output / "summary.json").read_text())
     assert summary["images"] == 6 and summary["planted"] is None and summary["warnings"] == []
     assert summary["suspects"]["unseen"] == summary["suspects"]["misplaced"] == 1
-    assert f"written to {output}" in done.stdout
+    assert f"0 score less); written to {output}" in done.stdout
 
 
 def test_the_page(reviewed):
@@ -175,6 +175,10 @@ def test_images_that_were_trained_on_are_said(call_experiment, known_run, tmp_pa
     assert done.returncode == 0, done.stderr
     assert "warning: the network was trained on 8 of these 8 images" in done.stdout
     assert "trained on 8 of these 8 images" in (tmp_path / "review.html").read_text()
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    # A network that sees the same everywhere proves little: nothing reaches 0.3, and that is said.
+    assert rows_of(tmp_path) == [] and sum(summary["suspects"].values()) == 0
+    assert summary["left_out"] > 0 and f"{summary['left_out']} score less)" in done.stdout
 
 
 def test_a_file_is_reviewed_with_as_its_run(reviewed, call_experiment, known_run, spoilt, tmp_path):
