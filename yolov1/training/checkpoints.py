@@ -70,8 +70,9 @@ class Checkpoints:
 
     def save_kept(self):
         """As `save_last`; and the checkpoint stays when there are later ones."""
-        self.save_last()
-        self._kept.take(self._last, int(self._progress.step.numpy()))
+        step = int(self._progress.step.numpy())
+        self._kept.save(self._state, step)  # first: a kill in between takes both back
+        self._last.take(self._kept, step)
 
     def save_best(self):
         self._best.save(self._weights, int(self._progress.step.numpy()))
