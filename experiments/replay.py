@@ -88,7 +88,7 @@ def repeated(path):
         batch = tuple(given.arrays[name] for name in ("images", "targets", "indices"))
         step = replays.replay(run, given.number, dataset=DATASET.value, batch=batch)
         return step, replays.proof(step)
-    step = training.repeat(given, CHECKPOINT.value or path.parent)
+    step = training.repeat(given)
     found = [
         name
         for name, value in given.arrays.items()
@@ -108,8 +108,10 @@ def summarise(step) -> dict:
         {"image": name, "terms": dict(zip(step.about["terms"], map(_json, row), strict=True))}
         for name, row in zip(step.about["image_ids"], terms, strict=True)
     ]
-    kept = ("step", "base", "proof", "learning_rate", "config", "environment")
+    kept = ("step", "base", "proof", "config", "environment")
     about = {name: step.about[name] for name in kept if name in step.about}
+    if "learning_rate" in step.arrays:
+        about["learning_rate"] = float(step.arrays["learning_rate"])
     return about | {"loss": _json(terms.sum(axis=1).mean()), "images": images}
 
 

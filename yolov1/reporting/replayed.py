@@ -52,8 +52,9 @@ def _tiles(step) -> Html:
         ("loss", number(float(arrays["terms"].sum(axis=1).mean()))),
         ("images", str(len(arrays["terms"]))),
         ("norm of the gradient", number(norm)),
-        ("learning rate", number(about["learning_rate"])),
     ]
+    if "learning_rate" in arrays:
+        tiles.append(("learning rate", number(float(arrays["learning_rate"]))))
     if "base" in about:
         tiles.append(("begun at step", str(about["base"])))
     shown = [tag("div", tag("b", value), tag("span", name), class_="tile") for name, value in tiles]

@@ -51,6 +51,12 @@ def build_optimizer(
     return optimizer
 
 
+def reschedule(optimizer, config: TrainConfig, steps_per_epoch: float, folder=None):
+    """Gives an optimizer of `build_optimizer` the learning rates of a configuration with other
+    epochs: what resuming with them does."""
+    optimizer.learning_rate = _learning_rate(config, steps_per_epoch, folder)
+
+
 def _learning_rate(config: TrainConfig, steps_per_epoch: float, folder):
     if config.learning_rates:
         return epoch_table(parse_rates(config.learning_rates), steps_per_epoch)
