@@ -55,6 +55,12 @@ MEASURE = flags.DEFINE_string(
     "ap_per_class.circle.",
 )
 PARALLEL = flags.DEFINE_integer("parallel", 1, "Trainings at once.", lower_bound=1)
+CORES = flags.DEFINE_integer(
+    "cores",
+    0,
+    "Cores of each training; 0: all. The last bits depend on it: the same for a whole study.",
+    lower_bound=0,
+)
 SEARCH = flags.DEFINE_enum("search", None, ["optuna"], "Search the ranges of --vary in its place.")
 TRIALS_COUNT = flags.DEFINE_integer("trials_count", 20, "Trials of --search.", lower_bound=1)
 OUTPUT_DIR = flags.DEFINE_string("output_dir", "runs/study", "Folder of the study.")
@@ -88,7 +94,7 @@ def main(argv):
     named = ", ".join(map(str, seeds))
     print(f"{len(variants)} variants, seeds {named}: {len(jobs)} trials, {done} of them done")
     try:
-        trials.train_all(jobs, PARALLEL.value, measure)
+        trials.train_all(jobs, PARALLEL.value, CORES.value, measure)
     except KeyboardInterrupt:
         print("\nInterrupted. The same command goes on with it.")
         raise
@@ -118,7 +124,7 @@ def look_for(output, vary, seeds, words, measure):
         print("remark: no evaluation before the end: nothing is pruned. --eval_every=1 measures.")
     found = search.Search(output, space, seeds, words, measure)
     try:
-        search.train_all(found, TRIALS_COUNT.value, PARALLEL.value)
+        search.train_all(found, TRIALS_COUNT.value, PARALLEL.value, CORES.value)
     except KeyboardInterrupt:
         print("\nInterrupted. The same command goes on with it.")
         raise

@@ -91,27 +91,28 @@ def last_lines(log, count: int) -> list[str]:
 
 
 class Place:
-    """Where one of several children runs: its share of the cores, and a GPU.
+    """Where one of several children runs: on which cores, and on which GPU.
 
     Args:
         number: of the place, from 0.
         places: how many there are.
         gpus: names of the GPUs as ``CUDA_VISIBLE_DEVICES`` takes them.
+        cores: how many it has, in turns of those there are; 0: all.
     """
 
-    def __init__(self, number: int, places: int, gpus):
+    def __init__(self, number: int, places: int, gpus, cores: int = 0):
         self.environment = {}
         if places > 1 and gpus:
             self.environment["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
-        all_cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-        share = len(all_cores) // places
-        # Pools of threads are as large as the cores that a program may use: with all cores for each
-        # child, as many threads as all of them would have alone wait for each other.
-        self._cores = all_cores[number * share : (number + 1) * share] if places > 1 else []
+        there = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+        first = number * cores
+        # More threads or fewer change the last bits of TensorFlow's convolutions, so that a share
+        # of the cores is nobody's choice but the user's.
+        self._cores = {there[k % len(there)] for k in range(first, first + cores) if there}
 
     @contextlib.contextmanager
     def cores(self):
-        """Inside, what is started has this place's cores."""
+        """Inside, what is started has this place's cores, and as many threads."""
         if not self._cores:
             yield
             return
@@ -134,9 +135,9 @@ def visible_gpus() -> list[str]:
 class Pool:
     """Children, so many at once; Ctrl-C, SIGTERM or an error asks them to save and end."""
 
-    def __init__(self, at_once: int):
+    def __init__(self, at_once: int, cores: int = 0):
         gpus = visible_gpus()
-        self._free = [Place(k, at_once, gpus) for k in reversed(range(at_once))]
+        self._free = [Place(k, at_once, gpus, cores) for k in reversed(range(at_once))]
         self.running = []
 
     def __enter__(self):

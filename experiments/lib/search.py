@@ -220,8 +220,8 @@ class Search:
         return {name: float(share) for name, share in found.items() if math.isfinite(share)}
 
 
-def train_all(search: Search, count: int, at_once: int):
-    """Tries points until there are so many, so many at once.
+def train_all(search: Search, count: int, at_once: int, cores: int):
+    """Tries points until there are so many, so many at once, each on so many cores (0: all).
 
     One that failed stays open in the journal: the next call tries it again.
 
@@ -233,7 +233,7 @@ def train_all(search: Search, count: int, at_once: int):
     counter = trials.Counter(
         (count - len(search.attempts) + len(waiting)) * len(search.seeds), search.measure
     )
-    with children.Pool(at_once) as pool:
+    with children.Pool(at_once, cores) as pool:
         while True:
             while pool.free and (waiting or len(search.attempts) < count):
                 attempt = waiting.popleft() if waiting else search.ask(at_once)

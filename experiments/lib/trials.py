@@ -234,8 +234,9 @@ def compared(varied) -> list[str]:
 # ------------------------------------------------------------------ running
 
 
-def train_all(jobs, at_once: int, measure: str):
-    """Trains what is not finished, so many at once; fills the trials' states, and figures.
+def train_all(jobs, at_once: int, cores: int, measure: str):
+    """Trains what is not finished, so many at once, each on so many cores (0: all); fills the
+    trials' states, and figures.
 
     Raises:
         KeyboardInterrupt: Ctrl-C or SIGTERM came; those that ran have saved what they had.
@@ -244,7 +245,7 @@ def train_all(jobs, at_once: int, measure: str):
     counter = Counter(len(waiting), measure)
     if not waiting:
         return
-    with children.Pool(min(at_once, len(waiting))) as pool:
+    with children.Pool(min(at_once, len(waiting)), cores) as pool:
         while waiting or pool.running:
             for _ in range(len(waiting)):
                 if not pool.free:

@@ -117,12 +117,17 @@ def test_each_has_its_share_of_the_cores(study, tmp_path):
     all_cores = sorted(os.sched_getaffinity(0))
     if len(all_cores) < 2:
         pytest.skip("one core cannot be shared")
-    assert study(RATES, "--seeds=0", "--parallel=2").returncode == 0
+    assert study(RATES, "--seeds=0", "--parallel=2", "--cores=1").returncode == 0
     runs = [tmp_path / "study" / f"learning_rate={rate}" / "seed-0" for rate in ("1e-3", "1e-2")]
     cores = [json.loads((run / "config.json").read_text())["environment"]["cores"] for run in runs]
     one, other = map(set, cores)
-    assert len(one) == len(other) == len(all_cores) // 2 and not one & other
+    assert len(one) == len(other) == 1 and one != other
     assert sorted(os.sched_getaffinity(0)) == all_cores
+    # By default each has all: its bits are those of a training by itself.
+    assert study(RATES, "--seeds=1", "--parallel=2").returncode == 0
+    for run in runs:
+        text = (run.with_name("seed-1") / "config.json").read_text()
+        assert json.loads(text)["environment"]["cores"] == all_cores
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -1,10 +1,13 @@
-"""A run without anything, for the others to be held against."""
+"""A run without anything, and one with all that is tracked."""
+
+import importlib.util
 
 import pytest
 
 from tests.training.test_loop import run
 
 VALUES = {"epochs": 2, "eval_every": 1}
+HAS_MLFLOW = all(map(importlib.util.find_spec, ("mlflow", "sqlalchemy", "alembic")))
 
 
 @pytest.fixture(scope="session")
@@ -12,3 +15,14 @@ def plain(tmp_path_factory):
     path = tmp_path_factory.mktemp("plain") / "run"
     assert run(path, **VALUES)[0] == 0
     return path
+
+
+@pytest.fixture(scope="session")
+def tracked(tmp_path_factory):
+    """(folder of the run ``run [0]*`` and, where MLflow is installed, of its files; what was said):
+    the run's name is a pattern."""
+    folder = tmp_path_factory.mktemp("tracked")
+    more = {"track": f"mlflow:{folder}"} if HAS_MLFLOW else {}
+    code, said = run(folder / "run [0]*", histograms=True, **more, **VALUES)
+    assert code == 0 and "warning" not in said, said
+    return folder, said

@@ -13,8 +13,7 @@ from tensorboard.backend.event_processing.plugin_event_accumulator import EventA
 from tensorboard.plugins.hparams import metadata as hparams_metadata
 from tensorboard.plugins.pr_curve import summary as pr_curve_summary
 
-from tests.tracking.conftest import VALUES
-from tests.training.test_loop import assert_same_bits, final_state, run
+from tests.training.test_loop import assert_same_bits, final_state
 from yolov1 import data, evaluation
 from yolov1.evaluation.average_precision import Curve
 from yolov1.inference import Detections
@@ -39,16 +38,12 @@ def tags(events, prefix) -> list:
     return [tag for tag in events.Tags()["tensors"] if tag.startswith(prefix)]
 
 
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    """A run with histograms, in a folder whose name is a pattern."""
-    path = tmp_path_factory.mktemp("tensorboard") / "run [0]*"
-    code, said = run(path, histograms=True, **VALUES)
-    assert code == 0 and "warning" not in said, said
-    return path
+@pytest.fixture
+def path(tracked):
+    return tracked[0] / "run [0]*"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def events(path):
     return read(path / "tensorboard")
 
@@ -87,7 +82,7 @@ def test_histograms_count_every_weight(path, plain, events):
     assert not tags(read(plain / "tensorboard"), "weights/")
 
 
-def test_a_run_with_histograms_ends_with_the_same_bits(path, plain, tmp_path):
+def test_a_run_with_all_of_it_ends_with_the_same_bits(path, plain, tmp_path):
     # `latest_checkpoint` takes the run's name for a pattern.
     shutil.copytree(path / "checkpoints", tmp_path / "run" / "checkpoints")
     assert_same_bits(final_state(plain), final_state(tmp_path / "run"))
