@@ -1,10 +1,6 @@
 """The page of `experiments.explain`: images, one below the other, each taken apart."""
 
-import io
-
-from PIL import Image
-
-from yolov1.reporting.html import Html, image, join, number, pair, table, tag
+from yolov1.reporting.html import Html, figure_of, join, number, pair, table, tag, tiles
 from yolov1.reporting.page import page
 from yolov1.semantics import TERMS
 
@@ -35,7 +31,7 @@ def render(title, explained) -> str:
 
 
 def _of_one(one, pictures) -> Html:
-    shown = {name: _figure(name, png) for name, png in pictures.items()}
+    shown = {name: figure_of(png, name, CAPTIONS[name]) for name, png in pictures.items()}
     small = [figure for name, figure in shown.items() if name not in WIDE]
     parts = [_headline(one), pair(*small)]
     parts += [shown[name] for name in WIDE if name in shown]
@@ -43,24 +39,15 @@ def _of_one(one, pictures) -> Html:
     return join([*parts, pair(_detections(one), _suppressed(one))])
 
 
-def _figure(name, png) -> Html:
-    """The page has them as JPEG, in an eighth of the bytes."""
-    file = io.BytesIO()
-    Image.open(io.BytesIO(png)).convert("RGB").save(file, "jpeg", quality=88)
-    caption = tag("figcaption", CAPTIONS[name])
-    return tag("figure", image(file.getvalue(), "jpeg", name), caption)
-
-
 def _headline(one) -> Html:
-    tiles = []
+    shown = []
     if "terms" in one:
         terms, objects = one["terms"], one["objects"]
-        tiles += [("loss", number(sum(terms.values()), 3))]
-        tiles += [(name.replace("_", " "), number(value, 3)) for name, value in terms.items()]
-        tiles += [("objects", len(objects)), ("lost", sum("lost_to" in o for o in objects))]
-    tiles += [("found", len(one["detections"])), ("suppressed", len(one["suppressed"]))]
-    shown = (tag("div", tag("b", value), tag("span", name), class_="tile") for name, value in tiles)
-    return tag("div", *shown, class_="tiles")
+        shown += [("loss", number(sum(terms.values()), 3))]
+        shown += [(name.replace("_", " "), number(value, 3)) for name, value in terms.items()]
+        shown += [("objects", len(objects)), ("lost", sum("lost_to" in o for o in objects))]
+    shown += [("found", len(one["detections"])), ("suppressed", len(one["suppressed"]))]
+    return tiles(shown)
 
 
 def _objects(one) -> Html:

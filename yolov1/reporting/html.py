@@ -2,7 +2,10 @@
 
 import base64
 import html
+import io
 import math
+
+from PIL import Image
 
 
 class Html(str):
@@ -50,6 +53,12 @@ def pair(*parts) -> Html:
     return tag("div", *parts, class_="pair") if parts else Html("")
 
 
+def tiles(pairs) -> Html:
+    """Figures in boxes side by side: (words, figure) of each; nothing of none."""
+    shown = [tag("div", tag("b", value), tag("span", text), class_="tile") for text, value in pairs]
+    return tag("div", *shown, class_="tiles") if shown else Html("")
+
+
 def bar(fraction, text) -> Html:
     """A horizontal bar over [0, 1] with its figure beside it."""
     if fraction is None or not math.isfinite(fraction):
@@ -65,6 +74,13 @@ def image(data: bytes, kind: str, alt: str) -> Html:
     """A picture inside the page."""
     source = f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
     return Html(f'<img loading="lazy" src="{source}" alt="{escape(alt)}">')
+
+
+def figure_of(png: bytes, name: str, caption: str) -> Html:
+    """A picture with a caption. It is in the page as JPEG, in an eighth of the PNG file's bytes."""
+    file = io.BytesIO()
+    Image.open(io.BytesIO(png)).convert("RGB").save(file, "jpeg", quality=88)
+    return tag("figure", image(file.getvalue(), "jpeg", name), tag("figcaption", caption))
 
 
 def number(value, digits=4) -> str:

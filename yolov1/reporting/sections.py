@@ -14,6 +14,7 @@ from yolov1.reporting.html import (
     percent,
     table,
     tag,
+    tiles,
 )
 from yolov1.reporting.run_files import PICTURE_SUFFIXES
 from yolov1.reporting.shortcomings import what_is_wrong, worst_errors
@@ -39,7 +40,7 @@ def subtitle(run) -> Html:
 def headline(run) -> Html:
     """The figures that one looks for first."""
     summary = run.evaluation | run.summary
-    tiles = [
+    figures = [
         ("accuracy", "accuracy", percent),
         ("mAP@0.5, VOC 2007", "map_voc07", percent),
         ("mAP@0.5, area", "map_area", percent),
@@ -52,14 +53,13 @@ def headline(run) -> Html:
         ("memory, MB", "peak_memory_bytes", lambda v: number(round(v / 1e6))),
     ]
     shown = [
-        (text, show(summary[key])) for text, key, show in tiles if _is_number(summary.get(key))
+        (text, show(summary[key])) for text, key, show in figures if _is_number(summary.get(key))
     ]
     for text, key in (("epochs", "epoch"), ("last loss", "loss")):
         values = _finite(run.metrics.get(key, ()))
         if values:
             shown.append((text, number(values[-1])))
-    tiles = (tag("div", tag("b", value), tag("span", text), class_="tile") for text, value in shown)
-    return tag("div", *tiles, class_="tiles") if shown else Html("")
+    return tiles(shown)
 
 
 def learning_curves(run) -> Html:
