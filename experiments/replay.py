@@ -95,7 +95,10 @@ def repeated(path):
         if name in step.arrays and not np.array_equal(value, step.arrays[name], equal_nan=True)
     ]
     if found:
-        return step, f"Not the same as in the file: {', '.join(found[:8])}."
+        counts = [one.about.get("replicas", 1) for one in (given, step)]
+        why = f" {counts[0]} devices shared the step, here are {counts[1]}."
+        why *= counts[0] != counts[1]
+        return step, f"Not the same as in the file: {', '.join(found[:8])}.{why}"
     same = dict.fromkeys(name.split(".")[0] for name in given.arrays if name in step.arrays)
     step.arrays = given.arrays | step.arrays
     return step, f"The same as in the file, to the bit: {', '.join(same)}."

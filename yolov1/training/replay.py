@@ -204,6 +204,7 @@ class _Taken:
             "terms": list(self.task.terms),
             "variables": [v.path for v in state.model.variables],
             "trainable": [v.path for v in state.model.trainable_variables],
+            "replicas": state.strategy.num_replicas_in_sync,
         }
         return Step(about, arrays), mean.numpy()
 
@@ -251,7 +252,8 @@ def repeat(step: Step) -> Step:
     with tempfile.TemporaryDirectory() as folder, _own_precision():
         for name, text in step.about["cfg"].items():
             (Path(folder) / name).write_text(text, encoding="utf-8")
-        strategy = strategies.resolve_strategy("one")
+        name = "one" if config.strategy == "multi_worker" else config.strategy
+        strategy = strategies.resolve_strategy(name)
         state = new_state(config, step.grid, 1, RunDirectory(folder), strategy)
         shapes = [tuple(v.shape) for v in state.model.variables]
         if shapes != [value.shape for value in before]:

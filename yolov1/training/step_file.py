@@ -5,8 +5,8 @@ The file is NumPy's ``.npz``, readable with ``numpy.load(file, allow_pickle=Fals
     about                JSON: format "yolov1 step", version 1; step (the first is 0); config, grid
                          and classes of the run; cfg, the text of each cfg file that config
                          names; image_ids; terms, the names of the loss's; variables and
-                         trainable, the paths of the weights; environment; and what `replay` says
-                         of its way
+                         trainable, the paths of the weights; replicas, how many shared the step;
+                         environment; and what `replay` says of its way
     indices              [N], of the images in the data set
     images, targets      [N, H, W, 3] in [0, 1] and [N, S, S, C + 5], what the network was given
     weights_before.<k>   variable k before the step, and after it
