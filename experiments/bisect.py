@@ -155,20 +155,32 @@ def until(sides) -> int | None:
         return UNTIL.value
     if any(side.tree for side in sides):
         raise UserError("--tree_a and --tree_b: give --until=STEP as well, how far to look.")
-    rows = [training.read_digests(side.run) for side in sides]
-    what = "digests"
-    if not all(rows):
-        rows, what = [checkpoint_rows(side.run) for side in sides], "checkpoints"
-    last, first = parting.interval(*rows)
-    if last is None and first is None:
+    runs, same = [side.run for side in sides], -1
+    for what, rows_of in (("digests", digest_rows), ("checkpoints", checkpoint_rows)):
+        rows = rows_of(runs, same)
+        last, first = parting.interval(*rows)
+        same = same if last is None else last
+        if first is not None:
+            return between(what, same, first, rows)
+        if last is not None:
+            print(f"{what}: the same up to step {last}, the last that both have")
+    if same < 0:
         raise UserError(
             f"{sides[0].path} and {sides[1].path} have no digest and no checkpoint of a common "
             "step: give --until=STEP, how far to look, or train them with --digests=10."
         )
-    if first is None:
-        print(f"{what}: the same up to step {last}, the last that both have")
-        return None
-    before = "none is the same" if last is None else f"the same up to step {last}"
+    return None
+
+
+def between(what, same, first, rows) -> int:
+    """Says between which steps two runs part; gives the step in which, or before which, they have.
+
+    Args:
+        what: rows of what both have, and tell.
+        same: the last step before which they are the same; -1: none.
+        first: the first before or in which they are not.
+    """
+    before = "none is the same" if same < 0 else f"the same up to step {same}"
     print(f"{what}: {before}, others at step {first}")
     weights = [[{name: row[name] for name in ("step", "weights")} for row in r] for r in rows]
     if parting.interval(*weights)[1] is None:
@@ -178,15 +190,24 @@ def until(sides) -> int | None:
     return first - bool(first and "weights" in parting.differing(one, other))
 
 
-def checkpoint_rows(run) -> list[dict]:
-    """Rows of the weights in a run's checkpoints."""
-    rows = {}
-    for folder in ("last", "kept"):
-        files = CheckpointFiles(run / "checkpoints" / folder, keep=0)
-        for step in files.steps():
-            if files.damage(step) is None:
-                rows[step] = {"step": step, "weights": files.digest(step, "model/")}
-    return list(rows.values())
+def digest_rows(runs, after: int) -> list[list[dict]]:
+    """What two runs have in digests.csv, of steps behind `after`."""
+    found = map(training.read_digests, runs)
+    return [[row for row in rows if int(row["step"]) > after] for rows in found]
+
+
+def checkpoint_rows(runs, after: int) -> list[list[dict]]:
+    """Rows of the weights in the checkpoints that both of two runs have, of steps behind `after`:
+    each is read from end to end."""
+    whole = [{}, {}]
+    for found, run in zip(whole, runs, strict=True):
+        for folder in ("last", "kept"):
+            files = CheckpointFiles(run / "checkpoints" / folder, keep=0)
+            found |= {k: files for k in files.steps() if k > after}
+    common = sorted(k for k in whole[0].keys() & whole[1] if not any(f[k].damage(k) for f in whole))
+    return [
+        [{"step": k, "weights": found[k].digest(k, "model/")} for k in common] for found in whole
+    ]
 
 
 def parted(sides, number):

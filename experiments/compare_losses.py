@@ -36,6 +36,7 @@ from absl import app, flags
 
 from yolov1 import data, training
 from yolov1.files import make_folder, replacing, safe_name, user_path
+from yolov1.microscope.pictures import png
 from yolov1.reporting import loss_comparison
 from yolov1.semantics import PRESETS, TERMS
 from yolov1.training.checkpoints import build_model
@@ -257,7 +258,7 @@ def draw(folder, images, targets, grid, found, ids) -> list:
             truth = boxes_of_cells(targets[k][..., grid.target_box_channels], objects, grid)
             shown = {name: of_image(one, seen[0], k, grid) for name, one in found.items()}
             picture = loss_comparison.picture(np.clip(images[k], 0, 1), truth, shown, grid.S)
-            data_of_picture = loss_comparison.png(picture)
+            data_of_picture = png(picture)
             make_folder(folder)
             path.write_bytes(data_of_picture)
             drawn.append((caption(ids[k], objects, differing[k]), data_of_picture))

@@ -23,7 +23,8 @@ experiment_flags.define(
         *("optimizer", "learning_rate", "schedule", "warmup_epochs", "learning_rates"),
         *("weight_decay", "clip_norm", "ema", "precision", "strategy", "jit_compile"),
         *("seed", "output_dir"),
-        *("resume", "eval_every", "monitor", "checkpoint_minutes", "histograms", "track"),
+        *("resume", "eval_every", "monitor", "checkpoint_minutes", "keep_every", "digests"),
+        *("fork", "histograms", "track"),
     ),
     **{"task": "classify", "S": 1, "B": 1},  # of one cell the class is the image's class
     dataset="",

@@ -88,14 +88,17 @@ def repeated(path):
         batch = tuple(given.arrays[name] for name in ("images", "targets", "indices"))
         step = replays.replay(run, given.number, dataset=DATASET.value, batch=batch)
         return step, replays.proof(step)
-    step = training.repeat(given, CHECKPOINT.value or path.parent)
+    step = training.repeat(given)
     found = [
         name
         for name, value in given.arrays.items()
         if name in step.arrays and not np.array_equal(value, step.arrays[name], equal_nan=True)
     ]
     if found:
-        return step, f"Not the same as in the file: {', '.join(found[:8])}."
+        counts = [one.about.get("replicas", 1) for one in (given, step)]
+        why = f" {counts[0]} devices shared the step, here are {counts[1]}."
+        why *= counts[0] != counts[1]
+        return step, f"Not the same as in the file: {', '.join(found[:8])}.{why}"
     same = dict.fromkeys(name.split(".")[0] for name in given.arrays if name in step.arrays)
     step.arrays = given.arrays | step.arrays
     return step, f"The same as in the file, to the bit: {', '.join(same)}."
@@ -108,8 +111,10 @@ def summarise(step) -> dict:
         {"image": name, "terms": dict(zip(step.about["terms"], map(_json, row), strict=True))}
         for name, row in zip(step.about["image_ids"], terms, strict=True)
     ]
-    kept = ("step", "base", "proof", "learning_rate", "config", "environment")
+    kept = ("step", "base", "proof", "config", "environment")
     about = {name: step.about[name] for name in kept if name in step.about}
+    if "learning_rate" in step.arrays:
+        about["learning_rate"] = float(step.arrays["learning_rate"])
     return about | {"loss": _json(terms.sum(axis=1).mean()), "images": images}
 
 

@@ -171,6 +171,10 @@ def forked_config(config: TrainConfig, given=None, say=print) -> TrainConfig:
     for name, (before, now) in _changed(own, config, run, given).items():
         if name in values and name not in cfg_files.COPIES:
             continue
+        if name in ("init", "backbone"):
+            raise UserError(
+                f"--fork goes on with the weights of its checkpoint: leave --{name} out, or --fork."
+            )
         if name not in FORK_MAY_CHANGE or (name == "ema" and not (before and now)):
             raise UserError(
                 f"--fork goes on with the other run's --{name}={before}, got {now!r}: its "

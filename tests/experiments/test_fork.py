@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from tests.training.test_loop import assert_same_bits, final_state, rows
-from yolov1.training import RunDirectory, read_digests
+from yolov1.training import RunDirectory, WrongRun, read_digests
 from yolov1.training.digests import digest_of_weights
 
 
@@ -116,6 +116,7 @@ def test_a_fork_with_a_change(kept_run, fork, call_experiment):
         (("--learning_rate=-1",), 4, "--learning_rate must be positive"),
         (("--fork=nowhere",), 4, "--fork must be RUN@STEP"),
         (("--fork=nowhere@3",), 4, "nowhere holds no run"),
+        (("--init=elsewhere",), 4, "goes on with the weights of its checkpoint: leave --init out"),
     ],
 )
 def test_what_a_fork_refuses(call_experiment, kept_run, tmp_path, flags, step, says):
@@ -125,6 +126,15 @@ def test_what_a_fork_refuses(call_experiment, kept_run, tmp_path, flags, step, s
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert says in done.stderr
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_what_was_not_trained_here_cannot_be_forked(call_experiment, kept_run, tmp_path):
+    """Weights alone, as of step 0: the training would begin with others."""
+    (tmp_path / "checkpoints").mkdir()
+    shutil.copy(kept_run / "config.json", tmp_path)
+    (tmp_path / "darknet.json").write_text("{}")
+    done = call_experiment("train", f"--fork={tmp_path}@0", f"--output_dir={tmp_path / 'run'}")
+    assert done.returncode == 1 and f"with --init={tmp_path}" in done.stderr
 
 
 def test_a_resumed_run_drops_what_it_does_again(call_experiment, kept_run, tmp_path):
@@ -142,6 +152,15 @@ def test_a_resumed_run_drops_what_it_does_again(call_experiment, kept_run, tmp_p
     assert [row["step"] for row in digests(path)] == ["0", "3", "5"]
     model = RunDirectory(path)
     assert digests(path)[1] == digests(kept_run)[1] and model.steps == 5
+
+
+def test_a_row_that_was_cut_is_no_row(kept_run, tmp_path):
+    file, whole = tmp_path / "digests.csv", (kept_run / "digests.csv").read_bytes()
+    file.write_bytes(whole[:-5])
+    assert digests(tmp_path) == digests(kept_run)[:-1]
+    file.write_bytes(whole.replace(b"\r\n6,", b"\r\n"))
+    with pytest.raises(WrongRun, match="Take it away"):
+        digests(tmp_path)
 
 
 def test_the_digest_is_of_every_variable():

@@ -14,8 +14,7 @@ from experiments.lib import posts
 from tests.shared import ROOT, shared
 from yolov1 import models, training
 from yolov1.models.posts import AS_PUBLISHED
-from yolov1.training import load_run
-from yolov1.training.config import TrainConfig, parse_options
+from yolov1.training import TrainConfig, load_run, parse_options
 
 SMALL = (
     "--image_size=144",

@@ -94,7 +94,6 @@ def test_terms_by_cell_are_the_implementations_own(semantics):
 
 
 def test_a_file_is_repeated_alone(replayed, kept_run, call_experiment, tmp_path):
-    shutil.copy(kept_run / "network.cfg", tmp_path)
     shutil.copy(replayed[0] / "replay.npz", tmp_path / "step.npz")
     done = call_experiment("replay", f"--file={tmp_path / 'step.npz'}", "--pictures=0")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -153,10 +152,9 @@ def test_a_loss_that_is_not_finite_leaves_its_step(small_network, call_experimen
     assert [[str(float(v)) for v in one.values()] for one in terms] == [
         [str(float(v)) for v in row] for row in step.arrays["terms"]
     ]
-    # It is repeated alone: nothing of the run is left but the cfg file that its network is of.
+    # It is repeated alone: nothing of the run is left.
     alone = tmp_path / "alone.npz"
     shutil.move(file, alone)
-    shutil.move(run / "network.cfg", tmp_path / "network.cfg")
     shutil.rmtree(run)
     again = call_experiment("replay", f"--file={alone}", f"--output_dir={tmp_path / 'out'}")
     assert again.returncode == 0, again.stdout + again.stderr
@@ -269,6 +267,11 @@ def test_a_run_never_parts_from_itself(kept_run, call_experiment, tmp_path):
     assert "They are the same in all that both have" in same.stdout
     copy = tmp_path / "copy"
     shutil.copytree(kept_run, copy)
+    lines = (copy / "digests.csv").read_text().splitlines(keepends=True)
+    (copy / "digests.csv").write_text("".join(lines[:3]))  # what is behind, the checkpoints tell
+    other = call_experiment("bisect", kept_run, copy, f"--output_dir={tmp_path}")
+    said = "digests: the same up to step 3, the last that both have\ncheckpoints: the same up to"
+    assert f"{said} step 10, " in other.stdout
     (copy / "digests.csv").unlink()
     same = call_experiment("bisect", kept_run, copy, f"--output_dir={tmp_path}")
     assert "checkpoints: the same up to step 10, the last that both have" in same.stdout
@@ -278,3 +281,28 @@ def test_a_run_never_parts_from_itself(kept_run, call_experiment, tmp_path):
     assert none.returncode == 1 and "give --until=STEP" in none.stderr
     words = call_experiment("bisect", kept_run, f"--output_dir={tmp_path}")
     assert words.returncode == 1 and "Give two runs" in words.stderr
+
+
+def test_a_run_that_was_resumed_with_other_epochs(kept_run, call_experiment, tmp_path):
+    """Its steps had the rates of their time; where there is no checkpoint of the change, the way
+    leads through both. And bisect names the rate."""
+    run = tmp_path / "run"
+    shutil.copytree(kept_run, run)
+    done = call_experiment("train", f"--output_dir={run}", "--resume", "--epochs=6")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert RunDirectory(run).epochs_from(8) == {8: 4, 10: 6}
+    assert RunDirectory(run).epochs_from(12) == {12: 6}
+    for file in (run / "checkpoints").rglob("ckpt-1[02]*"):
+        file.unlink()
+    done = call_experiment(
+        "replay", f"--checkpoint={run}", "--step=11", "--pictures=0", f"--output_dir={tmp_path}"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "begins at the checkpoint of step 8: 3 steps to step 11" in done.stdout
+    assert "the run's step, to the bit: the weights before step 12" in done.stdout
+    fork = tmp_path / "fork"
+    done = call_experiment("train", f"--fork={kept_run}@8", f"--output_dir={fork}", "--epochs=5")
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = call_experiment("bisect", kept_run, fork, f"--output_dir={tmp_path}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "They part at step 8, in the learning rate (learning_rate)." in done.stdout

@@ -58,3 +58,35 @@ def test_without_a_whole_one_or_with_another_networks(make, tmp_path):
     assert again.newest() == -1  # the record says that there was one
     with pytest.raises(WrongRun, match="files are gone"):
         again.restore_last(-1)
+
+
+def test_those_that_stay(make, tmp_path, monkeypatch):
+    """Also where the file system has no links; and a kill between the two folders loses none."""
+    checkpoints, progress = make()
+    progress.step.assign(4)
+    checkpoints.save_kept()
+    assert [(tmp_path / k / "ckpt-4.index").stat().st_nlink for k in ("kept", "last")] == [2, 2]
+
+    def no_links(source, target):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", no_links)
+    progress.step.assign(8)
+    checkpoints.save_kept()
+    assert (tmp_path / "last" / "ckpt-8.index").stat().st_nlink == 1
+    again, progress = make()
+    assert again.steps() == [4, 8] and again.newest() == 8
+    again.restore(4)
+    again.restore_last(8)
+
+    def killed(source, target):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("shutil.copyfile", killed)
+    progress.step.assign(12)
+    with pytest.raises(KeyboardInterrupt):
+        again.save_kept()
+    again, progress = make()
+    assert again.newest() == 8  # and step 12 is kept once it is done again
+    again.restore_last(8)
+    assert again.steps() == [4, 8]

@@ -4,7 +4,7 @@ import pytest
 
 from yolov1.data.cache import CACHE_BYTES, CACHES
 from yolov1.semantics import CHOICES, PRESETS, LossSemantics
-from yolov1.training.config import TrainConfig, parse_options
+from yolov1.training import TrainConfig, parse_options
 
 
 def test_round_trip_and_unknown_names_are_ignored():

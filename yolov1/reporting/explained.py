@@ -1,6 +1,6 @@
 """The page of `experiments.explain`: images, one below the other, each taken apart."""
 
-from yolov1.reporting.html import Html, join, number, pair, photo, table, tag, tiles
+from yolov1.reporting.html import Html, figure_of, join, number, pair, table, tag, tiles
 from yolov1.reporting.page import page
 from yolov1.semantics import TERMS
 
@@ -31,7 +31,7 @@ def render(title, explained) -> str:
 
 
 def _of_one(one, pictures) -> Html:
-    shown = {name: _figure(name, png) for name, png in pictures.items()}
+    shown = {name: figure_of(png, name, CAPTIONS[name]) for name, png in pictures.items()}
     small = [figure for name, figure in shown.items() if name not in WIDE]
     parts = [_headline(one), pair(*small)]
     parts += [shown[name] for name in WIDE if name in shown]
@@ -39,19 +39,15 @@ def _of_one(one, pictures) -> Html:
     return join([*parts, pair(_detections(one), _suppressed(one))])
 
 
-def _figure(name, png) -> Html:
-    return tag("figure", photo(png, name, quality=88), tag("figcaption", CAPTIONS[name]))
-
-
 def _headline(one) -> Html:
-    figures = []
+    shown = []
     if "terms" in one:
         terms, objects = one["terms"], one["objects"]
-        figures += [("loss", number(sum(terms.values()), 3))]
-        figures += [(name.replace("_", " "), number(value, 3)) for name, value in terms.items()]
-        figures += [("objects", len(objects)), ("lost", sum("lost_to" in o for o in objects))]
-    figures += [("found", len(one["detections"])), ("suppressed", len(one["suppressed"]))]
-    return tiles(figures)
+        shown += [("loss", number(sum(terms.values()), 3))]
+        shown += [(name.replace("_", " "), number(value, 3)) for name, value in terms.items()]
+        shown += [("objects", len(objects)), ("lost", sum("lost_to" in o for o in objects))]
+    shown += [("found", len(one["detections"])), ("suppressed", len(one["suppressed"]))]
+    return tiles(shown)
 
 
 def _objects(one) -> Html:

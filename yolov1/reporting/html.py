@@ -53,6 +53,12 @@ def pair(*parts) -> Html:
     return tag("div", *parts, class_="pair") if parts else Html("")
 
 
+def tiles(pairs) -> Html:
+    """Figures in boxes side by side: (words, figure) of each; nothing of none."""
+    shown = [tag("div", tag("b", value), tag("span", text), class_="tile") for text, value in pairs]
+    return tag("div", *shown, class_="tiles") if shown else Html("")
+
+
 def bar(fraction, text) -> Html:
     """A horizontal bar over [0, 1] with its figure beside it."""
     if fraction is None or not math.isfinite(fraction):
@@ -82,12 +88,9 @@ def photo(picture, alt: str, *, quality=85) -> Html:
     return image(file.getvalue(), "jpeg", alt)
 
 
-def tiles(figures) -> Html:
-    """(name, value) of the figures that one looks for first, side by side."""
-    shown = (
-        tag("div", tag("b", value), tag("span", name), class_="tile") for name, value in figures
-    )
-    return tag("div", *shown, class_="tiles")
+def figure_of(picture, name: str, caption: str) -> Html:
+    """A `photo` with a caption."""
+    return tag("figure", photo(picture, name, quality=88), tag("figcaption", caption))
 
 
 def number(value, digits=4) -> str:

@@ -1,7 +1,5 @@
 """What several losses make of one batch: the page, and a picture of each image cell by cell."""
 
-import io
-
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -28,7 +26,7 @@ def picture(photo, objects_cxcywh, losses, S) -> Figure:
             the second are chosen otherwise than by the first loss.
         S: cells along a side.
     """
-    figure = Figure(figsize=(2.35 * (1 + len(losses)), 5.2), layout="constrained")
+    figure = Figure(figsize=(2.35 * (1 + len(losses)), 5.2), layout="constrained", dpi=110)
     axes = figure.subplots(2, 1 + len(losses), squeeze=False)
     grey = photo.mean(axis=-1)
     _photo(axes[0, 0], photo, objects_cxcywh, S)
@@ -83,12 +81,6 @@ def _boxes(axis, boxes_cxcywh, colour, width):
     for x, y, w, h in boxes_cxcywh:
         corner = x - w / 2, y - h / 2
         axis.add_patch(Rectangle(corner, w, h, fill=False, edgecolor=colour, linewidth=width))
-
-
-def png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
 
 
 # -------------------------------------------------------------------------------------------- page

@@ -1,11 +1,8 @@
 """The page of `experiments.replay`: one step of a training, image by image."""
 
-import io
-
 import numpy as np
-from PIL import Image
 
-from yolov1.reporting.html import Html, image, join, number, table, tag
+from yolov1.reporting.html import Html, figure_of, join, number, table, tag, tiles
 from yolov1.reporting.page import page
 
 CAPTIONS = {
@@ -38,7 +35,7 @@ def render(title: str, step, proof: str, pictures: dict) -> str:
     heads = ["image", "loss", *(name.replace("_", " ") for name in about["terms"])]
     parts.append(tag("section", tag("h2", "Images"), table(heads, rows)))
     for k in pictures:
-        shown = [_picture(name, png) for name, png in pictures[k].items()]
+        shown = [figure_of(png, name, CAPTIONS[name]) for name, png in pictures[k].items()]
         heading = tag("h2", about["image_ids"][k], id=f"image-{k}")
         parts.append(tag("section", heading, tag("div", *shown, class_="pair")))
     parts.append(tag("section", tag("h2", "Weights"), _weights(step)))
@@ -48,16 +45,16 @@ def render(title: str, step, proof: str, pictures: dict) -> str:
 def _tiles(step) -> Html:
     about, arrays = step.about, step.arrays
     norm = np.sqrt(sum(float((g.astype(np.float64) ** 2).sum()) for g in step.several("gradients")))
-    tiles = [
+    shown = [
         ("loss", number(float(arrays["terms"].sum(axis=1).mean()))),
         ("images", str(len(arrays["terms"]))),
         ("norm of the gradient", number(norm)),
-        ("learning rate", number(about["learning_rate"])),
     ]
+    if "learning_rate" in arrays:
+        shown.append(("learning rate", number(float(arrays["learning_rate"]))))
     if "base" in about:
-        tiles.append(("begun at step", str(about["base"])))
-    shown = [tag("div", tag("b", value), tag("span", name), class_="tile") for name, value in tiles]
-    return tag("div", *shown, class_="tiles")
+        shown.append(("begun at step", str(about["base"])))
+    return tiles(shown)
 
 
 def _link(text, there, k) -> Html:
@@ -66,12 +63,6 @@ def _link(text, there, k) -> Html:
 
 def _figure(value) -> str:
     return number(float(value)) if np.isfinite(value) else str(float(value))
-
-
-def _picture(name, png) -> Html:
-    file = io.BytesIO()
-    Image.open(io.BytesIO(png)).convert("RGB").save(file, "jpeg", quality=88)
-    return tag("figure", image(file.getvalue(), "jpeg", name), tag("figcaption", CAPTIONS[name]))
 
 
 def _weights(step) -> Html:

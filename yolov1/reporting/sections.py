@@ -68,7 +68,7 @@ def headline(run) -> Html:
         values = _finite(run.metrics.get(key, ()))
         if values:
             shown.append((text, number(values[-1])))
-    return tiles(shown) if shown else Html("")
+    return tiles(shown)
 
 
 def learning_curves(run) -> Html:

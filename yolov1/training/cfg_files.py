@@ -41,6 +41,12 @@ def read(choice: str, folder=None) -> darknet.Cfg | None:
     return path and darknet.read_cfg(path)
 
 
+def texts(config: TrainConfig, folder=None) -> dict[str, str]:
+    """Of the files that a run's configuration names, by the names of its copies."""
+    files = {name: read(getattr(config, field), folder) for field, name in COPIES.items()}
+    return {name: cfg.text() for name, cfg in files.items() if cfg}
+
+
 def keep_copies(config: TrainConfig, folder) -> TrainConfig:
     """Copies the files that a new run's configuration names into the run's folder.
 

@@ -7,8 +7,9 @@ import tensorflow as tf
 
 from yolov1.training import cfg_files
 from yolov1.training.checkpoint_files import CheckpointFiles
-from yolov1.training.config import DARKNET, TrainConfig, parse_options
+from yolov1.training.config import DARKNET, TrainConfig
 from yolov1.training.optimizers import MovingAverage
+from yolov1.training.option_text import parse_options
 from yolov1.training.run_directory import RunDirectory, WrongRun
 from yolov1.training.tasks import TASKS
 
@@ -70,8 +71,9 @@ class Checkpoints:
 
     def save_kept(self):
         """As `save_last`; and the checkpoint stays when there are later ones."""
-        self.save_last()
-        self._kept.take(self._last, int(self._progress.step.numpy()))
+        step = int(self._progress.step.numpy())
+        self._kept.save(self._state, step)  # first: a kill in between takes both back
+        self._last.take(self._kept, step)
 
     def save_best(self):
         self._best.save(self._weights, int(self._progress.step.numpy()))

@@ -34,12 +34,16 @@ def read_digests(run) -> list[dict]:
         return []
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+            # A kill may have cut the last one.
+            rows = list(csv.DictReader(line for line in file if line.endswith("\n")))
         if any(None in row or None in row.values() for row in rows):
             raise ValueError("a row of another length")
         [int(row["step"]) for row in rows]
     except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise WrongRun(f"{path} is damaged: expected rows of steps ({error!r}).") from error
+        raise WrongRun(
+            f"{path} is damaged: expected rows of steps ({error!r}). Take it away; the run can go "
+            "on without it."
+        ) from error
     return rows
 
 

@@ -17,6 +17,11 @@ def fork_files(config: TrainConfig) -> CheckpointFiles:
     path, step = config.forked_from()
     run = RunDirectory(path)
     run.read_config()
+    if (run / "darknet.json").exists():
+        raise WrongRun(
+            f"--fork={config.fork}: {run.path} was not trained here, so that there is nothing to "
+            f"go on with. Start from its weights with --init={run.path}."
+        )
     folders = [CheckpointFiles(run / "checkpoints" / name, keep=0) for name in ("kept", "last")]
     for files in folders:
         if step in files.steps():

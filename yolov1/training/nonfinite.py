@@ -64,7 +64,7 @@ def leave_step(error: NonFiniteLoss, config, dataset, directory) -> NonFiniteLos
     names = ("images", "targets", "indices")
     arrays = {name: value.numpy() for name, value in zip(names, error.batch, strict=True)}
     ids = [dataset[int(k)].image_id for k in arrays["indices"]]
-    about = describe(config, dataset.classes, number, ids)
+    about = describe(config, directory.path, dataset.classes, number, ids)
     about["terms"] = list(TASKS[config.task].terms)
     try:
         Step(about, arrays | {"terms": error.terms}).save(path)  # in case that no more can be had

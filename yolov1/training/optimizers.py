@@ -5,7 +5,8 @@ import tensorflow as tf
 
 from yolov1.darknet.sgd import MOMENTUM, DarknetSchedule, DarknetSGD, decays
 from yolov1.training import cfg_files
-from yolov1.training.config import TrainConfig, parse_rates
+from yolov1.training.config import TrainConfig
+from yolov1.training.option_text import parse_rates
 from yolov1.training.schedules import WarmupSchedule, epoch_table
 
 # Whose decay is not a part of the loss (`gradient_decay`).
@@ -49,6 +50,12 @@ def build_optimizer(
     if config.precision == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     return optimizer
+
+
+def reschedule(optimizer, config: TrainConfig, steps_per_epoch: float, folder=None):
+    """Gives an optimizer of `build_optimizer` the learning rates of a configuration with other
+    epochs: what resuming with them does."""
+    optimizer.learning_rate = _learning_rate(config, steps_per_epoch, folder)
 
 
 def _learning_rate(config: TrainConfig, steps_per_epoch: float, folder):

@@ -1,11 +1,13 @@
 """Where two trainings part: by the rows of their digests, and by the tensors of one step."""
 
+import itertools
+
 import numpy as np
 
 # In the order in which data flows through a step: what differs first is the cause of what follows.
 TENSORS = (
     *("indices", "images", "targets", "weights_before", "predictions", "cell_terms", "terms"),
-    *("by_predictions", "gradients", "weights_after"),
+    *("by_predictions", "gradients", "learning_rate", "weights_after"),
 )
 NAMED = {
     "indices": "the order of the images",
@@ -17,6 +19,7 @@ NAMED = {
     "terms": "the sums of the cells' loss",
     "by_predictions": "the gradient by the predictions",
     "gradients": "the gradient by the weights",
+    "learning_rate": "the learning rate",
     "weights_after": "the weights after the step",
 }
 BOX = ("x", "y", "w", "h")
@@ -102,8 +105,9 @@ def _cells(mask) -> dict:
 def _difference(name, ones, others, step):
     shapes = [[value.shape for value in values] for values in (ones, others)]
     if shapes[0] != shapes[1]:
-        k = next(k for k, pair in enumerate(zip(*shapes, strict=False)) if pair[0] != pair[1])
-        return {"shape": [list(found[k]) for found in shapes]}
+        pairs = itertools.zip_longest(*shapes)  # one network may have more variables
+        pair = next(pair for pair in pairs if pair[0] != pair[1])
+        return {"shape": [list(shape) if shape is not None else None for shape in pair]}
     masks = [_bits(one) != _bits(other) for one, other in zip(ones, others, strict=True)]
     counts = [int(mask.sum()) for mask in masks]
     if not sum(counts):
@@ -116,7 +120,7 @@ def _difference(name, ones, others, step):
         names = step.about["trainable" if name == "gradients" else "variables"]
         several = sum(map(bool, counts))
         return found | {"variable": names[k], "index": list(place), "variables": several}
-    return found | _place(name, place, masks[k], step)
+    return found | _place(name, place, masks[k], step) if place else found
 
 
 def _place(name, place, mask, step) -> dict:
@@ -162,14 +166,16 @@ def sentences(found, number: int) -> list[str]:
         return [f"Step {number} is the same in both, to the bit, in all that both have of it."]
     lines = [f"They part at step {number}, in {found['named']} ({found['tensor']})."]
     if "shape" in found:
-        return [*lines, f"Its shapes differ: {found['shape'][0]} in A, {found['shape'][1]} in B."]
+        one, other = (shape if shape is not None else "none" for shape in found["shape"])
+        return [*lines, f"Its shapes differ: {one} in A, {other} in B."]
     where = []
     if "image" in found:
         where.append(f"image {found['image']!r}")
     if "cell" in found:
         where.append(f"cell (row {found['cell'][0]}, column {found['cell'][1]})")
     where += [f"{n} {found[n]!r}" for n in ("term", "channel", "variable") if n in found]
-    lines.append(f"First: {', '.join(where)}: {found['a']!r} in A, {found['b']!r} in B.")
+    first = f"First: {', '.join(where)}: " if where else ""
+    lines.append(f"{first}{found['a']!r} in A, {found['b']!r} in B.")
     count = [f"{found['differ']} of {found['of']} numbers differ"]
     if "images" in found:
         count.append(f"in {found['images']} image{'s' * (found['images'] != 1)}")
@@ -177,7 +183,8 @@ def sentences(found, number: int) -> list[str]:
         count.append(f"of the first in {found['cells']} cell{'s' * (found['cells'] != 1)}")
     if "variables" in found:
         count.append(f"in {found['variables']} variable{'s' * (found['variables'] != 1)}")
-    lines.append(f"{', '.join(count)}.")
+    if found["of"] > 1:
+        lines.append(f"{', '.join(count)}.")
     if found["equal"]:
         names = dict.fromkeys(NAMED[name] for name in found["equal"])
         lines.append(f"The same to the bit before that: {', '.join(names)}.")
@@ -186,7 +193,6 @@ def sentences(found, number: int) -> list[str]:
 
 def _bits(values):
     """Numbers as integers, so that a NaN is itself and -0 is not 0."""
-    values = np.ascontiguousarray(values)
     return values.view(f"u{values.itemsize}") if values.dtype.kind == "f" else values
 
 

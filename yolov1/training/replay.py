@@ -5,6 +5,9 @@ checkpoint and of the steps between. Nothing of the run is touched.
 """
 
 import contextlib
+import dataclasses
+import tempfile
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -14,9 +17,10 @@ from yolov1 import data
 from yolov1.cell_loss import cell_loss
 from yolov1.training import strategies
 from yolov1.training.digests import digest_of_weights, read_digests
+from yolov1.training.optimizers import reschedule
 from yolov1.training.run_directory import RunDirectory, WrongRun, environment
 from yolov1.training.start import start_from_run
-from yolov1.training.state import batches_of, epoch_end_steps, new_state
+from yolov1.training.state import batches_of, epoch_end_steps, new_state, steps_per_epoch
 from yolov1.training.step import make_step
 from yolov1.training.step_file import Step, describe
 from yolov1.training.tasks import TASKS
@@ -59,8 +63,12 @@ def replay(run, config, dataset, number: int, *, batch=None, prove=True, say=pri
         step, rows = None, {}
         with data.reading(dataset):
             batches = iter(batches_of(config, dataset, run, base, end))
-            taken = _Taken(config, dataset.classes, state)
+            epochs = run.epochs_from(base)
             for k in range(base, end):
+                if k in epochs:
+                    now = dataclasses.replace(config, epochs=epochs[k])
+                    reschedule(state.optimizer, now, steps_per_epoch(now, len(dataset)), run.path)
+                    taken = _Taken(now, run.path, dataset.classes, state)
                 rows[k] = {"step": k, "weights": digest_of_weights(state.model)}
                 found = batch if batch is not None and k == number else next(batches)
                 if k == number:
@@ -155,8 +163,8 @@ def _proof(rows, known, state) -> dict:
 class _Taken:
     """Takes steps: quickly, or with all that there is to see of one."""
 
-    def __init__(self, config, classes, state):
-        self.config, self.classes, self.state = config, classes, state
+    def __init__(self, config, folder, classes, state):
+        self.config, self.folder, self.classes, self.state = config, folder, classes, state
         self.grid, self.task = config.grid(len(classes)), TASKS[config.task]
         self._plain = make_step(config, self.grid, state)
 
@@ -188,15 +196,15 @@ class _Taken:
         # Every replica has an equal share of the sum.
         shares = [state.strategy.experimental_local_results(g) for g in gradients]
         arrays |= _numbered("gradients", [sum(parts[1:], parts[0]) for parts in shares])
-        arrays |= _numbered("weights_after", state.model.variables)
+        arrays |= {"learning_rate": rate} | _numbered("weights_after", state.model.variables)
         arrays = {name: np.array(value) for name, value in arrays.items()}
         if config.task == "detect":
             arrays |= cells_of(config, self.grid, arrays["predictions"], arrays["targets"])
-        about = describe(config, self.classes, number, image_ids) | {
+        about = describe(config, self.folder, self.classes, number, image_ids) | {
             "terms": list(self.task.terms),
             "variables": [v.path for v in state.model.variables],
             "trainable": [v.path for v in state.model.trainable_variables],
-            "learning_rate": float(rate.numpy()),
+            "replicas": state.strategy.num_replicas_in_sync,
         }
         return Step(about, arrays), mean.numpy()
 
@@ -228,13 +236,12 @@ def cells_of(config, grid, predictions, targets) -> dict:
     return {"cell_terms": tf.stack(terms).numpy()} | found
 
 
-def repeat(step: Step, folder=None) -> Step:
+def repeat(step: Step) -> Step:
     """The step of a file once more: what the network says of its images and what the loss makes of
     that, from the weights in the file. It needs neither the run nor its data.
 
     Args:
         step: with ``weights_before``.
-        folder: of the run, with the cfg file that its configuration may name.
 
     Raises:
         WrongRun: it has no weights, or they do not fit.
@@ -242,9 +249,12 @@ def repeat(step: Step, folder=None) -> Step:
     config, before = step.config, step.several("weights_before")
     if not before:
         raise WrongRun("the file has no weights; --checkpoint=RUN says where the run is.")
-    with _own_precision():
-        strategy = strategies.resolve_strategy("one")
-        state = new_state(config, step.grid, 1, RunDirectory(folder or "."), strategy)
+    with tempfile.TemporaryDirectory() as folder, _own_precision():
+        for name, text in step.about["cfg"].items():
+            (Path(folder) / name).write_text(text, encoding="utf-8")
+        name = "one" if config.strategy == "multi_worker" else config.strategy
+        strategy = strategies.resolve_strategy(name)
+        state = new_state(config, step.grid, 1, RunDirectory(folder), strategy)
         shapes = [tuple(v.shape) for v in state.model.variables]
         if shapes != [value.shape for value in before]:
             raise WrongRun("the weights of the file do not fit the network that it names.")
@@ -252,9 +262,10 @@ def repeat(step: Step, folder=None) -> Step:
             variable.assign(value)
         state.progress.step.assign(step.number)
         batch = (tf.constant(step.arrays[name]) for name in ("images", "targets", "indices"))
-        taken = _Taken(config, step.about["classes"], state)
+        taken = _Taken(config, folder, step.about["classes"], state)
         again, _ = taken.whole(step.number, step.about["image_ids"], *batch)
-    # Of a state without its optimizer the weights after it say nothing.
-    again.arrays = {k: v for k, v in again.arrays.items() if not k.startswith("weights_after")}
+    # Of a state without its optimizer and its run these say nothing.
+    unknown = ("weights_after.", "learning_rate")
+    again.arrays = {k: v for k, v in again.arrays.items() if not k.startswith(unknown)}
     again.about = step.about | again.about | {"environment": environment()}
     return again

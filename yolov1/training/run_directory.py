@@ -173,6 +173,17 @@ class RunDirectory:
             )
         return config
 
+    def epochs_from(self, step: int) -> dict[int, int]:
+        """The ``epochs`` that a step was taken with, and those of later steps before which the run
+        was resumed with others: step -> epochs, in order."""
+        again = [resumed["step"] for resumed in self.read_json("config.json")["resumed"]]
+        found = {}
+        for k in (step, *sorted({k for k in again if k > step})):
+            epochs = self.config_at(k).epochs
+            if epochs not in list(found.values())[-1:]:
+                found[k] = epochs
+        return found
+
     # metrics.csv, a row an epoch
 
     def read_metrics(self) -> list[dict]:

@@ -76,11 +76,15 @@ def new_state(config: TrainConfig, grid, images: int, directory, strategy) -> St
     # Before the model.
     keras.utils.set_random_seed(config.seed)
     keras.mixed_precision.set_dtype_policy(config.precision)
-    steps_per_epoch = max(1.0, images / config.batch_size)
-    return build_state(config, grid, directory, strategy, steps_per_epoch)
+    return build_state(config, grid, directory, strategy, steps_per_epoch(config, images))
 
 
-def build_state(config: TrainConfig, grid, directory, strategy, steps_per_epoch: float) -> State:
+def steps_per_epoch(config: TrainConfig, images: int) -> float:
+    """As the schedules of learning rates count them: at least one, and maybe a fraction."""
+    return max(1.0, images / config.batch_size)
+
+
+def build_state(config: TrainConfig, grid, directory, strategy, epoch_steps: float) -> State:
     replicas = strategy.num_replicas_in_sync
     with strategy.scope():
         model = build_model(config, grid, folder=directory.path)
@@ -91,7 +95,7 @@ def build_state(config: TrainConfig, grid, directory, strategy, steps_per_epoch:
                 f"statistics ({shared[0]} is synchronized) of parts of a batch. Give "
                 "--subdivisions=1, or leave synchronized=true out of --model_options."
             )
-        optimizer = build_optimizer(config, steps_per_epoch, replicas, directory.path)
+        optimizer = build_optimizer(config, epoch_steps, replicas, directory.path)
         optimizer.build(model.trainable_variables)
         average = MovingAverage(model, config.ema) if config.ema else None
         progress = Progress(len(TASKS[config.task].terms))

@@ -3,9 +3,10 @@
 The file is NumPy's ``.npz``, readable with ``numpy.load(file, allow_pickle=False)``:
 
     about                JSON: format "yolov1 step", version 1; step (the first is 0); config, grid
-                         and classes of the run; image_ids; terms, the names of the loss's;
-                         variables and trainable, the paths of the weights; environment; and what
-                         `replay` says of its way
+                         and classes of the run; cfg, the text of each cfg file that config
+                         names; image_ids; terms, the names of the loss's; variables and
+                         trainable, the paths of the weights; replicas, how many shared the step;
+                         environment; and what `replay` says of its way
     indices              [N], of the images in the data set
     images, targets      [N, H, W, 3] in [0, 1] and [N, S, S, C + 5], what the network was given
     weights_before.<k>   variable k before the step, and after it
@@ -16,6 +17,7 @@ The file is NumPy's ``.npz``, readable with ``numpy.load(file, allow_pickle=Fals
     by_predictions       [N, S, S, D], the gradient of the step's loss by the predictions
     has_object, responsible, iou   of the cells, as in `yolov1.cell_loss`
     gradients.<k>        the gradient by trainable variable k of ``about["trainable"]``
+    learning_rate        [], of the step
 
 A file that a loss which is not finite left behind may have images, targets and terms alone.
 """
@@ -29,6 +31,7 @@ import numpy as np
 
 from yolov1.files import make_folder, replacing, user_path
 from yolov1.grid import GridSpec
+from yolov1.training import cfg_files
 from yolov1.training.config import TrainConfig
 from yolov1.training.run_directory import WrongRun
 
@@ -108,12 +111,13 @@ def read_step(path) -> Step:
         raise WrongRun(f"{path} is damaged ({error}); write it anew.") from error
 
 
-def describe(config: TrainConfig, classes, number: int, image_ids) -> dict:
-    """What ``about`` says of every step: of a run, its data and the images."""
+def describe(config: TrainConfig, folder, classes, number: int, image_ids) -> dict:
+    """What ``about`` says of every step: of the run in this folder, its data and the images."""
     grid = config.grid(len(classes))
     return {
         "step": number,
         "config": config.to_dict(),
+        "cfg": cfg_files.texts(config, folder),
         "grid": dataclasses.asdict(grid),
         "classes": list(classes),
         "image_ids": list(image_ids),
