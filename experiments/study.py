@@ -75,7 +75,7 @@ def main(argv):
         vary = plan.parse_vary(VARY.value)
         variants = [*map(plan.parse_variant, VARIANT.value)]
     trials.require_varied({**vary, **{name: 0 for v in variants for name, _ in v.flags}}, words)
-    measure = MEASURE.value or default_measure(words)
+    measure = MEASURE.value or trials.default_measure(words, seeds[0])
     with experiment_flags.user_errors():
         results.require_figure(measure)
     output = user_path(OUTPUT_DIR.value)
@@ -153,11 +153,6 @@ def at_the_end(conclude):
 
 def seeds_given() -> bool:
     return flags.FLAGS["seeds"].present or not DEBUG.value
-
-
-def default_measure(words) -> str:
-    config = trials.config_of(plan.of_seed(words, 0))
-    return {"detect": "map_area", "classify": "accuracy"}[config.task]
 
 
 def write(output, found, rows, draw):

@@ -62,6 +62,13 @@ def config_of(words) -> training.TrainConfig:
     return experiment_flags.forked_config(config, given, say=lambda line: None)
 
 
+def default_measure(words, seed: int) -> str:
+    """The figure that decides where none is named; the seed is one of the study's, of which alone
+    there need be what ``{seed}`` names."""
+    config = config_of(plan.of_seed(words, seed))
+    return {"detect": "map_area", "classify": "accuracy"}[config.task]
+
+
 def kinds() -> dict[str, type]:
     """Flag of experiments.train -> the type of its values."""
     return {field.name: type(field.default) for field in dataclasses.fields(training.TrainConfig)}

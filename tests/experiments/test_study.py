@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -329,6 +330,10 @@ def test_forks_of_a_study(trained, call_experiment, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert trials.look(job) == "finished"
     assert all(same(end_of(origin), end_of(job.run)))
+    # Of other seeds there need be no run.
+    shutil.copytree(trained[("paper", 1)].path, tmp_path / "start-1")
+    words = [f"--fork={tmp_path}/start-{{seed}}@2"]
+    assert trials.default_measure(words, 1) == "map_area"
 
 
 @pytest.mark.slow
