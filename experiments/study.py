@@ -14,6 +14,7 @@ tried again. The first variant is what the others are compared with, unless --ba
 ``tensorboard --logdir OUTPUT_DIR/hparams``, tab HPARAMS.
 """
 
+import contextlib
 import shlex
 import sys
 
@@ -72,18 +73,24 @@ def main(argv):
     with experiment_flags.user_errors():
         seeds = plan.parse_seeds(SEEDS.value if seeds_given() else "0-1")
         vary = plan.parse_vary(VARY.value)
-        variants = plan.grid(vary) if vary and not SEARCH.value else []
-        variants = plan.with_folders(variants + list(map(plan.parse_variant, VARIANT.value)))
-        baseline = plan.baseline(variants, BASELINE.value)
+        variants = [*map(plan.parse_variant, VARIANT.value)]
     trials.require_varied({**vary, **{name: 0 for v in variants for name, _ in v.flags}}, words)
-    measure = MEASURE.value or default_measure(words)
+    measure = MEASURE.value or trials.default_measure(words, seeds[0])
     with experiment_flags.user_errors():
         results.require_figure(measure)
     output = user_path(OUTPUT_DIR.value)
     if SEARCH.value:
         return look_for(output, vary, seeds, words, measure)
-    if not variants:
+    if not (vary or variants):
         raise app.UsageError("--vary or --variant is missing: what is compared?")
+    return compare(output, (plan.grid(vary) if vary else []) + variants, seeds, words, measure)
+
+
+def compare(output, variants, seeds, words, measure):
+    """Trains every variant with every seed."""
+    with experiment_flags.user_errors():
+        variants = plan.with_folders(variants)
+        baseline = plan.baseline(variants, BASELINE.value)
     statistics.require()
     jobs = [trials.make_job(output, v, seed, words) for v in variants for seed in seeds]
     trials.require_different([job for job in jobs if job.trial.seed == seeds[0]])
@@ -93,60 +100,64 @@ def main(argv):
     done = sum(job.trial.state == results.FINISHED for job in jobs)
     named = ", ".join(map(str, seeds))
     print(f"{len(variants)} variants, seeds {named}: {len(jobs)} trials, {done} of them done")
-    try:
-        trials.train_all(jobs, PARALLEL.value, CORES.value, measure)
-    except KeyboardInterrupt:
-        print("\nInterrupted. The same command goes on with it.")
-        raise
-    finally:
-        rows = [job.trial for job in jobs]
+    rows = [job.trial for job in jobs]
+
+    def conclude():
         found = results.summarise(rows, variants, baseline.name, measure)
-        write(output, found, rows, page.of_study)
         print(results.table(found, measure))
         for values in found["variants"].values():
             if values["sentence"]:
                 print(values["sentence"])
-        say_where(output, rows)
+        write(output, found, rows, page.of_study)
+
+    with at_the_end(conclude):
+        trials.train_all(jobs, PARALLEL.value, CORES.value, measure)
     return code(any(row.state == results.FAILED for row in rows))
 
 
 def look_for(output, vary, seeds, words, measure):
     """``--search``: tries points of the space that --vary says."""
-    if not vary or VARIANT.value or BASELINE.value is not None:
-        wrong = "--variant" if VARIANT.value else "--baseline" if vary else "no --vary"
-        raise app.UsageError(f"--search looks for the best of --vary, got {wrong}.")
+    others = {"--variant": VARIANT.value, "--baseline": BASELINE.value is not None}
+    wrong = [name for name, given in others.items() if given] + ["no --vary"] * (not vary)
+    if wrong:
+        raise app.UsageError(f"--search looks for the best of --vary, got {' and '.join(wrong)}.")
     with experiment_flags.user_errors():
         space = search.space_of(vary)
-    search.require_values(output, space, seeds, words)
+    trials.require_data(search.jobs_of_values(output, space, seeds, words))
     config = trials.config_of(plan.of_seed(words, seeds[0]))
-    trials.require_data([trials.make_job(output, plan.Variant((), "trial"), seeds[0], words)])
     if not 0 < config.eval_every < config.epochs:
         print("remark: no evaluation before the end: nothing is pruned. --eval_every=1 measures.")
     found = search.Search(output, space, seeds, words, measure)
-    try:
+
+    def conclude():
+        summary = search.summarise(found)
+        print(results.table_of_search(summary))
+        write(output, summary, search.rows(found), search_page.of_search)
+
+    with at_the_end(conclude):
         search.train_all(found, TRIALS_COUNT.value, PARALLEL.value, CORES.value)
+    return code(any(attempt.state == results.FAILED for attempt in found.attempts))
+
+
+@contextlib.contextmanager
+def at_the_end(conclude):
+    """Calls a function at the end, also of a study that is interrupted: what there is is shown."""
+    try:
+        yield
     except KeyboardInterrupt:
         print("\nInterrupted. The same command goes on with it.")
         raise
     finally:
-        summary, rows = search.summarise(found), search.rows(found)
-        write(output, summary, rows, search_page.of_search)
-        print(results.table_of_search(summary))
-        say_where(output, rows)
-    return code(any(attempt.state == results.FAILED for attempt in found.attempts))
+        conclude()
 
 
 def seeds_given() -> bool:
     return flags.FLAGS["seeds"].present or not DEBUG.value
 
 
-def default_measure(words) -> str:
-    config = trials.config_of(plan.of_seed(words, 0))
-    return {"detect": "map_area", "classify": "accuracy"}[config.task]
-
-
 def write(output, found, rows, draw):
-    """``summary.json``, ``study.csv``, ``study.html`` and ``hparams/`` for TensorBoard."""
+    """``summary.json``, ``study.csv``, ``study.html`` and ``hparams/`` for TensorBoard, and says
+    where they are."""
     found |= {
         "command": f"python -m {trials.STUDY} {shlex.join(sys.argv[1:])}",
         "trials": results.trials_as_dicts(rows),
@@ -159,6 +170,7 @@ def write(output, found, rows, draw):
         file.write(draw(output.resolve().name, found, curves))
     with common.drawing(output / "hparams"):
         tensorboard.write_study(output, found)
+    say_where(output, rows)
 
 
 def say_where(output, rows):

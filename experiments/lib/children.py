@@ -6,6 +6,7 @@ for the end of that program, whatever ends it, and then asks the child to stop a
 that a training saves what it has.
 """
 
+import collections
 import contextlib
 import os
 import shlex
@@ -16,6 +17,7 @@ import time
 import tensorflow as tf
 
 WATCH = 'read word || kill -INT "$0"'  # of `read`, the end of the starter is the end of its input
+COMMAND = "$ "  # what a log has before each command
 PATIENCE = 120  # seconds that a child may take to save what it has
 
 
@@ -35,7 +37,7 @@ class Child:
         self.job, self.log, self.place = job, log, place
         with open(log, "a", encoding="utf-8") as file:
             lock(file)
-            file.write(f"$ {shlex.join(command)}\n")
+            file.write(f"{COMMAND}{shlex.join(command)}\n")
             file.flush()
             with place.cores():
                 self.process = subprocess.Popen(
@@ -85,9 +87,15 @@ def lock(file):
 
 
 def last_lines(log, count: int) -> list[str]:
-    """The end of what a program said, without blank lines."""
+    """The end of what the last program of a log said, without blank lines."""
+    lines = collections.deque(maxlen=count)
     with open(log, encoding="utf-8", errors="replace") as file:
-        return [line.rstrip() for line in file if line.strip()][-count:]
+        for line in file:
+            if line.startswith(COMMAND):
+                lines.clear()  # what an earlier try said is no reason of this one's end
+            elif line.strip():
+                lines.append(line.rstrip())
+    return [*lines]
 
 
 class Place:

@@ -34,16 +34,17 @@ def space_of(vary: dict) -> dict:
     return {name: plan.parse_range(name, values, kinds[name]) for name, values in vary.items()}
 
 
-def require_values(output, space, seeds, words):
-    """Refuses what `experiments.train` would refuse of each flag's values, taken alone.
+def jobs_of_values(output, space, seeds, words) -> list:
+    """A job for each value of each flag, and the ends of its range, taken alone.
 
     Raises:
-        app.UsageError: so.
+        app.UsageError: `experiments.train` would refuse one.
     """
-    for name, values in space.items():
-        ends = [values.low, values.high] if isinstance(values, plan.Range) else values
-        for value in ends:
-            trials.make_job(output, plan.Variant(((name, _text(value)),), "trial"), seeds[0], words)
+    ends = {n: [v.low, v.high] if isinstance(v, plan.Range) else v for n, v in space.items()}
+    alone = [((name, _text(value)),) for name, values in ends.items() for value in values]
+    return [
+        trials.make_job(output, plan.Variant(flags, "trial"), seeds[0], words) for flags in alone
+    ]
 
 
 def _text(value) -> str:
@@ -231,7 +232,7 @@ def train_all(search: Search, count: int, at_once: int, cores: int):
     waiting = deque(attempt for attempt in search.attempts if attempt.state == BEGUN)
     of_job, stopped = {}, set()
     counter = trials.Counter(
-        (count - len(search.attempts) + len(waiting)) * len(search.seeds), search.measure
+        (max(0, count - len(search.attempts)) + len(waiting)) * len(search.seeds), search.measure
     )
     with children.Pool(at_once, cores) as pool:
         while True:

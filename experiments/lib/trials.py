@@ -19,7 +19,12 @@ from . import flags as experiment_flags
 from .flags import UserError
 
 TRAIN, STUDY = (f"{__package__.rpartition('.')[0]}.{name}" for name in ("train", "study"))
-OWN = ("seed", "output_dir", "resume")  # the study gives them
+# What the study gives, and what there is to say in its place.
+OWN = {
+    "seed": "Give --seeds before the --",
+    "output_dir": "Give the study's --output_dir before the --",
+    "resume": "Leave it out: what is there is always gone on with",
+}
 POLL = 0.2  # seconds
 SHOWN_LINES = 5  # of the log of one that failed
 
@@ -57,6 +62,13 @@ def config_of(words) -> training.TrainConfig:
     return experiment_flags.forked_config(config, given, say=lambda line: None)
 
 
+def default_measure(words, seed: int) -> str:
+    """The figure that decides where none is named; the seed is one of the study's, of which alone
+    there need be what ``{seed}`` names."""
+    config = config_of(plan.of_seed(words, seed))
+    return {"detect": "map_area", "classify": "accuracy"}[config.task]
+
+
 def kinds() -> dict[str, type]:
     """Flag of experiments.train -> the type of its values."""
     return {field.name: type(field.default) for field in dataclasses.fields(training.TrainConfig)}
@@ -69,13 +81,10 @@ def require_varied(names, words):
         app.UsageError: so.
     """
     given = parse(plan.of_seed(words, 0))
-    for name in OWN:
-        if given[name].present:
-            instead = "Give --seeds" if name == "seed" else "Leave it out"
-            raise app.UsageError(f"--{name} is the study's to give. {instead} before the --.")
+    for name, instead in OWN.items():
+        if given[name].present or name in names:
+            raise app.UsageError(f"--{name} is the study's to give to each trial. {instead}.")
     for name in names:
-        if name in OWN:
-            raise app.UsageError(f"--{name} cannot be varied: the study gives it (--seeds).")
         if name not in kinds():
             close = difflib.get_close_matches(name, kinds())
             meant = f" Did you mean {' or '.join(close)}?" if close else ""
@@ -281,8 +290,7 @@ def finish(child, code: int):
         return
     job.trial.state = FAILED
     ended = f"signal {-code}" if code < 0 else f"exit status {code}"
-    lines = [line for line in children.last_lines(job.log, SHOWN_LINES) if line[:2] != "$ "]
-    job.trial.error = [*lines, f"({ended}; {job.log})"]
+    job.trial.error = [*children.last_lines(job.log, SHOWN_LINES), f"({ended}; {job.log})"]
 
 
 class Counter:

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments.lib import children
 from tests.shared import ROOT
 
 pytest.importorskip("scipy", reason="the extra study is not installed")
@@ -112,6 +114,14 @@ def test_those_that_fail_are_listed_and_tried_again(study, tmp_path):
     assert len(begun(tmp_path / "study" / "clip_norm=20" / "seed-0.log")) == 1
 
 
+def test_the_last_lines_are_those_of_the_last_try(tmp_path):
+    log = tmp_path / "seed-0.log"
+    log.write_text("$ train\na\nb\n\nc\n")
+    assert children.last_lines(log, 2) == ["b", "c"]
+    log.write_text(log.read_text() + "$ train --resume\n")
+    assert children.last_lines(log, 2) == []  # killed before it said anything
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="cores are Linux's")
 def test_each_has_its_share_of_the_cores(study, tmp_path):
     all_cores = sorted(os.sched_getaffinity(0))
@@ -178,7 +188,8 @@ def test_a_run_that_somebody_else_trains_is_waited_for(study, tmp_path):
         (("--vary=epochs=1,2",), ("--seed=3",), "--seed is the study's to give"),
         (("--vary=epochs=1,2",), ("--resume",), "--resume is the study's to give"),
         (("--vary=epochs=1,2",), ("--output_dir=x",), "--output_dir is the study's to give"),
-        (("--vary=seed=1,2",), (), "--seed cannot be varied"),
+        (("--vary=seed=1,2",), (), "Give --seeds before the --"),
+        (("--vary=output_dir=a",), (), "Give the study's --output_dir before the --"),
         (("--vary=epochs=1,x",), (), "epochs"),
         (("--vary=epochs=1,0",), (), "--epochs must be at least 1, got 0"),
         (("--vary=learning_rate=1e-3,0.001",), (), "are the same configuration"),
@@ -191,12 +202,16 @@ def test_a_run_that_somebody_else_trains_is_waited_for(study, tmp_path):
         (("--vary=epochs=1,2",), ("--dataset=voc:/none",), "/none"),
         (("--vary=epochs=1..2",), (), "epochs"),
         (("--vary=epochs=1..2", "--search=optuna", "--variant="), (), "--search looks for"),
+        (("--search=optuna",), (), "got no --vary"),
+        (("--vary=epochs=1..2", "--search=optuna", "--baseline=x"), (), "got --baseline"),
         (("--vary=semantics=a..b", "--search=optuna"), (), "a range LOW..HIGH"),
+        (("--vary=dataset=shapes,voc:/none", "--search=optuna"), (), "/none"),
         (("--vary=epochs=0..2", "--search=optuna"), (), "--epochs must be at least 1, got 0"),
     ],
 )
 def test_refused_before_anything_starts(study, tmp_path, arguments, flags, message):
-    done = study(*arguments, flags=(*SMALL[:3], *flags))
+    own = SMALL[1:3] if "dataset" in "".join(arguments) else SMALL[:3]
+    done = study(*arguments, flags=(*own, *flags))
     assert done.returncode == 1, done.stdout
     assert message in done.stdout + done.stderr and "Traceback" not in done.stderr
     assert not list(tmp_path.glob("**/*.log"))
@@ -315,6 +330,10 @@ def test_forks_of_a_study(trained, call_experiment, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert trials.look(job) == "finished"
     assert all(same(end_of(origin), end_of(job.run)))
+    # Of other seeds there need be no run.
+    shutil.copytree(trained[("paper", 1)].path, tmp_path / "start-1")
+    words = [f"--fork={tmp_path}/start-{{seed}}@2"]
+    assert trials.default_measure(words, 1) == "map_area"
 
 
 @pytest.mark.slow

@@ -11,6 +11,8 @@ def test_a_grid():
         "semantics": ["paper", "darknet"],
         "semantics_options": ["box=squared", "box=ciou"],
     }
+    spaced = "semantics = paper , darknet ; semantics_options = box=squared , box=ciou"
+    assert plan.parse_vary(spaced) == vary
     variants = plan.with_folders(plan.grid(vary))
     assert [variant.name for variant in variants] == [
         "semantics=paper;semantics_options=box=squared",

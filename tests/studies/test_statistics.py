@@ -116,6 +116,8 @@ def test_differences_of_little():
     assert (one.mean, one.p, one.low) == (0.5, None, None)
     nothing = against_zero(0.0, 0.0, 0.0)
     assert (nothing.p, nothing.sd, nothing.low) == (1.0, 0.0, 0.0)
+    even = against({0: 1.0, 1: 1.0, 2: 1.0}, {0: 1.001, 1: 0.999, 2: 1.0})  # likewise
+    assert even.mean == 0 and even.seeds_needed is None
     always = against_zero(*[0.1 + k - k for k in range(4)])  # but for rounding
     assert (always.p, always.sd) == (0.0, 0.0) and always.distinguishable
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from yolov1.reporting import charts
-from yolov1.reporting.html import Html, duration, escape, join, number, table, tag
+from yolov1.reporting.html import Html, duration, escape, join, number, pair, table, tag
 from yolov1.studies.results import show
 
 WIDTH, HEIGHT = 420, 34  # of a strip, in its own units
@@ -120,8 +120,8 @@ def curve_charts(runs, curves, first: str, means=None) -> Html:
     for name in ordered:
         lines = [[own[name] for own in group if name in own] for group in groups]
         if any(len(line) > 1 for group in lines for line in group):
-            drawn.append(tag("div", curve_chart(lines, name, means)))
-    return tag("div", *drawn, class_="pair") if drawn else Html("")
+            drawn.append(curve_chart(lines, name, means))
+    return pair(*drawn)
 
 
 def curve_chart(groups, column, means=None) -> Html:

@@ -102,14 +102,14 @@ def parse_variant(text: str) -> Variant:
 
 
 def _parts(text, flag, example) -> list[tuple[str, str]]:
-    parts = [part.strip().partition("=") for part in text.split(";") if part.strip()]
+    parts = [part.partition("=") for part in text.split(";") if part.strip()]
     for name, separator, value in parts:
-        if not separator or not name.isidentifier():
+        if not separator or not name.strip().isidentifier():
             raise ValueError(
                 f"{flag} must be NAME=... with ; between the flags, such as {example}, got "
                 f"{name + separator + value!r}."
             )
-    return [(name, value.strip()) for name, _, value in parts]
+    return [(name.strip(), value.strip()) for name, _, value in parts]
 
 
 def grid(vary: dict[str, list[str]]) -> list[Variant]:

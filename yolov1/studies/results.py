@@ -200,7 +200,9 @@ def table(summary: dict, measure: str) -> str:
         for name in USUAL
         if name != measure and any(name in v["figures"] for v in variants.values())
     ]
-    lines = [["", "seeds", measure, "95 %", "difference", "95 %", "p", "seeds needed", *others]]
+    several = any((v["comparison"] or {}).get("comparisons", 1) > 1 for v in variants.values())
+    p = "p, Holm" if several else "p"
+    lines = [["", "seeds", measure, "95 %", "difference", "95 %", p, "seeds needed", *others]]
     lines += [_row(name, values, measure, others) for name, values in variants.items()]
     return _aligned(lines)
 

@@ -3,7 +3,7 @@
 from matplotlib.figure import Figure
 
 from yolov1.reporting import charts
-from yolov1.reporting.html import Html, bar, join, number, percent, table, tag
+from yolov1.reporting.html import Html, bar, join, number, pair, percent, table, tag
 from yolov1.reporting.page import page
 from yolov1.studies.parts import colour, curve_charts, environment, section, trials
 from yolov1.studies.results import show
@@ -58,7 +58,7 @@ def _scatters(found) -> Html:
         except ValueError:
             pass  # choices
         drawn.append(_scatter(x, y, name, found))
-    return tag("div", *(tag("div", svg) for svg in drawn), class_="pair")
+    return pair(*drawn)
 
 
 def _scatter(x, y, name, found) -> Html:

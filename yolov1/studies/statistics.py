@@ -115,14 +115,13 @@ def interval(values) -> Interval:
         )
         .confidence_interval
     )
-    mean = float(values.mean())
-    return Interval(n, mean, float(found.low), float(found.high), _sd(values))
+    sd = _rounded(float(np.std(values, ddof=1)), float(np.abs(values).max()))
+    return Interval(n, float(values.mean()), float(found.low), float(found.high), sd)
 
 
-def _sd(values) -> float:
-    """The standard deviation; 0 of values that differ by the rounding of their mean alone."""
-    sd = float(np.std(values, ddof=1))
-    return sd if sd > 1e-12 * float(np.abs(values).max()) else 0.0
+def _rounded(value: float, scale: float) -> float:
+    """0 for what is but the rounding of figures of this size."""
+    return value if abs(value) > 1e-13 * scale else 0.0
 
 
 def compare(baseline: dict, others: dict) -> dict[str, Comparison]:
@@ -159,10 +158,14 @@ def _compare(baseline, figures) -> Comparison:
     ]
     values = np.array([figures[seed] - baseline[seed] for seed in seeds], np.float64)
     n = len(values)
-    found = Comparison(tuple(seeds), tuple(map(float, values)), float(values.mean()) if n else None)
+    if not n:
+        return Comparison((), ())
+    scale = max(abs(own[seed]) for own in (figures, baseline) for seed in seeds)
+    mean = _rounded(float(values.mean()), scale)
+    found = Comparison(tuple(seeds), tuple(map(float, values)), mean)
     if n < 2:
         return found
-    sd, mean = _sd(values), found.mean
+    sd = _rounded(float(np.std(values, ddof=1)), scale)
     if sd == 0:  # the limit of ever closer differences
         return dataclasses.replace(
             found, low=mean, high=mean, sd=0.0, p=float(mean == 0), p_signs=_p_of_signs(values)
