@@ -30,7 +30,7 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
 svg { width: 100%; height: auto; display: block; color: var(--ink); }
 svg text { fill: currentColor; }
 .pair svg { max-width: 640px; }
-svg.strip { min-width: 220px; }
+svg.strip { min-width: 220px; overflow: visible; }
 .keys { display: flex; flex-wrap: wrap; gap: 4px 16px; font-size: .87rem; }
 .keys i { display: inline-block; width: 10px; height: 10px; border-radius: 5px; margin-right: 6px; }
 a { color: var(--accent); }
