@@ -23,32 +23,24 @@ from absl import app, flags
 from benchmarks import results_table
 from yolov1.files import user_path
 
-ONLY = flags.DEFINE_list("only", [], "Names of checks; what they need runs before them.")
-LIST = flags.DEFINE_boolean("list", False, "Say which there are, and run nothing.")
-WRITE = flags.DEFINE_boolean("write", False, "Write docs/results.md, and run nothing.")
-TABLE = flags.DEFINE_string("table", str(results_table.TOML), "The file with the checks.")
-OUTPUT_DIR = flags.DEFINE_string(
-    "output_dir", "", "Folder to keep what they write; empty: it goes."
-)
-
 
 def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"unknown argument {argv[1]!r}; a flag is --NAME=VALUE.")
-    book = results_table.load(user_path(TABLE.value))
-    if WRITE.value:
+    book = results_table.load(user_path(flags.FLAGS.table))
+    if flags.FLAGS.write:
         results_table.PAGE.write_text(results_table.render(book), encoding="utf-8")
         print(f"written: {results_table.PAGE}")
         return 0
     checks = {run["name"]: run["check"] for run in book["run"] if "check" in run}
-    chosen = in_order(checks, ONLY.value or list(checks))
-    if LIST.value:
+    chosen = in_order(checks, flags.FLAGS.only or list(checks))
+    if flags.FLAGS.list:
         for name in chosen:
             words = " ".join(checks[name]["program"])
             print(f"{name:16} about {checks[name]['seconds']:4} s  python -m {words}")
         return 0
-    if OUTPUT_DIR.value:
-        return check(checks, chosen, user_path(OUTPUT_DIR.value))
+    if flags.FLAGS.output_dir:
+        return check(checks, chosen, user_path(flags.FLAGS.output_dir))
     with tempfile.TemporaryDirectory() as folder:
         return check(checks, chosen, Path(folder))
 
@@ -131,4 +123,9 @@ def read(figure, folder) -> float:
 
 
 if __name__ == "__main__":
+    flags.DEFINE_list("only", [], "Names of checks; what they need runs before them.")
+    flags.DEFINE_boolean("list", False, "Say which there are, and run nothing.")
+    flags.DEFINE_boolean("write", False, "Write docs/results.md, and run nothing.")
+    flags.DEFINE_string("table", str(results_table.TOML), "The file with the checks.")
+    flags.DEFINE_string("output_dir", "", "Folder to keep what they write; empty: it goes.")
     app.run(main)

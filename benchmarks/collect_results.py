@@ -20,22 +20,16 @@ from benchmarks import harness
 from yolov1 import training
 from yolov1.files import user_path
 
-NAME = flags.DEFINE_string("name", None, "What docs/results.toml calls them.", required=True)
-RUNS = flags.DEFINE_list("runs", [], "Run directories, or patterns.")
-EXPORTS = flags.DEFINE_list("exports", [], "Folders of experiments.export, or patterns.")
-DEVICE = flags.DEFINE_string("device", "", "Processor; empty: this machine's.")
-RESULTS = flags.DEFINE_string("results", str(harness.RESULTS), "Folder of the CSV files.")
-
 FIGURES = ("map_area", "map_voc07", "map_coco", "val_loss", "seconds", "images_per_second")
 
 
 def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"unknown argument {argv[1]!r}; a flag is --NAME=VALUE.")
-    folder = user_path(RESULTS.value)
-    for path in matching(RUNS.value):
+    folder = user_path(flags.FLAGS.results)
+    for path in matching(flags.FLAGS.runs):
         add(folder / "runs.csv", [run_row(path)], ("name", "variant", "seed", "started"))
-    for path in matching(EXPORTS.value):
+    for path in matching(flags.FLAGS.exports):
         add(folder / "exports.csv", export_rows(path), ("name", "format", "precision", "started"))
 
 
@@ -57,7 +51,11 @@ def run_row(path) -> dict:
         raise app.UsageError(f"{path} holds no summary.json: the run is not finished.")
     figures = {name: round(summary[name], 6) for name in FIGURES}
     variant = path.absolute().parent.name  # of a study: OUTPUT_DIR/FLAG=VALUE/seed-N
-    row = {"benchmark": "runs", "name": NAME.value, "variant": variant if "=" in variant else ""}
+    row = {
+        "benchmark": "runs",
+        "name": flags.FLAGS.name,
+        "variant": variant if "=" in variant else "",
+    }
     row |= {"seed": config.seed, "epochs": config.epochs}
     return row | figures | environment(run.read_json("config.json")["environment"])
 
@@ -73,7 +71,7 @@ def export_rows(folder) -> list[dict]:
             (file["format"], file["precision"]),
             {
                 "benchmark": "exports",
-                "name": NAME.value,
+                "name": flags.FLAGS.name,
                 "format": file["format"],
                 "precision": file["precision"],
                 "nms": file["nms"],
@@ -93,7 +91,7 @@ def environment(recorded) -> dict:
     """The last columns, from what a run directory or a proof records of its surroundings."""
     here = harness.environment()
     return {
-        "device": DEVICE.value or here["device"],
+        "device": flags.FLAGS.device or here["device"],
         "cpus": recorded["cpu_count"],
         **{name: recorded[name] for name in ("python", "tensorflow", "numpy")},
         "revision": recorded["git_revision"] or "unknown",
@@ -115,4 +113,9 @@ def add(path, rows, key):
 
 
 if __name__ == "__main__":
+    flags.DEFINE_string("name", None, "What docs/results.toml calls them.", required=True)
+    flags.DEFINE_list("runs", [], "Run directories, or patterns.")
+    flags.DEFINE_list("exports", [], "Folders of experiments.export, or patterns.")
+    flags.DEFINE_string("device", "", "Processor; empty: this machine's.")
+    flags.DEFINE_string("results", str(harness.RESULTS), "Folder of the CSV files.")
     app.run(main)

@@ -17,22 +17,18 @@ from yolov1 import data, inference, training
 from yolov1.evaluation import average_precision, evaluate
 from yolov1.files import user_path
 
-RUNS = flags.DEFINE_list("runs", None, "Run directories, or patterns.", required=True)
-SAMPLES = flags.DEFINE_integer("samples", 200, "Draws of the images.", lower_bound=2)
-JSON = flags.DEFINE_string("json", "", "File for the figures; empty: none.")
-
 RULES = ("area", "voc07")
 
 
 def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"unknown argument {argv[1]!r}; a flag is --NAME=VALUE.")
-    paths = [path for p in RUNS.value for path in sorted(glob.glob(str(user_path(p))))]
+    paths = [path for p in flags.FLAGS.runs for path in sorted(glob.glob(str(user_path(p))))]
     if not paths:
-        raise app.UsageError(f"--runs={','.join(RUNS.value)}: no such folder.")
+        raise app.UsageError(f"--runs={','.join(flags.FLAGS.runs)}: no such folder.")
     found = {path: of_run(path) for path in paths}
-    if JSON.value:
-        training.write_json(user_path(JSON.value), found)
+    if flags.FLAGS.json:
+        training.write_json(user_path(flags.FLAGS.json), found)
     for path, rules in found.items():
         for rule, of in rules.items():
             print(f"{path} {rule}: " + ", ".join(f"{name} {v:.4f}" for name, v in of.items()))
@@ -47,7 +43,7 @@ def of_run(path) -> dict:
     detector = inference.Detector(model, grid=run.grid, wh=run.semantics.wh, resize=config.resize)
     with data.reading(dataset):
         found = [one.clipped() for one in detector.detect(dataset, config.batch_size)]
-    return steadiness(found, dataset, SAMPLES.value)
+    return steadiness(found, dataset, flags.FLAGS.samples)
 
 
 def steadiness(found, dataset, samples, seed=0) -> dict:
@@ -92,4 +88,7 @@ def missing_at_recall_1(measured) -> float:
 
 
 if __name__ == "__main__":
+    flags.DEFINE_list("runs", None, "Run directories, or patterns.", required=True)
+    flags.DEFINE_integer("samples", 200, "Draws of the images.", lower_bound=2)
+    flags.DEFINE_string("json", "", "File for the figures; empty: none.")
     app.run(main)

@@ -8,6 +8,14 @@ import pytest
 from yolov1.training.interrupts import Interrupts
 
 
+@pytest.fixture(autouse=True)
+def pythons_own():
+    """Python's own handler, whatever a server of another test has left in its place."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+
+
 def test_one_waits_and_a_second_does_not():
     with pytest.raises(KeyboardInterrupt), Interrupts() as interrupts:
         interrupts.check()

@@ -111,7 +111,7 @@ def test_a_run_writes_everything_and_says_where(whole):
     expected = {"config.json", "metrics.csv", "summary.json", "evaluation.json", "dataset.json"}
     expected |= {"checkpoints", "tensorboard", "pictures", "report.html", "model.keras"}
     assert expected <= {p.name for p in path.iterdir()}
-    assert len(list((path / "pictures").iterdir())) == 12
+    assert len(list((path / "pictures").glob("*.jpg"))) == 12
     assert any((path / "tensorboard").iterdir())
     assert str(path / "report.html") in output and str(path / "pictures") in output
     summary = json.loads((path / "summary.json").read_text())
