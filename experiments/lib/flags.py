@@ -39,7 +39,7 @@ _DEFINE = {
 }
 
 
-def define(names=None, flag_values=flags.FLAGS, **defaults):
+def define(names=None, flag_values=None, **defaults):
     """Defines a flag for every field of `TrainConfig`, or for the named ones.
 
     Args:
@@ -47,7 +47,7 @@ def define(names=None, flag_values=flags.FLAGS, **defaults):
         flag_values: where; by default among the program's own.
         defaults: other defaults than the dataclass has.
     """
-    into = {"flag_values": flag_values}
+    into = {"flag_values": flags.FLAGS if flag_values is None else flag_values}
     for field in dataclasses.fields(TrainConfig):
         if names is not None and field.name not in names:
             continue
@@ -79,7 +79,7 @@ FORK_MAY_CHANGE = (
 )
 
 
-def config_from_flags(debug=None, recipe=None, flag_values=flags.FLAGS) -> TrainConfig:
+def config_from_flags(debug=None, recipe=None, flag_values=None) -> TrainConfig:
     """The configuration that the parsed flags say.
 
     Args:
@@ -90,6 +90,7 @@ def config_from_flags(debug=None, recipe=None, flag_values=flags.FLAGS) -> Train
     Raises:
         app.UsageError: values that do not go together; the message names the flag.
     """
+    flag_values = flags.FLAGS if flag_values is None else flag_values
     defined = [f.name for f in dataclasses.fields(TrainConfig) if f.name in flag_values]
     values = {name: flag_values[name].value for name in defined}
     recipe = dict(recipe or {})
