@@ -20,9 +20,9 @@ from tensorboard.plugins.image import metadata as image_metadata
 from tensorboard.plugins.pr_curve import metadata as pr_curve_metadata
 
 from yolov1 import inference
+from yolov1.evaluation.shortcomings import SHOWN
 
 PICTURES = 4
-SCORE_THRESHOLD = 0.25  # as in the run's pictures/
 LONGEST_SIDE = 480  # of a picture, in pixels: larger ones are made smaller
 THRESHOLDS = 201  # of a curve, evenly from 0 to 1; what TensorBoard has by default
 BUCKETS = 30  # of a histogram; likewise
@@ -88,7 +88,7 @@ def write_pictures(detections, dataset, step: int):
             _reduced(example.image),
             detections[k],
             dataset.classes,
-            score_threshold=SCORE_THRESHOLD,
+            score_threshold=SHOWN,
             min_side=240,
             truth=example,
             orientation=example.orientation,
