@@ -27,9 +27,7 @@ LAYERS = [
     *("data", "models"),
     *("ops", "data.pipeline"),
     *("responsible", "cell_loss", "losses", "training", "inference", "streaming", "serving"),
-    "microscope",
-    *("evaluation", "reporting", "reviewing", "tracking"),
-    "studies",
+    *("evaluation", "microscope", "reporting", "reviewing", "tracking", "studies"),
     "doctor",
 ]
 # What makes batches of a data set, and calls ops; the rest of `data` needs no TensorFlow.

@@ -3,9 +3,8 @@
 import numpy as np
 
 from yolov1.cell_loss import cell_loss
+from yolov1.evaluation.shortcomings import SHOWN
 from yolov1.microscope.record import DETECTIONS
-
-SCORE_THRESHOLD = 0.25
 
 
 def look(predictions, targets, detections, grid, semantics, impl="auto") -> dict:
@@ -28,7 +27,7 @@ def look(predictions, targets, detections, grid, semantics, impl="auto") -> dict
 
 
 def _rows(detections):
-    best = detections.above(SCORE_THRESHOLD)
+    best = detections.above(SHOWN)
     rows = np.full((DETECTIONS, 6), np.nan, np.float32)
     found = np.column_stack([best.boxes_xyxy, best.scores, best.labels])[:DETECTIONS]
     rows[: len(found)] = found
