@@ -84,7 +84,7 @@ train: install  ## Train on the embedded shapes, evaluate, write runs/shapes (do
 
 # Two processes on any machine: each holds TensorFlow, and on a GPU they share its memory.
 test: install lint sanitize  ## Lint, sanitizers, then the whole test suite but the slow tests
-	TF_FORCE_GPU_ALLOW_GROWTH=true $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile $(PYTEST_FLAGS)
+	TF_FORCE_GPU_ALLOW_GROWTH=true $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --max-worker-restart=0 $(PYTEST_FLAGS)
 
 slow-tests: install  ## The tests that take minutes (wheel builds, several processes)
 	$(BIN)/python -m pytest -m slow $(PYTEST_FLAGS)

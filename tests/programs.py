@@ -1,8 +1,10 @@
 """Experiments and benchmarks run as programs, without a process for each."""
 
+import _thread
 import contextlib
 import io
 import runpy
+import signal
 import subprocess
 import sys
 import traceback
@@ -36,6 +38,14 @@ def call(module, *arguments) -> subprocess.CompletedProcess:
         stack.enter_context(mock.patch.object(handler, "stream", err))
         code = _exit_code(module)
     return subprocess.CompletedProcess(command, code, out.getvalue(), err.getvalue())
+
+
+def interrupt(number=signal.SIGINT):
+    """A signal, as Python's handler of it sees one in the main thread; without a handler, nothing.
+
+    (A real one that came too late would end the process in which all tests run.)
+    """
+    _thread.interrupt_main(number)
 
 
 def _exit_code(module) -> int:

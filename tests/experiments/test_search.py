@@ -1,7 +1,6 @@
 """``--search``: what is tried, what is given up, and that it can be stopped anywhere."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import time
 
 import pytest
 
+from tests import programs
 from tests.shared import ROOT
 
 pytest.importorskip("optuna", reason="the extra search is not installed")
@@ -56,9 +56,9 @@ def test_a_search_that_was_stopped_tries_the_same(search, tmp_path):
     def interrupt():
         while not third.exists():
             time.sleep(0.02)
-        os.kill(os.getpid(), signal.SIGTERM)
+        programs.interrupt(signal.SIGTERM)
 
-    thread = threading.Thread(target=interrupt)
+    thread = threading.Thread(target=interrupt, daemon=True)
     thread.start()
     begun, _ = search(9, RATES, "--seeds=0-1", folder="stopped", code=130, flags=slow)
     thread.join()

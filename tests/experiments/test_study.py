@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from experiments.lib import children
+from tests import programs
 from tests.shared import ROOT
 
 pytest.importorskip("scipy", reason="the extra study is not installed")
@@ -148,9 +149,9 @@ def test_an_interruption_lets_the_trials_save(study, tmp_path, number):
     def interrupt():
         while not metrics.exists():
             time.sleep(0.02)
-        os.kill(os.getpid(), number)
+        programs.interrupt(number)
 
-    thread = threading.Thread(target=interrupt)
+    thread = threading.Thread(target=interrupt, daemon=True)
     thread.start()
     done = study(RATES, "--seeds=0", flags=(*SMALL, "--warmup_epochs=0.6"))
     thread.join()

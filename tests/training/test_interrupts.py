@@ -5,12 +5,13 @@ import threading
 
 import pytest
 
+from tests.programs import interrupt
 from yolov1.training.interrupts import Interrupts
 
 
 @pytest.fixture(autouse=True)
 def pythons_own():
-    """Python's own handler, whatever a server of another test has left in its place."""
+    """Python's own handler, also where these tests run in the background, which ignores Ctrl-C."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before or signal.SIG_DFL)
@@ -19,13 +20,13 @@ def pythons_own():
 def test_one_waits_and_a_second_does_not():
     with pytest.raises(KeyboardInterrupt), Interrupts() as interrupts:
         interrupts.check()
-        signal.raise_signal(signal.SIGINT)
+        interrupt()
         assert interrupts.count == 1
         with pytest.raises(KeyboardInterrupt):
             interrupts.check()
         with pytest.raises(KeyboardInterrupt), interrupts.at_once():
             pytest.fail("it came before")
-        signal.raise_signal(signal.SIGINT)
+        interrupt()
     assert interrupts.count == 2
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
@@ -33,7 +34,7 @@ def test_one_waits_and_a_second_does_not():
 def test_at_once():
     with Interrupts() as interrupts:
         with pytest.raises(KeyboardInterrupt), interrupts.at_once():
-            signal.raise_signal(signal.SIGINT)
+            interrupt()
             pytest.fail("it comes at once")
         assert interrupts.count == 1
 
@@ -43,7 +44,7 @@ def test_where_it_is_somebody_elses():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with Interrupts() as interrupts:
-            signal.raise_signal(signal.SIGINT)
+            interrupt()
             interrupts.check()
     finally:
         signal.signal(signal.SIGINT, before)

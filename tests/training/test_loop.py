@@ -186,12 +186,12 @@ def test_ctrl_c_anywhere_ends_with_the_same_bits(whole, tmp_path, monkeypatch):
             self.averages, self.weights = (values[part] for values in of_all)
             exchange(self)
             if part == slice(1):
-                signal.raise_signal(signal.SIGINT)
+                programs.interrupt()
         self.averages, self.weights = of_all
 
     def interrupted_measure(self, *arguments):
         measures.append(self)
-        signal.raise_signal(signal.SIGINT)
+        programs.interrupt()
         return measure(self, *arguments)
 
     monkeypatch.setattr(MovingAverage, "swap", interrupted_exchange)
