@@ -3,8 +3,8 @@
 import dataclasses
 
 from yolov1.grid import GridSpec
+from yolov1.option_text import parse_options, parse_rates
 from yolov1.semantics import CHOICES, PRESETS, LossSemantics
-from yolov1.training.option_text import parse_options, parse_rates
 from yolov1.training.watch import parse_watch
 
 # What is measured of each task, and whether more (1) or less (-1) of it is better.
