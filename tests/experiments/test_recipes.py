@@ -1,15 +1,19 @@
 """``--recipe``: it is the long command; flags that are given, and files that they name, win."""
 
 import json
+import re
 import shlex
 
 import pytest
 from absl import app
 from absl import flags as absl_flags
 
+from experiments import bisect
 from experiments.lib import flags as experiment_flags
 from experiments.lib import recipes, trials
+from tests.shared import ROOT
 from yolov1 import models
+from yolov1.studies import parts, plan
 from yolov1.training import TrainConfig, parse_options
 
 SIZE = ("--image_size=32", "--S=2", "--batch_size=4", "--subdivisions=1", "--epochs=1")
@@ -46,6 +50,18 @@ def test_every_recipe_is_a_configuration(name):
     assert recipe.what.endswith(".")
     words = shlex.split(recipes.text(name)) if recipe.flags else []
     assert trials.config_of(words) == config
+
+
+def test_the_page_has_the_table():
+    page = (ROOT / "docs" / "runs.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \|.*\| (none|`--.*`) \|$", page, flags=re.MULTILINE))
+    assert rows.keys() == recipes.RECIPES.keys()
+    for name, words in rows.items():
+        words = shlex.split(words.strip("`").replace("none", ""))
+        config = TrainConfig(**recipes.RECIPES[name].flags)
+        assert trials.config_of(words) == config and len(words) == len(recipes.RECIPES[name].flags)
+    printed = f"    recipe small_data: {recipes.text('small_data')}\n"
+    assert printed + "      in place of its own: --epochs=100\n" in page
 
 
 def test_flags_that_are_given_win(tmp_path):
@@ -98,10 +114,12 @@ def test_help_says_what_each_is_for(call_experiment):
 
 @pytest.fixture(scope="module")
 def started(call_experiment, tmp_path_factory):
-    """A run of the recipe for small data, in sizes of a test, that keeps a checkpoint."""
+    """A run of the recipe for small data, in sizes of a test, that keeps a checkpoint; numbers of
+    its augmentation are changed."""
     path = tmp_path_factory.mktemp("started") / "run"
     done = call_experiment(
         *("train", "--recipe=small_data", f"--output_dir={path}", *TINY, "--keep_every=1"),
+        *("--augment_options=scale=0.3,min_visible=0.6", "--digests=1"),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return path, done.stdout
@@ -162,12 +180,36 @@ def test_a_fork_changes_numbers_of_the_augmentation(started, call_experiment, tm
         done = call_experiment(*fork, f"--augment_options={options}")
         assert done.returncode == 1 and says in done.stdout + done.stderr
         assert not (tmp_path / "fork").exists()
-    done = call_experiment(*fork, "--augment_options=scale=0.3,min_visible=.6", "--epochs=2")
+    done = call_experiment(*fork, "--augment_options=scale=0.1", "--epochs=2")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "--fork: augment_options '' -> 'scale=0.3,min_visible=.6'" in done.stdout
+    before = "scale=0.3,min_visible=0.6"
+    assert f"--fork: augment_options {before!r} -> 'scale=0.1'\n" in done.stdout
+    kept = json.loads((tmp_path / "fork" / "config.json").read_text())
+    assert kept["forked"]["changed"]["augment_options"] == [before, "scale=0.1"]
     resume = ("train", f"--output_dir={tmp_path / 'fork'}", "--resume")
     done = call_experiment(*resume, "--augment_options=scale=0.4")
-    assert done.returncode == 1 and "the run's own --augment_options=scale=0.3" in done.stderr
+    assert done.returncode == 1 and "own --augment_options=scale=0.1, got 'scale=0.4" in done.stderr
+    # Where they part is told, and which flag it is.
+    origin = json.loads((path / "config.json").read_text())
+    found = bisect.differences(origin, kept)
+    assert f"--augment_options: {before!r} in A, 'scale=0.1' in B" in found
+
+
+def test_a_replay_has_the_numbers_of_the_run(started, call_experiment, tmp_path):
+    path, _ = started
+    done = call_experiment(
+        *("replay", f"--checkpoint={path}", "--step=0", f"--output_dir={tmp_path}", "--pictures=0")
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads((tmp_path / "summary.json").read_text())["proof"]["equal"]
+    assert "This is the run's step, to the bit" in done.stdout
+
+
+def test_a_run_from_before_a_flag_does_not_differ_by_it():
+    one, other = ({"config": TrainConfig().to_dict(), "environment": {}} for _ in range(2))
+    del one["config"]["augment_options"], other["config"]["semantics_options"]
+    same = ["Their flags and their environments are the same."]
+    assert bisect.differences(one, other) == bisect.differences(other, one) == same
 
 
 def test_every_recipe_starts(call_experiment, tmp_path):
@@ -210,29 +252,40 @@ def test_a_rate_is_one_of_its_optimizer():
     assert recipes.chosen(values) == {"model": "paper", "activations": "linear"}
 
 
-def test_recipes_of_a_study(call_experiment, tmp_path, monkeypatch):
+SMALLER = [word for word in TINY if "warmup" not in word] + ["--model_options=width=0.34"]
+
+
+def test_trials_of_a_study_differ_by_what_their_recipes_do(tmp_path):
+    found = plan.parse_vary("recipe=laptop,small_data")
+    jobs = [trials.make_job(tmp_path, v, 0, SMALLER) for v in plan.with_folders(plan.grid(found))]
+    trials.require_different(jobs)
+    one, other = (job.config.to_dict() for job in jobs)
+    differ = {name for name in one if one[name] != other[name]}
+    assert differ == {"augment", "warmup_epochs", "output_dir"}
+    stand_for = {name: recipes.text(name) for name in ("laptop", "small_data")}
+    rows = [job.trial for job in jobs]
+    assert trials.recipes_of(rows, SMALLER) == stand_for
+    assert trials.recipes_of([], ["--recipe=paper"]) == {"paper": recipes.text("paper")}
+    page = str(parts.environment({"environment": {}, "command": "", "recipes": stand_for}))
+    assert "recipe small_data: --augment=dihedral" in page
+    jobs = [trials.make_job(tmp_path, plan.Variant((), "a"), 0, ["--recipe=small_data"])]
+    assert jobs[0].config.epochs == 190 and "--recipe=small_data" in jobs[0].command
+
+
+@pytest.mark.slow
+def test_recipes_of_a_study(call_experiment, tmp_path):
     pytest.importorskip("scipy", reason="the extra study is not installed")
-    sizes = [word for word in TINY if "warmup" not in word]
-    done = call_experiment(
-        *("study", "--vary=recipe=laptop,small_data", "--seeds=0", f"--output_dir={tmp_path}"),
-        *("--", *sizes, "--model_options=width=0.34"),
-    )
+    study = ("study", "--vary=recipe=laptop,small_data", "--seeds=0", f"--output_dir={tmp_path}")
+    done = call_experiment(*study, "--", *SMALLER)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((tmp_path / "summary.json").read_text())
     assert found["varied"] == ["recipe"] and found["own_losses"] is False
     assert [*found["variants"]] == ["recipe=laptop", "recipe=small_data"]
     assert found["recipes"] == {name: recipes.text(name) for name in ("laptop", "small_data")}
     assert recipes.text("small_data") in (tmp_path / "study.html").read_text()
-    configs = [
-        json.loads((tmp_path / name / "seed-0" / "config.json").read_text())["config"]
-        for name in found["variants"]
-    ]
-    differ = {name for name in configs[0] if configs[0][name] != configs[1][name]}
-    assert differ == {"augment", "warmup_epochs", "output_dir"}
-    again = call_experiment(
-        *("study", "--vary=recipe=laptop,small_data", "--seeds=0", f"--output_dir={tmp_path}"),
-        *("--", *sizes, "--model_options=width=0.34"),
-    )
+    kept = [tmp_path / name / "seed-0" / "config.json" for name in found["variants"]]
+    assert [json.loads(path.read_text())["recipe"] for path in kept] == ["laptop", "small_data"]
+    again = call_experiment(*study, "--", *SMALLER)
     assert again.returncode == 0 and "2 trials, 2 of them done" in again.stdout
 
 

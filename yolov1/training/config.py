@@ -25,7 +25,7 @@ class TrainConfig:
     """Every choice of a training run; a run directory's ``config.json`` holds one.
 
     Each field is a flag of `experiments.train`, with the help text given here. The defaults are a
-    recipe for a small network on a laptop; the paper's is in the docstring of `experiments.train`.
+    recipe for a small network on a laptop; others, the paper's too, have names: `--recipe`.
     """
 
     task: str = _field(
