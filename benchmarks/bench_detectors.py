@@ -44,7 +44,8 @@ from yolov1.studies import plan, statistics
 
 
 def seeds_of(text: str) -> list[int]:
-    return plan.parse_seeds(text) if text else []
+    with experiment_flags.user_errors():
+        return plan.parse_seeds(text) if text else []
 
 
 def trained(case, files, place, words, config) -> list[Detector]:
@@ -147,6 +148,9 @@ def cases_of(config) -> dict:
                     f"--{flag} must be {form} with one of {', '.join(chosen)}, got {text!r}."
                 )
             chosen[name] = dataclasses.replace(chosen[name], **{field: value.strip()})
+    if config.image_size:
+        size = {"image_size": config.image_size}
+        chosen = {name: dataclasses.replace(case, **size) for name, case in chosen.items()}
     return chosen
 
 
@@ -210,6 +214,9 @@ if __name__ == "__main__":
     flags.DEFINE_multi_string("places", [], "DATA=KIND:PATH, where a data set lies elsewhere.")
     flags.DEFINE_multi_string(
         "flags", [], "'DATA: FLAGS' of experiments.train, in place of the data set's own."
+    )
+    flags.DEFINE_integer(
+        "image_size", 0, "Side of the input, a multiple of 32; 0: the data set's own.", 0
     )
     flags.DEFINE_float("cpu_seconds", 300, "CPU-seconds of a training, of all its processes.", 1)
     flags.DEFINE_string("seeds", "0", "Of ours: '0-2', '0,5'; empty: none is trained.")

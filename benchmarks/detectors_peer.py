@@ -102,18 +102,17 @@ class Peer:
         nn, counts, inputs = self._torch.nn, [], []
 
         def hook(module, given, result):
+            if not isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+                return
             source = given[0] if isinstance(module, nn.ConvTranspose2d) else result
             places = source[0, 0].numel() if source.ndim == 4 else source[0, ..., 0].numel()
             counts.append(module.weight.numel() * places)
             inputs.append(list(given[0].shape[-2:]))
 
-        network = self._model.predictor.model
-        kinds = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
-        # (In a wrapper of its own, `modules` are all below it.)
-        hooks = [m.register_forward_hook(hook) for m in network.modules() if isinstance(m, kinds)]
+        # Of every module there is: where the network is inside of theirs is their own business.
+        hooked = self._torch.nn.modules.module.register_module_forward_hook(hook)
         self.detect(pixels, THRESHOLD)
-        for one in hooks:
-            one.remove()
+        hooked.remove()
         return {
             "parameters": self._parameters,
             "multiply_adds": sum(counts),

@@ -1,6 +1,7 @@
 """What `bench_detectors` measures of detectors, and how it is shown."""
 
 import dataclasses
+import json
 import statistics as numbers
 from pathlib import Path
 
@@ -144,7 +145,7 @@ def row(name, case, files, detector, timed, fixed) -> dict:
         "trained_images": files.trained,
         "images": len(files.test),
         **{name: _text(figures[name], 6) for name in FIGURES},
-        "ap_by_class": " ".join(f"{k}={_text(v, 6)}" for k, v in figures["by_class"].items()),
+        "ap_by_class": json.dumps({k: _text(v, 6) for k, v in figures["by_class"].items()}),
         **{name: _text(figures.get(name)) for name in COUNTS},
         "cpu_seconds": _text(detector.cpu_seconds, 1),
         "ms": _text(median, 3),
@@ -195,20 +196,9 @@ def _columns(rows):
 
 
 def _classes(rows):
-    by_class = {id(r): dict(p.rsplit("=", 1) for p in _parts(r["ap_by_class"])) for r in rows}
+    by_class = {id(row): json.loads(row["ap_by_class"]) for row in rows}
     for name in by_class[id(rows[0])]:
         yield f"AP@0.5: {name}", lambda some, n=name: _spread([by_class[id(r)][n] for r in some])
-
-
-def _parts(text):
-    """``a b=1 c=2`` to ``a b=1`` and ``c=2``: a class may have a space in its name."""
-    words = []
-    for word in text.split(" "):
-        if words and "=" not in words[-1]:
-            words[-1] += f" {word}"
-        else:
-            words.append(word)
-    return words
 
 
 def _lines(rows, columns):
