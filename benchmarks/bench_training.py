@@ -55,7 +55,7 @@ from yolov1.data.formats.voc import VOC_CLASSES
 
 CASES = ["laptop:112:16", "laptop:320:8", "fast:448:4"]
 DEBUG = {"cases": ["laptop:64:4"], "files": 8, "repeats": 3, "turn_seconds": 0.05}
-FLAGS_OF_TRAINING = ("augment", "cache", "optimizer", "precision", "jit_compile")
+FLAGS_OF_TRAINING = ("augment", "augment_options", "cache", "optimizer", "precision", "jit_compile")
 SPEED = ("ceiling", "ours", "ours_reference", "posts_fit")
 # Of each part: the provider that has it, and the one that has all the same but it.
 DIFFERENCES = {

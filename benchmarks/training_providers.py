@@ -17,7 +17,7 @@ import tensorflow as tf
 from benchmarks import posts_loss
 from benchmarks.providers import Unavailable
 from yolov1 import data
-from yolov1.training import RunDirectory, TrainConfig, loop, state, strategies
+from yolov1.training import RunDirectory, TrainConfig, cfg_files, loop, state, strategies
 from yolov1.training.optimizers import build_optimizer, gradient_decay
 from yolov1.training.profile import Profile
 from yolov1.training.tasks import TASKS
@@ -78,7 +78,7 @@ class Setup:
             self.grid,
             case.batch_size,
             seed=config.seed,
-            augmentation=data.Augmentation.preset(config.augment),
+            augmentation=cfg_files.augmentation(config),
             on_collision=config.on_collision,
             cache=config.cache,
         )

@@ -128,10 +128,13 @@ def open_side(name, word) -> Side:
 
 def differences(a, b) -> list[str]:
     """What is not the same in two config.json, each in a line; flags first."""
+    # A run of before a flag has what the flag stands at.
+    default = training.TrainConfig().to_dict()
+    one, other = (default | side["config"] for side in (a, b))
     lines = [
-        f"--{name}: {a['config'].get(name)!r} in A, {value!r} in B"
-        for name, value in b["config"].items()
-        if name not in NO_MATTER and a["config"].get(name) != value
+        f"--{name}: {one.get(name)!r} in A, {value!r} in B"
+        for name, value in other.items()
+        if name not in NO_MATTER and one.get(name) != value
     ]
     ours, others = (side.get("environment") or {} for side in (a, b))
     for name in ENVIRONMENT:

@@ -46,7 +46,7 @@ from .lib import flags as experiment_flags
 
 OF_DATA = ("dataset", "train_split", "eval_split", "bad_examples", "resize", "on_collision")
 OF_FRESH = ("classes", "augment", "model", "model_options", "activations", "S", "B", "image_size")
-OF_FRESH += ("batch_size", "precision", "seed")
+OF_FRESH += ("augment_options", "batch_size", "precision", "seed")
 experiment_flags.define(
     names=(*OF_DATA, *OF_FRESH, "impl", "output_dir"), output_dir="runs/compare_losses"
 )

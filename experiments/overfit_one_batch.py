@@ -13,7 +13,7 @@ from absl import flags
 from yolov1 import data, training
 from yolov1.semantics import TERMS
 
-from .lib import common, evaluators
+from .lib import common, evaluators, recipes
 from .lib import flags as experiment_flags
 
 experiment_flags.define(
@@ -24,6 +24,7 @@ experiment_flags.define(
     ),
     output_dir="runs/overfit",
 )
+recipes.define()
 IMAGES = flags.DEFINE_integer("images", 10, "Images to learn by heart.", lower_bound=1)
 STEPS = flags.DEFINE_integer("steps", 600, "Steps, each over all of them.", lower_bound=1)
 
@@ -36,6 +37,7 @@ DEBUG_STEPS = 60
 def main(argv):
     del argv
     config = experiment_flags.config_from_flags(debug=DEBUG)
+    recipes.announce(config)
     split = common.open_split(config, config.train_split)
     dataset = first_images(split, IMAGES.value)
     steps = DEBUG_STEPS if flags.FLAGS.debug and not flags.FLAGS["steps"].present else STEPS.value

@@ -18,7 +18,7 @@ experiment_flags.define(
     names=(
         *("task", "S", "B"),
         *("dataset", "train_split", "eval_split", "classes", "bad_examples", "augment"),
-        *("cache", "cache_bytes", "resize", "init"),
+        *("augment_options", "cache", "cache_bytes", "resize", "init"),
         *("model", "model_options", "image_size", "batch_size", "subdivisions", "epochs"),
         *("optimizer", "learning_rate", "schedule", "warmup_epochs", "learning_rates"),
         *("weight_decay", "clip_norm", "ema", "precision", "strategy", "jit_compile"),

@@ -108,7 +108,9 @@ def compare(output, variants, seeds, words, measure):
         for values in found["variants"].values():
             if values["sentence"]:
                 print(values["sentence"])
-        write(output, found, rows, page.of_study)
+        # Losses of the curves that cannot be compared, by whichever flag they differ.
+        found["own_losses"] = len({job.config.loss_semantics() for job in jobs}) > 1
+        write(output, found, rows, words, page.of_study)
 
     with at_the_end(conclude):
         trials.train_all(jobs, PARALLEL.value, CORES.value, measure)
@@ -132,7 +134,7 @@ def look_for(output, vary, seeds, words, measure):
     def conclude():
         summary = search.summarise(found)
         print(results.table_of_search(summary))
-        write(output, summary, search.rows(found), search_page.of_search)
+        write(output, summary, search.rows(found), words, search_page.of_search)
 
     with at_the_end(conclude):
         search.train_all(found, TRIALS_COUNT.value, PARALLEL.value, CORES.value)
@@ -155,11 +157,12 @@ def seeds_given() -> bool:
     return flags.FLAGS["seeds"].present or not DEBUG.value
 
 
-def write(output, found, rows, draw):
+def write(output, found, rows, words, draw):
     """``summary.json``, ``study.csv``, ``study.html`` and ``hparams/`` for TensorBoard, and says
     where they are."""
     found |= {
         "command": f"python -m {trials.STUDY} {shlex.join(sys.argv[1:])}",
+        "recipes": trials.recipes_of(rows, words),
         "trials": results.trials_as_dicts(rows),
         "environment": results.environments(rows),
     }

@@ -4,22 +4,24 @@
     python -m experiments.train --dataset=voc:PATH --train_split=train+val --eval_split=test
     python -m experiments.train --output_dir=runs/mine --resume  # go on after an interruption
 
-The paper's own recipe:
+The paper's own recipe, of those that --recipe has (docs/runs.md):
 
-    python -m experiments.train --dataset=voc:PATH --model=paper --activations=linear \\
-        --image_size=448 --batch_size=64 --epochs=135 --schedule=paper --warmup_epochs=5 \\
-        --optimizer=sgd --learning_rate=1e-2 --weight_decay=5e-4 --clip_norm=0 --ema=0
+    python -m experiments.train --dataset=voc:PATH --recipe=paper
 """
 
 from .lib import flags as experiment_flags
-from .lib import session
+from .lib import recipes, session
 
 experiment_flags.define()
+recipes.define()
 
 
 def main(argv):
     del argv
-    session.train(experiment_flags.config_from_flags(), "experiments.train")
+    config = experiment_flags.config_from_flags()
+    recipes.announce(config)
+    given = recipes.given(config)
+    session.train(config, "experiments.train", given=given, recipe=recipes.named())
 
 
 if __name__ == "__main__":

@@ -50,14 +50,14 @@ def test_flags_of_commands_exist(page):
     text = (ROOT / page).read_text()
     for name, command in re.findall(r"python -m experiments\.(\w+)((?:[^`\n]*\\\n)*[^`\n]*)", text):
         source = (ROOT / "experiments" / f"{name}.py").read_text()
-        for shared in ("posts", "detectors", "saving", "streams"):
+        for shared in ("posts", "detectors", "recipes", "saving", "streams"):
             if f"{shared}.define(" in source:
                 source += (ROOT / "experiments" / "lib" / f"{shared}.py").read_text()
         if "posts.define(" in source:
             source += "experiment_flags.define()"
         # What stands after -- is another program's: experiments.study hands it on to train.
         command, _, handed_on = command.partition(" -- ")
-        assert set(re.findall(r"--(\w+)", handed_on)) <= fields | {"debug"}, handed_on
+        assert set(re.findall(r"--(\w+)", handed_on)) <= fields | {"debug", "recipe"}, handed_on
         own = set(re.findall(r'DEFINE_\w+\(\s*"(\w+)"', source)) | {"debug", "help"}
         taken = fields if "flags.define()" in source else {f for f in fields if f'"{f}"' in source}
         for flag in re.findall(r"--(\w+)", command):

@@ -15,6 +15,7 @@ LAYERS = [
         "files",
         "fonts",
         "names",
+        "option_text",
         "grid",
         "boxes",
         "revision",

@@ -17,7 +17,7 @@ from yolov1.ops import LibraryUnavailable
 from yolov1.training import NonFiniteLoss, TrainConfig, WorkloadError, WrongRun, cfg_files
 from yolov1.training.config import DARKNET
 
-from . import console
+from . import console, recipes
 
 # The flags belong to the experiment that calls `define`: ``--help`` shows the main module's only.
 flags.disclaim_key_flags()
@@ -73,7 +73,8 @@ MAY_CHANGE = (
 # What a fork may change besides: not what a checkpoint's numbers mean, nor which come next.
 FORK_MAY_CHANGE = (
     *MAY_CHANGE,
-    *("semantics", "semantics_options", "impl", "augment", "on_collision", "val_targets"),
+    *("semantics", "semantics_options", "impl", "augment", "augment_options", "on_collision"),
+    "val_targets",
     *("learning_rate", "schedule", "learning_rates", "warmup_epochs", "seen", "weight_decay"),
     *("clip_norm", "ema", "subdivisions", "resize", "jit_compile"),
 )
@@ -84,7 +85,7 @@ def config_from_flags(debug=None, recipe=None, flag_values=None) -> TrainConfig:
 
     Args:
         debug: what ``--debug`` sets, unless the flag is given as well; by default `DEBUG`.
-        recipe: other values for flags that are not given.
+        recipe: other values for flags that are not given, as those of ``--recipe`` are.
         flag_values: the flags; by default the program's own.
 
     Raises:
@@ -93,7 +94,7 @@ def config_from_flags(debug=None, recipe=None, flag_values=None) -> TrainConfig:
     flag_values = flags.FLAGS if flag_values is None else flag_values
     defined = [f.name for f in dataclasses.fields(TrainConfig) if f.name in flag_values]
     values = {name: flag_values[name].value for name in defined}
-    recipe = dict(recipe or {})
+    recipe = dict(recipe or {}) | recipes.chosen(flag_values)
     if flag_values.debug:
         recipe |= DEBUG if debug is None else debug
     values |= {k: v for k, v in recipe.items() if not flag_values[k].present}
@@ -187,7 +188,9 @@ def forked_config(config: TrainConfig, given=None, say=print) -> TrainConfig:
             values |= cfg_files.fields({name: now})[0]
         say(f"--fork: {name} {before!r} -> {now!r}")
     with user_errors():
-        return dataclasses.replace(own, **values)
+        config = dataclasses.replace(own, **values)
+        cfg_files.augmentation(config, run.path)  # its options, with what the other run's file says
+    return config
 
 
 def _changed(own, config, run, given) -> dict:

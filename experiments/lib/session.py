@@ -53,7 +53,7 @@ def open_sets(config):
     return train_set, common.open_split(config, config.eval_split, classes=train_set.classes)
 
 
-def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=None):
+def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=None, recipe=None):
     """Trains, evaluates and writes the run directory.
 
     Args:
@@ -63,6 +63,7 @@ def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=Non
         callbacks: function of the run directory giving further Keras callbacks.
         given: field of the configuration -> the flag that determines it, where that is not its
             own; a resumed run must agree.
+        recipe: the name of the one that the configuration is from, for config.json.
 
     Returns:
         (run directory, its summary); the summary is None on workers that do not write.
@@ -109,7 +110,7 @@ def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=Non
             training.cfg_files.require_classes(config, train_set.classes)
             config = training.cfg_files.keep_copies(config, run.path)
     if worker == 0:
-        write_description(run, config, grid, train_set, eval_set)
+        write_description(run, config, grid, train_set, eval_set, recipe)
     with experiment_flags.user_errors():
         tracked = tracking.start(config.track if worker == 0 else "", run)
     with tracked as tracker:
@@ -182,7 +183,7 @@ def require_epochs(flag, run, steps, config, images: int):
         )
 
 
-def write_description(run, config, grid, train_set, eval_set):
+def write_description(run, config, grid, train_set, eval_set, recipe=None):
     """What goes into the run: config.json, dataset.json, and content.json to know the data by.
 
     Raises:
@@ -195,15 +196,15 @@ def write_description(run, config, grid, train_set, eval_set):
         for name, dataset in sets.items()
     }
     content = {name: fingerprint(config, dataset) for name, dataset in sets.items()}
-    forked = {}
+    more = {"recipe": recipe} if recipe else {}
     if config.resume and run.has_checkpoint:
         require_same_data("resume", run, content, found)
     elif config.fork:
         origin = training.RunDirectory(config.forked_from()[0])
         require_same_data("fork", origin, content, found)
-        forked = {"forked": training.describe_fork(config, run.path)}
+        more |= {"forked": training.describe_fork(config, run.path)}
     skipped = list(dict.fromkeys(map(tuple, (*train_set.skipped, *eval_set.skipped))))
-    run.write_config(config, grid, train_set.classes, skipped=skipped, **forked)
+    run.write_config(config, grid, train_set.classes, skipped=skipped, **more)
     training.write_json(run / "dataset.json", found)
     training.write_json(run / "content.json", content)
 

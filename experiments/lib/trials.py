@@ -14,7 +14,7 @@ from yolov1.files import make_folder
 from yolov1.studies import plan
 from yolov1.studies.results import BEGUN, FAILED, FINISHED, Trial, read_trial
 
-from . import children, common
+from . import children, common, recipes
 from . import flags as experiment_flags
 from .flags import UserError
 
@@ -37,6 +37,7 @@ def parse(words) -> flags.FlagValues:
     """
     values = flags.FlagValues()
     experiment_flags.define(flag_values=values)
+    recipes.define(values)
     try:
         rest = values(["train", *words])
     except flags.Error as error:
@@ -59,6 +60,7 @@ def config_of(words) -> training.TrainConfig:
     if not config.fork:
         return config
     given = {name: name for name in values if values[name].present}
+    given |= recipes.given(config, values)
     return experiment_flags.forked_config(config, given, say=lambda line: None)
 
 
@@ -71,7 +73,14 @@ def default_measure(words, seed: int) -> str:
 
 def kinds() -> dict[str, type]:
     """Flag of experiments.train -> the type of its values."""
-    return {field.name: type(field.default) for field in dataclasses.fields(training.TrainConfig)}
+    found = {field.name: type(field.default) for field in dataclasses.fields(training.TrainConfig)}
+    return found | {"recipe": str}
+
+
+def recipes_of(rows, words) -> dict[str, str]:
+    """The recipes of trials with the flags `words`, by name, as the flags that they stand for."""
+    names = [recipes.named(parse(plan.of_seed(words, 0))), *(t.flags.get("recipe") for t in rows)]
+    return {name: recipes.text(name) for name in dict.fromkeys(filter(None, names))}
 
 
 def require_varied(names, words):
@@ -161,8 +170,11 @@ def require_different(jobs):
     """
     seen = {}
     for job in jobs:
-        values = job.config.to_dict() | {"output_dir": "", "semantics_options": ""}
-        values["semantics"] = job.config.loss_semantics()  # whatever words say so
+        values = job.config.to_dict() | {"output_dir": ""}
+        # Whatever words say so.
+        values |= {"semantics": job.config.loss_semantics(), "semantics_options": ""}
+        augmentation = training.cfg_files.augmentation(job.config)
+        values |= {"augment": augmentation, "augment_options": ""}
         values["model_options"] = training.parse_options(job.config.model_options)
         key = repr(sorted(values.items()))
         if key in seen:

@@ -9,14 +9,22 @@ from experiments.lib import flags as experiment_flags
 from yolov1.training import TrainConfig
 
 FLAGS = {
-    "train": set(TrainConfig.__dataclass_fields__),
+    "train": {*TrainConfig.__dataclass_fields__, "recipe"},
     "evaluate": {"checkpoint", "which", "dataset", "eval_split", "pictures", "output_dir"},
     "export": {"checkpoint", "format", "precision", "nms", "input", "calibration", "tolerance"},
     "prepare_voc": {"root", "years", "splits", "base_url", "tar_dir"},
     "explain": {"checkpoint", "which", "image", "dataset", "score_threshold", "output_dir"},
     "detect": {"checkpoint", "images", "score_threshold", "output_dir", "save", "tiles", "video"},
-    "overfit_one_batch": {"dataset", "S", "learning_rate", "images", "steps", "output_dir"},
-    "pretrain": {"dataset", "model", "image_size", "epochs", "output_dir", "histograms", "track"},
+    "overfit_one_batch": {"dataset", "S", "learning_rate", "images", "steps", "recipe"},
+    "pretrain": {
+        "dataset",
+        "model",
+        "image_size",
+        "epochs",
+        "output_dir",
+        "histograms",
+        "augment_options",
+    },
     "reproduce_keras_voc": {"root", "as_published", "defects", "epochs", "model_options"},
     "reproduce_tf2_person": {"root", "as_published", "defects", "dataset", "classes"},
     "inspect_dataset": {"dataset", "split", "sides", "pictures", "output_dir"},

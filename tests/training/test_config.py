@@ -2,9 +2,11 @@ import dataclasses
 
 import pytest
 
+from yolov1.data import Augmentation
+from yolov1.data.augmentation import PRESETS as PRESETS_OF_AUGMENT
 from yolov1.data.cache import CACHE_BYTES, CACHES
 from yolov1.semantics import CHOICES, PRESETS, LossSemantics
-from yolov1.training import TrainConfig, parse_options
+from yolov1.training import TrainConfig, cfg_files, parse_options
 
 
 def test_round_trip_and_unknown_names_are_ignored():
@@ -28,10 +30,10 @@ def test_a_cache_that_was_a_switch():
 
 def test_runs_from_before_a_field_have_its_default():
     """``config.json`` of runs that knew no Darknet; a choice may name a file."""
-    later = ("resize", "init", "subdivisions")
+    later = ("resize", "init", "subdivisions", "augment_options")
     before = {name: v for name, v in TrainConfig().to_dict().items() if name not in later}
     assert TrainConfig.from_dict(before) == TrainConfig(
-        resize="half_pixel", init="", subdivisions=1
+        resize="half_pixel", init="", subdivisions=1, augment_options=""
     )
     for name in ("augment", "schedule"):
         config = TrainConfig(**{name: "darknet:some folder/yolo.cfg"})
@@ -114,6 +116,18 @@ def test_parse_options_refuses_what_is_no_option():
         ({"S": 0}, "S must be an integer of at least 1, got 0"),
         ({"semantics_options": "weigth_xy=1"}, "no option 'weigth_xy'; there are .*weight_xy"),
         ({"semantics_options": "weight_xy=high"}, "weight_xy must be a number, got 'high'"),
+        ({"semantics_options": "weight_xy=none"}, "weight_xy must be a number, got None"),
+        ({"augment_options": "scal=1"}, "--augment_options: no option 'scal'; there are .*scale"),
+        ({"augment_options": "scale"}, "options must be NAME=VALUE,NAME=VALUE, got 'scale'"),
+        ({"augment_options": "scale=big"}, "--augment_options: scale must be a number, got 'big'"),
+        ({"augment_options": "flip=true"}, "--augment_options: flip must be a number, got True"),
+        ({"augment_options": "scale=none"}, "scale must be a number, got None"),
+        ({"augment_options": "scale=1"}, r"Augmentation: scale must be in \[0, 1\), got 1"),
+        ({"augment_options": "min_visible=nan"}, r"min_visible must be in \[0, 1\], got nan"),
+        ({"augment_options": "jitter=.1"}, "jitter must be 0 beside scale=0.2 and translate=0.2"),
+        ({"augment_options": "sampling=none"}, "sampling must be one of half_pixel, .*got 'none'"),
+        ({"augment": "darknet:x", "augment_options": "hue=2"}, r"hue must be in \[0, 1\], got 2"),
+        ({"fork": "run@3", "augment_options": "hue=red"}, "hue must be a number, got 'red'"),
         ({"semantics_options": "ties=both"}, "ties must be one of 'first', 'last', 'all'"),
     ],
 )
@@ -138,3 +152,40 @@ def test_semantics_options_change_the_preset():
         LossSemantics.preset("darknet"), weight_no_object=1.0, ties="last"
     )
     assert config.loss_semantics() == expected
+
+
+def test_augment_options_change_the_preset():
+    for preset in PRESETS_OF_AUGMENT:
+        config = TrainConfig(augment=preset)
+        assert cfg_files.augmentation(config) == Augmentation.preset(preset)
+        config = TrainConfig(augment=preset, augment_options="min_visible=0.6, exposure=2")
+        expected = dataclasses.replace(Augmentation.preset(preset), min_visible=0.6, exposure=2.0)
+        assert cfg_files.augmentation(config) == expected
+    config = TrainConfig(
+        augment="darknet", augment_options="jitter=0,scale=0.3,sampling=half_pixel"
+    )
+    moved = Augmentation(hue=0.1, min_visible=0.0, scale=0.3, translate=0.0)
+    assert cfg_files.augmentation(config) == moved
+
+
+def test_augment_options_change_what_a_file_says(tmp_path):
+    (tmp_path / "a.cfg").write_text(
+        "[net]\nwidth=32\nheight=32\nchannels=3\nhue=.05\n[detection]\njitter=.3\n"
+    )
+    values = {"augment": f"darknet:{tmp_path / 'a.cfg'}", "augment_options": "hue=1,min_visible=.6"}
+    got = cfg_files.augmentation(TrainConfig(**values))
+    assert got == dataclasses.replace(
+        Augmentation.preset(values["augment"]), hue=1.0, min_visible=0.6
+    )
+    assert (got.jitter, got.sampling) == (0.3, "darknet")
+    assert cfg_files.fields(values) == ({}, {})
+    # Only the file tells that these do not go together: it is asked before anything starts.
+    values["augment_options"] = "scale=0.3"
+    TrainConfig(**values)
+    with pytest.raises(ValueError, match="jitter must be 0 beside scale=0.3"):
+        cfg_files.fields(values)
+
+
+def test_options_that_another_run_decides_on():
+    """A fork has its preset from there: `experiments.train` asks that."""
+    assert TrainConfig(fork="run@3", augment_options="jitter=0.1").augment == "paper"

@@ -10,7 +10,6 @@ the posts' networks as published.
 """
 
 import inspect
-import numbers
 
 import keras
 
@@ -29,6 +28,7 @@ from yolov1.models.cost import multiply_adds
 from yolov1.models.laptop import build_laptop
 from yolov1.models.paper import build_fast, build_paper
 from yolov1.models.posts import build_keras_voc, build_tf2_person
+from yolov1.option_text import wrong_kind
 from yolov1.semantics import LossSemantics
 
 __all__ = [
@@ -57,12 +57,6 @@ _BUILDERS = {
     "laptop": build_laptop,
     "keras_voc": build_keras_voc,
     "tf2_person": build_tf2_person,
-}
-# of an option's default -> the types that a value may have, in words
-_KINDS = {
-    bool: (bool, "true or false"),
-    int: (numbers.Integral, "a whole number"),
-    float: (numbers.Real, "a number"),
 }
 # prefix of a name -> (builder, its argument that the rest of the name is, what that rest is)
 _PREFIXES = {
@@ -140,9 +134,8 @@ def check_options(name: str, options: dict):
             f"its options are {', '.join(known)}."
         )
     for option, value in options.items():
-        default = type(known[option])
-        types, kind = _KINDS.get(default, (object, ""))
-        if not isinstance(value, types) or (isinstance(value, bool) and default in (int, float)):
+        kind = wrong_kind(value, known[option])
+        if kind:
             raise ValueError(f"models.build: {option} of {name!r} must be {kind}, got {value!r}.")
 
 

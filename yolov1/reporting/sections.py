@@ -207,7 +207,8 @@ def dataset(run) -> Html:
 
 
 def configuration(run) -> Html:
-    config = run.config.get("config", {})
+    recipe = {name: run.config[name] for name in ("recipe",) if name in run.config}
+    config = recipe | run.config.get("config", {})
     environment = run.config.get("environment", {})
     return pair(*(_key_values(values) for values in (config, environment) if values))
 

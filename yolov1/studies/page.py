@@ -133,7 +133,7 @@ def learning_curves(found, curves) -> Html:
         for name in found["variants"]
     }
     charts_of = curve_charts(runs, curves, found["measure"])
-    own = {"semantics", "semantics_options"} & {*found["varied"]}
+    own = found.get("own_losses")
     note = tag("p", "Each variant's loss is its own.", class_="soft") if own else ""
     return join([_keys(runs), charts_of, note]) if charts_of else Html("")
 

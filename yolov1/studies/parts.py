@@ -181,6 +181,10 @@ def environment(found) -> Html:
             tag("p", "The trials are of several revisions.") if several else "",
             table(None, rows, numeric_from=2),
             tag("p", found["command"], class_="soft"),
+            *(
+                tag("p", f"recipe {name}: {flags}", class_="soft")
+                for name, flags in found.get("recipes", {}).items()
+            ),
         ]
     )
 

@@ -1,5 +1,6 @@
 """Model, data and loss to a run directory."""
 
+from yolov1.option_text import parse_options
 from yolov1.training import cfg_files
 from yolov1.training.capture import Workload, WorkloadError, read_workload
 from yolov1.training.checkpoints import LoadedRun, load_run, require_start, save_weights
@@ -9,7 +10,6 @@ from yolov1.training.digests import read_digests, write_digests
 from yolov1.training.forks import describe_fork, fork_files
 from yolov1.training.loop import train
 from yolov1.training.nonfinite import NonFiniteLoss
-from yolov1.training.option_text import parse_options
 from yolov1.training.replay import repeat, replay
 from yolov1.training.run_directory import RunDirectory, WrongRun, write_json
 from yolov1.training.state import State, epoch_end_steps

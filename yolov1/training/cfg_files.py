@@ -10,6 +10,7 @@ from pathlib import Path
 from yolov1 import darknet
 from yolov1.data import Augmentation
 from yolov1.files import make_folder, replacing, user_path
+from yolov1.option_text import changed
 from yolov1.semantics import LossSemantics
 from yolov1.training.config import DARKNET, TrainConfig
 
@@ -85,6 +86,7 @@ def fields(values: dict) -> tuple[dict, dict]:
     Raises:
         DarknetError, OSError: a file that is refused or cannot be read; a network that cannot be
             built, or has no detection layer.
+        ValueError: ``augment_options`` that do not go with the file.
     """
     fixed, defaults = {}, {}
     network = read(values.get("model", ""))
@@ -117,9 +119,8 @@ def fields(values: dict) -> tuple[dict, dict]:
         fixed |= {"learning_rates": ""}
         if values.get("optimizer") != "adamw":
             defaults |= {"weight_decay": net.get("decay", 0.0001)}
-    augment = path_of(values.get("augment", ""))
-    if augment:
-        Augmentation.preset(f"{DARKNET}{augment}")
+    if path_of(values.get("augment", "")):
+        _augmentation(values["augment"], values.get("augment_options", ""))
     return fixed, defaults
 
 
@@ -146,10 +147,16 @@ def _options(semantics: LossSemantics) -> str:
 
 
 def augmentation(config: TrainConfig, folder=None) -> Augmentation:
-    """The augmentation of a run.
+    """The augmentation of a run: its preset, or a file's, with its options.
 
     Raises:
         DarknetError, OSError: as `Augmentation.preset`, of a file.
+        ValueError: options that do not go with it.
     """
-    path = path_of(config.augment, folder)
-    return Augmentation.preset(f"{DARKNET}{path}" if path else config.augment)
+    return _augmentation(config.augment, config.augment_options, folder)
+
+
+def _augmentation(choice: str, options: str, folder=None) -> Augmentation:
+    path = path_of(choice, folder)
+    preset = Augmentation.preset(f"{DARKNET}{path}" if path else choice)
+    return changed(preset, options, "augment_options")

@@ -5,11 +5,11 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from yolov1.option_text import parse_options
 from yolov1.training import cfg_files
 from yolov1.training.checkpoint_files import CheckpointFiles
 from yolov1.training.config import DARKNET, TrainConfig
 from yolov1.training.optimizers import MovingAverage
-from yolov1.training.option_text import parse_options
 from yolov1.training.run_directory import RunDirectory, WrongRun
 from yolov1.training.tasks import TASKS
 

@@ -2,9 +2,10 @@
 
 import dataclasses
 
+from yolov1.data import Augmentation
 from yolov1.grid import GridSpec
-from yolov1.semantics import CHOICES, PRESETS, LossSemantics
-from yolov1.training.option_text import parse_options, parse_rates
+from yolov1.option_text import changed, parse_rates
+from yolov1.semantics import PRESETS, LossSemantics
 from yolov1.training.watch import parse_watch
 
 # What is measured of each task, and whether more (1) or less (-1) of it is better.
@@ -24,7 +25,7 @@ class TrainConfig:
     """Every choice of a training run; a run directory's ``config.json`` holds one.
 
     Each field is a flag of `experiments.train`, with the help text given here. The defaults are a
-    recipe for a small network on a laptop; the paper's is in the docstring of `experiments.train`.
+    recipe for a small network on a laptop; others, the paper's too, have names: `--recipe`.
     """
 
     task: str = _field(
@@ -52,6 +53,9 @@ class TrainConfig:
         "numbers); darknet:CFG (with a file's jitter, hue, saturation and exposure).",
         choices=("none", "paper", "dihedral", "darknet"),
         prefix=DARKNET,
+    )
+    augment_options: str = _field(
+        "", "Changes to the preset of --augment: 'min_visible=0.6,scale=0.3' (docs/runs.md)."
     )
     resize: str = _field(
         "half_pixel",
@@ -270,7 +274,12 @@ class TrainConfig:
         self.steps_to_profile()
         self.forked_from()
         parse_watch(self.watch)
-        self.loss_semantics()  # refuse a bad --semantics_options now, not after the data is read
+        # Bad options are refused now, not after the data is read. What a file or another run says
+        # is not known here: `cfg_files.augmentation` refuses what does not go with that.
+        self.loss_semantics()
+        unknown = self.fork or _names_a_file(self.augment, DARKNET)
+        preset = Augmentation.preset("none" if unknown else self.augment)
+        changed(preset, self.augment_options, "augment_options")
 
     def grid(self, classes: int) -> GridSpec:
         return GridSpec(S=self.S, B=self.B, C=classes, image_size=self.image_size)
@@ -318,20 +327,7 @@ class TrainConfig:
 
     def loss_semantics(self) -> LossSemantics:
         preset = LossSemantics.preset(self.semantics)
-        return dataclasses.replace(preset, **self._semantics_options())
-
-    def _semantics_options(self) -> dict:
-        options = parse_options(self.semantics_options)
-        known = {field.name for field in dataclasses.fields(LossSemantics)}
-        for name, value in options.items():
-            if name not in known:
-                names = ", ".join(sorted(known))
-                raise ValueError(f"--semantics_options: no option {name!r}; there are {names}.")
-            if name in CHOICES and value is None:  # here 'none' is a word, not the absence of one
-                options[name] = "none"
-            if name not in CHOICES and isinstance(value, str):
-                raise ValueError(f"--semantics_options: {name} must be a number, got {value!r}.")
-        return options
+        return changed(preset, self.semantics_options, "semantics_options")
 
     def to_dict(self) -> dict:
         return dataclasses.asdict(self)

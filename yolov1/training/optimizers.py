@@ -4,9 +4,9 @@ import keras
 import tensorflow as tf
 
 from yolov1.darknet.sgd import MOMENTUM, DarknetSchedule, DarknetSGD, decays
+from yolov1.option_text import parse_rates
 from yolov1.training import cfg_files
 from yolov1.training.config import TrainConfig
-from yolov1.training.option_text import parse_rates
 from yolov1.training.schedules import WarmupSchedule, epoch_table
 
 # Whose decay is not a part of the loss (`gradient_decay`).

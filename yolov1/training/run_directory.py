@@ -122,7 +122,7 @@ class RunDirectory:
                 if name in now and name != "resume" and old != now[name]
             }
             resumed.append(environment() | {"step": self.steps, "changed": changed})
-            extra |= {name: before[name] for name in ("forked",) if name in before}
+            extra |= {name: before[name] for name in ("forked", "recipe") if name in before}
         write_json(
             self / "config.json",
             {

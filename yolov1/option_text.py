@@ -1,5 +1,15 @@
 """Flags that hold several values: options NAME=VALUE, and rates by epoch."""
 
+import dataclasses
+import numbers
+
+# of an option's default -> the types that a value may have, in words
+KINDS = {
+    bool: (bool, "true or false"),
+    int: (numbers.Integral, "a whole number"),
+    float: (numbers.Real, "a number"),
+}
+
 
 def parse_options(text: str) -> dict:
     """``'width=1.5,depth=2,name=x'`` to a dict, numbers and true / false as what they are.
@@ -14,6 +24,39 @@ def parse_options(text: str) -> dict:
             raise ValueError(f"options must be NAME=VALUE,NAME=VALUE, got {part!r} in {text!r}.")
         options[name.strip()] = _parse_value(value.strip())
     return options
+
+
+def wrong_kind(value, default) -> str:
+    """What an option's value must be to be of its default's kind, in words; empty where it is."""
+    types, kind = KINDS.get(type(default), (object, ""))
+    right = isinstance(value, types) and not (isinstance(value, bool) and types is not bool)
+    return "" if right or not kind else kind
+
+
+def changed(preset, text: str, flag: str):
+    """A preset with the options of a flag in place of its own values.
+
+    Args:
+        preset: of a dataclass whose fields have numbers or words as defaults.
+        text: as of `parse_options`.
+        flag: for the message.
+
+    Raises:
+        ValueError: an option that the dataclass has not, a value of another kind, or one that the
+            dataclass refuses.
+    """
+    options = parse_options(text)
+    known = {field.name: field.default for field in dataclasses.fields(preset)}
+    for name, value in options.items():
+        if name not in known:
+            names = ", ".join(sorted(known))
+            raise ValueError(f"--{flag}: no option {name!r}; there are {names}.")
+        kind = wrong_kind(value, known[name])
+        if kind:
+            raise ValueError(f"--{flag}: {name} must be {kind}, got {value!r}.")
+        if value is None:  # here 'none' is a word, not the absence of one
+            options[name] = "none"
+    return dataclasses.replace(preset, **options)
 
 
 def parse_rates(text: str) -> list[tuple[int, float]]:
