@@ -39,14 +39,14 @@ CASES = {
     "bccd": Case(
         f"voc:{SHARED}/bccd",
         *("trainval", "test", 320),
-        flags="--augment=dihedral --S=20 --model_options=depth=2 --warmup_epochs=8",
+        flags="--recipe=small_data",
         peer={"flipud": 0.5},
     ),
     "voc2012small": Case(
         f"voc:{SHARED}/voc2012small",
         *("train", "val", 256),
         classes="person,dog,horse,sheep,cow,cat",
-        flags="--S=16 --model_options=depth=2",
+        flags="--recipe=small_data --augment=paper --S=16",
     ),
     "shapes": Case("shapes", "train", "test", 128, flags="--S=8"),
 }

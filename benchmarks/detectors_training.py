@@ -6,6 +6,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from absl import app
+
 from benchmarks.detectors_programs import Failed, read_record, run
 from experiments.lib import trials
 from yolov1 import training
@@ -22,6 +24,12 @@ OPTIONS = {
     **{"pretrained": False, "amp": False, "val": False, "plots": False, "verbose": False},
 }
 
+# Flags of `experiments.train` that are not to be given, and what there is in their place.
+GIVEN = {name: trials.OWN[name] for name in ("seed", "resume")} | {
+    "output_dir": "Give --output_dir before the --",
+    "epochs": "Give --epochs or --cpu_seconds before the --",
+}
+
 
 class Ours:
     """How ours is trained.
@@ -35,6 +43,11 @@ class Ours:
     def __init__(self, words):
         # No evaluation while it trains; flags that are given win.
         self.words = ["--eval_every=0", *words]
+        given = trials.parse(self.words)
+        for name, instead in GIVEN.items():
+            if given[name].present:
+                raise app.UsageError(f"--{name} is given to each training. {instead}.")
+        self._config = trials.config_of(self.words)
 
     def command(self, folder, seed, epochs):
         words = [*self.words, f"--seed={seed}", f"--epochs={epochs}"]
@@ -64,9 +77,9 @@ class Ours:
         """The command of a process that answers with a detector."""
         return [sys.executable, "-m", "benchmarks.detectors_ours", place]
 
-    def says(self) -> list:
+    def says(self) -> dict:
         """All that decides what an epoch takes."""
-        return self.words
+        return self._config.to_dict()
 
 
 class Peer:
@@ -114,8 +127,8 @@ class Peer:
         self._settings.mkdir(parents=True, exist_ok=True)
         return [self.python, "-I", DRIVER, "serve", weights, image_size, threads, self._settings]
 
-    def says(self) -> list:
-        return sorted(map(list, self._options.items()))
+    def says(self) -> dict:
+        return self._options
 
 
 def _other(folder, there, wanted) -> Failed:
@@ -147,11 +160,10 @@ def epochs_within(trainer, place: Path, cpu_seconds: float) -> int:
     end too, as two short trainings say it, which are kept."""
     file = place / "calibration" / f"{trainer.name}.json"
     known = json.loads(file.read_text()) if file.exists() else {}
-    says = json.loads(json.dumps(trainer.says()))
-    if known.get("of") != says:
+    if known.get("of") != trainer.says():
         taken = [_short(trainer, file.parent / trainer.name, epochs) for epochs in CALIBRATED]
         epoch = (taken[1] - taken[0]) / (CALIBRATED[1] - CALIBRATED[0])
-        known = {"of": says, "epoch": epoch, "fixed": taken[0] - CALIBRATED[0] * epoch}
+        known = {"of": trainer.says(), "epoch": epoch, "fixed": taken[0] - CALIBRATED[0] * epoch}
         write_json(file, known)
     return epochs_of(known["epoch"], known["fixed"], cpu_seconds, trainer.name)
 

@@ -237,6 +237,7 @@ def test_ours_is_meant_not_to_be_behind():
         ("--places=elsewhere", "--places must be DATA=KIND:PATH"),
         ("--seeds=a", "--seeds must be different whole numbers"),
         ("--flags=shapes: --S7", "of experiments.train"),
+        ("--flags=shapes: --epochs=7", "Give --epochs or --cpu_seconds before the --"),
     ],
 )
 def test_mistakes_are_sentences(flag, sentence, tmp_path):
