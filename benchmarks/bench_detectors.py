@@ -61,8 +61,10 @@ def trained(case, files, place, words, config) -> list[Detector]:
         if not paths and seeds:
             epochs = epochs or epochs_within(trainer, place, config.cpu_seconds)
             paths = [train(trainer, place, seed, epochs) for seed in seeds]
-        for path in paths:
-            folder, seed, epochs = trainer.known(path)
+        known = [trainer.known(path) for path in paths]
+        if len({folder.name for folder, _, _ in known}) < len(known):
+            raise app.UsageError("two folders have one name, by which results are called.")
+        for path, (folder, seed, epochs) in zip(paths, known, strict=True):
             tries = read_record(record_of(folder))
             found.append(
                 Detector(
@@ -107,10 +109,12 @@ def measure_case(name, case, words, config) -> list[dict]:
     if config.train_only:
         return []
     firsts = [next((d for d in detectors if d.name == n), None) for n in ("ours", "peer")]
-    if firsts[0] and (onnx := as_onnx(firsts[0])):
-        detectors.append(onnx)
+    onnx = as_onnx(firsts[0]) if firsts[0] else None
+    detectors += [onnx] if onnx else []
     for detector in detectors:
         results.measure(detector, files)
+    if onnx:  # the file does not say what it computes: the same
+        onnx.figures |= {name: firsts[0].figures[name] for name in results.COUNTS}
     timed = {d.name: d for d in reversed(detectors)}
     seconds = results.time_in_turns(
         list(timed.values()),
@@ -160,7 +164,8 @@ def run(config, words) -> list[dict]:
         os.sched_setaffinity(0, set(map(int, config.cores)))
     if len(config.data) > 1 and (config.runs or config.peer_weights):
         raise app.UsageError("--runs and --peer_weights are of one data set; give one --data.")
-    statistics.require()
+    if max(len(seeds_of(config.seeds)), len(seeds_of(config.peer_seeds)), len(config.runs)) > 2:
+        statistics.require()  # before the trainings, not after them
     rows = []
     for name, case in cases_of(config).items():
         rows += measure_case(name, case, [*shlex.split(case.flags), *words], config)
