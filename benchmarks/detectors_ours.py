@@ -5,7 +5,6 @@
 It answers the requests that `benchmarks.detectors_peer` describes.
 """
 
-import dataclasses
 import math
 import sys
 
@@ -14,13 +13,7 @@ import numpy as np
 from benchmarks.detectors_peer import THRESHOLD, serve
 from yolov1 import __version__, boxes, data, inference, models
 
-
-@dataclasses.dataclass
-class Found:
-    """`inference.Detections` of an image of some size."""
-
-    detections: inference.Detections
-    size: tuple[int, int]
+BATCH = 32
 
 
 class Ours:
@@ -39,13 +32,16 @@ class Ours:
         return data.read_image(path)
 
     def detect(self, pixels, threshold):
-        (found,) = self._with(threshold).detect([pixels], 1)
-        return Found(found, pixels.shape[:2])
+        return self._with(threshold).detect([pixels], 1)
 
-    def rows(self, found):
-        one, (height, width) = found.detections.clipped(), found.size
-        corners = boxes.scale_xyxy(one.boxes_xyxy.astype(float), width, height)
-        return np.column_stack([corners, one.scores, one.labels]).tolist()
+    def find(self, paths):
+        """By the input pipeline, as experiments.evaluate reads its images."""
+        detector = self._detectors[THRESHOLD]
+        nothing = [inference.Detections.empty()] * len(paths)
+        dataset = inference.as_dataset(paths, nothing, detector.classes)
+        batches = data.evaluation_batches(dataset, detector.grid, BATCH, resize=detector.resize)
+        found = detector.detect(batches)
+        return [_rows(one, image.size) for one, image in zip(found, dataset, strict=True)]
 
     def said(self, found):
         return None
@@ -58,6 +54,11 @@ class Ours:
             counted["multiply_adds"] = models.multiply_adds(detector.model)
         side = detector.grid.image_size
         return counted | {"input": [side, side], "program": f"yolov1 {__version__}"}
+
+
+def _rows(found, size):
+    corners = boxes.scale_xyxy(found.clipped().boxes_xyxy.astype(float), *size[::-1])
+    return np.column_stack([corners, found.scores, found.labels]).tolist()
 
 
 if __name__ == "__main__":

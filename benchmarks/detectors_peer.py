@@ -32,9 +32,9 @@ def serve(detector):
     """Answers requests until there are no more.
 
     Args:
-        detector: has `read(path)` to pixels, `detect(pixels, threshold)`, `rows(found)` to a list
-            of [x0, y0, x1, y1, score, label], `said(found)` to seconds or None, and
-            `describe(pixels)` to a dict.
+        detector: has `find(paths)` to a list of [x0, y0, x1, y1, score, label] of each image;
+            `read(path)` to pixels, `detect(pixels, threshold)`, and of what that found `said` to
+            seconds or None; and `describe(pixels)` to a dict.
     """
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a library prints is no answer
@@ -44,8 +44,7 @@ def serve(detector):
         if do == "describe":
             return detector.describe(detector.read(image))
         if do == "detect":
-            found = (detector.detect(detector.read(path), threshold) for path in images)
-            return {"found": [detector.rows(one) for one in found]}
+            return {"found": detector.find(images)}
         pixels = [kept[p] if p in kept else kept.setdefault(p, detector.read(p)) for p in images]
         detector.detect(pixels[0], threshold)  # threads that slept while others had their turn
         seconds, said = [], []
@@ -90,8 +89,9 @@ class Peer:
             self._torch.set_num_threads(self._threads)  # its first call takes a core less
         return found
 
-    def rows(self, found):
-        return found.boxes.data.tolist()
+    def find(self, paths):
+        found = (self.detect(self.read(path), THRESHOLD) for path in paths)
+        return [one.boxes.data.tolist() for one in found]
 
     def said(self, found):
         return sum(found.speed[part] for part in ("preprocess", "inference", "postprocess")) / 1000
