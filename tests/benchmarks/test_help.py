@@ -10,9 +10,9 @@ from tests.shared import ROOT
 BENCHMARKS = sorted(path.stem for path in (ROOT / "benchmarks").glob("bench_*.py"))
 PROGRAMS = {"plot": "folder", "gpu": "cuda", "compare": "budget", "conformance": "kernel"}
 PROGRAMS |= {"check_results": "only", "collect_results": "exports", "steadiness": "samples"}
-FLAG = {"bench_training": "cases"} | PROGRAMS
+FLAG = {"bench_training": "cases", "bench_detectors": "data"} | PROGRAMS
 OPTIONAL = ("cv2", "grain", "nvidia", "simplejpeg")
-OPTIONAL += ("jax", "jaxlib", "torch", "torchvision", "cupy", "pybind11")
+OPTIONAL += ("jax", "jaxlib", "torch", "torchvision", "cupy", "pybind11", "ultralytics")
 
 
 @pytest.mark.parametrize("name", [*BENCHMARKS, *PROGRAMS])

@@ -24,6 +24,7 @@ from yolov1.heads import (
 )
 from yolov1.models.applications import build_application
 from yolov1.models.classifier import copy_backbone, copy_fitting, on_top_of
+from yolov1.models.cost import multiply_adds
 from yolov1.models.laptop import build_laptop
 from yolov1.models.paper import build_fast, build_paper
 from yolov1.models.posts import build_keras_voc, build_tf2_person
@@ -44,6 +45,7 @@ __all__ = [
     "copy_fitting",
     "grid_of",
     "logits",
+    "multiply_adds",
     "options_of",
     "planes_to_cells",
     "semantics_of",
