@@ -14,6 +14,7 @@ NETWORKS = {
     "tf2_person": {"width": 0.02, "batch_norm": True},
     "fast": {"width": 0.02},
     "laptop": {"width": 0.34},
+    "pyramid": {"width": 0.34},
 }
 
 

@@ -28,6 +28,7 @@ from yolov1.models.cost import multiply_adds
 from yolov1.models.laptop import build_laptop
 from yolov1.models.paper import build_fast, build_paper
 from yolov1.models.posts import build_keras_voc, build_tf2_person
+from yolov1.models.pyramid import build_pyramid
 from yolov1.option_text import wrong_kind
 from yolov1.semantics import LossSemantics
 
@@ -55,6 +56,7 @@ _BUILDERS = {
     "paper": build_paper,
     "fast": build_fast,
     "laptop": build_laptop,
+    "pyramid": build_pyramid,
     "keras_voc": build_keras_voc,
     "tf2_person": build_tf2_person,
 }

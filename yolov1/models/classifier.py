@@ -15,6 +15,7 @@ PRETRAINED_UP_TO = {
     "tf2_person": "conv21",
     "fast": "conv7",
     "laptop": "to_grid",
+    "pyramid": "up1_reduce",
 }
 
 

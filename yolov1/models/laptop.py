@@ -11,7 +11,8 @@ import keras
 
 from yolov1.grid import GridSpec
 from yolov1.heads import conv_head
-from yolov1.models.layers import AreaResample, FusedBatchNormalization
+from yolov1.models.blocks import Blocks, default_prior, filters_of, halvings, images_of
+from yolov1.models.layers import AreaResample
 
 # (filters at width 1, residual blocks at depth 1), each stage at half the size of the one before.
 STAGES = (
@@ -54,41 +55,17 @@ def build_laptop(
         raise ValueError(
             f"laptop: width must be positive and depth at least 0, got {width=}, {depth=}."
         )
-    if prior is None:
-        prior = {"classes": 1 / (grid.C + 1), "confidences": 0.05, "xy": 0.5, "wh": 0.4}
-
-    def conv(x, filters, kernel, name, strides=1):
-        x = keras.layers.Conv2D(
-            filters,
-            kernel,
-            strides,
-            padding="same",
-            use_bias=False,
-            kernel_initializer="he_normal",
-            name=name,
-        )(x)
-        x = FusedBatchNormalization(
-            momentum=momentum, synchronized=synchronized, name=name + "_norm"
-        )(x)
-        return keras.layers.LeakyReLU(negative_slope=0.1, name=name + "_leaky")(x)
-
-    def blocks(x, filters, count, name):
-        for k in range(round(count * depth)):
-            y = conv(x, filters // 2, 1, f"{name}_block{k + 1}_reduce")
-            y = conv(y, filters, 3, f"{name}_block{k + 1}")
-            x = keras.layers.Add(name=f"{name}_block{k + 1}_add")([x, y])
-        return x
-
-    images = keras.Input((grid.image_size, grid.image_size, 3), name="images", dtype="float32")
-    x = keras.layers.Rescaling(2.0, offset=-1.0, name="rescale")(images)
+    prior = default_prior(grid) if prior is None else prior
+    layers = Blocks(momentum, synchronized)
+    images, x = images_of(grid)
     for k, (filters, count) in enumerate(STAGES[: stage_count(grid)], start=1):
-        filters = _filters(filters, width)
-        x = conv(x, filters, 6 if k == 1 else 3, f"stage{k}", strides=2)
-        x = blocks(x, filters, count, f"stage{k}")
+        filters = filters_of(filters, width)
+        x = layers.conv(x, filters, 6 if k == 1 else 3, f"stage{k}", strides=2)
+        x = layers.residual(x, filters, round(count * depth), f"stage{k}")
     x = AreaResample(grid.S, name="to_grid")(x)
-    filters = _filters(NECK[0], width)
-    x = conv(x, filters, 3, "neck")
-    x = blocks(x, filters, NECK[1], "neck")
+    filters = filters_of(NECK[0], width)
+    x = layers.conv(x, filters, 3, "neck")
+    x = layers.residual(x, filters, round(NECK[1] * depth), "neck")
     if dropout:
         x = keras.layers.Dropout(dropout, name="dropout")(x)
     return keras.Model(
@@ -98,11 +75,4 @@ def build_laptop(
 
 def stage_count(grid: GridSpec) -> int:
     """The halvings, at least one, that leave a map of at least S x S."""
-    side, count = -(-grid.image_size // 2), 1
-    while count < len(STAGES) and -(-side // 2) >= grid.S:
-        side, count = -(-side // 2), count + 1
-    return count
-
-
-def _filters(filters: int, width: float) -> int:
-    return max(8, round(filters * width / 8) * 8)
+    return halvings(grid, len(STAGES))

@@ -88,8 +88,9 @@ class TrainConfig:
     # Model
     model: str = _field(
         "laptop",
-        "paper | fast | laptop | keras_voc | tf2_person | applications:NAME | darknet:CFG; of the "
-        "last, S, B, image_size, activations and the loss's weights are the file's.",
+        "paper | fast | laptop | pyramid | keras_voc | tf2_person | applications:NAME | "
+        "darknet:CFG; of the last, S, B, image_size, activations and the loss's weights are the "
+        "file's.",
     )
     model_options: str = _field("", "Options of the model: 'width=1.5,depth=2'.")
     activations: str = _field(
