@@ -80,6 +80,7 @@ class Setup:
             seed=config.seed,
             augmentation=cfg_files.augmentation(config),
             on_collision=config.on_collision,
+            neighbours=config.neighbours,
             cache=config.cache,
         )
         images, targets, self.indices = next(iter(self.batches))

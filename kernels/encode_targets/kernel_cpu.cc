@@ -1,6 +1,8 @@
 // The boxes of a data set as the targets of a batch of windows: the arithmetic of move_boxes
 // (yolov1/data/augmentation.py) and encode_targets_in_graph (yolov1/data/targets.py), in its order.
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <new>
 #include <utility>
 #include <vector>
@@ -94,8 +96,15 @@ class Images {
       Kept& kept = kept_[CellOf(later.seen, grid_.S)];
       if (kept.box < 0 || GivesUp(args_.config.on_collision, kept.seen, later.seen)) kept = later;
     }
-    for (int64_t cell = 0; cell < grid_.cells(); ++cell)
-      if (kept_[cell].box >= 0) Write(kept_[cell], targets + cell * grid_.target_channels());
+    for (int64_t row = 0; row < grid_.S; ++row)
+      for (int64_t column = 0; column < grid_.S; ++column) {
+        float* const target = targets + (row * grid_.S + column) * grid_.target_channels();
+        const Kept* const kept = At(row, column);
+        if (kept)
+          Write({kept, InCell(*kept, 0), InCell(*kept, 1)}, 1, target);
+        else if (args_.config.neighbours > 0)
+          WriteNeighbour(row, column, target);
+      }
     return "";
   }
 
@@ -105,15 +114,51 @@ class Images {
     float seen[4] = {};
   };
 
-  void Write(const Kept& kept, float* row) const {
-    const int32_t label = args_.labels[kept.box];
+  // What a cell describes: an object, and its centre from the cell's corner.
+  struct Described {
+    const Kept* kept;
+    float x, y;
+  };
+
+  const Kept* At(int64_t row, int64_t column) const {
+    if (row < 0 || row >= grid_.S || column < 0 || column >= grid_.S) return nullptr;
+    const Kept& kept = kept_[row * grid_.S + column];
+    return kept.box < 0 ? nullptr : &kept;
+  }
+
+  float InCell(const Kept& kept, int axis) const {
+    return PlaceOf(kept.seen[axis], grid_.S).in_cell;
+  }
+
+  void Write(const Described& object, float flag, float* row) const {
+    const int32_t label = args_.labels[object.kept->box];
     if (0 <= label && label < grid_.C) row[label] = 1;
-    row[grid_.target_object_channel()] = 1;
+    row[grid_.target_object_channel()] = flag;
     float* const box = row + grid_.target_box_channel();
-    box[0] = PlaceOf(kept.seen[0], grid_.S).in_cell;
-    box[1] = PlaceOf(kept.seen[1], grid_.S).in_cell;
-    box[2] = kept.seen[2];
-    box[3] = kept.seen[3];
+    box[0] = object.x;
+    box[1] = object.y;
+    box[2] = object.kept->seen[2];
+    box[3] = object.kept->seen[3];
+  }
+
+  // As with_neighbours (yolov1/data/targets.py) has it, in its order.
+  void WriteNeighbour(int64_t row, int64_t column, float* target) const {
+    constexpr int kBeside[4][2] = {{0, 1}, {0, -1}, {1, 0}, {-1, 0}};
+    const float half = static_cast<float>(grid_.S) * 0.5f;
+    Described nearest = {};
+    float least = std::numeric_limits<float>::infinity();
+    for (const auto& [rows, columns] : kBeside) {
+      const Kept* const kept = At(row - rows, column - columns);
+      if (!kept) continue;
+      const Described object = {kept, InCell(*kept, 0) - columns, InCell(*kept, 1) - rows};
+      const float dx = std::abs(object.x - 0.5f), dy = std::abs(object.y - 0.5f);
+      const bool seen = dx < 1 && dy < 1 && dx < kept->seen[2] * half && dy < kept->seen[3] * half;
+      const float distance = dx * dx + dy * dy;
+      if (!seen || !(distance < least)) continue;
+      nearest = object;
+      least = distance;
+    }
+    if (nearest.kept) Write(nearest, static_cast<float>(args_.config.neighbours), target);
   }
 
   const EncodeTargetsArgs& args_;

@@ -37,12 +37,14 @@ void CheckRow(const EncodeTargetsConfig& config, const float* row) {
   }
   const float flag = row[grid.target_object_channel()];
   const float* const box = row + grid.target_box_channel();
-  Require(flag == 0 || flag == 1, "a flag is 0 or 1");
-  Require(classes <= flag, "one class at most, and none without an object");
+  const float beside = static_cast<float>(config.neighbours);
+  Require(flag == 0 || flag == 1 || flag == beside, "a flag is 0, 1 or a neighbour's");
+  Require(classes <= (flag != 0), "one class at most, and none without an object");
+  const float margin = flag == beside ? 0.5f : 1e-6f;
   for (int k = 0; k < 2; ++k) {
     if (flag == 0) Require(box[k] == 0 && box[2 + k] == 0, "an empty cell is all zero");
     if (flag == 0) continue;
-    Require(-1e-6f <= box[k] && box[k] <= 1 + 1e-6f, "a place in the cell");
+    Require(-margin <= box[k] && box[k] <= 1 + margin, "a place in the cell, or near it");
     Require(0.005f <= box[2 + k] && box[2 + k] <= 1, "a side of the window's");
   }
 }
@@ -50,7 +52,10 @@ void CheckRow(const EncodeTargetsConfig& config, const float* row) {
 void CheckCall(Bytes* in) {
   constexpr OnCollision kRules[] = {OnCollision::kFirst, OnCollision::kLast, OnCollision::kLargest};
   EncodeTargetsArgs args;
-  args.config = {{1 + in->Below(9), 1, 1 + in->Below(5)}, kRules[in->Below(3)], in->Below(5) / 4.0};
+  args.config = {{1 + in->Below(9), 1, 1 + in->Below(5)},
+                 kRules[in->Below(3)],
+                 in->Below(5) / 4.0,
+                 in->Below(5) / 4.0};
   args.all_images = 1 + in->Below(5);
   args.images = in->Below(6);
   std::vector<int64_t> splits = {0}, indices(args.images);
@@ -120,7 +125,7 @@ void CheckCall(Bytes* in) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   yolov1::Bytes in(data + 1, size - 1);
-  const char* text = "S=7 C=20 on_collision=first min_visible=0.25";
+  const char* text = "S=7 C=20 on_collision=first min_visible=0.25 neighbours=0.5";
   switch (data[0] % 4) {
     case 0:
       yolov1::CheckText({reinterpret_cast<const char*>(data + 1), size - 1});

@@ -43,7 +43,8 @@ def whole_windows(count=BATCH):
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("preset", ["none", "paper", "dihedral"])
 @pytest.mark.parametrize("min_visible", [0.0, 0.25, 1.0])
-def test_both_have_the_same_bits(boxes, batch, preset, rule, min_visible):
+@pytest.mark.parametrize("neighbours", [0.0, 0.3])
+def test_both_have_the_same_bits(boxes, batch, preset, rule, min_visible, neighbours):
     drawn = ops.draw_augmentation(data.Augmentation.preset(preset), 5, range(BATCH))
     both = {
         impl: ops.encode_targets(
@@ -51,24 +52,26 @@ def test_both_have_the_same_bits(boxes, batch, preset, rule, min_visible):
             grid=GRID,
             on_collision=rule,
             min_visible=min_visible,
+            neighbours=neighbours,
             impl=impl,
         ).numpy()
         for impl in ("fused", "reference")
     }
     assert both["fused"].shape == (BATCH, 7, 7, 10)
     assert both["fused"][..., 5].sum() > BATCH
+    assert (both["fused"][..., 5] == np.float32(neighbours)).sum() > 1.3 * BATCH
     np.testing.assert_array_equal(both["fused"], both["reference"])
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_whole_images_are_those_of_data(boxes, batch, rule):
-    got = ops.encode_targets(
-        *(*boxes, *batch, whole_windows()), grid=GRID, on_collision=rule, impl="fused"
-    )
+@pytest.mark.parametrize("neighbours", [0.0, 1.0])
+def test_whole_images_are_those_of_data(boxes, batch, rule, neighbours):
+    options = {"on_collision": rule, "neighbours": neighbours}
+    got = ops.encode_targets(*(*boxes, *batch, whole_windows()), grid=GRID, **options, impl="fused")
     all_boxes, labels, splits = boxes
     for index, targets in zip(batch[0], got.numpy(), strict=True):
         part = slice(splits[index], splits[index + 1])
-        want, _ = data.encode_targets(all_boxes[part], labels[part], GRID, rule)
+        want, _ = data.encode_targets(all_boxes[part], labels[part], GRID, **options)
         np.testing.assert_array_equal(targets[..., :6], want[..., :6])
         # The corners of the window's clip may round a box by one bit, and S times that.
         np.testing.assert_allclose(targets[..., 6:], want[..., 6:], atol=2e-6)
@@ -123,6 +126,8 @@ def test_errors(boxes, batch):
         encode(on_collision="any")
     with pytest.raises(ValueError, match="min_visible must be from 0 to 1, got 2"):
         encode(min_visible=2)
+    with pytest.raises(ValueError, match="neighbours must be from 0 to 1, got -0.1"):
+        encode(neighbours=-0.1)
     with pytest.raises(
         tf.errors.InvalidArgumentError, match=r"image 1 index 60 must be in \[0, 60"
     ):

@@ -35,6 +35,7 @@ def training_batches(
     steps=None,
     augmentation="paper",
     on_collision="first",
+    neighbours=0.0,
     shard=(0, 1),
     cache="auto",
     cache_bytes=CACHE_BYTES,
@@ -53,7 +54,7 @@ def training_batches(
         start_step: the first step to yield.
         steps: how many batches to yield from there; None: without end.
         augmentation: an `Augmentation` or the name of a preset.
-        on_collision: see `encode_targets`.
+        on_collision, neighbours: see `encode_targets`.
         shard: (k, W): yield only the k-th of W contiguous slices of every batch.
         cache: what is kept of the images. ``"decoded"``: their pixels, at the scale that the
             network needs; ``"encoded"``: the bytes of their files; ``"auto"``: the first of both
@@ -119,6 +120,7 @@ def training_batches(
             grid=grid,
             on_collision=on_collision,
             min_visible=augmentation.min_visible,
+            neighbours=neighbours,
             impl=impl,
         )
         return indices, drawn, targets

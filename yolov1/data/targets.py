@@ -13,7 +13,9 @@ LAYOUTS = ("cells", "keras_voc", "tf2_person")
 UNUSED = 5  # channels at the end of keras_voc's targets that are always zero and never read
 
 
-def encode_targets(boxes_cxcywh, labels, grid, on_collision="first", layout="cells"):
+def encode_targets(
+    boxes_cxcywh, labels, grid, on_collision="first", layout="cells", *, neighbours=0.0
+):
     """Encodes the objects of one image.
 
     Args:
@@ -23,6 +25,8 @@ def encode_targets(boxes_cxcywh, labels, grid, on_collision="first", layout="cel
         on_collision: which object a cell keeps: ``"first"`` (keras_voc, Darknet), ``"last"``
             (tf2_person) or ``"largest"`` (by area; the first among equals).
         layout: ``"cells"``, what the loss takes; or a post's, see `to_layout`.
+        neighbours: the flag of empty cells that describe an object of a cell beside them, see
+            `with_neighbours`; 0: none does.
 
     Returns:
         (targets float32 ``[S, S, C + 5]``, number of objects that found their cell taken). A cell
@@ -30,11 +34,13 @@ def encode_targets(boxes_cxcywh, labels, grid, on_collision="first", layout="cel
         cell is all zero. In another layout they are as `to_layout` says.
 
     Raises:
-        ValueError: a box, label or rule that is not as described.
+        ValueError: a box, label, rule or flag that is not as described.
     """
     boxes = np.asarray(boxes_cxcywh, np.float32).reshape(-1, 4)
     labels = _checked_labels(labels, len(boxes), grid)
     _check_boxes(boxes)
+    if not 0 <= neighbours <= 1:
+        raise ValueError(f"encode_targets: neighbours must be from 0 to 1, got {neighbours}.")
     count = len(boxes)
     scaled, cells = _places(boxes, grid)
     rows = np.zeros((count + 1, grid.target_channels), np.float32)  # the last row: an empty cell
@@ -45,6 +51,8 @@ def encode_targets(boxes_cxcywh, labels, grid, on_collision="first", layout="cel
     winner = np.full(grid.cells, count)
     winner[cell_index] = keeper
     targets = rows[winner].reshape(grid.target_shape)
+    if neighbours:
+        targets = with_neighbours(targets, grid, neighbours, np)
     return to_layout(targets, grid, layout), int((keeper != np.arange(count)).sum())
 
 
@@ -121,7 +129,48 @@ def from_layout(targets, grid, layout):
     return np.swapaxes(targets, -3, -2) if layout == "tf2_person" else targets
 
 
-def encode_targets_in_graph(boxes_cxcywh, labels, valid, grid, on_collision="first"):
+# (row, column) from an object's cell to one beside it. Of equal distances the first counts.
+BESIDE = ((0, 1), (0, -1), (1, 0), (-1, 0))
+
+
+def with_neighbours(targets, grid, flag, xp):
+    """Targets in which an object is described by up to two more cells.
+
+    An empty cell beside one with an object describes it too where the object's centre lies in that
+    half of its cell which is nearer (a column's neighbour, a row's, or both), and its box reaches
+    over the middle of the empty cell. Between several objects the nearest centre counts, by its
+    distance from that middle. Such a row has the object's class and box, x and y from this cell's
+    corner, in (-0.5, 1.5), and `flag` as its flag. (Ultralytics' YOLOv5 takes the same cells; the
+    condition on the box is added.)
+
+    Args:
+        targets: float32 ``[..., S, S, C + 5]``.
+        flag: in (0, 1].
+        xp: NumPy or TensorFlow, whose array `targets` is.
+    """
+    S, C = grid.S, grid.C
+    infinite = xp.ones_like(targets[..., C]) * np.float32("inf")
+    best = xp.where(targets[..., C] > 0, xp.zeros_like(infinite), infinite)
+    result = targets
+    margins = [[0, 0]] * (len(targets.shape) - 3) + [[1, 1], [1, 1], [0, 0]]
+    padded = xp.pad(targets, margins)
+    scale = np.float32([1] * C + [flag] + [1] * 4)
+    for row, column in BESIDE:
+        offset = np.float32([0] * C + [0, -column, -row, 0, 0])
+        moved = padded[..., 1 - row : 1 - row + S, 1 - column : 1 - column + S, :] * scale + offset
+        dx, dy = moved[..., C + 1] - np.float32(0.5), moved[..., C + 2] - np.float32(0.5)
+        seen = (moved[..., C] > 0) & (abs(dx) < 1) & (abs(dy) < 1)
+        seen &= abs(dx) < moved[..., C + 3] * np.float32(S / 2)
+        seen &= abs(dy) < moved[..., C + 4] * np.float32(S / 2)
+        distance = xp.where(seen, dx * dx + dy * dy, infinite)
+        result = xp.where((distance < best)[..., None], moved, result)
+        best = xp.where(distance < best, distance, best)
+    return result
+
+
+def encode_targets_in_graph(
+    boxes_cxcywh, labels, valid, grid, on_collision="first", *, neighbours=0.0
+):
     """`encode_targets` of a batch as TensorFlow ops: the same bits, no checks.
 
     (TensorFlow flushes subnormal numbers to zero: a centre below 1e-38 counts as 0.)
@@ -130,6 +179,7 @@ def encode_targets_in_graph(boxes_cxcywh, labels, valid, grid, on_collision="fir
         boxes_cxcywh: float32 ``[N, M, 4]``.
         labels: int32 ``[N, M]``.
         valid: bool ``[N, M]``: which of the M are objects.
+        grid, on_collision, neighbours: as of `encode_targets`.
 
     Returns:
         (targets float32 ``[N, S, S, C + 5]``, dropped int32 ``[N]``).
@@ -164,8 +214,10 @@ def encode_targets_in_graph(boxes_cxcywh, labels, valid, grid, on_collision="fir
     winner = tf.gather(tf.concat([order, tf.fill([images, 1], count)], axis=1), taken, batch_dims=1)
     objects = tf.reduce_sum(tf.cast(valid, tf.int32), axis=1)
     dropped = objects - tf.reduce_sum(tf.cast(taken < count, tf.int32), axis=1)
-    targets = tf.gather(rows, winner, batch_dims=1)
-    return tf.reshape(targets, [images, *grid.target_shape]), dropped
+    targets = tf.reshape(tf.gather(rows, winner, batch_dims=1), [images, *grid.target_shape])
+    if neighbours:
+        targets = with_neighbours(targets, grid, neighbours, tf)
+    return targets, dropped
 
 
 def _check_layout(layout):

@@ -19,6 +19,7 @@ def encode_targets(
     grid,
     on_collision="first",
     min_visible=0.25,
+    neighbours=0.0,
     impl="auto",
 ):
     """The targets of some images of a data set, each as seen in its window.
@@ -39,6 +40,8 @@ def encode_targets(
         grid: `GridSpec`.
         on_collision: which object a cell keeps: ``"first"``, ``"last"`` or ``"largest"``.
         min_visible: share of a box's area, in [0, 1].
+        neighbours: the flag, in [0, 1], of empty cells that describe an object of a cell beside
+            them; 0: none does. See `yolov1.data.targets.with_neighbours`.
         impl: ``"auto"``, ``"fused"`` or ``"reference"``.
 
     Returns:
@@ -51,7 +54,7 @@ def encode_targets(
             out of its range.
         LibraryUnavailable, NotImplementedError: ``impl="fused"`` cannot be had.
     """
-    config = kernels.encode_targets_config(grid, on_collision, min_visible)
+    config = kernels.encode_targets_config(grid, on_collision, min_visible, neighbours)
     with tf.device("CPU:0"):
         given = {
             "boxes_cxcywh": (boxes_cxcywh, tf.float32, [None, 4]),
@@ -76,5 +79,7 @@ def encode_targets(
         chosen = _library.choose("encode_targets", impl, "CPU", "float32", compiled)
         if chosen == "reference":
             draws = Draw(*tensors[5:], draws.colour)
-            return reference.encode_targets(*tensors[:5], draws, grid, on_collision, min_visible)
+            return reference.encode_targets(
+                *tensors[:5], draws, grid, on_collision, min_visible, neighbours
+            )
         return _library.load().yolov1_encode_targets(*tensors, config)

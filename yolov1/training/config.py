@@ -70,6 +70,13 @@ class TrainConfig:
         "Which object a cell keeps when several have their centre in it.",
         choices=("first", "last", "largest"),
     )
+    neighbours: float = _field(
+        0.0,
+        "The object flag, in [0, 1], of empty cells that learn the object of a cell beside them: "
+        "up to two for each, the nearest column's and the nearest row's, where the box reaches "
+        "over their middle; 0: the cell of the centre alone learns it. What is measured (val_loss "
+        "and the like) counts the cells of centres.",
+    )
     val_targets: str = _field(
         "own",
         "What val_loss is measured against: the images' own boxes, or empty: as if they had none "
@@ -252,6 +259,7 @@ class TrainConfig:
             ("ema", 0 <= self.ema < 1, "in [0, 1)"),
             ("clip_norm", self.clip_norm >= 0, "at least 0"),
             ("cache_bytes", self.cache_bytes >= 0, "at least 0"),
+            ("neighbours", 0 <= self.neighbours <= 1, "in [0, 1]"),
             ("eval_every", self.eval_every >= 0, "at least 0"),
             ("checkpoint_minutes", self.checkpoint_minutes >= 0, "at least 0"),
             ("S", self.task == "detect" or self.S == 1, "1 with --task=classify"),

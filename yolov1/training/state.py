@@ -124,6 +124,7 @@ def batches_of(
         steps=end - start,
         augmentation=cfg_files.augmentation(config, directory.path),
         on_collision=config.on_collision,
+        neighbours=config.neighbours,
         shard=shard,
         cache=config.cache,
         cache_bytes=config.cache_bytes,

@@ -8,7 +8,7 @@ from yolov1.ops.reference.load_images import whole_pixels
 
 
 def encode_targets(
-    boxes_cxcywh, labels, splits, indices, sizes, draws, grid, on_collision, min_visible
+    boxes_cxcywh, labels, splits, indices, sizes, draws, grid, on_collision, min_visible, neighbours
 ):
     """Of checked tensors; `yolov1.ops.encode_targets` has them."""
     boxes = tf.RaggedTensor.from_row_splits(boxes_cxcywh, splits, validate=False)
@@ -21,4 +21,6 @@ def encode_targets(
     window = tf.cast(tf.concat([low / sides, high / sides], axis=1), tf.float32)
     seen = Draw(window, draws.flips, draws.transpose, draws.colour)
     boxes, valid = move_boxes(boxes, valid, seen, min_visible)
-    return encode_targets_in_graph(boxes, labels, valid, grid, on_collision)[0]
+    return encode_targets_in_graph(boxes, labels, valid, grid, on_collision, neighbours=neighbours)[
+        0
+    ]
