@@ -78,7 +78,9 @@ def test_each_block_gets_its_own_activation(grid, activations):
 @pytest.mark.parametrize(
     "activations, message",
     [
-        ("tanh", "must be one of linear, softmax, sigmoid or a mapping .* got 'tanh'"),
+        ("tanh", "must be one of linear, softmax, sigmoid, .* or a mapping .* got 'tanh'"),
+        ("softmax,wh=tanh", "wh must be one of linear, sigmoid, got 'tanh'"),
+        ("softmax,boxes", "no block 'boxes'; blocks are classes, confidences, xy, wh"),
         (None, "must be one of .* got None"),
         ({"wh": "softmax"}, "wh must be one of linear, sigmoid, got 'softmax'"),
         ({"boxes": "linear"}, "no block 'boxes'; blocks are classes, confidences, xy, wh"),
@@ -89,8 +91,16 @@ def test_unknown_activations_are_refused(activations, message):
         heads.ActivateCells(2, 20, activations)
 
 
+def test_a_name_with_other_blocks_behind_it():
+    layer = heads.ActivateCells(2, 20, "softmax, xy=linear,classes=sigmoid")
+    assert layer.activations == {
+        **{"classes": "sigmoid", "confidences": "sigmoid", "xy": "linear", "wh": "sigmoid"}
+    }
+    assert heads.ActivateCells(2, 20, "softmax").activations["classes"] == "softmax"
+
+
 @pytest.mark.parametrize("head", [heads.conv_head, heads.dense_head])
-@pytest.mark.parametrize("activations", ["linear", "softmax", "sigmoid"])
+@pytest.mark.parametrize("activations", ["linear", "softmax", "sigmoid", "softmax,xy=linear"])
 def test_a_head_starts_at_its_prior(head, activations):
     grid = GridSpec(S=3, B=2, C=4)
     shape = (3, 3, 8) if head is heads.conv_head else (8,)

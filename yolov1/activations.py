@@ -22,17 +22,23 @@ ACTIVATIONS = {
 
 
 def resolve_activations(activations) -> dict[str, str]:
-    """A name in `ACTIVATIONS`, or a mapping of blocks to activations (others linear), in full.
+    """A name in `ACTIVATIONS`, or one with other blocks behind it (``"softmax,xy=linear"``), or a
+    mapping of blocks to activations (others linear), in full.
 
     Raises:
         ValueError: an unknown name, block or activation.
     """
-    if isinstance(activations, str) and activations in ACTIVATIONS:
-        return dict(ACTIVATIONS[activations])
+    named = "linear"
+    if isinstance(activations, str):
+        named, _, others = activations.partition(",")
+        if named in ACTIVATIONS:
+            pairs = (pair.partition("=") for pair in others.split(",") if pair.strip())
+            activations = {block.strip(): function.strip() for block, _, function in pairs}
     if not isinstance(activations, Mapping):
         raise ValueError(
-            f"activations must be one of {', '.join(ACTIVATIONS)} or a mapping of "
-            f"{', '.join(BLOCKS)} to activations, got {activations!r}."
+            f"activations must be one of {', '.join(ACTIVATIONS)}, with others of single blocks "
+            f"behind it or not ('softmax,xy=linear'), or a mapping of {', '.join(BLOCKS)} to "
+            f"activations, got {activations!r}."
         )
     for block, activation in activations.items():
         if block not in BLOCKS:
@@ -42,4 +48,4 @@ def resolve_activations(activations) -> dict[str, str]:
                 f"activations: {block} must be one of {', '.join(BLOCKS[block])}, "
                 f"got {activation!r}."
             )
-    return ACTIVATIONS["linear"] | dict(activations)
+    return ACTIVATIONS[named] | dict(activations)

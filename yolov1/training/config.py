@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from yolov1.activations import resolve_activations
 from yolov1.data import Augmentation
 from yolov1.grid import GridSpec
 from yolov1.option_text import changed, parse_rates
@@ -102,8 +103,8 @@ class TrainConfig:
     model_options: str = _field("", "Options of the model: 'width=1.5,depth=2'.")
     activations: str = _field(
         "softmax",
-        "Of the head: linear (paper); sigmoid; softmax (over the classes, sigmoid elsewhere).",
-        choices=("linear", "sigmoid", "softmax"),
+        "Of the head: linear (paper); sigmoid; softmax (over the classes, sigmoid elsewhere); with "
+        "others for single blocks: 'softmax,xy=linear'.",
     )
     backbone: str = _field(
         "", "Run of experiments.pretrain whose convolutions the network starts from; empty: none."
@@ -278,6 +279,7 @@ class TrainConfig:
             if not valid:
                 raise ValueError(f"--{name} must be {expected}, got {getattr(self, name)!r}.")
         GridSpec(S=self.S, B=self.B, image_size=self.image_size)
+        self._check_activations()
         parse_rates(self.learning_rates)
         self.steps_to_capture()
         self.steps_to_profile()
@@ -289,6 +291,18 @@ class TrainConfig:
         unknown = self.fork or _names_a_file(self.augment, DARKNET)
         preset = Augmentation.preset("none" if unknown else self.augment)
         changed(preset, self.augment_options, "augment_options")
+
+    def _check_activations(self):
+        try:
+            activations = resolve_activations(self.activations)
+        except ValueError as error:
+            raise ValueError(f"--activations: {error}") from None
+        if self.neighbours and activations["xy"] != "linear":
+            raise ValueError(
+                f"--neighbours={self.neighbours} needs centres outside of their cell, which "
+                f"--activations={self.activations} keeps inside: give "
+                f"--activations={self.activations},xy=linear."
+            )
 
     def grid(self, classes: int) -> GridSpec:
         return GridSpec(S=self.S, B=self.B, C=classes, image_size=self.image_size)
