@@ -10,15 +10,18 @@
 
 namespace yolov1 {
 
+// Whether empty cells describe an object of a cell beside them.
+enum class Neighbours { kNo, kYes };
+
 // What is the same for every batch.
 struct EncodeTargetsConfig {
   Grid grid = {};
   OnCollision on_collision = OnCollision::kFirst;
   double min_visible = 0;  // share of a box's area that its window must show
-  double neighbours = 0;   // flag of empty cells that describe an object beside them; 0: none does
+  Neighbours neighbours = Neighbours::kNo;
 };
 
-// Reads "S=7 C=20 on_collision=first min_visible=0.25 neighbours=0.0". Returns "", or what is
+// Reads "S=7 C=20 on_collision=first min_visible=0.25 neighbours=no". Returns "", or what is
 // wrong.
 std::string ParseEncodeTargetsConfig(std::string_view text, EncodeTargetsConfig* config);
 

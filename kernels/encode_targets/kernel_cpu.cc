@@ -101,8 +101,8 @@ class Images {
         float* const target = targets + (row * grid_.S + column) * grid_.target_channels();
         const Kept* const kept = At(row, column);
         if (kept)
-          Write({kept, InCell(*kept, 0), InCell(*kept, 1)}, 1, target);
-        else if (args_.config.neighbours > 0)
+          Write({kept, InCell(*kept, 0), InCell(*kept, 1)}, target);
+        else if (args_.config.neighbours == Neighbours::kYes)
           WriteNeighbour(row, column, target);
       }
     return "";
@@ -130,10 +130,10 @@ class Images {
     return PlaceOf(kept.seen[axis], grid_.S).in_cell;
   }
 
-  void Write(const Described& object, float flag, float* row) const {
+  void Write(const Described& object, float* row) const {
     const int32_t label = args_.labels[object.kept->box];
     if (0 <= label && label < grid_.C) row[label] = 1;
-    row[grid_.target_object_channel()] = flag;
+    row[grid_.target_object_channel()] = 1;
     float* const box = row + grid_.target_box_channel();
     box[0] = object.x;
     box[1] = object.y;
@@ -158,7 +158,7 @@ class Images {
       nearest = object;
       least = distance;
     }
-    if (nearest.kept) Write(nearest, static_cast<float>(args_.config.neighbours), target);
+    if (nearest.kept) Write(nearest, target);
   }
 
   const EncodeTargetsArgs& args_;

@@ -28,9 +28,8 @@ windows: [n, 4]: corners x0, y0, x1, y1 as fractions of the image.
 flips: [n, 2]: left to right, top to bottom.
 transpose: [n].
 targets: [n, S, S, C + 5].
-config: "S=7 C=20 on_collision=first min_visible=0.25 neighbours=0.0"; on_collision: first, last or
-largest; neighbours: the flag, up to 1, of empty cells that describe an object of a cell beside
-them, 0: none does.
+config: "S=7 C=20 on_collision=first min_visible=0.25 neighbours=no"; on_collision: first, last or
+largest; neighbours: yes where empty cells describe an object of a cell beside them, else no.
 )doc";
 
 struct Expected {
@@ -116,7 +115,7 @@ std::string ParseEncodeTargetsConfig(std::string_view text, EncodeTargetsConfig*
   reader.Read("C", "an integer from 1 to 2^20", int64_t{1}, kMost, &config->grid.C);
   reader.Choose("on_collision", {"first", "last", "largest"}, &config->on_collision);
   reader.Read("min_visible", "a number from 0 to 1", 0.0, 1.0, &config->min_visible);
-  reader.Read("neighbours", "a number from 0 to 1", 0.0, 1.0, &config->neighbours);
+  reader.Choose("neighbours", {"no", "yes"}, &config->neighbours);
   return reader.Finish();
 }
 

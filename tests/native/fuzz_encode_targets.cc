@@ -37,10 +37,9 @@ void CheckRow(const EncodeTargetsConfig& config, const float* row) {
   }
   const float flag = row[grid.target_object_channel()];
   const float* const box = row + grid.target_box_channel();
-  const float beside = static_cast<float>(config.neighbours);
-  Require(flag == 0 || flag == 1 || flag == beside, "a flag is 0, 1 or a neighbour's");
-  Require(classes <= (flag != 0), "one class at most, and none without an object");
-  const float margin = flag == beside ? 0.5f : 1e-6f;
+  Require(flag == 0 || flag == 1, "a flag is 0 or 1");
+  Require(classes <= flag, "one class at most, and none without an object");
+  const float margin = config.neighbours == Neighbours::kYes ? 0.5f : 1e-6f;
   for (int k = 0; k < 2; ++k) {
     if (flag == 0) Require(box[k] == 0 && box[2 + k] == 0, "an empty cell is all zero");
     if (flag == 0) continue;
@@ -125,7 +124,7 @@ void CheckCall(Bytes* in) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   yolov1::Bytes in(data + 1, size - 1);
-  const char* text = "S=7 C=20 on_collision=first min_visible=0.25 neighbours=0.5";
+  const char* text = "S=7 C=20 on_collision=first min_visible=0.25 neighbours=yes";
   switch (data[0] % 4) {
     case 0:
       yolov1::CheckText({reinterpret_cast<const char*>(data + 1), size - 1});

@@ -43,7 +43,7 @@ def whole_windows(count=BATCH):
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("preset", ["none", "paper", "dihedral"])
 @pytest.mark.parametrize("min_visible", [0.0, 0.25, 1.0])
-@pytest.mark.parametrize("neighbours", [0.0, 0.3])
+@pytest.mark.parametrize("neighbours", [False, True])
 def test_both_have_the_same_bits(boxes, batch, preset, rule, min_visible, neighbours):
     drawn = ops.draw_augmentation(data.Augmentation.preset(preset), 5, range(BATCH))
     both = {
@@ -59,12 +59,11 @@ def test_both_have_the_same_bits(boxes, batch, preset, rule, min_visible, neighb
     }
     assert both["fused"].shape == (BATCH, 7, 7, 10)
     assert both["fused"][..., 5].sum() > BATCH
-    assert (both["fused"][..., 5] == np.float32(neighbours)).sum() > 1.3 * BATCH
     np.testing.assert_array_equal(both["fused"], both["reference"])
 
 
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("neighbours", [0.0, 1.0])
+@pytest.mark.parametrize("neighbours", [False, True])
 def test_whole_images_are_those_of_data(boxes, batch, rule, neighbours):
     options = {"on_collision": rule, "neighbours": neighbours}
     got = ops.encode_targets(*(*boxes, *batch, whole_windows()), grid=GRID, **options, impl="fused")
@@ -126,8 +125,6 @@ def test_errors(boxes, batch):
         encode(on_collision="any")
     with pytest.raises(ValueError, match="min_visible must be from 0 to 1, got 2"):
         encode(min_visible=2)
-    with pytest.raises(ValueError, match="neighbours must be from 0 to 1, got -0.1"):
-        encode(neighbours=-0.1)
     with pytest.raises(
         tf.errors.InvalidArgumentError, match=r"image 1 index 60 must be in \[0, 60"
     ):

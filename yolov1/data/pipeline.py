@@ -35,7 +35,7 @@ def training_batches(
     steps=None,
     augmentation="paper",
     on_collision="first",
-    neighbours=0.0,
+    neighbours=False,
     shard=(0, 1),
     cache="auto",
     cache_bytes=CACHE_BYTES,

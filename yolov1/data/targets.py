@@ -14,7 +14,7 @@ UNUSED = 5  # channels at the end of keras_voc's targets that are always zero an
 
 
 def encode_targets(
-    boxes_cxcywh, labels, grid, on_collision="first", layout="cells", *, neighbours=0.0
+    boxes_cxcywh, labels, grid, on_collision="first", layout="cells", *, neighbours=False
 ):
     """Encodes the objects of one image.
 
@@ -25,8 +25,8 @@ def encode_targets(
         on_collision: which object a cell keeps: ``"first"`` (keras_voc, Darknet), ``"last"``
             (tf2_person) or ``"largest"`` (by area; the first among equals).
         layout: ``"cells"``, what the loss takes; or a post's, see `to_layout`.
-        neighbours: the flag of empty cells that describe an object of a cell beside them, see
-            `with_neighbours`; 0: none does.
+        neighbours: whether empty cells describe an object of a cell beside them, see
+            `with_neighbours`.
 
     Returns:
         (targets float32 ``[S, S, C + 5]``, number of objects that found their cell taken). A cell
@@ -34,13 +34,11 @@ def encode_targets(
         cell is all zero. In another layout they are as `to_layout` says.
 
     Raises:
-        ValueError: a box, label, rule or flag that is not as described.
+        ValueError: a box, label or rule that is not as described.
     """
     boxes = np.asarray(boxes_cxcywh, np.float32).reshape(-1, 4)
     labels = _checked_labels(labels, len(boxes), grid)
     _check_boxes(boxes)
-    if not 0 <= neighbours <= 1:
-        raise ValueError(f"encode_targets: neighbours must be from 0 to 1, got {neighbours}.")
     count = len(boxes)
     scaled, cells = _places(boxes, grid)
     rows = np.zeros((count + 1, grid.target_channels), np.float32)  # the last row: an empty cell
@@ -52,7 +50,7 @@ def encode_targets(
     winner[cell_index] = keeper
     targets = rows[winner].reshape(grid.target_shape)
     if neighbours:
-        targets = with_neighbours(targets, grid, neighbours, np)
+        targets = with_neighbours(targets, grid, np)
     return to_layout(targets, grid, layout), int((keeper != np.arange(count)).sum())
 
 
@@ -133,19 +131,17 @@ def from_layout(targets, grid, layout):
 BESIDE = ((0, 1), (0, -1), (1, 0), (-1, 0))
 
 
-def with_neighbours(targets, grid, flag, xp):
+def with_neighbours(targets, grid, xp):
     """Targets in which an object is described by up to two more cells.
 
     An empty cell beside one with an object describes it too where the object's centre lies in that
     half of its cell which is nearer (a column's neighbour, a row's, or both), and its box reaches
     over the middle of the empty cell. Between several objects the nearest centre counts, by its
-    distance from that middle. Such a row has the object's class and box, x and y from this cell's
-    corner, in (-0.5, 1.5), and `flag` as its flag. (Ultralytics' YOLOv5 takes the same cells; the
-    condition on the box is added.)
+    distance from that middle. Such a row is the object's, with x and y from this cell's corner, in
+    (-0.5, 1.5). (Ultralytics' YOLOv5 takes the same cells; the condition on the box is added.)
 
     Args:
         targets: float32 ``[..., S, S, C + 5]``.
-        flag: in (0, 1].
         xp: NumPy or TensorFlow, whose array `targets` is.
     """
     S, C = grid.S, grid.C
@@ -154,10 +150,9 @@ def with_neighbours(targets, grid, flag, xp):
     result = targets
     margins = [[0, 0]] * (len(targets.shape) - 3) + [[1, 1], [1, 1], [0, 0]]
     padded = xp.pad(targets, margins)
-    scale = np.float32([1] * C + [flag] + [1] * 4)
     for row, column in BESIDE:
         offset = np.float32([0] * C + [0, -column, -row, 0, 0])
-        moved = padded[..., 1 - row : 1 - row + S, 1 - column : 1 - column + S, :] * scale + offset
+        moved = padded[..., 1 - row : 1 - row + S, 1 - column : 1 - column + S, :] + offset
         dx, dy = moved[..., C + 1] - np.float32(0.5), moved[..., C + 2] - np.float32(0.5)
         seen = (moved[..., C] > 0) & (abs(dx) < 1) & (abs(dy) < 1)
         seen &= abs(dx) < moved[..., C + 3] * np.float32(S / 2)
@@ -169,7 +164,7 @@ def with_neighbours(targets, grid, flag, xp):
 
 
 def encode_targets_in_graph(
-    boxes_cxcywh, labels, valid, grid, on_collision="first", *, neighbours=0.0
+    boxes_cxcywh, labels, valid, grid, on_collision="first", *, neighbours=False
 ):
     """`encode_targets` of a batch as TensorFlow ops: the same bits, no checks.
 
@@ -216,7 +211,7 @@ def encode_targets_in_graph(
     dropped = objects - tf.reduce_sum(tf.cast(taken < count, tf.int32), axis=1)
     targets = tf.reshape(tf.gather(rows, winner, batch_dims=1), [images, *grid.target_shape])
     if neighbours:
-        targets = with_neighbours(targets, grid, neighbours, tf)
+        targets = with_neighbours(targets, grid, tf)
     return targets, dropped
 
 

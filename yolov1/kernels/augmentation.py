@@ -31,16 +31,14 @@ def draw_config(seed, augmentation) -> str:
     return " ".join([f"seed={int(seed)}", *words])
 
 
-def encode_targets_config(grid, on_collision, min_visible, neighbours=0.0) -> str:
+def encode_targets_config(grid, on_collision, min_visible, neighbours=False) -> str:
     """The one text that the fused `encode_targets` is configured with.
 
     Raises:
-        ValueError: an unknown rule, or a number that is not in [0, 1].
+        ValueError: an unknown rule, or a share that is not in [0, 1].
     """
     check_collision(on_collision, "encode_targets")
-    shares = {"min_visible": min_visible, "neighbours": neighbours}
-    for name, value in shares.items():
-        if not 0 <= value <= 1:
-            raise ValueError(f"encode_targets: {name} must be from 0 to 1, got {value}.")
-    words = (f"{name}={float(value)!r}" for name, value in shares.items())
-    return " ".join([f"S={grid.S} C={grid.C} on_collision={on_collision}", *words])
+    if not 0 <= min_visible <= 1:
+        raise ValueError(f"encode_targets: min_visible must be from 0 to 1, got {min_visible}.")
+    words = f"on_collision={on_collision} min_visible={float(min_visible)!r}"
+    return f"S={grid.S} C={grid.C} {words} neighbours={'yes' if neighbours else 'no'}"

@@ -19,7 +19,7 @@ def encode_targets(
     grid,
     on_collision="first",
     min_visible=0.25,
-    neighbours=0.0,
+    neighbours=False,
     impl="auto",
 ):
     """The targets of some images of a data set, each as seen in its window.
@@ -40,8 +40,8 @@ def encode_targets(
         grid: `GridSpec`.
         on_collision: which object a cell keeps: ``"first"``, ``"last"`` or ``"largest"``.
         min_visible: share of a box's area, in [0, 1].
-        neighbours: the flag, in [0, 1], of empty cells that describe an object of a cell beside
-            them; 0: none does. See `yolov1.data.targets.with_neighbours`.
+        neighbours: whether empty cells describe an object of a cell beside them; see
+            `yolov1.data.targets.with_neighbours`.
         impl: ``"auto"``, ``"fused"`` or ``"reference"``.
 
     Returns:

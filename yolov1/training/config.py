@@ -71,12 +71,11 @@ class TrainConfig:
         "Which object a cell keeps when several have their centre in it.",
         choices=("first", "last", "largest"),
     )
-    neighbours: float = _field(
-        0.0,
-        "The object flag, in [0, 1], of empty cells that learn the object of a cell beside them: "
-        "up to two for each, the nearest column's and the nearest row's, where the box reaches "
-        "over their middle; 0: the cell of the centre alone learns it. What is measured (val_loss "
-        "and the like) counts the cells of centres.",
+    neighbours: bool = _field(
+        False,
+        "Whether empty cells learn the object of a cell beside them: up to two for each, the "
+        "nearest column's and the nearest row's, where the box reaches over their middle. What is "
+        "measured (val_loss and the like) counts the cells of centres alone.",
     )
     val_targets: str = _field(
         "own",
@@ -260,7 +259,6 @@ class TrainConfig:
             ("ema", 0 <= self.ema < 1, "in [0, 1)"),
             ("clip_norm", self.clip_norm >= 0, "at least 0"),
             ("cache_bytes", self.cache_bytes >= 0, "at least 0"),
-            ("neighbours", 0 <= self.neighbours <= 1, "in [0, 1]"),
             ("eval_every", self.eval_every >= 0, "at least 0"),
             ("checkpoint_minutes", self.checkpoint_minutes >= 0, "at least 0"),
             ("S", self.task == "detect" or self.S == 1, "1 with --task=classify"),
@@ -299,7 +297,7 @@ class TrainConfig:
             raise ValueError(f"--activations: {error}") from None
         if self.neighbours and activations["xy"] != "linear":
             raise ValueError(
-                f"--neighbours={self.neighbours} needs centres outside of their cell, which "
+                f"--neighbours needs centres outside of their cell, which "
                 f"--activations={self.activations} keeps inside: give "
                 f"--activations={self.activations},xy=linear."
             )

@@ -21,6 +21,7 @@ def encode_targets(
     window = tf.cast(tf.concat([low / sides, high / sides], axis=1), tf.float32)
     seen = Draw(window, draws.flips, draws.transpose, draws.colour)
     boxes, valid = move_boxes(boxes, valid, seen, min_visible)
-    return encode_targets_in_graph(boxes, labels, valid, grid, on_collision, neighbours=neighbours)[
-        0
-    ]
+    targets, _ = encode_targets_in_graph(
+        boxes, labels, valid, grid, on_collision, neighbours=neighbours
+    )
+    return targets
