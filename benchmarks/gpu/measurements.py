@@ -178,7 +178,8 @@ def iou(rows, device, clock, name, shapes, mode, left_out):
 
 def nms(rows, device, clock, images, left_out=()):
     """Suppression of the paper's 98 boxes and 20 classes; all but a thousandth are candidates."""
-    for kind, rule in (("", 0), *((f" {gpu_nms.RULES[k]['suppression']}", k) for k in gpu_nms.SOFT)):
+    for rule in (0, *gpu_nms.SOFT):
+        kind = f" {gpu_nms.RULES[rule]['suppression']}" if rule else ""
         case = gpu_nms.NmsCase(images, rule=rule)
         arrays = gpu_nms.random_case(0, images, case.boxes, case.classes)
         moved = sum(x.nbytes for x in arrays) + images * (24 * 300 + 4)

@@ -25,6 +25,15 @@ def nms_config(
         TypeError: something is no Python number; a tensor, say, which a configuration cannot hold.
         ValueError: a number is out of its range, or NaN; or there is no such `suppression`.
     """
+    rule = score_threshold, iou_threshold, max_detections, clip, suppression, sigma
+    try:
+        return _config(*rule)
+    except TypeError:  # what cannot be hashed, as a tensor, is no number either
+        return _config.__wrapped__(*rule)
+
+
+@functools.lru_cache(maxsize=256, typed=True)  # clip=1 is refused, and equals True
+def _config(score_threshold, iou_threshold, max_detections, clip, suppression, sigma):
     for name, value, kind, expected in (
         ("score_threshold", score_threshold, numbers.Real, "a Python number"),
         ("iou_threshold", iou_threshold, numbers.Real, "a Python number"),
@@ -37,12 +46,7 @@ def nms_config(
             raise TypeError(
                 f"non_max_suppression: {name} must be {expected}, got {type(value).__name__}."
             )
-    thresholds = float(score_threshold), float(iou_threshold)
-    return _config(*thresholds, int(max_detections), bool(clip), suppression, float(sigma))
-
-
-@functools.lru_cache(maxsize=256)
-def _config(score_threshold, iou_threshold, max_detections, clip, suppression, sigma):
+    score_threshold, iou_threshold, sigma = map(float, (score_threshold, iou_threshold, sigma))
     hard = suppression == "hard"
     for name, value, fits, expected in (
         ("suppression", suppression, suppression in SUPPRESSIONS, f"one of {_NAMES}"),
@@ -62,7 +66,7 @@ def _config(score_threshold, iou_threshold, max_detections, clip, suppression, s
     # Decimals of floats read back exactly.
     return (
         f"score_threshold={score_threshold!r} iou_threshold={iou_threshold!r} "
-        f"max_detections={max_detections} clip={clip}"
+        f"max_detections={int(max_detections)} clip={bool(clip)}"
         + ("" if hard else f" suppression={suppression} sigma={sigma!r}")
     )
 
