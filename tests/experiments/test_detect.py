@@ -182,7 +182,7 @@ def test_a_run_detects_by_its_own_suppression(known_run, call_experiment, pictur
         assert found["suppression"] == suppression
     soft = inference.export(inference.load(run), tmp_path / "soft_saved_model")
     done = call_experiment("detect", f"--checkpoint={soft}", *arguments[2:], "--augment=flip")
-    assert done.returncode == 1 and "suppression must be linear, got hard" in done.stderr
+    assert done.returncode == 1 and "suppression must be linear, got hard" in done.stderr, done
 
 
 def test_a_file_that_suppresses_inside_has_thresholds_of_its_own(

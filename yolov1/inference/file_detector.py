@@ -79,11 +79,11 @@ def _check(known, options):
     """Refuses what would need the boxes that the file has dropped."""
     lowest, most = known.score_threshold, known.max_detections
     allowed = {
+        "suppression": (known.suppression, lambda value: value == known.suppression),
         "score_threshold": (f"at least {lowest:g}", lambda value: value >= lowest),
         "iou_threshold": (f"{known.iou_threshold:g}", lambda value: value == known.iou_threshold),
         "max_detections": (f"at most {most}", lambda value: 1 <= value <= most),
         "clip": (f"{known.clip}", lambda value: bool(value) == known.clip),
-        "suppression": (known.suppression, lambda value: value == known.suppression),
         "sigma": (f"{known.sigma:g}", lambda value: value == known.sigma),
     }
     for name, (expected, fits) in allowed.items():
