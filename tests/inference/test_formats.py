@@ -251,7 +251,8 @@ def test_notes_beside_an_earlier_export_are_kept(copy):
 
 def test_a_keras_file_holds_the_network(written, tmp_path):
     again = inference.load(written("keras"), score_threshold=0.01)
-    assert again.options == OPTIONS | {"clip": True, "score_threshold": 0.01}
+    hard = {"clip": True, "suppression": "hard", "sigma": 0.5}
+    assert again.options == OPTIONS | hard | {"score_threshold": 0.01}
     for a, b in zip(again.model.weights, network().weights, strict=True):
         np.testing.assert_array_equal(a, b)
     inference.export(again, tmp_path / "again.keras", format="keras")
