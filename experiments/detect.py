@@ -96,6 +96,7 @@ def write_detections(output, detector, found):
         "classes": list(detector.classes),
         "score_threshold": detector.options["score_threshold"],
         "iou_threshold": detector.options["iou_threshold"],
+        "suppression": detector.options["suppression"],
         "images": found.rows,
         "unreadable": found.unreadable,
     }

@@ -55,7 +55,7 @@ def main(argv):
 
     predictions, pixels = [], [image for _, image, _ in shown]
     detector.detect(pixels, config.batch_size, watch=lambda batch, _: predictions.extend(batch))
-    thresholds = ("score_threshold", "iou_threshold", "max_detections")
+    thresholds = (*detectors.THRESHOLDS, "max_detections")
     done = []
     for (name, image, example), values in zip(shown, predictions, strict=True):
         explanation = explain(

@@ -71,7 +71,6 @@ def main(argv):
     start = time.perf_counter()
     path = user_path(flags.FLAGS.checkpoint)
     allowed = proof.tolerances(TOLERANCE.value)
-    jobs, left_out = plan()
     detector = detectors.load_detector()
     if not isinstance(detector, inference.Detector):
         raise UserError(
@@ -83,6 +82,8 @@ def main(argv):
             f"{path} is an exported file already, whose network cannot be written once more. Give "
             "the run, or a .keras file."
         )
+    suppression = detector.options["suppression"]
+    jobs, left_out = plan(suppression)
     config = subjects.as_flags_say(subjects.configuration(path, detector))
     moved = not DATASET.value
     dataset = subjects.open_split(path, config, config.eval_split, detector.classes, moved=moved)
@@ -117,7 +118,7 @@ def main(argv):
     return "error: " + "\n".join(wrong) if wrong else None
 
 
-def plan():
+def plan(suppression="hard"):
     """(what is written, what is not): dicts of format, precision, nms and input, the latter with
     the reason.
 
@@ -135,8 +136,8 @@ def plan():
             job = {"format": name, "precision": precision, "input": INPUT.value}
             try:
                 formats.check(name, precision=precision, input_dtype=INPUT.value)
-                job["nms"] = NMS.value or formats.FORMATS[name].NMS[0]
-                formats.check(name, nms=job["nms"])
+                job["nms"] = NMS.value or formats.places(name, suppression)[0]
+                formats.check(name, nms=job["nms"], suppression=suppression)
                 formats.require(name)
                 jobs.append(job)
             except (ValueError, formats.MissingExtra) as error:
@@ -191,6 +192,11 @@ def export(detector, job, output, path, calibration, held, allowed) -> dict:
         )
         row["write_seconds"] = time.perf_counter() - start
         print(f"{file.name}: written in {row['write_seconds']:.1f} s")
+        if job["nms"] not in (NMS.value, module.NMS[0]):
+            print(
+                f"{file.name}: suppression is outside, as {detector.options['suppression']} is "
+                f"nothing that {job['format']} has inside: whoever runs it suppresses."
+            )
         row |= held.of(file)
         row["exceeded"] = proof.held_against(row, allowed[job["precision"]])
     except Exception as error:  # a converter's: the other formats are not to be lost

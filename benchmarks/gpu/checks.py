@@ -375,7 +375,12 @@ def run(device, seed, small=False, say=print):
         case = IouCase("pairwise_iou", *shape, version=version)
         make = lambda case=case: make_iou_call(checks, case)[0]  # noqa: E731
         checks.run("same bits", case, lambda m=make, c=case: check_bits(checks, m, c))
-    for case in (gpu_nms.NmsCase(5, 98, 20, "ties", 0, 1), gpu_nms.NmsCase(2, 400, 2, "ties", 3)):
+    shapes = (
+        (5, 98, 20, "ties", 0, 1),
+        (2, 400, 2, "ties", 3),
+        (2, 400, 2, "ties", gpu_nms.SOFT[1]),
+    )
+    for case in (gpu_nms.NmsCase(*shape) for shape in shapes):
         arrays = gpu_nms.inputs(checks, case)
         make = lambda case=case, arrays=arrays: gpu_nms.NmsCall(device, case, *arrays)  # noqa: E731
         checks.run("same bits", case, lambda m=make, c=case: check_bits(checks, m, c))

@@ -178,14 +178,17 @@ def iou(rows, device, clock, name, shapes, mode, left_out):
 
 def nms(rows, device, clock, images, left_out=()):
     """Suppression of the paper's 98 boxes and 20 classes; all but a thousandth are candidates."""
-    case = gpu_nms.NmsCase(images)
-    arrays = gpu_nms.random_case(0, images, case.boxes, case.classes)
-    moved = sum(x.nbytes for x in arrays) + images * (24 * 300 + 4)
-    count = min(gpu_timing.sets_for(moved, clock.cache_bytes), 32)
-    calls = [gpu_nms.NmsCall(device, case, *arrays) for _ in range(count)]
-    timers = {("fused", "graph"): (clock.replayed(calls), count)}
-    timers |= gpu_timing.nms_peers(clock, [arrays] * count, device.put, left_out)
-    rows.add("nms", f"N={images}", moved, timers, "float32")
+    for rule in (0, *gpu_nms.SOFT):
+        kind = f" {gpu_nms.RULES[rule]['suppression']}" if rule else ""
+        case = gpu_nms.NmsCase(images, rule=rule)
+        arrays = gpu_nms.random_case(0, images, case.boxes, case.classes)
+        moved = sum(x.nbytes for x in arrays) + images * (24 * 300 + 4)
+        count = min(gpu_timing.sets_for(moved, clock.cache_bytes), 32)
+        calls = [gpu_nms.NmsCall(device, case, *arrays) for _ in range(count)]
+        timers = {("fused", "graph"): (clock.replayed(calls), count)}
+        if not kind:
+            timers |= gpu_timing.nms_peers(clock, [arrays] * count, device.put, left_out)
+        rows.add("nms", f"N={images}{kind}", moved, timers, "float32")
 
 
 def photos(rows, device, clock, images, dtype, left_out=()):

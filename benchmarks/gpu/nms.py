@@ -16,7 +16,12 @@ RULES = (
     dict(score_threshold=-np.inf, iou_threshold=1, max_detections=3000),
     dict(score_threshold=-np.inf, iou_threshold=0.1, max_detections=1),
     dict(score_threshold=2.0),
+    dict(suppression="linear"),
+    dict(suppression="linear", score_threshold=0.0, iou_threshold=0.1, max_detections=3000),
+    dict(suppression="gaussian"),
+    dict(suppression="gaussian", score_threshold=0.0, sigma=0.1, clip=False, max_detections=40),
 )
+SOFT = (6, 8)  # of RULES
 SHAPES = (  # images, boxes, classes
     (2, 98, 20), (3, 40, 1), (2, 1, 3), (1, 1, 1), (2, 0, 3), (2, 3, 0), (0, 5, 2), (1, 31, 70),
     (1, 127, 2), (1, 128, 2), (1, 129, 2), (2, 300, 3), (1, 1000, 1),
@@ -77,7 +82,7 @@ VALUES = {
 def cases(small):
     """Every shape, every kind of values by every rule, and what depends on addresses."""
     for shape in SHAPES if small else SHAPES + LARGE:
-        for rule in (0, 3) if small else range(4):
+        for rule in (0, 3, *SOFT) if small else (*range(4), *SOFT):
             yield NmsCase(*shape, rule=rule)
     for values in VALUES:
         for rule in range(len(RULES)):
@@ -127,5 +132,7 @@ def check(checks, case):
     checks.device.synchronize()
     got, rule = call.read(), RULES[case.rule]
     checks.same("NMS, CPU", case, got, kernels.non_max_suppression(*arrays, **rule))
-    if arrays[1].size <= TWIN_UP_TO:
+    if (
+        arrays[1].size <= TWIN_UP_TO and rule.get("suppression") != "gaussian"
+    ):  # NumPy's exponential
         checks.same("NMS, plain rule", case, got, nms_twin.twin(*arrays, **rule))

@@ -4,6 +4,7 @@ from absl import app, flags
 
 from yolov1 import inference
 from yolov1.files import user_path
+from yolov1.kernels import SUPPRESSIONS
 
 from . import evaluators, subjects
 from .flags import user_errors
@@ -13,7 +14,8 @@ flags.disclaim_key_flags()
 
 CHECKPOINT = "Run directory, or a file (or folder) that experiments.export wrote."
 # Beside ``--checkpoint``.
-FLAGS = ("which", "score_threshold", "iou_threshold", "tiles", "overlap", "augment")
+THRESHOLDS = ("score_threshold", "iou_threshold", "suppression", "sigma")
+FLAGS = ("which", *THRESHOLDS, "tiles", "overlap", "augment")
 
 
 def define(*, required=True, views=True, **defaults):
@@ -39,6 +41,14 @@ def define(*, required=True, views=True, **defaults):
         0.0,
         1.0,
     )
+    flags.DEFINE_enum(
+        "suppression",
+        None,
+        SUPPRESSIONS,
+        "hard: that box goes; linear: its score falls by that share; gaussian: those of all that "
+        "overlap fall (Soft-NMS). Default: as the run or the file has it.",
+    )
+    flags.DEFINE_float("sigma", None, "Of gaussian: smaller, more falls (0.5).", 1e-30, 1e30)
     if views:
         _define_views()
 
@@ -64,9 +74,6 @@ def _define_views():
         ("none", "flip"),
         "flip: look at the mirror image as well, in twice the time.",
     )
-
-
-THRESHOLDS = ("score_threshold", "iou_threshold")
 
 
 def load_detector(**options):
@@ -109,11 +116,12 @@ def with_views(detector):
     """
     if flags.FLAGS["overlap"].present and not flags.FLAGS.tiles:
         raise app.UsageError("--overlap is of tiles: give their size, --tiles=SIZE, as well.")
-    if flags.FLAGS.augment == "flip":
-        detector = inference.flipped(detector)
-    if flags.FLAGS.tiles:
-        size, overlap = flags.FLAGS.tiles, flags.FLAGS.overlap
-        detector = inference.tiled(detector, size, overlap, flags.FLAGS.batch_size)
+    with user_errors(str(flags.FLAGS.checkpoint)):
+        if flags.FLAGS.augment == "flip":
+            detector = inference.flipped(detector)
+        if flags.FLAGS.tiles:
+            size, overlap = flags.FLAGS.tiles, flags.FLAGS.overlap
+            detector = inference.tiled(detector, size, overlap, flags.FLAGS.batch_size)
     return detector
 
 

@@ -29,7 +29,8 @@ class Evaluator:
             file, or what has its `detect`.
         dataset, grid: what to measure on, and the network's `GridSpec`.
         config: `TrainConfig`, of which are taken semantics, batch size, what becomes of colliding
-            objects, what ``val_loss`` is measured against, and, of a Keras model, `resize`.
+            objects, what ``val_loss`` is measured against, and, of a Keras model, `resize` and
+            `suppression`.
         loss: whether the semantics are the network's, so that its loss can be measured.
         options: further ones of `inference.Detector`, of a Keras model.
 
@@ -54,9 +55,8 @@ class Evaluator:
             autograph=False,
         )
         if not hasattr(model, "detect"):
-            model = inference.Detector(
-                model, grid=grid, wh=semantics.wh, resize=config.resize, **options
-            )
+            own = {"resize": config.resize, "suppression": config.suppression}
+            model = inference.Detector(model, grid=grid, wh=semantics.wh, **own | options)
         self.detector, self._has_loss, self.losses = model, loss, None
         self.responsible = ResponsibleBoxes(YoloLoss(grid, semantics))
         self._update = tf.function(

@@ -76,7 +76,7 @@ FORK_MAY_CHANGE = (
     *("semantics", "semantics_options", "impl", "augment", "augment_options", "on_collision"),
     "val_targets",
     *("learning_rate", "schedule", "learning_rates", "warmup_epochs", "seen", "weight_decay"),
-    *("clip_norm", "ema", "subdivisions", "resize", "jit_compile"),
+    *("clip_norm", "ema", "subdivisions", "resize", "suppression", "jit_compile"),
 )
 
 

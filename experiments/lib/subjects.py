@@ -25,7 +25,8 @@ def configuration(path, detector) -> training.TrainConfig:
     grid = detector.grid
     sizes = {"S": grid.S, "B": grid.B, "image_size": grid.image_size}
     no_data = {"dataset": "", "train_split": "", "eval_split": ""}
-    return training.TrainConfig(resize=detector.resize, **sizes, **no_data)
+    own = {"resize": detector.resize, "suppression": detector.options["suppression"]}
+    return training.TrainConfig(**own, **sizes, **no_data)
 
 
 def as_flags_say(config, **values) -> training.TrainConfig:

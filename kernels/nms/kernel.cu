@@ -3,7 +3,8 @@
 //
 // A place in an order is counted, not sorted for: how many candidates come before, of which no two
 // are equal. Each thread can do that alone, there is no limit to their number, and nothing depends
-// on what the GPU does first.
+// on what the GPU does first. Under a soft rule the order is found as it goes: the best one that is
+// left is chosen by all threads of a block, who then multiply the scores of the others.
 #include "kernels/cuda.h"
 #include "kernels/nms/kernel.h"
 #include "kernels/nms/rule.h"
@@ -142,14 +143,79 @@ __device__ int64_t Suppress(const NmsArgs& args, const float* boxes, int64_t can
   return Min(kept, most);
 }
 
+// No candidate's key: its score would be a NaN.
+constexpr uint64_t kGone = ~uint64_t{0};
+
+// The least of all threads' keys, for each of them.
+__device__ uint64_t LeastOfBlock(uint64_t key) {
+  __shared__ uint64_t least[kWarps];
+  for (int half = kWarp / 2; half > 0; half /= 2)
+    key = Min(key, __shfl_xor_sync(kAllLanes, key, half));
+  if (threadIdx.x % kWarp == 0) least[threadIdx.x / kWarp] = key;
+  __syncthreads();
+#pragma unroll
+  for (int w = 0; w < kWarps; ++w) key = Min(key, least[w]);
+  return key;
+}
+
+// The same under a soft rule, from the scores on: `keys` has those of all boxes, then of what is
+// kept and behind it of the others, whose scores fall. The arguments are those of Order.
+template <NmsRule rule>
+__device__ int64_t SuppressSoftly(const NmsArgs& args, const float* boxes, const float* scores,
+                                  int64_t step, int64_t label, uint64_t* keys) {
+  const int thread = static_cast<int>(threadIdx.x);
+  const auto key_of = [&](float score, int64_t place) {
+    return score > args.config.score_threshold ? NmsKey(RisingBits(score), place) : kGone;
+  };
+  uint64_t best = kGone;  // of this thread's
+  int64_t at = 0;         // where that is
+  const auto put = [&](int64_t k, uint64_t key) {
+    keys[k] = key;
+    if (key < best) {
+      best = key;
+      at = k;
+    }
+  };
+  for (int64_t k = thread; k < args.boxes; k += kThreads)
+    put(k, key_of(scores[k * step], k * step + label));
+  int64_t kept = 0;
+  for (;; ++kept) {
+    const uint64_t chosen = LeastOfBlock(best);
+    if (chosen == kGone || kept == args.config.max_detections) break;
+    if (best == chosen) {
+      keys[at] = keys[kept];
+      keys[kept] = chosen;
+    }
+    __syncthreads();
+    const IouBox<float> by = NmsBox(boxes + 4 * (PlaceOf(chosen) / args.classes));
+    best = kGone;
+    for (int64_t k = kept + 1 + thread; k < args.boxes; k += kThreads) {
+      const uint64_t key = keys[k];
+      if (key == kGone) continue;
+      const int64_t place = PlaceOf(key);
+      const IouBox<float> own = NmsBox(boxes + 4 * (place / args.classes));
+      put(k, key_of(Decayed<rule>(PositiveScoreOf(key), by, own, args.config), place));
+    }
+  }
+  __syncthreads();  // all have read what the next class's keys are compared in
+  return kept;
+}
+
+template <NmsRule rule>
 __global__ void __launch_bounds__(kThreads)
     KeepOfClass(const NmsArgs args, const Workspace workspace, const int64_t lists) {
   for (int64_t list = blockIdx.x; list < lists; list += gridDim.x) {
     const int64_t image = list / args.classes, label = list % args.classes;
     const float* const scores = args.scores + image * args.boxes * args.classes + label;
     uint64_t* const keys = workspace.keys + list * args.boxes;
-    const int64_t candidates = Order(args, scores, args.classes, label, keys);
-    const int64_t kept = Suppress(args, args.boxes_xyxy + image * args.boxes * 4, candidates, keys);
+    const float* const boxes = args.boxes_xyxy + image * args.boxes * 4;
+    int64_t kept;
+    if constexpr (rule == NmsRule::kHard) {
+      const int64_t candidates = Order(args, scores, args.classes, label, keys);
+      kept = Suppress(args, boxes, candidates, keys);
+    } else {
+      kept = SuppressSoftly<rule>(args, boxes, scores, args.classes, label, keys);
+    }
     if (threadIdx.x == 0) workspace.kept[list] = static_cast<int32_t>(kept);
   }
 }
@@ -170,11 +236,14 @@ __device__ inline int64_t CountLess(const uint64_t* keys, int64_t count, uint64_
   return low;
 }
 
-__device__ void Write(const NmsArgs& args, int64_t image, int64_t place, int64_t to) {
+__device__ void Write(const NmsArgs& args, int64_t image, uint64_t key, int64_t to) {
+  const int64_t place = PlaceOf(key);
   const int64_t box = image * args.boxes + place / args.classes;
   to += image * args.config.max_detections;
   WriteCorners(NmsBox(args.boxes_xyxy + 4 * box), args.config.clip, args.found_boxes + 4 * to);
-  args.found_scores[to] = args.scores[image * args.boxes * args.classes + place];
+  args.found_scores[to] = args.config.rule == NmsRule::kHard
+                              ? args.scores[image * args.boxes * args.classes + place]
+                              : PositiveScoreOf(key);
   args.labels[to] = static_cast<int32_t>(place % args.classes);
 }
 
@@ -200,7 +269,7 @@ __global__ void __launch_bounds__(kThreads)
       for (int64_t c = lane; c < C; c += kWarp) before += CountLess(keys + c * K, kept[c], key);
       before = WarpSum(before);
       if (before >= M) break;  // and so are those behind it
-      if (lane == 0) Write(args, image, PlaceOf(key), before);
+      if (lane == 0) Write(args, image, key, before);
     }
     const int64_t found = Min(all, M), step = shares * kThreads;
     if (share == 0 && thread == 0) args.count[image] = static_cast<int32_t>(found);
@@ -224,8 +293,11 @@ std::string NmsCuda(const NmsArgs& args, void* workspace, void* stream) {
   const Workspace lists(args, workspace);
   const int64_t count = args.images * args.classes;
   if (count > 0) {
-    std::string error = Launch("non_max_suppression (classes)", KeepOfClass, Blocks(count),
-                               kThreads, 0, stream, args, lists, count);
+    const auto keep = args.config.rule == NmsRule::kHard     ? KeepOfClass<NmsRule::kHard>
+                      : args.config.rule == NmsRule::kLinear ? KeepOfClass<NmsRule::kLinear>
+                                                             : KeepOfClass<NmsRule::kGaussian>;
+    std::string error = Launch("non_max_suppression (classes)", keep, Blocks(count), kThreads, 0,
+                               stream, args, lists, count);
     if (!error.empty()) return error;
   }
   const int64_t shares = std::max<int64_t>(args.classes, 1);

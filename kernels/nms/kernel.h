@@ -9,17 +9,22 @@
 
 namespace yolov1 {
 
+// What a box that is kept does to others of its class: it takes them away, or from their scores.
+enum class NmsRule { kHard, kLinear, kGaussian };
+
 // What is the same for every batch.
 struct NmsConfig {
   float score_threshold = 0;
-  float iou_threshold = 0;
+  float iou_threshold = 0;     // not read by kGaussian
   int64_t max_detections = 0;  // of an image
   bool clip = false;
+  NmsRule rule = NmsRule::kHard;
+  float sigma = 0;  // of kGaussian
 };
 
 // Reads the text that every caller configures the op with, as yolov1/kernels/ writes it:
-// "score_threshold=0.001 iou_threshold=0.5 max_detections=300 clip=True". Returns "", or what is
-// wrong.
+// "score_threshold=0.001 iou_threshold=0.5 max_detections=300 clip=True", and behind it, of the
+// soft rules, "suppression=linear sigma=0.5". Returns "", or what is wrong.
 std::string ParseNmsConfig(std::string_view text, NmsConfig* config);
 
 // Whether the shapes fit each other. Returns "", or what is wrong.

@@ -1,6 +1,7 @@
 // Non-maximum suppression on the CPU, all classes of an image in one pass: the candidates of every
 // class are sorted together by falling score, and each that no kept box of its class overlaps is
-// kept. They are kept in the order of the result, so the pass ends at the last one asked for.
+// kept. They are kept in the order of the result, so the pass ends at the last one asked for. Under
+// a soft rule the order is not known beforehand: of every class the best one left stands ready.
 #include <algorithm>
 #include <memory>
 #include <new>
@@ -12,6 +13,16 @@
 
 namespace yolov1 {
 namespace {
+
+// Zeros behind what was found in an image.
+void FillUp(const NmsArgs& args, int64_t image, int64_t kept) {
+  const int64_t M = args.config.max_detections;
+  args.count[image] = static_cast<int32_t>(kept);
+  std::fill(args.found_boxes + (image * M + kept) * 4, args.found_boxes + (image + 1) * M * 4,
+            0.0f);
+  std::fill(args.found_scores + image * M + kept, args.found_scores + (image + 1) * M, 0.0f);
+  std::fill(args.labels + image * M + kept, args.labels + (image + 1) * M, 0);
+}
 
 // Works through images one after another, in memory that it takes once.
 class Suppression {
@@ -53,10 +64,7 @@ class Suppression {
       labels[kept] = static_cast<int32_t>(label);
       ++kept;
     }
-    args_.count[image] = static_cast<int32_t>(kept);
-    std::fill(found_boxes + 4 * kept, found_boxes + 4 * M, 0.0f);
-    std::fill(found_scores + kept, found_scores + M, 0.0f);
-    std::fill(labels + kept, labels + M, 0);
+    FillUp(args_, image, kept);
   }
 
  private:
@@ -139,11 +147,125 @@ class Suppression {
   std::unique_ptr<uint64_t[]> keys_, other_keys_;  // [K * C]
 };
 
-}  // namespace
+// The same under a soft rule. A class's candidates that are left lie side by side; what is kept, or
+// scores too little by now, is squeezed out while the best one of the others is looked for.
+template <NmsRule rule>
+class SoftSuppression {
+ public:
+  explicit SoftSuppression(const NmsArgs& args)
+      : args_(args),
+        numbers_(new float[kNumbers * args.boxes * args.classes]),
+        boxes_(new uint32_t[args.boxes * args.classes]),
+        classes_(args.classes) {}
 
-bool NmsCpu(const NmsArgs& args, int64_t begin, int64_t end) {
+  void Run(int64_t image) {
+    const int64_t K = args_.boxes, C = args_.classes, M = args_.config.max_detections;
+    const float* boxes_xyxy = args_.boxes_xyxy + image * K * 4;
+    for (int64_t c = 0; c < C; ++c) Read(boxes_xyxy, args_.scores + image * K * C + c, c);
+    int64_t kept = 0;
+    for (; kept < M; ++kept) {
+      int64_t label = -1;
+      for (int64_t c = 0; c < C; ++c)
+        if (classes_[c].left > 0 && (label < 0 || IsBetter(classes_[c], classes_[label])))
+          label = c;
+      if (label < 0) break;
+      const int64_t to = image * M + kept;
+      const IouBox<float> box = classes_[label].best;
+      WriteCorners(box, args_.config.clip, args_.found_boxes + 4 * to);
+      args_.found_scores[to] = classes_[label].score;
+      args_.labels[to] = static_cast<int32_t>(label);
+      TakeBest(label);
+    }
+    FillUp(args_, image, kept);
+  }
+
+ private:
+  enum { kX0, kY0, kX1, kY1, kArea, kScore, kNumbers };
+
+  struct Class {
+    int64_t left = 0;   // candidates
+    int64_t place = 0;  // of the best one among them
+    uint32_t box = 0;   // its number
+    float score = 0;
+    IouBox<float> best = {};
+  };
+
+  static bool IsBetter(const Class& a, const Class& b) {  // of a higher label than b
+    return a.score > b.score || (a.score == b.score && a.box < b.box);
+  }
+
+  float* Numbers(int64_t label, int kind) {  // [K]
+    return numbers_.get() + (label * kNumbers + kind) * args_.boxes;
+  }
+
+  void Read(const float* boxes_xyxy, const float* scores, int64_t label) {
+    int64_t count = 0;
+    for (int64_t k = 0; k < args_.boxes; ++k) {
+      const float score = scores[k * args_.classes];
+      if (!(score > args_.config.score_threshold)) continue;
+      const IouBox<float> box = NmsBox(boxes_xyxy + 4 * k);
+      const float numbers[] = {box.x0, box.y0, box.x1, box.y1, box.area, score};
+      for (int kind = 0; kind < kNumbers; ++kind) Numbers(label, kind)[count] = numbers[kind];
+      boxes_[label * args_.boxes + count++] = static_cast<uint32_t>(k);
+    }
+    classes_[label].left = count;
+    Squeeze(label, -1);
+  }
+
+  // Takes the best one of a class away, and from the scores of the others.
+  void TakeBest(int64_t label) {
+    const IouBox<float> kept = classes_[label].best;
+    const NmsConfig config = args_.config;
+    const int64_t count = classes_[label].left;
+    const float *x0 = Numbers(label, kX0), *y0 = Numbers(label, kY0);
+    const float *x1 = Numbers(label, kX1), *y1 = Numbers(label, kY1);
+    const float* area = Numbers(label, kArea);
+    float* score = Numbers(label, kScore);
+    for (int64_t k = 0; k < count; ++k)  // becomes vector code
+      score[k] = Decayed<rule>(score[k], kept, {x0[k], y0[k], x1[k], y1[k], area[k], 0}, config);
+    Squeeze(label, classes_[label].place);
+  }
+
+  // Leaves of a class what scores enough, but for the one at a place, and finds the best of it. The
+  // last one takes the place of what goes.
+  void Squeeze(int64_t label, int64_t without) {
+    Class& own = classes_[label];
+    float* numbers[kNumbers];
+    for (int kind = 0; kind < kNumbers; ++kind) numbers[kind] = Numbers(label, kind);
+    uint32_t* boxes = boxes_.get() + label * args_.boxes;
+    float* score = numbers[kScore];
+    if (without >= 0) score[without] = -1;
+    own.score = -1;
+    for (int64_t k = 0; k < own.left;) {
+      if (!(score[k] > args_.config.score_threshold)) {
+        const int64_t last = --own.left;
+        for (float* of_kind : numbers) of_kind[k] = of_kind[last];
+        boxes[k] = boxes[last];
+        continue;
+      }
+      if (score[k] > own.score || (score[k] == own.score && boxes[k] < boxes[own.place])) {
+        own.score = score[k];
+        own.place = k;
+      }
+      ++k;
+    }
+    if (own.left == 0) return;
+    const int64_t k = own.place;
+    own.box = boxes[k];
+    own.best = {numbers[kX0][k], numbers[kY0][k],   numbers[kX1][k],
+                numbers[kY1][k], numbers[kArea][k], 0};
+  }
+
+  const NmsArgs& args_;
+  std::unique_ptr<float[]> numbers_;   // [C, kNumbers, K]
+  std::unique_ptr<uint32_t[]> boxes_;  // [C, K]
+  std::vector<Class> classes_;
+};
+
+template <typename Kind>
+bool RunOn(const NmsArgs& args, int64_t begin, int64_t end) {
   try {
-    Suppression suppression(args);
+    Kind suppression(args);
     for (int64_t image = begin; image < end; ++image) suppression.Run(image);
     return true;
   } catch (const std::bad_alloc&) {
@@ -151,9 +273,25 @@ bool NmsCpu(const NmsArgs& args, int64_t begin, int64_t end) {
   }
 }
 
+}  // namespace
+
+bool NmsCpu(const NmsArgs& args, int64_t begin, int64_t end) {
+  switch (args.config.rule) {
+    case NmsRule::kHard:
+      return RunOn<Suppression>(args, begin, end);
+    case NmsRule::kLinear:
+      return RunOn<SoftSuppression<NmsRule::kLinear>>(args, begin, end);
+    case NmsRule::kGaussian:
+      return RunOn<SoftSuppression<NmsRule::kGaussian>>(args, begin, end);
+  }
+  return false;  // not reached
+}
+
 int64_t NmsCpuCost(const NmsArgs& args) {
   // About what an image takes in which a third of the scores pass the threshold.
-  return 5 * args.boxes * args.classes + 1;
+  const int64_t scores = args.boxes * args.classes;
+  if (args.config.rule == NmsRule::kHard) return 5 * scores + 1;
+  return 5 * scores + args.boxes * std::min(scores, args.config.max_detections) + 1;
 }
 
 }  // namespace yolov1

@@ -21,6 +21,12 @@ falling score, then by box, then by class, each is kept unless its box overlaps 
 for the class: unless I / U > iou_threshold, with I and U the areas of intersection and union. After
 max_detections the image is done.
 
+The soft rules take from the scores in the place of the boxes (Soft-NMS, arXiv 1704.04503): where a
+box is kept, the scores of the others of its class are multiplied by 1 - I / U if I / U >
+iou_threshold (linear), or by exp(-(I / U)^2 / sigma) (gaussian). The next one is that of the highest
+score then, of equal ones the first box, then class; what no longer scores more than score_threshold,
+which is at least 0, is gone.
+
 A side of negative length counts as 0: its high end is moved to the low one. A box with a NaN
 coordinate or an infinite area overlaps nothing, and a NaN score passes no threshold. There is no
 gradient.
@@ -28,11 +34,12 @@ gradient.
 boxes_xyxy: [N, K, 4].
 scores: [N, K, C].
 found_boxes: [N, max_detections, 4], by falling score and padded with zeros, as all results.
-found_scores: [N, max_detections].
+found_scores: [N, max_detections]: what is left of them, under a soft rule.
 labels: [N, max_detections]: the classes.
 count: [N]: the detections of each image.
 config: "score_threshold=0.001 iou_threshold=0.5 max_detections=300 clip=True"; clip: move the
-  corners of what was found into [0, 1].
+  corners of what was found into [0, 1]. Behind it, for a soft rule, "suppression=linear sigma=0.5"
+  (or gaussian); "suppression=hard" is the default.
 )doc";
 
 // All but the results.
@@ -122,8 +129,16 @@ std::string ParseNmsConfig(std::string_view text, NmsConfig* config) {
   reader.Read("max_detections", "an integer from 1 to 2^31 - 1", int64_t{1},
               int64_t{std::numeric_limits<int32_t>::max()}, &config->max_detections);
   reader.Choose("clip", {"False", "True"}, &config->clip);
+  reader.ChooseIfGiven("suppression", {"hard", "linear", "gaussian"}, &config->rule);
+  double sigma = 0.5;
+  if (!reader.Find("sigma").empty() || config->rule == NmsRule::kGaussian)
+    reader.Read("sigma", "a number from 1e-30 to 1e30", 1e-30, 1e30, &sigma);
+  if (config->rule != NmsRule::kHard && score < 0)
+    reader.Complain("score_threshold", "a number of at least 0 for a soft rule",
+                    reader.Find("score_threshold"));
   config->score_threshold = static_cast<float>(score);
   config->iou_threshold = static_cast<float>(iou);
+  config->sigma = static_cast<float>(sigma);
   return reader.Finish();
 }
 

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -163,6 +164,25 @@ def test_tiles_and_flipping(known_run, call_experiment, monkeypatch, tmp_path):
     done = call_experiment("detect", *arguments, "--overlap=0.5")
     assert done.returncode != 0
     assert "give their size, --tiles=SIZE, as well" in done.stdout + done.stderr
+
+
+def test_a_run_detects_by_its_own_suppression(known_run, call_experiment, pictures, tmp_path):
+    run = shutil.copytree(known_run, tmp_path / "run")
+    about = json.loads((run / "config.json").read_text())
+    about["config"]["suppression"] = "linear"
+    (run / "config.json").write_text(json.dumps(about))
+    assert inference.load(run).options["suppression"] == "linear"
+    assert inference.load(run, suppression="hard", sigma=2.0).options["sigma"] == 2.0
+    arguments = ("detect", f"--checkpoint={run}", f"--images={pictures}/a.jpg")
+    gaussian = ("--suppression=gaussian", "--sigma=0.1")
+    for more, suppression in (((), "linear"), (gaussian, "gaussian")):
+        done = call_experiment(*arguments, *more)
+        assert done.returncode == 0, done.stdout + done.stderr
+        found = json.loads((run / "detect/detections.json").read_text())
+        assert found["suppression"] == suppression
+    soft = inference.export(inference.load(run), tmp_path / "soft_saved_model")
+    done = call_experiment("detect", f"--checkpoint={soft}", *arguments[2:], "--augment=flip")
+    assert done.returncode == 1 and "suppression must be linear, got hard" in done.stderr, done
 
 
 def test_a_file_that_suppresses_inside_has_thresholds_of_its_own(

@@ -39,6 +39,15 @@ def test_images_are_resized_as_the_configuration_says(task, resize):
         np.testing.assert_allclose(model.seen[0], mine, rtol=0, atol=1e-5)
 
 
+def test_boxes_are_suppressed_as_the_configuration_says():
+    dataset = data.open("shapes:count=2", split="val", image_size=64, seed=1)
+    grid = GridSpec(S=2, B=1, C=len(dataset.classes), image_size=32)
+    for suppression in ("hard", "gaussian"):
+        config = training.TrainConfig(batch_size=2, suppression=suppression)
+        evaluator = evaluators.Evaluator(Watching(grid.prediction_shape), dataset, grid, config)
+        assert evaluator.detector.options["suppression"] == suppression
+
+
 def test_each_image_has_its_loss():
     """Of a network that predicts zeros: 1 for each object's class, and its place and size (a box of
     no area has an IoU of 0, which is what its confidence shall be)."""

@@ -50,6 +50,17 @@ def export(run, call_experiment, tmp_path):
     return call
 
 
+def test_a_soft_suppression_is_inside_or_left_to_who_runs_the_file(export):
+    pytest.importorskip("tf2onnx")
+    pytest.importorskip("onnxruntime")
+    done, result = export("--suppression=linear", "--format=saved_model,onnx", "--debug")
+    assert done.returncode == 0, done.stdout + done.stderr
+    places = [(row["format"], row["nms"]) for row in result["exports"]]
+    assert places == [("saved_model", "inside"), ("onnx", "outside")]
+    assert done.stdout.count("suppression is outside, as linear is nothing that onnx has") == 1
+    assert result["passed"] and result["options"]["suppression"] == "linear"
+
+
 def test_each_format_is_written_and_held_against_the_run(exported, run):
     said, result = exported
     rows = {(row["format"], row["precision"]): row for row in result["exports"]}

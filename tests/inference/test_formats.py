@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import re
 
 import keras
 import numpy as np
@@ -91,7 +92,7 @@ def test_a_file_says_what_it_is(format, written):
     detector = inference.load(path)
     assert detector.grid == GRID and detector.wh == "predict_sqrt"
     assert detector.classes == CLASSES and detector.resize == "half_pixel"
-    assert detector.options == OPTIONS | {"clip": True}
+    assert detector.options == OPTIONS | {"clip": True, "suppression": "hard", "sigma": 0.5}
     metadata = formats.open_file(path).metadata
     assert (metadata.revision, metadata.source) == ("abc-dirty", "ein Lauf")
     assert metadata.nms == inference.FORMATS[format].NMS[0]
@@ -103,6 +104,7 @@ def test_a_file_says_what_it_is(format, written):
 @pytest.mark.parametrize("format", ALL)
 def test_without_suppression_inside_any_thresholds_go(format, session):
     options = {"score_threshold": 1e-4, "iou_threshold": 0.7, "max_detections": 50, "clip": False}
+    options |= {"suppression": "gaussian", "sigma": 0.3}
     detector = inference.FileDetector(session(format, "float32", "outside"), **options)
     assert detector.options == options
     assert_same(detector.detect(images()), make(**options).detect(images()), 1e-5)
@@ -130,9 +132,46 @@ def test_with_suppression_inside_a_detector_can_find_less(format, session):
         ("iou_threshold", 0.5, "must be 0.4, got 0.5"),
         ("max_detections", 21, "must be at most 20, got 21"),
         ("clip", False, "must be True, got False"),
+        ("suppression", "linear", "must be hard, got linear"),
+        ("sigma", 0.25, "must be 0.5, got 0.25"),
     ):
         with pytest.raises(ValueError, match=f"{name} {message}: suppression is inside this file"):
             inference.FileDetector(file, **{name: value})
+
+
+@pytest.mark.parametrize("suppression", ["linear", "gaussian"])
+def test_soft_suppression_is_inside_where_a_format_can(suppression, tmp_path):
+    detector = make(suppression=suppression, sigma=0.3, score_threshold=0.01, max_detections=90)
+    wanted = detector.detect(images())
+    hard = detector.with_other(suppression="hard").detect(images())
+    assert sum(map(len, wanted)) > sum(map(len, hard))
+    path = inference.export(detector, tmp_path / "it_saved_model")
+    loaded = inference.load(path)
+    assert loaded.metadata.nms == "inside" and loaded.options == detector.options
+    assert_same(loaded.detect(images()), wanted, 1e-5)
+    among = min(float(found.scores[4]) for found in wanted)
+    fewer = inference.load(path, score_threshold=among, max_detections=9)
+    wanted = make(**fewer.options).detect(images())
+    assert_same(fewer.detect(images()), wanted, 1e-5)
+
+
+def test_soft_suppression_is_outside_of_the_others(tmp_path):
+    need("onnx")
+    detector = make(suppression="linear")
+    refused = "suppression inside onnx must be hard, got linear. Take nms='outside'"
+    with pytest.raises(ValueError, match=re.escape(refused)):
+        inference.export(detector, tmp_path / "it.onnx", format="onnx", nms="inside")
+    path = inference.export(detector, tmp_path / "it.onnx", format="onnx")
+    loaded = inference.load(path)
+    assert loaded.metadata.nms == "outside" and loaded.options == detector.options
+    assert_same(loaded.detect(images()), detector.detect(images()), 1e-5)
+
+
+def test_a_file_from_before_there_was_another_suppression_is_hard(written):
+    metadata = formats.open_file(written("keras")).metadata
+    text = json.loads(metadata.to_json())
+    assert (text.pop("suppression"), text.pop("sigma")) == ("hard", 0.5)
+    assert inference.Metadata.from_json(json.dumps(text), "x") == metadata
 
 
 @pytest.mark.parametrize("format", ALL)
@@ -212,7 +251,8 @@ def test_notes_beside_an_earlier_export_are_kept(copy):
 
 def test_a_keras_file_holds_the_network(written, tmp_path):
     again = inference.load(written("keras"), score_threshold=0.01)
-    assert again.options == OPTIONS | {"clip": True, "score_threshold": 0.01}
+    hard = {"clip": True, "suppression": "hard", "sigma": 0.5}
+    assert again.options == OPTIONS | hard | {"score_threshold": 0.01}
     for a, b in zip(again.model.weights, network().weights, strict=True):
         np.testing.assert_array_equal(a, b)
     inference.export(again, tmp_path / "again.keras", format="keras")

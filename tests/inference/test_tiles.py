@@ -5,7 +5,7 @@ import pytest
 
 from tests import programs
 from tests.shared import shared
-from yolov1 import data, evaluation, inference
+from yolov1 import data, evaluation, inference, ops
 from yolov1.boxes import cxcywh_to_xyxy
 from yolov1.evaluation import GroundTruth
 from yolov1.grid import GridSpec
@@ -13,6 +13,51 @@ from yolov1.inference import Detections, tiles
 from yolov1.inference.detect import prepare
 
 OPTIONS = {"score_threshold": 0.1, "iou_threshold": 0.5, "max_detections": 300, "clip": True}
+OPTIONS |= {"suppression": "hard", "sigma": 0.5}
+
+
+class Sure:
+    """Has the face of a detector that sees the same in every view, before what it suppresses."""
+
+    grid, wh, resize, classes = GridSpec(S=2, B=1, C=2, image_size=8), "plain", "half_pixel", "ab"
+
+    def __init__(self, boxes, scores, **options):
+        self.seen, self.options = (boxes, scores), OPTIONS | options
+
+    def with_other(self, **options):
+        return Sure(*self.seen, **self.options | options)
+
+    def detect(self, images, batch_size=32):
+        found = ops.non_max_suppression(*self.seen, **self.options)
+        boxes, scores, labels, count = (np.asarray(part)[0] for part in found)
+        return [Detections(boxes[:count], scores[:count], labels[:count])] * len(images)
+
+
+@pytest.mark.parametrize("suppression", ["linear", "gaussian"])
+def test_views_are_suppressed_softly_once(suppression):
+    """All that two views see goes together through one suppression, as if one detector had seen it;
+    what a view holds does not fall twice."""
+    rng = np.random.default_rng(0)
+    corners, sides = rng.uniform(0, 0.6, (1, 4, 2)), rng.uniform(0.2, 0.4, (1, 4, 2))
+    boxes = np.concatenate([corners, corners + sides], axis=-1).astype(np.float32)
+    scores = rng.uniform(0.5, 1, (1, 4, 2)).astype(np.float32)
+    detector = Sure(boxes, scores, suppression=suppression, iou_threshold=0.1, clip=False)
+    moved = boxes + np.float32(0.05)
+
+    def aside(found):
+        return Detections(found.boxes_xyxy + np.float32(0.05), found.scores, found.labels)
+
+    picture = [np.zeros((8, 8, 3), np.uint8)]
+    views = [tiles.View(lambda: picture[0], back) for back in (lambda found: found, aside)]
+    for some, seen in (
+        (views[:1], (boxes, scores)),
+        (views, (np.concatenate([boxes, moved], 1), np.concatenate([scores, scores], 1))),
+    ):
+        (found,) = tiles.ManyViews(detector, lambda image, some=some: some).detect(picture)
+        (want,) = Sure(*seen, **detector.options).detect(picture)
+        for name in ("boxes_xyxy", "scores", "labels"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(want, name))
+    assert (found.scores < np.sort(scores.ravel())[0]).sum() > 3  # something fell
 
 
 class Finder:

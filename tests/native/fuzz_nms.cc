@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "kernels/core/activation.h"
 #include "kernels/core/iou.h"
 #include "kernels/nms/kernel.h"
 #include "tests/native/buffers.h"
@@ -26,6 +27,8 @@ void CheckNmsText(std::string_view given) {
   }
   Require(0 <= config.iou_threshold && config.iou_threshold <= 1, "an overlap from 0 to 1");
   Require(!std::isnan(config.score_threshold), "a score that is a number");
+  Require(config.rule == NmsRule::kHard || config.score_threshold >= 0, "no negative score");
+  Require(0 < config.sigma && config.sigma <= 2e30f, "a positive sigma");
   Require(
       1 <= config.max_detections && config.max_detections <= std::numeric_limits<int32_t>::max(),
       "a number of detections that 32 bits hold");
@@ -55,26 +58,44 @@ bool Same(const std::vector<float>& a, const std::vector<float>& b) {
                     [](float x, float y) { return x == y || (std::isnan(x) && std::isnan(y)); });
 }
 
-// The plain rule: one candidate after another, against all that were kept.
-void PlainImage(const NmsArgs& args, int64_t image, Found* found) {
-  const int64_t K = args.boxes, C = args.classes, M = args.config.max_detections;
-  const float* boxes = args.boxes_xyxy + image * K * 4;
-  const float* scores = args.scores + image * K * C;
-  std::vector<int64_t> places, kept;
-  for (int64_t place = 0; place < K * C; ++place)
-    if (scores[place] > args.config.score_threshold) places.push_back(place);
-  std::stable_sort(places.begin(), places.end(),
-                   [&](int64_t a, int64_t b) { return scores[a] > scores[b]; });
-  const auto ready = [&](int64_t place) {
-    const float* b = boxes + place / C * 4;
-    return MakeIouBox<float>(IouKind::kIou, BoxFormat::kXyxy, {b[0], b[1], b[2], b[3]});
+float Overlap(const float* a, const float* b) {
+  const auto ready = [](const float* box) {
+    return MakeIouBox<float>(IouKind::kIou, BoxFormat::kXyxy, {box[0], box[1], box[2], box[3]});
   };
-  for (int64_t place : places) {
-    const bool goes = std::any_of(kept.begin(), kept.end(), [&](int64_t other) {
-      return other % C == place % C &&
-             PairIou<IouKind::kIou>(ready(place), ready(other)) > args.config.iou_threshold;
+  return PairIou<IouKind::kIou>(ready(a), ready(b));
+}
+
+// By what a soft rule multiplies the score of a box that overlaps one that is kept.
+float Factor(float overlap, const NmsConfig& config) {
+  if (config.rule == NmsRule::kLinear) return overlap > config.iou_threshold ? 1 - overlap : 1;
+  return std::isnan(overlap) ? 1 : ExpOfNegative(-(overlap * overlap) / config.sigma);
+}
+
+// The plain rules: the best candidate of all, against all that are left; of which it takes either
+// the score or a part of it.
+void PlainImage(const NmsArgs& args, int64_t image, Found* found) {
+  const NmsConfig& config = args.config;
+  const int64_t K = args.boxes, C = args.classes, M = config.max_detections;
+  const float* boxes = args.boxes_xyxy + image * K * 4;
+  std::vector<float> scores(args.scores + image * K * C, args.scores + (image + 1) * K * C);
+  std::vector<int64_t> left, kept;
+  for (int64_t place = 0; place < K * C; ++place) left.push_back(place);
+  const auto drop = [&](const auto& goes) {
+    left.erase(std::remove_if(left.begin(), left.end(), goes), left.end());
+  };
+  for (;;) {
+    drop([&](int64_t place) { return !(scores[place] > config.score_threshold); });
+    if (left.empty() || static_cast<int64_t>(kept.size()) == M) break;
+    const int64_t best = *std::max_element(  // of equal ones the first
+        left.begin(), left.end(), [&](int64_t a, int64_t b) { return scores[a] < scores[b]; });
+    kept.push_back(best);
+    drop([&](int64_t place) {
+      if (place == best || place % C != best % C) return place == best;
+      const float overlap = Overlap(boxes + place / C * 4, boxes + best / C * 4);
+      if (config.rule == NmsRule::kHard) return overlap > config.iou_threshold;
+      scores[place] *= Factor(overlap, config);
+      return scores[place] < std::numeric_limits<float>::min();
     });
-    if (!goes && static_cast<int64_t>(kept.size()) < M) kept.push_back(place);
   }
   const int64_t count = kept.size();
   found->count[image] = static_cast<int32_t>(count);
@@ -102,6 +123,9 @@ void CheckNmsCall(Bytes* in) {
   NmsArgs args;
   args.config = {static_cast<float>(Value(in)), in->Below(9) / 8.0f, 1 + in->Below(40),
                  in->Below(2) == 0};
+  args.config.rule = static_cast<NmsRule>(in->Below(3));
+  const float sigmas[] = {0.5f, 0.1f, 3.0f, 1e-30f, 1e30f};
+  args.config.sigma = sigmas[in->Below(5)];
   args.images = in->Below(4);
   args.boxes = in->Below(30);
   args.classes = in->Below(8);
@@ -113,6 +137,8 @@ void CheckNmsCall(Bytes* in) {
     args.config.score_threshold = -1;  // most are candidates
     args.config.max_detections = 1 + in->Next() * 2;
   }
+  if (args.config.rule != NmsRule::kHard)
+    args.config.score_threshold = std::abs(args.config.score_threshold) / 4;
   const std::vector<float> boxes = Values(in, args.images * args.boxes * 4);
   const std::vector<float> scores = Values(in, args.images * args.boxes * args.classes);
   args.boxes_xyxy = boxes.data();
@@ -146,7 +172,9 @@ void CheckNmsCall(Bytes* in) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   yolov1::Bytes in(data + 1, size - 1);
-  const char* text = "score_threshold=0.001 iou_threshold=0.5 max_detections=300 clip=True";
+  const char* text =
+      "score_threshold=0.001 iou_threshold=0.5 max_detections=300 clip=True suppression=linear "
+      "sigma=0.5";
   switch (data[0] % 4) {
     case 0:
       yolov1::CheckNmsText({reinterpret_cast<const char*>(data + 1), size - 1});

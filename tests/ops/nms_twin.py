@@ -1,16 +1,26 @@
-"""Non-maximum suppression in NumPy, by the plain rule, and boxes to try it on."""
+"""Non-maximum suppression in NumPy, by the plain rules, and boxes to try it on."""
 
 import numpy as np
 
 ZERO = np.float32(0)
 
 
-def twin(boxes, scores, *, score_threshold=0.001, iou_threshold=0.5, max_detections=300, clip=True):
+def twin(
+    boxes,
+    scores,
+    *,
+    score_threshold=0.001,
+    iou_threshold=0.5,
+    max_detections=300,
+    clip=True,
+    suppression="hard",
+    sigma=0.5,
+):
     """As `ops.non_max_suppression`, of float32 arrays, one box after another."""
-    images = [
-        _image(*pair, np.float32(score_threshold), np.float32(iou_threshold))
-        for pair in zip(boxes, scores, strict=True)
-    ]
+    thresholds = np.float32(score_threshold), np.float32(iou_threshold)
+    rule = thresholds if suppression == "hard" else (*thresholds, suppression, np.float32(sigma))
+    image = _image if suppression == "hard" else _soft_image
+    images = [image(_upright(b), s, *rule) for b, s in zip(boxes, scores, strict=True)]
     found = (
         np.zeros((len(images), max_detections, 4), np.float32),
         np.zeros((len(images), max_detections), np.float32),
@@ -26,12 +36,17 @@ def twin(boxes, scores, *, score_threshold=0.001, iou_threshold=0.5, max_detecti
     return found
 
 
-def _image(boxes, scores, score_threshold, iou_threshold):
-    """Everything that is kept, best first: (score, label, box)."""
+def _upright(boxes):
+    """A copy in which what is inverted is empty."""
     boxes = boxes.copy()
     for low, high in ((0, 2), (1, 3)):
         inverted = boxes[:, high] < boxes[:, low]
         boxes[inverted, high] = boxes[inverted, low]
+    return boxes
+
+
+def _image(boxes, scores, score_threshold, iou_threshold):
+    """Everything that is kept, best first: (score, label, box)."""
     candidates = [(k, c) for k, c in np.ndindex(scores.shape) if scores[k, c] > score_threshold]
     candidates.sort(key=lambda place: -scores[place])  # stable: then by box, then by class
     kept, rivals = [], {c: [] for c in range(scores.shape[1])}
@@ -41,6 +56,30 @@ def _image(boxes, scores, score_threshold, iou_threshold):
                 kept.append((k, c))
                 rivals[c].append(k)
     return [(scores[place], place[1], boxes[place[0]]) for place in kept]
+
+
+def _soft_image(boxes, scores, score_threshold, iou_threshold, suppression, sigma):
+    """The same by the pseudocode of Soft-NMS (arXiv 1704.04503, figure 3), a class by itself."""
+    found = []  # D, of all classes
+    for label in range(scores.shape[1]):
+        B, S = list(range(len(boxes))), list(scores[:, label])
+        while True:
+            left = [i for i, s in enumerate(S) if s > score_threshold]
+            B, S = [B[i] for i in left], [S[i] for i in left]
+            if not B:
+                break
+            m = S.index(max(S))  # of equal ones the first
+            M, score = B.pop(m), S.pop(m)
+            found.append((score, label, M))
+            with np.errstate(all="ignore"):
+                overlap = np.nan_to_num(_ious(boxes[M], boxes[B]), nan=0.0)
+                if suppression == "linear":
+                    f = np.where(overlap > iou_threshold, 1 - overlap, np.float32(1))
+                else:
+                    f = np.exp(-(overlap * overlap) / sigma)
+                S = [s * factor for s, factor in zip(S, f, strict=True)]
+    found.sort(key=lambda one: (-one[0], one[2], one[1]))
+    return [(score, label, boxes[box]) for score, label, box in found]
 
 
 def _ious(a, others):

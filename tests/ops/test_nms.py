@@ -1,6 +1,7 @@
-"""Non-maximum suppression: the fused op and TensorFlow's against the plain rule in NumPy.
+"""Non-maximum suppression: the fused op and the reference against the plain rule in NumPy.
 
-What holds on one device holds on the other, to the bit: most tests run on both.
+What holds on one device holds on the other, to the bit: most tests run on both. The soft rules are
+in test_nms_soft.py; where they take the ways of the hard one, here.
 """
 
 import re
@@ -11,40 +12,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.ops.nms_cases import IMPLS, SHAPES, assert_equal, bits, call
 from tests.ops.nms_twin import degenerate, random_case, twin
 from yolov1 import kernels, ops
 from yolov1.ops import _library
-
-IMPLS = ("fused", "reference")
-SHAPES = {  # images, boxes, classes
-    "paper": (2, 98, 20),
-    "one class": (3, 40, 1),
-    "one box": (2, 1, 3),
-    "one of all": (1, 1, 1),
-    "no box": (2, 0, 3),
-    "no class": (2, 3, 0),
-    "no image": (0, 5, 2),
-    "many": (5, 70, 7),
-}
-
-
-def call(boxes, scores, impl="fused", graph=False, **options):
-    def run(boxes, scores):
-        return ops.non_max_suppression(boxes, scores, impl=impl, **options)
-
-    run = tf.function(run) if graph else run
-    return [value.numpy() for value in run(boxes, scores)]
-
-
-def assert_equal(got, want):
-    for name, a, b in zip(("boxes", "scores", "labels", "count"), got, want, strict=True):
-        assert a.dtype == b.dtype and a.shape == b.shape, name
-        np.testing.assert_array_equal(a, b, err_msg=name)
-
-
-def bits(arrays):
-    return [array.tobytes() for array in arrays]
-
 
 # ---------------------------------------------------------------------------------------- the rule
 
@@ -148,16 +119,20 @@ def test_other_dtypes_are_cast(dtype):
 # ------------------------------------------------------------------------------ bits, faces, graphs
 
 
-def test_threads_repeats_and_neighbours_change_no_bit():
+@pytest.mark.parametrize("suppression", kernels.SUPPRESSIONS)
+def test_threads_repeats_and_neighbours_change_no_bit(suppression):
     boxes, scores = random_case(5, 67, 98, 20)
     scores = np.round(scores * 64) / 64
-    first = kernels.non_max_suppression(boxes, scores)
-    assert_equal(first, twin(boxes, scores))
+    rule = dict(suppression=suppression)
+    first = kernels.non_max_suppression(boxes, scores, **rule)
+    if suppression == "hard":
+        assert_equal(first, twin(boxes, scores))
     for threads in (1, 2, 3, 67, 100):
-        assert bits(kernels.non_max_suppression(boxes, scores, threads=threads)) == bits(first)
+        again = kernels.non_max_suppression(boxes, scores, threads=threads, **rule)
+        assert bits(again) == bits(first)
     for graph in (False, True):
-        assert bits(call(boxes, scores, graph=graph)) == bits(first)
-    alone = kernels.non_max_suppression(boxes[5:6], scores[5:6])
+        assert bits(call(boxes, scores, graph=graph, **rule)) == bits(first)
+    alone = kernels.non_max_suppression(boxes[5:6], scores[5:6], **rule)
     assert bits(alone) == bits(array[5:6] for array in first)
 
 
@@ -169,19 +144,22 @@ def test_the_numpy_face_takes_any_array():
     assert_equal(kernels.non_max_suppression(*other, max_detections=9), want)
 
 
-@pytest.mark.parametrize("impl", ("auto", "fused"))
-def test_xla_compiles_it(impl, device):
+@pytest.mark.parametrize(
+    "impl, suppression", (("auto", "hard"), ("fused", "hard"), ("fused", "gaussian"))
+)
+def test_xla_compiles_it(impl, suppression, device):
     """TensorFlow's own op has no kernel there. Each batch size compiles anew."""
+    rule = dict(max_detections=40, suppression=suppression)
     if impl == "auto" and f"XLA_{device}_JIT" in _library.ON_REQUEST.get("non_max_suppression", ()):
         pytest.skip("there the fused op is for who asks for it")
 
     @tf.function(jit_compile=True)
     def run(boxes, scores):
-        return ops.non_max_suppression(boxes * 1, scores * 1, max_detections=40, impl=impl)
+        return ops.non_max_suppression(boxes * 1, scores * 1, impl=impl, **rule)
 
     for images in (3, 64, 0):
         case = random_case(7, images, 98, 20)
-        want = kernels.non_max_suppression(*case, max_detections=40)
+        want = kernels.non_max_suppression(*case, **rule)
         assert bits(x.numpy() for x in run(*map(tf.constant, case))) == bits(want)
 
 
@@ -197,14 +175,15 @@ def test_under_xla_a_batch_whose_size_depends_on_values_is_refused():
         run(*map(tf.constant, random_case(0)))
 
 
+@pytest.mark.parametrize("suppression", ("hard", "linear"))
 @pytest.mark.parametrize("impl", IMPLS)
-def test_no_gradient_flows(impl):
+def test_no_gradient_flows(impl, suppression):
     boxes, scores = map(tf.constant, random_case(0))
 
     def gradients(boxes, scores):
         with tf.GradientTape() as tape:
             tape.watch((boxes, scores))
-            found = ops.non_max_suppression(boxes, scores, impl=impl)
+            found = ops.non_max_suppression(boxes, scores, impl=impl, suppression=suppression)
             total = tf.reduce_sum(found[0]) + tf.reduce_sum(found[1])
         return [gradient is None for gradient in tape.gradient(total, (boxes, scores))]
 
@@ -214,7 +193,10 @@ def test_no_gradient_flows(impl):
     assert seen == [True, True]
 
 
-def test_shapes_are_inferred():
+@pytest.mark.parametrize(
+    "impl, suppression", (("fused", "hard"), ("fused", "linear"), ("reference", "linear"))
+)
+def test_shapes_are_inferred(impl, suppression):
     @tf.function(
         input_signature=[
             tf.TensorSpec([None, None, 4], tf.float32),
@@ -222,10 +204,26 @@ def test_shapes_are_inferred():
         ]
     )
     def run(boxes, scores):
-        return ops.non_max_suppression(boxes, scores, max_detections=7, impl="fused")
+        rule = dict(max_detections=7, suppression=suppression)
+        return ops.non_max_suppression(boxes, scores, impl=impl, **rule)
 
     shapes = [list(output.shape) for output in run.get_concrete_function().outputs]
     assert shapes == [[3, 7, 4], [3, 7], [3, 7], [3]]
+
+
+@pytest.mark.on_cpu
+def test_the_hard_rule_is_said_as_ever():
+    """Graphs and libraries from before there were others know no further words."""
+    old = "score_threshold=0.25 iou_threshold=0.5 max_detections=7 clip=True"
+    assert kernels.nms_config(0.25, 0.5, 7, True, "hard", 0.1) == old
+    assert kernels.nms_config(0.25, 0.5, 7, True, "linear", 0.1) == (
+        old + " suppression=linear sigma=0.1"
+    )
+    case = random_case(2)
+    want = kernels.non_max_suppression(*case, score_threshold=0.25, max_detections=7)
+    for words in ("", " suppression=hard", " suppression=hard sigma=0.5"):
+        got = kernels.call("Yolov1>NonMaxSuppression", old + words, case)
+        assert bits(got[:4]) == bits(want)
 
 
 # ---------------------------------------------------------------------------------------- refusals
@@ -266,6 +264,14 @@ def test_shapes_that_do_not_fit_are_refused(boxes, scores):
         ({"iou_threshold": np.nan}, "iou_threshold must be from 0 to 1, got nan"),
         ({"max_detections": 0}, "max_detections must be from 1 to 2^31 - 1, got 0"),
         ({"max_detections": 2**31}, "from 1 to 2^31 - 1, got 2147483648"),
+        ({"suppression": "soft"}, "suppression must be one of hard, linear, gaussian, got soft"),
+        (
+            {"suppression": "linear", "score_threshold": -0.1},
+            "score_threshold must be at least 0 with suppression='linear', which would raise a "
+            "negative score, got -0.1",
+        ),
+        ({"suppression": "gaussian", "sigma": 0}, "sigma must be from 1e-30 to 1e30, got 0.0"),
+        ({"sigma": np.nan}, "sigma must be from 1e-30 to 1e30, got nan"),
         ({"impl": "fast"}, "impl must be 'auto', 'fused' or 'reference', got 'fast'"),
     ),
 )
@@ -281,11 +287,15 @@ def test_what_is_out_of_range_is_refused(options, message):
         ({"score_threshold=0.001": "score_threshold=nan"}, "score_threshold=a number, got 'nan'"),
         ({"max_detections=300": ""}, "max_detections=an integer from 1 to 2^31 - 1, got ''"),
         ({"clip=True": "clip=yes"}, "clip=False|True, got 'yes'"),
+        ({"gaussian": "soft"}, "suppression=hard|linear|gaussian, got 'soft'"),
+        ({"sigma=0.5": ""}, "sigma=a number from 1e-30 to 1e30, got ''"),
+        ({"sigma=0.5": "sigma=0"}, "sigma=a number from 1e-30 to 1e30, got '0'"),
+        ({"score_threshold=0.001": "score_threshold=-1"}, "score_threshold=a number of at least 0"),
     ),
 )
 def test_a_broken_configuration_is_refused(change, message):
     (old, new), *_ = change.items()
-    config = kernels.nms_config(0.001, 0.5, 300, True).replace(old, new)
+    config = kernels.nms_config(0.001, 0.5, 300, True, "gaussian").replace(old, new)
     message = re.escape(f"non_max_suppression: config needs {message}")
     with pytest.raises(ValueError, match=message):
         kernels.call("Yolov1>NonMaxSuppression", config, random_case(0))
@@ -352,6 +362,8 @@ def test_where_it_runs_beside_a_gpu(impl, on_request, op, place, monkeypatch):
         ("iou_threshold", "0.5"),
         ("max_detections", 2.5),
         ("clip", "yes"),
+        ("suppression", None),
+        ("sigma", "0.5"),
     ),
 )
 def test_what_is_no_number_is_refused(choice, wrong):

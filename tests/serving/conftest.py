@@ -19,7 +19,7 @@ class Colours:
     def __init__(self):
         self.grid = types.SimpleNamespace(C=3, image_size=8)
         self.classes = ("one", "two", "<three>")
-        self.options = {"score_threshold": 0.05, "iou_threshold": 0.5}
+        self.options = {"score_threshold": 0.05, "iou_threshold": 0.5, "suppression": "hard"}
         self.batches, self.go, self.looking = [], threading.Event(), threading.Event()
         self.go.set()
 

@@ -30,10 +30,10 @@ def test_a_cache_that_was_a_switch():
 
 def test_runs_from_before_a_field_have_its_default():
     """``config.json`` of runs that knew no Darknet; a choice may name a file."""
-    later = ("resize", "init", "subdivisions", "augment_options")
+    later = ("resize", "init", "subdivisions", "augment_options", "suppression")
     before = {name: v for name, v in TrainConfig().to_dict().items() if name not in later}
     assert TrainConfig.from_dict(before) == TrainConfig(
-        resize="half_pixel", init="", subdivisions=1, augment_options=""
+        resize="half_pixel", init="", subdivisions=1, augment_options="", suppression="hard"
     )
     for name in ("augment", "schedule"):
         config = TrainConfig(**{name: "darknet:some folder/yolo.cfg"})
@@ -104,6 +104,10 @@ def test_parse_options_refuses_what_is_no_option():
         ),
         ({"schedule": "darknet:"}, "--schedule must be one of .* or darknet:CFG, got 'darknet:'"),
         ({"optimizer": "darknet:x"}, "--optimizer must be one of .*darknet, got 'darknet:x'"),
+        (
+            {"suppression": "soft"},
+            "--suppression must be one of hard, .*, got 'soft'",
+        ),
         ({"resize": "nearest"}, "--resize must be one of half_pixel, darknet, darknet_black_row"),
         ({"activations": "relu"}, "--activations: activations must be one of linear, softmax, "),
         ({"neighbours": True}, "centres outside of their cell, .*--activations=softmax,xy=linear"),

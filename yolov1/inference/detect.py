@@ -33,6 +33,7 @@ class Detector(tf.Module):
             Darknet validates with (it draws pictures with 0.2 and 0.4).
         max_detections: most boxes of an image.
         clip: move the corners into the image.
+        suppression, sigma: as in `non_max_suppression`.
         resize: how `detect` brings images to the network's size; see `prepare`.
         impl: of `non_max_suppression`; `export` takes ``"reference"`` whatever stands here.
 
@@ -51,6 +52,8 @@ class Detector(tf.Module):
         iou_threshold=0.5,
         max_detections=300,
         clip=True,
+        suppression="hard",
+        sigma=0.5,
         resize="half_pixel",
         impl="auto",
     ):
@@ -65,6 +68,8 @@ class Detector(tf.Module):
             "iou_threshold": iou_threshold,
             "max_detections": max_detections,
             "clip": clip,
+            "suppression": suppression,
+            "sigma": sigma,
         }
         self.options = options
         self.with_other = functools.partial(
@@ -178,7 +183,7 @@ def detect(model, images, *, batch_size=32, **options) -> list[Detections]:
             or of (image batch, indices) as `data.evaluation_batches` gives them.
         batch_size: images run at once (a `tf.data.Dataset` has its own).
         options: `grid`, `wh`, `classes`, `score_threshold`, `iou_threshold`, `max_detections`,
-            `clip`, `resize`, `impl` of `Detector`.
+            `clip`, `suppression`, `sigma`, `resize`, `impl` of `Detector`.
 
     Returns:
         One `Detections` per image, in order (by index, where a dataset gives indices).

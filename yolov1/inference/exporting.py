@@ -32,7 +32,7 @@ def export(
 
     - suppression inside: ``boxes_xyxy [N, max_detections, 4]``, ``scores``, ``labels``, ``count``
       and ``finite`` of `Detector`. Suppression is the format's own: of boxes with equal scores it
-      may find them in another order;
+      may find them in another order. A soft one can be inside a SavedModel alone;
     - suppression outside: ``boxes_xyxy [N, S*S*B, 4]`` and ``scores [N, S*S*B, C]``, decoded.
 
     A SavedModel has them all in its signature ``look``; ``serving_default`` has not the predictions
@@ -63,8 +63,6 @@ def export(
     """
     formats.check(format)
     module = formats.FORMATS[format]
-    nms = module.NMS[0] if nms is None else nms
-    formats.check(format, precision=precision, nms=nms, input_dtype=input_dtype)
     if not isinstance(detector, Detector):
         raise ValueError(
             f"export: expected a Detector of a network, got {type(detector).__name__}. Of views of "
@@ -76,6 +74,10 @@ def export(
             "export: this detector is a file's, whose network cannot be written once more. Give "
             "that of the run, or of a .keras file."
         )
+    suppression = detector.options["suppression"]
+    nms = formats.places(format, suppression)[0] if nms is None else nms
+    choices = {"precision": precision, "nms": nms, "input_dtype": input_dtype}
+    formats.check(format, suppression=suppression, **choices)
     if precision == "int8" and calibration is None:
         raise ValueError("export: precision int8 needs calibration=, images to measure ranges on.")
     metadata = Metadata(

@@ -14,8 +14,9 @@ class FileDetector(Detector):
 
     Args:
         session: a `yolov1.inference.formats.Session`.
-        score_threshold, iou_threshold, max_detections, clip, resize: in place of the file's. Where
-            the file suppresses inside, a higher `score_threshold` and fewer `max_detections` only.
+        score_threshold, iou_threshold, max_detections, clip, suppression, sigma, resize: in place
+            of the file's. Where the file suppresses inside, a higher `score_threshold` and fewer
+            `max_detections` only.
         impl: of `non_max_suppression`, where the file does not suppress.
 
     Attributes:
@@ -78,10 +79,12 @@ def _check(known, options):
     """Refuses what would need the boxes that the file has dropped."""
     lowest, most = known.score_threshold, known.max_detections
     allowed = {
+        "suppression": (known.suppression, lambda value: value == known.suppression),
         "score_threshold": (f"at least {lowest:g}", lambda value: value >= lowest),
         "iou_threshold": (f"{known.iou_threshold:g}", lambda value: value == known.iou_threshold),
         "max_detections": (f"at most {most}", lambda value: 1 <= value <= most),
         "clip": (f"{known.clip}", lambda value: bool(value) == known.clip),
+        "sigma": (f"{known.sigma:g}", lambda value: value == known.sigma),
     }
     for name, (expected, fits) in allowed.items():
         if name in options and not fits(options[name]):

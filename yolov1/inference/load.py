@@ -14,10 +14,10 @@ def load(path, *, which="last", **options) -> Detector:
     Args:
         path: the run; or FILE.onnx, FILE.tflite, FILE.keras, a SavedModel's or OpenVINO folder.
         which: a run's weights, ``"last"`` or ``"best"``; see `yolov1.training.load_run`.
-        options: `score_threshold`, `iou_threshold`, `max_detections`, `clip`, `resize` and `impl`
-            of `Detector`, in place of those of the run or the file, or the defaults. Where a file
-            suppresses inside, it can only find less: a higher `score_threshold`, fewer
-            `max_detections`.
+        options: `score_threshold`, `iou_threshold`, `max_detections`, `clip`, `suppression`,
+            `sigma`, `resize` and `impl` of `Detector`, in place of those of the run or the file, or
+            the defaults. Where a file suppresses inside, it can only find less: a higher
+            `score_threshold`, fewer `max_detections`.
 
     Returns:
         A `Detector` that knows its `classes`. That of a file is a `FileDetector`, which has the
@@ -37,7 +37,8 @@ def load(path, *, which="last", **options) -> Detector:
             names = ", ".join(module.name_of("NAME") for module in formats.FORMATS.values())
             raise WrongFile(f"{path} is no file of a detector. Give a run's folder, or {names}.")
         model, run = training.load_run(path, which)
-        own = {"grid": run.grid, "wh": run.semantics.wh, "resize": run.config.resize}
+        of_config = {name: getattr(run.config, name) for name in ("resize", "suppression")}
+        own = {"grid": run.grid, "wh": run.semantics.wh, **of_config}
         return Detector(model, classes=run.classes, **own | options)
     if which != "last":
         raise ValueError(f"load: {path} holds one set of weights, got which={which!r}.")

@@ -25,8 +25,9 @@ class Metadata:
         wh: a mode of `LossSemantics.wh`; for whoever decodes `predictions` once more.
         resize: how images come to the network's size; see `yolov1.inference.prepare`.
         nms: ``"inside"`` or ``"outside"``: where suppression takes place.
-        score_threshold, iou_threshold, max_detections, clip: of `non_max_suppression`; what the
-            file does with suppression inside, what it is meant to be used with otherwise.
+        score_threshold, iou_threshold, max_detections, clip, suppression, sigma: of
+            `non_max_suppression`; what the file does with suppression inside, what it is meant to
+            be used with otherwise. Of a file from before there were others suppression is hard.
         input_dtype: ``"float32"``, images in [0, 1]; or ``"uint8"``.
         precision: of the network's weights or all of its arithmetic; see `yolov1.inference.export`.
         revision: of the source that it was written by, or None.
@@ -46,11 +47,14 @@ class Metadata:
     precision: str = "float32"
     revision: str | None = None
     source: str | None = None
+    suppression: str = "hard"
+    sigma: float = 0.5
 
     @property
     def options(self) -> dict:
         """Those of `Detector`'s attribute of that name."""
         names = ("score_threshold", "iou_threshold", "max_detections", "clip")
+        names += ("suppression", "sigma")
         return {name: getattr(self, name) for name in names}
 
     def to_json(self) -> str:

@@ -34,6 +34,9 @@ class View(NamedTuple):
 class ManyViews:
     """A detector that merges, by non-maximum suppression, what another finds in views of an image.
 
+    Soft suppression takes from scores once, so that it sees all that the views have, which then
+    suppress nothing themselves. (A file that has it inside does, and is refused.)
+
     Attributes:
         detector: the other; `grid`, `wh`, `classes`, `resize` and `options` are its own, but that
             there is no `max_detections` over all views.
@@ -48,6 +51,11 @@ class ManyViews:
         self.grid, self.wh, self.resize = detector.grid, detector.wh, detector.resize
         self.classes = detector.classes
         self.options = detector.options | {"max_detections": None}
+        self._hard = detector.options.get("suppression", "hard") == "hard"
+        if not self._hard:
+            every = {"max_detections": self.grid.predicted_boxes * self.grid.C}
+            detector = detector.with_other(suppression="hard", iou_threshold=1, **every)
+        self._each = detector  # what looks at a view
 
     def with_other(self, **options) -> "ManyViews":
         """One of the same views, with other options of the detector."""
@@ -73,7 +81,7 @@ class ManyViews:
             views += of_this
             counts.append(len(of_this))
             if len(views) >= batch_size or index == len(images) - 1:
-                seen = iter(self.detector.detect(views, batch_size))
+                seen = iter(self._each.detect(views, batch_size))
                 parts = [view.back(next(seen)) for view in views]
                 for count in counts:
                     found.append(self._merged(parts[:count]))
@@ -82,7 +90,7 @@ class ManyViews:
         return found
 
     def _merged(self, parts) -> Detections:
-        if len(parts) == 1:
+        if len(parts) == 1 and self._hard:
             return parts[0]
         boxes, scores, labels = (
             np.concatenate([getattr(part, name) for part in parts])

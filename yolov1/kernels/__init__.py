@@ -41,7 +41,7 @@ from yolov1.kernels.load_images import (
     load_images_config,
     load_images_versions,
 )
-from yolov1.kernels.nms import nms_config, nms_workspace, non_max_suppression
+from yolov1.kernels.nms import SUPPRESSIONS, nms_config, nms_workspace, non_max_suppression
 from yolov1.kernels.yolo_loss import (
     COLLISION_RULES,
     LAYOUTS,
@@ -69,6 +69,7 @@ __all__ = [
     "PLAIN_VIEW",
     "Pixels",
     "SAMPLINGS",
+    "SUPPRESSIONS",
     "activation_key",
     "activations_of",
     "aligned_iou",

@@ -12,39 +12,62 @@ _FACE, _OP = "non_max_suppression", "Yolov1>NonMaxSuppression"
 _RESULTS = ("boxes_xyxy", "scores", "labels", "count", "workspace")
 
 
-def nms_config(score_threshold, iou_threshold, max_detections, clip) -> str:
+SUPPRESSIONS = ("hard", "linear", "gaussian")
+_NAMES = ", ".join(SUPPRESSIONS)
+
+
+def nms_config(
+    score_threshold, iou_threshold, max_detections, clip, suppression="hard", sigma=0.5
+) -> str:
     """The one text that every fused implementation is configured with: ``key=value`` words.
 
     Raises:
         TypeError: something is no Python number; a tensor, say, which a configuration cannot hold.
-        ValueError: a number is out of its range, or NaN.
+        ValueError: a number is out of its range, or NaN; or there is no such `suppression`.
     """
+    rule = score_threshold, iou_threshold, max_detections, clip, suppression, sigma
+    try:
+        return _config(*rule)
+    except TypeError:  # what cannot be hashed, as a tensor, is no number either
+        return _config.__wrapped__(*rule)
+
+
+@functools.lru_cache(maxsize=256, typed=True)  # clip=1 is refused, and equals True
+def _config(score_threshold, iou_threshold, max_detections, clip, suppression, sigma):
     for name, value, kind, expected in (
         ("score_threshold", score_threshold, numbers.Real, "a Python number"),
         ("iou_threshold", iou_threshold, numbers.Real, "a Python number"),
         ("max_detections", max_detections, numbers.Integral, "a Python integer"),
         ("clip", clip, (bool, np.bool_), "True or False"),
+        ("suppression", suppression, str, "a string"),
+        ("sigma", sigma, numbers.Real, "a Python number"),
     ):
         if not isinstance(value, kind):
             raise TypeError(
                 f"non_max_suppression: {name} must be {expected}, got {type(value).__name__}."
             )
-    return _config(float(score_threshold), float(iou_threshold), int(max_detections), bool(clip))
-
-
-@functools.lru_cache(maxsize=256)
-def _config(score_threshold, iou_threshold, max_detections, clip):
+    score_threshold, iou_threshold, sigma = map(float, (score_threshold, iou_threshold, sigma))
+    hard = suppression == "hard"
     for name, value, fits, expected in (
+        ("suppression", suppression, suppression in SUPPRESSIONS, f"one of {_NAMES}"),
         ("score_threshold", score_threshold, score_threshold == score_threshold, "a number"),
+        (
+            "score_threshold",
+            score_threshold,
+            hard or score_threshold >= 0,
+            f"at least 0 with suppression={suppression!r}, which would raise a negative score",
+        ),
         ("iou_threshold", iou_threshold, 0 <= iou_threshold <= 1, "from 0 to 1"),
         ("max_detections", max_detections, 1 <= max_detections < 2**31, "from 1 to 2^31 - 1"),
+        ("sigma", sigma, 1e-30 <= sigma <= 1e30, "from 1e-30 to 1e30"),
     ):
         if not fits:
             raise ValueError(f"non_max_suppression: {name} must be {expected}, got {value}.")
     # Decimals of floats read back exactly.
     return (
         f"score_threshold={score_threshold!r} iou_threshold={iou_threshold!r} "
-        f"max_detections={max_detections} clip={clip}"
+        f"max_detections={int(max_detections)} clip={bool(clip)}"
+        + ("" if hard else f" suppression={suppression} sigma={sigma!r}")
     )
 
 
@@ -56,6 +79,8 @@ def non_max_suppression(
     iou_threshold=0.5,
     max_detections=300,
     clip=True,
+    suppression="hard",
+    sigma=0.5,
     threads=1,
     stream=None,
     out=None,
@@ -79,7 +104,8 @@ def non_max_suppression(
         ImportError: the native module is missing.
         RuntimeError: CUDA refuses the launch, or this build has no CUDA kernels.
     """
-    config = nms_config(score_threshold, iou_threshold, max_detections, clip)
+    rule = score_threshold, iou_threshold, max_detections, clip, suppression, sigma
+    config = nms_config(*rule)
     if any(map(_device.is_device_array, (boxes_xyxy, scores))):
         stream = _device.stream_of(boxes_xyxy, stream)
         inputs = _device.views(_FACE, {"boxes_xyxy": boxes_xyxy, "scores": scores}, stream)

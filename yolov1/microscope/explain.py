@@ -112,7 +112,8 @@ def explain(
         example: an `Example` with the image's objects; None where nobody knows them.
         on_collision: which object a cell keeps.
         impl: of the loss.
-        thresholds: score_threshold, iou_threshold, max_detections of `trace_suppression`.
+        thresholds: score_threshold, iou_threshold, max_detections, suppression, sigma of
+            `trace_suppression`.
     """
     semantics, predictions = LossSemantics.of(semantics), np.asarray(predictions, np.float32)
     found = trace_suppression(predictions, grid, semantics.wh, **thresholds)

@@ -12,7 +12,7 @@ class Candidates(NamedTuple):
     """What passes the score threshold in one image, by falling score; K of them."""
 
     boxes_xyxy: np.ndarray  # float32 [K, 4], not clipped
-    scores: np.ndarray  # float32 [K]
+    scores: np.ndarray  # float32 [K]; of what is kept, what suppression left of it
     labels: np.ndarray  # int [K]
     cells: np.ndarray  # int [K]: row * S + col
     boxes: np.ndarray  # int [K]: which of the cell's B boxes
@@ -23,18 +23,30 @@ class Candidates(NamedTuple):
 
 
 def trace_suppression(
-    predictions, grid, wh, *, score_threshold, iou_threshold, max_detections=300, impl="auto"
+    predictions,
+    grid,
+    wh,
+    *,
+    score_threshold,
+    iou_threshold,
+    max_detections=300,
+    suppression="hard",
+    sigma=0.5,
+    impl="auto",
 ) -> Candidates:
     """The `Candidates` of one image.
 
     What is kept is what `yolov1.ops.non_max_suppression` keeps. A candidate that it drops went in
-    favour of the one of its class that was kept, scores no less, and overlaps it most.
+    favour of the one of its class that was kept, scores no less, and overlaps it most; where
+    suppression is soft, of the one that overlaps it most.
 
     Args:
         predictions: ``[S, S, D]``.
         grid, wh: as in `yolov1.inference.decode`.
-        score_threshold, iou_threshold, max_detections, impl: as in `non_max_suppression`.
+        score_threshold, iou_threshold, max_detections, suppression, sigma, impl: as in
+            `non_max_suppression`.
     """
+    hard = suppression == "hard"
     boxes_xyxy, scores = decode(np.asarray(predictions)[None], grid, wh)
     found, found_scores, found_labels, count = (
         np.asarray(part)[0]
@@ -44,6 +56,8 @@ def trace_suppression(
             iou_threshold=iou_threshold,
             max_detections=max_detections,
             clip=False,
+            suppression=suppression,
+            sigma=sigma,
             impl=impl,
         )
     )
@@ -52,14 +66,22 @@ def trace_suppression(
     order = np.argsort(-scores[places, labels], kind="stable")
     places, labels = places[order], labels[order]
     corners, scores = boxes_xyxy[places], scores[places, labels]
-    kept = np.zeros(len(places), bool)
+    kept, left = np.zeros(len(places), bool), scores.copy()
     for box, score, label in zip(found[:count], found_scores, found_labels, strict=False):
         # The op moves numbers without changing a bit. Of equal ones the first was kept.
-        same = (corners == box).all(axis=1) & (scores == score) & (labels == label) & ~kept
-        kept[np.flatnonzero(same)[:1]] = True
-    by, overlap = _in_favour_of(corners, scores, labels, kept, iou_threshold, impl)
+        same = (corners == box).all(axis=1) & (labels == label) & ~kept
+        at = np.flatnonzero(same & (scores == score) if hard else same)[:1]
+        kept[at], left[at] = True, score
+    order = np.argsort(-left, kind="stable")
+    corners, labels, places, kept = corners[order], labels[order], places[order], kept[order]
+    candidates = corners, left[order], labels, kept
+    if hard:
+        by, overlap = _in_favour_of(*candidates, iou_threshold, impl)
+    else:
+        rule = score_threshold, iou_threshold, suppression, sigma, impl
+        by, overlap = _fallen_by(*candidates, *rule)
     return Candidates(
-        *(corners, scores, labels, places // grid.B, places % grid.B, kept, by, overlap)
+        *(corners, left[order], labels, places // grid.B, places % grid.B, kept, by, overlap)
     )
 
 
@@ -74,4 +96,21 @@ def _in_favour_of(corners, scores, labels, kept, iou_threshold, impl):
     best, most = iou.argmax(axis=1), iou.max(axis=1)
     gone = most > iou_threshold - 1e-6  # the op's own IoU may differ in the last bits
     by[judged[gone]], overlap[judged[gone]] = judges[best[gone]], most[gone]
+    return by, overlap
+
+
+def _fallen_by(corners, scores, labels, kept, score_threshold, iou_threshold, rule, sigma, impl):
+    """Of the soft rules: whose overlaps left too little of the score."""
+    by, overlap = np.full(len(kept), -1), np.zeros(len(kept), np.float32)
+    judges, judged = np.flatnonzero(kept), np.flatnonzero(~kept)
+    if not len(judges) or not len(judged):
+        return by, overlap
+    iou = pairwise_iou(corners[None, judged], corners[None, judges], impl=impl).numpy()[0]
+    iou = np.where(labels[judges] == labels[judged, None], np.nan_to_num(iou), 0)
+    factors = np.exp(-(iou**2) / sigma)
+    if rule == "linear":
+        factors = np.where(iou > iou_threshold, 1 - iou, 1)
+    best, left = iou.argmax(axis=1), scores[judged] * factors.prod(axis=1)
+    gone = left <= score_threshold * (1 + 1e-5)  # what is beyond `max_detections` is not
+    by[judged[gone]], overlap[judged[gone]] = judges[best[gone]], iou.max(axis=1)[gone]
     return by, overlap

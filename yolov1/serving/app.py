@@ -110,6 +110,7 @@ def add_routes(app, service, about):
             "classes": classes,
             "score_threshold": options["score_threshold"],
             "iou_threshold": options["iou_threshold"],
+            "suppression": options["suppression"],
             "limits": {
                 "body_bytes": service.limits.body_bytes,
                 "pixels": service.limits.pixels,

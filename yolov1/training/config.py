@@ -66,6 +66,12 @@ class TrainConfig:
         "some heights.",
         choices=("half_pixel", "darknet", "darknet_black_row"),
     )
+    suppression: str = _field(
+        "hard",
+        "What evaluation and detection do to boxes that overlap a better one of their class: hard: "
+        "drop them; linear, gaussian: take from their scores (Soft-NMS).",
+        choices=("hard", "linear", "gaussian"),
+    )
     on_collision: str = _field(
         "first",
         "Which object a cell keeps when several have their centre in it.",

@@ -4,6 +4,8 @@ Each has
 
 ``PRECISIONS, NMS, INPUTS``
     what it can be written with; the first is the default.
+``INSIDE``
+    which `suppression` it has, where that can be inside; else none.
 ``EXTRA, MODULES``
     of `pyproject.toml`, the one that it needs, or None; and what it imports of it.
 ``name_of(stem)``
@@ -41,6 +43,7 @@ __all__ = [
     "check",
     "format_of",
     "open_file",
+    "places",
     "require",
     "versions",
 ]
@@ -51,11 +54,18 @@ def format_of(path) -> str | None:
     return next((name for name, module in FORMATS.items() if module.recognises(path)), None)
 
 
-def check(format, **choices):
+def places(format, suppression) -> tuple[str, ...]:
+    """Where a format can have a suppression, of `NMS`; the first is the default."""
+    module = FORMATS[format]
+    return tuple(nms for nms in module.NMS if nms == "outside" or suppression in module.INSIDE)
+
+
+def check(format, *, suppression="hard", **choices):
     """Refuses what a format has not.
 
     Args:
         format: a key of `FORMATS`.
+        suppression: of the detector; not every one can be inside.
         choices: some of `precision`, `nms` and `input_dtype`.
 
     Raises:
@@ -73,6 +83,13 @@ def check(format, **choices):
                 f"export: {name} of {format} must be {' or '.join(map(repr, have[name]))}, got "
                 f"{value!r}.{hint}"
             )
+    if choices.get("nms") == "inside" and suppression not in module.INSIDE:
+        others = [key for key, m in FORMATS.items() if suppression in m.INSIDE]
+        raise ValueError(
+            f"export: suppression inside {format} must be {' or '.join(module.INSIDE)}, got "
+            f"{suppression}. Take nms='outside': whoever runs the file suppresses. "
+            f"{', '.join(others)} can have it inside."
+        )
 
 
 def require(format):

@@ -13,6 +13,7 @@ from yolov1.inference.metadata import WrongFile
 
 PRECISIONS = ("float32",)
 NMS = ("outside",)
+INSIDE = ()
 INPUTS = ("float32",)
 EXTRA = None
 MODULES = ()

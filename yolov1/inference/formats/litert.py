@@ -23,6 +23,7 @@ from yolov1.inference.metadata import WrongFile
 
 PRECISIONS = ("float32", "float16", "int8")
 NMS = ("outside",)
+INSIDE = ()
 INPUTS = ("float32", "uint8")
 EXTRA = "litert"
 MODULES = ("ai_edge_litert.interpreter",)

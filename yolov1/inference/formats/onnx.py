@@ -13,6 +13,7 @@ from yolov1.inference.metadata import KEY, Metadata, missing
 
 PRECISIONS = ("float32", "float16", "int8")
 NMS = ("inside", "outside")
+INSIDE = ("hard",)  # its operation
 INPUTS = ("float32", "uint8")
 EXTRA = "onnx"
 MODULES = ("onnx", "tf2onnx", "onnxruntime")

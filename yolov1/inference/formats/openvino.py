@@ -13,6 +13,7 @@ from yolov1.inference.metadata import KEY, Metadata, missing
 
 PRECISIONS = ("float32", "float16")
 NMS = ("outside",)  # its frontend does not know TensorFlow's suppression
+INSIDE = ()
 INPUTS = ("float32", "uint8")
 EXTRA = "openvino"
 MODULES = ("openvino",)

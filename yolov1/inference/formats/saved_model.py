@@ -15,9 +15,11 @@ from yolov1.files import read_text
 from yolov1.inference.formats.frozen import function
 from yolov1.inference.formats.session import Session, as_input
 from yolov1.inference.metadata import FILE, Metadata, missing
+from yolov1.kernels import SUPPRESSIONS
 
 PRECISIONS = ("float32",)
 NMS = ("inside", "outside")
+INSIDE = SUPPRESSIONS
 INPUTS = ("float32", "uint8")
 EXTRA = None
 MODULES = ()
