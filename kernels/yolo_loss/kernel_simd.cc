@@ -141,7 +141,9 @@ struct Block {
                               : FindBoxes(grid, args.on_collision, ImageBoxes(args.boxes, image),
                                           occupied, owners, objects);
     TakeConfidences(predictions);
-    if (args.activations.confidences == Activation::kLinear) {
+    if (args.semantics.confidence_loss == Penalty::kCrossEntropy) {
+      no_object_sums[k] = ConfidenceEntropies(found);
+    } else if (args.activations.confidences == Activation::kLinear) {
       ClearConfidences(found, T(0));
       no_object_sums[k] = Confidences(
           [](const auto& value) { return Activated<std::decay_t<decltype(value)>>{value, A(1)}; });
@@ -178,25 +180,49 @@ struct Block {
   template <typename Activate>
   YOLOV1_HOST_DEVICE Lanes<A> Confidences(const Activate& activate) {
     const A factor = scale.gradient.no_object;
-    return SumSquares<4, A>(
+    return SumOf<4, A>(
         args.grid.cells() * args.grid.B,
         [&](int64_t c) __attribute__((always_inline)) {
           const Activated<Lanes<A>> confidence = activate(Load(confidences + c));
           if (with_gradient)
             Store(factor * confidence.value * confidence.slope, confidence_gradients + c);
-          return confidence.value;
+          return confidence.value * confidence.value;
         },
         [&](int64_t c) __attribute__((always_inline)) {
           const Activated<A> confidence = activate(static_cast<A>(confidences[c]));
           if (with_gradient)
             confidence_gradients[c] = static_cast<T>(factor * confidence.value * confidence.slope);
-          return confidence.value;
+          return confidence.value * confidence.value;
         });
   }
 
   __attribute__((noinline)) Lanes<A> ActivatedConfidences(int64_t found) {
     ClearConfidences(found, T(-static_cast<A>(INFINITY)));  // of which a sigmoid makes 0
     return Confidences([](const auto& raw) { return Sigmoid(raw); });
+  }
+
+  // The cross-entropies of all confidences with 0. Those that do not count are 0, which cost 0.
+  __attribute__((noinline)) Lanes<A> ConfidenceEntropies(int64_t found) {
+    const Activation activation = args.activations.confidences;
+    ClearConfidences(found,
+                     activation == Activation::kLinear ? T(0) : T(-static_cast<A>(INFINITY)));
+    const A factor = scale.gradient.no_object;
+    return SumOf<1, A>(
+        args.grid.cells() * args.grid.B,
+        [&](int64_t c) __attribute__((always_inline)) {
+          const auto confidence = Activate<Lanes<A>>(activation, Load(confidences + c));
+          const Entropy<Lanes<A>> entropy = EntropyOfNone<Lanes<A>>(confidence.value);
+          if (with_gradient)
+            Store(factor * entropy.slope * confidence.slope, confidence_gradients + c);
+          return entropy.value;
+        },
+        [&](int64_t c) __attribute__((always_inline)) {
+          const auto confidence = Activate<A>(activation, static_cast<A>(confidences[c]));
+          const Entropy<A> entropy = EntropyOfNone<A>(confidence.value);
+          if (with_gradient)
+            confidence_gradients[c] = static_cast<T>(factor * entropy.slope * confidence.slope);
+          return entropy.value;
+        });
   }
 
   // Keeps what is read of object cells while their image's gradient is written over them.
@@ -268,17 +294,34 @@ struct Block {
 
   YOLOV1_HOST_DEVICE Lanes<A> Classes(const T* predicted, const U* truth, T* gradient) {
     const A factor = scale.gradient.classes;
-    return SumSquares<1, A>(
+    return SumOf<1, A>(
         args.grid.C,
         [&](int64_t k) __attribute__((always_inline)) {
           const Lanes<A> value = Load(predicted + k) - Load(truth + k);
           if (with_gradient) Store(factor * value, gradient + k);
-          return value;
+          return value * value;
         },
         [&](int64_t k) __attribute__((always_inline)) {
           const A value = static_cast<A>(predicted[k]) - static_cast<A>(truth[k]);
           if (with_gradient) gradient[k] = static_cast<T>(factor * value);
-          return value;
+          return value * value;
+        });
+  }
+
+  __attribute__((noinline)) Lanes<A> ClassEntropies(const T* predicted, const U* truth,
+                                                    T* gradient) {
+    const A factor = scale.gradient.classes;
+    return SumOf<1, A>(
+        args.grid.C,
+        [&](int64_t k) __attribute__((always_inline)) {
+          const auto entropy = EntropyOf<Lanes<A>>(Load(predicted + k), Load(truth + k));
+          if (with_gradient) Store(factor * entropy.slope, gradient + k);
+          return entropy.value;
+        },
+        [&](int64_t k) __attribute__((always_inline)) {
+          const auto entropy = EntropyOf<A>(static_cast<A>(predicted[k]), static_cast<A>(truth[k]));
+          if (with_gradient) gradient[k] = static_cast<T>(factor * entropy.slope);
+          return entropy.value;
         });
   }
 
@@ -286,11 +329,15 @@ struct Block {
   template <typename V>
   YOLOV1_HOST_DEVICE void Object(const Cell<const T>& predicted, const U* classes, const V* box,
                                  V flag, const Cell<T>& gradient, int64_t image) {
-    class_sums[image] += args.activations.classes == Activation::kLinear
-                             ? Classes(predicted.classes, classes, gradient.classes)
-                             : ActivatedClasses<with_gradient>(
-                                   args.grid.C, args.activations.classes, scale.gradient.classes,
-                                   activated, predicted.classes, classes, gradient.classes);
+    const Penalty penalty = args.semantics.class_loss;
+    class_sums[image] +=
+        args.activations.classes != Activation::kLinear
+            ? ActivatedClasses<with_gradient>(args.grid.C, args.activations.classes, penalty,
+                                              scale.gradient.classes, activated, predicted.classes,
+                                              classes, gradient.classes)
+        : penalty == Penalty::kSquared
+            ? Classes(predicted.classes, classes, gradient.classes)
+            : ClassEntropies(predicted.classes, classes, gradient.classes);
     // Value k of the cell goes to lane `members` of lanes k.
     const int64_t lane = members;
     A* to = reinterpret_cast<A*>(group.values) + lane;
@@ -314,7 +361,7 @@ struct Block {
     const bool raw = !args.activations.linear();
     if (raw) ActivateGroup(args.activations, group);
     const Terms<Lanes<A>> sum =
-        semantics.box == BoxTerm::kSquared
+        semantics.squares()
             ? GroupLoss<with_gradient, true>(args.grid, semantics, scale, group, target)
             : GroupLoss<with_gradient, false>(args.grid, semantics, scale, group, target);
     if (with_gradient && raw) ScaleBySlopes(args.activations, group);
