@@ -142,7 +142,11 @@ struct Block {
                                           occupied, owners, objects);
     TakeConfidences(predictions);
     if (args.semantics.confidence_loss == Penalty::kCrossEntropy) {
-      no_object_sums[k] = ConfidenceEntropies(found);
+      const bool linear = args.activations.confidences == Activation::kLinear;
+      ClearConfidences(found, linear ? T(0) : T(-static_cast<A>(INFINITY)));
+      no_object_sums[k] = ConfidenceEntropies<with_gradient>(
+          grid.cells() * grid.B, args.activations.confidences, scale.gradient.no_object,
+          confidences, confidence_gradients);
     } else if (args.activations.confidences == Activation::kLinear) {
       ClearConfidences(found, T(0));
       no_object_sums[k] = Confidences(
@@ -199,30 +203,6 @@ struct Block {
   __attribute__((noinline)) Lanes<A> ActivatedConfidences(int64_t found) {
     ClearConfidences(found, T(-static_cast<A>(INFINITY)));  // of which a sigmoid makes 0
     return Confidences([](const auto& raw) { return Sigmoid(raw); });
-  }
-
-  // The cross-entropies of all confidences with 0. Those that do not count are 0, which cost 0.
-  __attribute__((noinline)) Lanes<A> ConfidenceEntropies(int64_t found) {
-    const Activation activation = args.activations.confidences;
-    ClearConfidences(found,
-                     activation == Activation::kLinear ? T(0) : T(-static_cast<A>(INFINITY)));
-    const A factor = scale.gradient.no_object;
-    return SumOf<1, A>(
-        args.grid.cells() * args.grid.B,
-        [&](int64_t c) __attribute__((always_inline)) {
-          const auto confidence = Activate<Lanes<A>>(activation, Load(confidences + c));
-          const Entropy<Lanes<A>> entropy = EntropyOfNone<Lanes<A>>(confidence.value);
-          if (with_gradient)
-            Store(factor * entropy.slope * confidence.slope, confidence_gradients + c);
-          return entropy.value;
-        },
-        [&](int64_t c) __attribute__((always_inline)) {
-          const auto confidence = Activate<A>(activation, static_cast<A>(confidences[c]));
-          const Entropy<A> entropy = EntropyOfNone<A>(confidence.value);
-          if (with_gradient)
-            confidence_gradients[c] = static_cast<T>(factor * entropy.slope * confidence.slope);
-          return entropy.value;
-        });
   }
 
   // Keeps what is read of object cells while their image's gradient is written over them.
@@ -308,23 +288,6 @@ struct Block {
         });
   }
 
-  __attribute__((noinline)) Lanes<A> ClassEntropies(const T* predicted, const U* truth,
-                                                    T* gradient) {
-    const A factor = scale.gradient.classes;
-    return SumOf<1, A>(
-        args.grid.C,
-        [&](int64_t k) __attribute__((always_inline)) {
-          const auto entropy = EntropyOf<Lanes<A>>(Load(predicted + k), Load(truth + k));
-          if (with_gradient) Store(factor * entropy.slope, gradient + k);
-          return entropy.value;
-        },
-        [&](int64_t k) __attribute__((always_inline)) {
-          const auto entropy = EntropyOf<A>(static_cast<A>(predicted[k]), static_cast<A>(truth[k]));
-          if (with_gradient) gradient[k] = static_cast<T>(factor * entropy.slope);
-          return entropy.value;
-        });
-  }
-
   // `classes` [C], `box` x, y in the cell, w, h, and `flag` are the object's.
   template <typename V>
   YOLOV1_HOST_DEVICE void Object(const Cell<const T>& predicted, const U* classes, const V* box,
@@ -337,7 +300,8 @@ struct Block {
                                               classes, gradient.classes)
         : penalty == Penalty::kSquared
             ? Classes(predicted.classes, classes, gradient.classes)
-            : ClassEntropies(predicted.classes, classes, gradient.classes);
+            : ClassEntropies<with_gradient>(args.grid.C, scale.gradient.classes, predicted.classes,
+                                            classes, gradient.classes);
     // Value k of the cell goes to lane `members` of lanes k.
     const int64_t lane = members;
     A* to = reinterpret_cast<A*>(group.values) + lane;
@@ -414,16 +378,6 @@ bool Loss(const YoloLossArgs& args, int64_t begin, int64_t end, bool large) {
 
 // ------------------------------------------------------------------------------ gradient times
 // upstream
-
-template <typename T>
-__attribute__((noinline)) void ScaleRow(const T* from, typename Sum<T>::Type factor, int64_t count,
-                                        T* to) {
-  using A = typename Sum<T>::Type;
-  constexpr int64_t kLanes = Lanes<A>::kCount;
-  int64_t k = 0;
-  for (; k + kLanes <= count; k += kLanes) Store(factor * Load(from + k), to + k);
-  if (k < count) StoreFirst(factor * LoadFirst(from + k, count - k), to + k, count - k);
-}
 
 void Scale(const YoloLossScaleArgs& args, int64_t begin, int64_t end) {
   WithType(args.type, [&](auto type) __attribute__((always_inline)) {

@@ -40,6 +40,55 @@ YOLOV1_HOST_DEVICE Lanes<A> SumOf(int64_t count, const One& one, const Single& s
   return sums[0];
 }
 
+// The cross-entropies of confidences with 0, activated here, and their gradient; 0 costs 0.
+template <bool with_gradient, typename T, typename A>
+__attribute__((noinline)) Lanes<A> ConfidenceEntropies(int64_t count, Activation activation,
+                                                       A factor, const T* confidences,
+                                                       T* gradient) {
+  return SumOf<1, A>(
+      count,
+      [&](int64_t c) __attribute__((always_inline)) {
+        const auto confidence = Activate<Lanes<A>>(activation, Load(confidences + c));
+        const auto entropy = EntropyOfNone<Lanes<A>>(confidence.value);
+        if (with_gradient) Store(factor * entropy.slope * confidence.slope, gradient + c);
+        return entropy.value;
+      },
+      [&](int64_t c) __attribute__((always_inline)) {
+        const auto confidence = Activate<A>(activation, static_cast<A>(confidences[c]));
+        const auto entropy = EntropyOfNone<A>(confidence.value);
+        if (with_gradient) gradient[c] = static_cast<T>(factor * entropy.slope * confidence.slope);
+        return entropy.value;
+      });
+}
+
+// The cross-entropies of a cell's classes, and their gradient.
+template <bool with_gradient, typename T, typename U, typename A>
+__attribute__((noinline)) Lanes<A> ClassEntropies(int64_t C, A factor, const T* predicted,
+                                                  const U* truth, T* gradient) {
+  return SumOf<1, A>(
+      C,
+      [&](int64_t k) __attribute__((always_inline)) {
+        const auto entropy = EntropyOf<Lanes<A>>(Load(predicted + k), Load(truth + k));
+        if (with_gradient) Store(factor * entropy.slope, gradient + k);
+        return entropy.value;
+      },
+      [&](int64_t k) __attribute__((always_inline)) {
+        const auto entropy = EntropyOf<A>(static_cast<A>(predicted[k]), static_cast<A>(truth[k]));
+        if (with_gradient) gradient[k] = static_cast<T>(factor * entropy.slope);
+        return entropy.value;
+      });
+}
+
+template <typename T>
+__attribute__((noinline)) void ScaleRow(const T* from, typename Sum<T>::Type factor, int64_t count,
+                                        T* to) {
+  using A = typename Sum<T>::Type;
+  constexpr int64_t kLanes = Lanes<A>::kCount;
+  int64_t k = 0;
+  for (; k + kLanes <= count; k += kLanes) Store(factor * Load(from + k), to + k);
+  if (k < count) StoreFirst(factor * LoadFirst(from + k, count - k), to + k, count - k);
+}
+
 // ---------------------------------------------------------------------------------------- a group
 
 // Boxes of up to as many object cells as there are lanes: value k of all cells side by side, a
