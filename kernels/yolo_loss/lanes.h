@@ -234,17 +234,22 @@ __attribute__((noinline)) Lanes<A> ActivatedClasses(int64_t C, Activation activa
     }
   }
   Lanes<A> sum = A(0), products = A(0);
-  for (int64_t k = 0; k < parts; ++k) {
-    const Lanes<A> target = load(truth, k), difference = values[k] - target;
-    if (penalty == Penalty::kCrossEntropy) {
-      const Entropy<Lanes<A>> entropy = EntropyOf<Lanes<A>>(values[k], target);
-      sum += entropy.value;
-      values[k] = factor * entropy.slope;
-    } else {
-      sum += difference * difference;
-      values[k] = factor * difference;
+  const auto add = [&](const auto& loss) __attribute__((always_inline)) {
+    for (int64_t k = 0; k < parts; ++k) {
+      const Entropy<Lanes<A>> of = loss(values[k], load(truth, k));
+      sum += of.value;
+      values[k] = factor * of.slope;
+      products += slopes[k] * values[k];
     }
-    products += slopes[k] * values[k];
+  };
+  if (penalty == Penalty::kCrossEntropy) {
+    add([](const Lanes<A>& p, const Lanes<A>& target)
+            __attribute__((always_inline)) { return EntropyOf<Lanes<A>>(p, target); });
+  } else {
+    add([](const Lanes<A>& p, const Lanes<A>& target) __attribute__((always_inline)) {
+      const Lanes<A> difference = p - target;
+      return Entropy<Lanes<A>>{difference * difference, difference};
+    });
   }
   if (!with_gradient) return sum;
   if (softmax) along = SumLanes(products);
