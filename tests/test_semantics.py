@@ -4,23 +4,23 @@ import pytest
 
 from yolov1.semantics import CHOICES, PRESETS, LossSemantics
 
-# Section 5 of the specification of the four systems: weights, factor, then the seven choices.
+# Section 5 of the specification of the four systems: weights, factor, then the choices.
 PUBLISHED = {
     "paper": (
         *(5, 5, 1, 0.5, 1, 1, "predict_sqrt", "iou", "non_responsible", "first", "none"),
-        *("clamped", "squared"),
+        *("clamped", "squared", "squared", "squared"),
     ),
     "darknet": (
         *(5, 5, 1, 0.5, 1, 0.5, "predict_sqrt", "iou", "non_responsible", "first", "rmse"),
-        *("clamped", "squared"),
+        *("clamped", "squared", "squared", "squared"),
     ),
     "keras_voc": (
         *(5 / 49, 5 / 448, 1, 0.5, 1, 1, "sqrt_in_loss", "one", "non_responsible", "all", "none"),
-        *("clamped", "squared"),
+        *("clamped", "squared", "squared", "squared"),
     ),
     "tf2_person": (
         *(5, 5, 1, 0.5, 1, 1, "heron10", "one", "empty_cells", "last", "none"),
-        *("abs", "squared"),
+        *("abs", "squared", "squared", "squared"),
     ),
 }
 

@@ -20,6 +20,18 @@ in the frame in which overlaps are compared:
 
 It follows Rezatofighi et al., arXiv 1902.09630 (GIoU), and Zheng et al., arXiv 1911.08287 and
 2005.03572 (DIoU, CIoU), whose localisation loss is 1 - K.
+
+With ``cross_entropy`` as `confidence_loss` or `class_loss`, research variants too, logarithms take
+the place of squares. With L(p) = -log(p) of p clipped to [2^-20, 1],
+
+    object    = weight_object    * sum r_j [target L(c_j) + (1 - target) L(1 - c_j)]
+    no_object = weight_no_object * sum over the `no_object` set of L(1 - c_j)
+    class     = weight_class     * sum over object cells and classes of t_k L(p_k)
+
+Redmon and Farhadi, arXiv 1804.02767 (YOLOv3), sections 2.1 and 2.2, train objectness and classes
+so. The square of a sigmoid has next to no gradient where a confidence that should be 1 is still
+near 0, which on a fine grid all are; here the gradient through the sigmoid is c_j - target, and
+through a softmax p_k - t_k.
 """
 
 import dataclasses
@@ -32,6 +44,8 @@ CHOICES = {
     "no_overlap_fallback": ("none", "rmse"),
     "iou_overlap": ("clamped", "abs"),
     "box": ("squared", "iou", "giou", "diou", "ciou"),
+    "confidence_loss": ("squared", "cross_entropy"),
+    "class_loss": ("squared", "cross_entropy"),
 }
 WEIGHTS = ("weight_xy", "weight_wh", "weight_object", "weight_no_object", "weight_class", "factor")
 TERMS = ("xy", "wh", "object", "no_object", "class")  # the order of `YoloLossOutput.terms`
@@ -71,6 +85,16 @@ class LossSemantics:
             whatever `iou_overlap` says, which only chooses the responsible box; CIoU's alpha is a
             constant in the gradient. A value of the two boxes that is not finite makes the term,
             and the gradient of the box's four outputs, NaN.
+        confidence_loss: the object and no_object terms: ``squared``, as published; or
+            ``cross_entropy``, of confidences in [0, 1]. The target is a constant in the gradient.
+        class_loss: the class term: ``squared``, as published; or ``cross_entropy``, of
+            probabilities that a softmax makes: it has nothing to say of classes whose target is 0.
+
+    Of a ``cross_entropy`` outputs are expected to be activated, by the network's last layer or by
+    the loss (``activations=``). Others are clipped; the gradient is that of the clipped value,
+    handed on as if it were not clipped, so that it reaches 2^20: predictions of float16, which
+    holds 65504, are better left raw for the loss to activate. An output that is not finite makes
+    the term, and the gradient of that output, NaN.
 
     Raises:
         ValueError: an unknown choice, or a weight that is negative or not finite.
@@ -89,6 +113,8 @@ class LossSemantics:
     no_overlap_fallback: str = "none"
     iou_overlap: str = "clamped"
     box: str = "squared"
+    confidence_loss: str = "squared"
+    class_loss: str = "squared"
 
     def __post_init__(self):
         for name, allowed in CHOICES.items():

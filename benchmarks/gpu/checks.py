@@ -20,7 +20,7 @@ from tests.ops import iou_twin, numpy_twin
 from tests.ops.matrix import GRIDS, VARIANTS
 from yolov1 import kernels
 from yolov1.grid import GridSpec
-from yolov1.semantics import LossSemantics
+from yolov1.semantics import CHOICES, LossSemantics
 
 DTYPES = {name: np.dtype(name) for name in ("float32", "float64", "float16")}
 DTYPES["bfloat16"] = np.dtype(ml_dtypes.bfloat16)
@@ -28,6 +28,16 @@ SEMANTICS = VARIANTS | {
     f"{wh}, {box}": LossSemantics(wh=wh, box=box)
     for wh in ("sqrt_in_loss", "plain")
     for box in ("giou", "ciou")
+}
+SEMANTICS |= {
+    f"cross-entropies, {box}, {no_object}": LossSemantics(
+        box=box,
+        no_object=no_object,
+        confidence_loss="cross_entropy",
+        class_loss="cross_entropy",
+    )
+    for box in ("squared", "ciou")
+    for no_object in CHOICES["no_object"]
 }
 # By cells: fewer than a warp has lanes and than a block has threads, as many, and more: then in
 # tiles, the last of which may be smaller.

@@ -11,7 +11,14 @@
 
 namespace yolov1 {
 
-enum class Activation { kLinear, kSigmoid, kSoftmax };
+enum class Activation {
+  kLinear,
+  kSigmoid,
+  kSoftmax,
+  // A sigmoid whose slope is c (1 - c) of its rounded value c: by that a cross-entropy's gradient
+  // is divided, so that they cancel.
+  kSigmoidOfValue
+};
 
 // Of the blocks of a prediction cell; softmax, over the classes of a cell, for those alone.
 struct Activations {
@@ -114,11 +121,14 @@ YOLOV1_HOST_DEVICE Activated<A> Sigmoid(const A& x) {
   return {Select(x < A(0), smaller, larger), smaller * larger};
 }
 
-// Linear or sigmoid.
+// All but softmax.
 template <typename A>
 YOLOV1_HOST_DEVICE Activated<A> Activate(Activation activation, const A& x) {
   if (activation == Activation::kLinear) return {x, A(1)};
-  return Sigmoid(x);
+  Activated<A> activated = Sigmoid(x);
+  if (activation == Activation::kSigmoidOfValue)
+    activated.slope = activated.value * (A(1) - activated.value);
+  return activated;
 }
 
 // The gradient by what was activated. Where the loss does not read the value it stays 0, also of a

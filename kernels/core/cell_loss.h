@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "kernels/core/box.h"
+#include "kernels/core/cross_entropy.h"
 #include "kernels/core/grid.h"
 #include "kernels/core/iou.h"
 #include "kernels/core/macros.h"
@@ -18,6 +19,7 @@ enum class NoObject { kNonResponsible, kEmptyCells };
 enum class Ties { kFirst, kLast, kAll };
 enum class NoOverlapFallback { kNone, kRmse };
 enum class BoxTerm { kSquared, kIou, kGiou, kDiou, kCiou };  // behind the first as in IouKind
+enum class Penalty { kSquared, kCrossEntropy };              // of confidences, and of classes
 
 struct LossSemantics {
   double weight_xy = 5, weight_wh = 5, weight_object = 1, weight_no_object = 0.5, weight_class = 1;
@@ -29,6 +31,13 @@ struct LossSemantics {
   NoOverlapFallback no_overlap_fallback = NoOverlapFallback::kNone;
   IouOverlap iou_overlap = IouOverlap::kClamped;
   BoxTerm box = BoxTerm::kSquared;
+  Penalty confidence_loss = Penalty::kSquared, class_loss = Penalty::kSquared;
+
+  // Whether all terms are sums of squares, as in all published losses: these pay for nothing else.
+  YOLOV1_HOST_DEVICE bool squares() const {
+    return box == BoxTerm::kSquared && confidence_loss == Penalty::kSquared &&
+           class_loss == Penalty::kSquared;
+  }
 };
 
 // The terms of the loss, in the order of `YoloLossOutput.terms`.
@@ -39,7 +48,7 @@ struct Terms {
 };
 
 // Sums of squares become weighted terms, and differences become gradients, by these factors.
-// Where the xy term is no sum of squares, its gradient lacks their 2.
+// Where a term is no sum of squares, its gradient lacks their 2.
 template <typename A>
 struct LossScale {
   Terms<A> value, gradient;
@@ -49,18 +58,20 @@ struct LossScale {
     const bool squared = s.box == BoxTerm::kSquared;
     const double weights[] = {s.weight_xy, squared ? s.weight_wh : 0, s.weight_object,
                               s.weight_no_object, s.weight_class};
+    const double confidence = s.confidence_loss == Penalty::kSquared ? 2 : 1;
+    const double by_square[] = {squared ? 2.0 : 1.0, 2, confidence, confidence,
+                                s.class_loss == Penalty::kSquared ? 2.0 : 1.0};
     A values[kTerms], gradients[kTerms];
     for (int k = 0; k < kTerms; ++k) {
       values[k] = static_cast<A>(s.factor * weights[k]);
-      gradients[k] = static_cast<A>(2 * s.factor * weights[k] * upstream);
+      gradients[k] = static_cast<A>(by_square[k] * s.factor * weights[k] * upstream);
     }
-    if (!squared) gradients[0] = static_cast<A>(s.factor * weights[0] * upstream);
     value = {values[0], values[1], values[2], values[3], values[4]};
     gradient = {gradients[0], gradients[1], gradients[2], gradients[3], gradients[4]};
   }
 };
 
-// An image's sums of squares to its weighted terms [5] and its loss.
+// An image's sums to its weighted terms [5] and its loss.
 template <typename A>
 YOLOV1_HOST_DEVICE void WriteTerms(const LossScale<A>& scale, const Terms<A>& sum, A* terms,
                                    A* loss) {
@@ -243,9 +254,28 @@ YOLOV1_HOST_DEVICE_CALL A OverlapTerm(const Grid& grid, const LossSemantics& s, 
   return WithIouKind(static_cast<IouKind>(static_cast<int>(s.box) - 1), of_kind);
 }
 
+// Adds the cross-entropy of box j's confidence, and sets its gradient; not inlined, as above.
+template <bool with_gradient, typename A, typename View>
+YOLOV1_HOST_DEVICE_CALL void AddConfidenceEntropy(NoObject rule,
+                                                  const LossScale<ElementOf<A>>& scale,
+                                                  const View& view, int64_t j,
+                                                  const MaskOf<A>& responsible, const A& target,
+                                                  Terms<A>* sum) {
+  const bool reads_others = rule == NoObject::kNonResponsible;
+  const A confidence = view.Confidence(j);
+  const A read = reads_others ? confidence : Select(responsible, confidence, A{});  // 0 costs 0
+  const Entropy<A> entropy = CrossEntropy<A>(read, Select(responsible, target, A{}));
+  sum->object += Select(responsible, entropy.value, A{});
+  sum->no_object += Select(responsible, A{}, entropy.value);
+  if (with_gradient) {
+    const A no_object = reads_others ? scale.gradient.no_object * entropy.slope : A{};
+    view.SetConfidence(j, Select(responsible, scale.gradient.object * entropy.slope, no_object));
+  }
+}
+
 // Adds the terms of the boxes and confidences to `sum`, before their weights, and sets their
-// gradient. `squared`: of BoxTerm::kSquared, which alone the published losses pay for.
-template <bool with_gradient, bool squared, typename A, typename View>
+// gradient. `squares`: what the semantics say of themselves, as a constant.
+template <bool with_gradient, bool squares, typename A, typename View>
 YOLOV1_HOST_DEVICE void AddObjectBoxes(const Grid& grid, const LossSemantics& s,
                                        const LossScale<ElementOf<A>>& scale, const View& view,
                                        const Box<A>& target,  // x, y in the cell
@@ -263,11 +293,16 @@ YOLOV1_HOST_DEVICE void AddObjectBoxes(const Grid& grid, const LossSemantics& s,
       const A iou = Iou(PredictedBox<A>(grid, s.wh, view, j), truth, s.iou_overlap);
       responsible = (best.all_tied & (iou == best.iou)) | (Not(best.all_tied) & responsible);
     }
-    if constexpr (squared) {
+    if (squares || s.box == BoxTerm::kSquared) {
       AddSquaredBox<with_gradient, A>(s.wh, scale, view, j, responsible, sized, sum);
     } else {
       sum->xy +=
           OverlapTerm<with_gradient, A>(grid, s, scale.gradient.xy, view, j, responsible, truth);
+    }
+    if (!squares && s.confidence_loss == Penalty::kCrossEntropy) {
+      AddConfidenceEntropy<with_gradient, A>(s.no_object, scale, view, j, responsible,
+                                             confidence_target, sum);
+      continue;
     }
     const A confidence = view.Confidence(j);
     const A object = Select(responsible, confidence - confidence_target, A{});

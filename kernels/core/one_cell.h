@@ -47,13 +47,20 @@ struct CellView {
 // A view gives activated values (ActivatedView), or the tensor's own. A row of targets is what has
 // values [k] for k in [0, C + 5).
 
-// An empty cell, of which nothing but the flag and the confidences is read.
-template <bool with_gradient, typename A, typename View>
-YOLOV1_HOST_DEVICE void AddEmptyCell(const Grid& grid, const LossScale<A>& scale, const View& view,
-                                     Terms<A>* sum) {
+// An empty cell, of which nothing but the flag and the confidences is read. `squares`: what the
+// semantics say of themselves, as a constant.
+template <bool with_gradient, bool squares, typename A, typename View>
+YOLOV1_HOST_DEVICE void AddEmptyCell(const Grid& grid, const LossSemantics& s,
+                                     const LossScale<A>& scale, const View& view, Terms<A>* sum) {
   A no_object = {};  // by itself: a shorter chain of additions that wait for each other
   for (int64_t j = 0; j < grid.B; ++j) {
     const A confidence = view.Confidence(j);
+    if (!squares && s.confidence_loss == Penalty::kCrossEntropy) {
+      const Entropy<A> entropy = EntropyOfNone<A>(confidence);
+      no_object += entropy.value;
+      if (with_gradient) view.SetConfidence(j, scale.gradient.no_object * entropy.slope);
+      continue;
+    }
     no_object += confidence * confidence;
     if (with_gradient) view.SetConfidence(j, scale.gradient.no_object * confidence);
   }
@@ -61,9 +68,19 @@ YOLOV1_HOST_DEVICE void AddEmptyCell(const Grid& grid, const LossScale<A>& scale
 }
 
 // One class of an object cell.
-template <bool with_gradient, typename A, typename T, typename Row>
-YOLOV1_HOST_DEVICE void AddClass(const LossScale<A>& scale, const CellView<A, T>& view,
-                                 const Row& target, int64_t k, A* classes) {
+template <bool with_gradient, bool squares, typename A, typename T, typename Row>
+YOLOV1_HOST_DEVICE void AddClass(const LossSemantics& s, const LossScale<A>& scale,
+                                 const CellView<A, T>& view, const Row& target, int64_t k,
+                                 A* classes) {
+  if (!squares && s.class_loss == Penalty::kCrossEntropy) {
+    const Entropy<A> entropy =
+        EntropyOf<A>(static_cast<A>(view.predicted.classes[k]), static_cast<A>(target[k]));
+    *classes += entropy.value;
+    if (with_gradient) {
+      view.gradient.classes[k] = static_cast<T>(scale.gradient.classes * entropy.slope);
+    }
+    return;
+  }
   const A difference = static_cast<A>(view.predicted.classes[k]) - static_cast<A>(target[k]);
   *classes += difference * difference;
   if (with_gradient) {
@@ -75,8 +92,9 @@ YOLOV1_HOST_DEVICE void AddClass(const LossScale<A>& scale, const CellView<A, T>
 // exponential up to three times, and needs no memory.
 template <bool with_gradient, typename A, typename T, typename Row>
 YOLOV1_HOST_DEVICE void AddActivatedClasses(const Grid& grid, Activation activation,
-                                            const LossScale<A>& scale, const CellView<A, T>& view,
-                                            const Row& target, A* classes) {
+                                            Penalty penalty, const LossScale<A>& scale,
+                                            const CellView<A, T>& view, const Row& target,
+                                            A* classes) {
   const auto raw = [&](int64_t k) { return static_cast<A>(view.predicted.classes[k]); };
   const bool softmax = activation == Activation::kSoftmax;
   A most = -static_cast<A>(INFINITY), total = 0, along = 0;
@@ -87,22 +105,28 @@ YOLOV1_HOST_DEVICE void AddActivatedClasses(const Grid& grid, Activation activat
     const A probability = ExpOfNegative<A>(raw(k) - most) / total;
     return Activated<A>{probability, probability};
   };
+  const auto loss = [&](int64_t k, A value) {
+    const A truth = static_cast<A>(target[k]), difference = value - truth;
+    if (penalty == Penalty::kCrossEntropy) return EntropyOf<A>(value, truth);
+    return Entropy<A>{difference * difference, difference};
+  };
   for (int64_t k = 0; k < grid.C; ++k) {
-    const A value = activated(k).value, difference = value - static_cast<A>(target[k]);
-    *classes += difference * difference;
-    if (softmax) along += value * (scale.gradient.classes * difference);
+    const A value = activated(k).value;
+    const Entropy<A> of = loss(k, value);
+    *classes += of.value;
+    if (softmax) along += value * (scale.gradient.classes * of.slope);
   }
   for (int64_t k = 0; with_gradient && k < grid.C; ++k) {
     const Activated<A> value = activated(k);
-    const A difference = value.value - static_cast<A>(target[k]);
+    const A slope = loss(k, value.value).slope;
     view.gradient.classes[k] =
-        static_cast<T>(value.slope * (scale.gradient.classes * difference - along));
+        static_cast<T>(value.slope * (scale.gradient.classes * slope - along));
   }
 }
 
 // All but the classes of an object cell. A flag that is not finite marks broken targets: it makes
 // the object term NaN.
-template <bool with_gradient, bool squared, typename A, typename View, typename Row>
+template <bool with_gradient, bool squares, typename A, typename View, typename Row>
 YOLOV1_HOST_DEVICE void AddObject(const Grid& grid, const LossSemantics& s,
                                   const LossScale<A>& scale, const View& view, const Row& target,
                                   Terms<A>* sum) {
@@ -110,14 +134,14 @@ YOLOV1_HOST_DEVICE void AddObject(const Grid& grid, const LossSemantics& s,
   const auto side = [&](int k) { return static_cast<A>(target[grid.target_box_channel() + k]); };
   const Box<A> box = {side(0), side(1), side(2), side(3)};
   Terms<A> cell = {};
-  AddObjectBoxes<with_gradient, squared>(grid, s, scale, view, box, &cell);
+  AddObjectBoxes<with_gradient, squares>(grid, s, scale, view, box, &cell);
   sum->xy += cell.xy;
   sum->wh += cell.wh;
   sum->object += cell.object + (flag - flag);
   sum->no_object += cell.no_object;
 }
 
-// Adds the sums of squares of a cell that holds an object to `sum`.
+// Adds the sums of a cell that holds an object to `sum`.
 template <bool with_gradient, typename A, typename T, typename Row>
 YOLOV1_HOST_DEVICE void AddObjectCell(const Grid& grid, const LossSemantics& s,
                                       const Activations& activations, const LossScale<A>& scale,
@@ -125,20 +149,22 @@ YOLOV1_HOST_DEVICE void AddObjectCell(const Grid& grid, const LossSemantics& s,
                                       Terms<A>* sum) {
   A classes = {};
   if (activations.classes != Activation::kLinear) {
-    AddActivatedClasses<with_gradient>(grid, activations.classes, scale, view, target, &classes);
+    AddActivatedClasses<with_gradient>(grid, activations.classes, s.class_loss, scale, view, target,
+                                       &classes);
   } else {
-    for (int64_t k = 0; k < grid.C; ++k) AddClass<with_gradient>(scale, view, target, k, &classes);
+    for (int64_t k = 0; k < grid.C; ++k)
+      AddClass<with_gradient, false>(s, scale, view, target, k, &classes);
   }
   sum->classes += classes;
   const ActivatedView<A, CellView<A, T>> seen = {view, activations};
-  if (s.box == BoxTerm::kSquared) {
+  if (s.squares()) {
     AddObject<with_gradient, true>(grid, s, scale, seen, target, sum);
   } else {
     AddObject<with_gradient, false>(grid, s, scale, seen, target, sum);
   }
 }
 
-// Adds one cell's sums of squares to `sum`; nothing is activated.
+// Adds one cell's sums to `sum`; nothing is activated.
 template <bool with_gradient, typename A, typename T, typename U>
 YOLOV1_HOST_DEVICE void AddCellLoss(const Grid& grid, const LossSemantics& s,
                                     const LossScale<A>& scale, const Cell<const T>& predicted,
@@ -147,7 +173,7 @@ YOLOV1_HOST_DEVICE void AddCellLoss(const Grid& grid, const LossSemantics& s,
                                     Terms<A>* sum) {
   const CellView<A, T> view = {predicted, gradient};
   if (!MarksObject(static_cast<A>(target[grid.target_object_channel()])))
-    return AddEmptyCell<with_gradient>(grid, scale, view, sum);
+    return AddEmptyCell<with_gradient, false>(grid, s, scale, view, sum);
   AddObjectCell<with_gradient>(grid, s, Activations{}, scale, view, target, sum);
 }
 

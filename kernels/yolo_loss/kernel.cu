@@ -161,7 +161,7 @@ __global__ void __launch_bounds__(kThreads)
 // the gradient goes out so; both layouts alike. A lane takes a cell for its boxes and confidences,
 // and all lanes of a warp take the classes of one object cell after another.
 
-template <bool with_gradient, bool squared, Layout layout, typename Buffers, typename A>
+template <bool with_gradient, bool squares, Layout layout, typename Buffers, typename A>
 __global__ void __launch_bounds__(kThreads)
     Staged(const Buffers args, const LossScale<A> scale, const Tiles tiles, const int64_t images,
            const Mean<A> mean) {
@@ -210,9 +210,9 @@ __global__ void __launch_bounds__(kThreads)
         const U* const own = target + thread * tiles.target_channels;
         object = MarksObject(static_cast<A>(own[tiles.classes]));
         if (object) {
-          AddObject<with_gradient, squared>(grid, args.semantics, scale, view(thread), own, &sum);
+          AddObject<with_gradient, squares>(grid, args.semantics, scale, view(thread), own, &sum);
         } else {
-          AddEmptyCell<with_gradient>(grid, scale, view(thread), &sum);
+          AddEmptyCell<with_gradient, squares>(grid, args.semantics, scale, view(thread), &sum);
         }
       }
       for (unsigned objects = __ballot_sync(kAllLanes, object); objects != 0;
@@ -222,7 +222,8 @@ __global__ void __launch_bounds__(kThreads)
         const U* const its_target = target + other * tiles.target_channels;
 #pragma unroll 1
         for (int k = lane; k < tiles.classes; k += kWarp)
-          AddClass<with_gradient>(scale, of_other, its_target, k, &sum.classes);
+          AddClass<with_gradient, squares>(args.semantics, scale, of_other, its_target, k,
+                                           &sum.classes);
       }
       if (count == left) PutSums(sum, &sums);
       __syncthreads();  // the sums and the gradient are there, and the inputs have been read
@@ -305,10 +306,10 @@ std::string LaunchVersion(const Buffers& args, int64_t images,
                   args, CellStrides(args.grid, args.layout), scale, images, mean);
   }
   constexpr Layout kCells = Layout::kCells, kPlanes = Layout::kPlanes;
-  const bool cells = args.layout == kCells, squared = args.semantics.box == BoxTerm::kSquared;
-  const auto kernel = cells     ? squared ? Staged<with_gradient, true, kCells, Buffers, A>
+  const bool cells = args.layout == kCells, squares = args.semantics.squares();
+  const auto kernel = cells     ? squares ? Staged<with_gradient, true, kCells, Buffers, A>
                                           : Staged<with_gradient, false, kCells, Buffers, A>
-                      : squared ? Staged<with_gradient, true, kPlanes, Buffers, A>
+                      : squares ? Staged<with_gradient, true, kPlanes, Buffers, A>
                                 : Staged<with_gradient, false, kPlanes, Buffers, A>;
   return Launch(name, kernel, Blocks(images), kThreads, tiles.shared, stream, args, scale, tiles,
                 images, mean);

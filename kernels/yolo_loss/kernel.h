@@ -35,7 +35,8 @@ struct YoloLossConfig {
 
 // Reads the one text that every caller configures the loss with, as yolov1/kernels/ writes it:
 // "S=7 B=2 C=20 layout=cells reduction=none weight_xy=5.0 ... box=squared". All of these keys are
-// needed; those of activations and on_collision are not. Returns "", or what is wrong.
+// needed; those of activations, on_collision, confidence_loss and class_loss are not. Returns "",
+// or what is wrong.
 std::string ParseYoloLossConfig(std::string_view text, YoloLossConfig* config);
 
 // Whether the shapes fit the configuration and each other. Returns "", or what is wrong.

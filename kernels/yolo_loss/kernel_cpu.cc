@@ -44,7 +44,7 @@ void NaiveImage(const Buffers& args, int64_t image) {
       continue;
     }
     const ActivatedView<A, CellView<A, T>> seen = {view, args.activations};
-    AddEmptyCell<with_gradient>(grid, scale, seen, &sum);
+    AddEmptyCell<with_gradient, false>(grid, args.semantics, scale, seen, &sum);
     if (!with_gradient) continue;
     std::fill_n(view.gradient.classes, grid.C, T(0));
     std::fill_n(view.gradient.boxes, 4 * grid.B, T(0));

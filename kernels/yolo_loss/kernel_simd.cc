@@ -141,7 +141,13 @@ struct Block {
                               : FindBoxes(grid, args.on_collision, ImageBoxes(args.boxes, image),
                                           occupied, owners, objects);
     TakeConfidences(predictions);
-    if (args.activations.confidences == Activation::kLinear) {
+    if (args.semantics.confidence_loss == Penalty::kCrossEntropy) {
+      const bool linear = args.activations.confidences == Activation::kLinear;
+      ClearConfidences(found, linear ? T(0) : T(-static_cast<A>(INFINITY)));
+      no_object_sums[k] = ConfidenceEntropies<with_gradient>(
+          grid.cells() * grid.B, args.activations.confidences, scale.gradient.no_object,
+          confidences, confidence_gradients);
+    } else if (args.activations.confidences == Activation::kLinear) {
       ClearConfidences(found, T(0));
       no_object_sums[k] = Confidences(
           [](const auto& value) { return Activated<std::decay_t<decltype(value)>>{value, A(1)}; });
@@ -178,19 +184,19 @@ struct Block {
   template <typename Activate>
   YOLOV1_HOST_DEVICE Lanes<A> Confidences(const Activate& activate) {
     const A factor = scale.gradient.no_object;
-    return SumSquares<4, A>(
+    return SumOf<4, A>(
         args.grid.cells() * args.grid.B,
         [&](int64_t c) __attribute__((always_inline)) {
           const Activated<Lanes<A>> confidence = activate(Load(confidences + c));
           if (with_gradient)
             Store(factor * confidence.value * confidence.slope, confidence_gradients + c);
-          return confidence.value;
+          return confidence.value * confidence.value;
         },
         [&](int64_t c) __attribute__((always_inline)) {
           const Activated<A> confidence = activate(static_cast<A>(confidences[c]));
           if (with_gradient)
             confidence_gradients[c] = static_cast<T>(factor * confidence.value * confidence.slope);
-          return confidence.value;
+          return confidence.value * confidence.value;
         });
   }
 
@@ -268,17 +274,17 @@ struct Block {
 
   YOLOV1_HOST_DEVICE Lanes<A> Classes(const T* predicted, const U* truth, T* gradient) {
     const A factor = scale.gradient.classes;
-    return SumSquares<1, A>(
+    return SumOf<1, A>(
         args.grid.C,
         [&](int64_t k) __attribute__((always_inline)) {
           const Lanes<A> value = Load(predicted + k) - Load(truth + k);
           if (with_gradient) Store(factor * value, gradient + k);
-          return value;
+          return value * value;
         },
         [&](int64_t k) __attribute__((always_inline)) {
           const A value = static_cast<A>(predicted[k]) - static_cast<A>(truth[k]);
           if (with_gradient) gradient[k] = static_cast<T>(factor * value);
-          return value;
+          return value * value;
         });
   }
 
@@ -286,11 +292,16 @@ struct Block {
   template <typename V>
   YOLOV1_HOST_DEVICE void Object(const Cell<const T>& predicted, const U* classes, const V* box,
                                  V flag, const Cell<T>& gradient, int64_t image) {
-    class_sums[image] += args.activations.classes == Activation::kLinear
-                             ? Classes(predicted.classes, classes, gradient.classes)
-                             : ActivatedClasses<with_gradient>(
-                                   args.grid.C, args.activations.classes, scale.gradient.classes,
-                                   activated, predicted.classes, classes, gradient.classes);
+    const Penalty penalty = args.semantics.class_loss;
+    class_sums[image] +=
+        args.activations.classes != Activation::kLinear
+            ? ActivatedClasses<with_gradient>(args.grid.C, args.activations.classes, penalty,
+                                              scale.gradient.classes, activated, predicted.classes,
+                                              classes, gradient.classes)
+        : penalty == Penalty::kSquared
+            ? Classes(predicted.classes, classes, gradient.classes)
+            : ClassEntropies<with_gradient>(args.grid.C, scale.gradient.classes, predicted.classes,
+                                            classes, gradient.classes);
     // Value k of the cell goes to lane `members` of lanes k.
     const int64_t lane = members;
     A* to = reinterpret_cast<A*>(group.values) + lane;
@@ -314,7 +325,7 @@ struct Block {
     const bool raw = !args.activations.linear();
     if (raw) ActivateGroup(args.activations, group);
     const Terms<Lanes<A>> sum =
-        semantics.box == BoxTerm::kSquared
+        semantics.squares()
             ? GroupLoss<with_gradient, true>(args.grid, semantics, scale, group, target)
             : GroupLoss<with_gradient, false>(args.grid, semantics, scale, group, target);
     if (with_gradient && raw) ScaleBySlopes(args.activations, group);
@@ -367,16 +378,6 @@ bool Loss(const YoloLossArgs& args, int64_t begin, int64_t end, bool large) {
 
 // ------------------------------------------------------------------------------ gradient times
 // upstream
-
-template <typename T>
-__attribute__((noinline)) void ScaleRow(const T* from, typename Sum<T>::Type factor, int64_t count,
-                                        T* to) {
-  using A = typename Sum<T>::Type;
-  constexpr int64_t kLanes = Lanes<A>::kCount;
-  int64_t k = 0;
-  for (; k + kLanes <= count; k += kLanes) Store(factor * Load(from + k), to + k);
-  if (k < count) StoreFirst(factor * LoadFirst(from + k, count - k), to + k, count - k);
-}
 
 void Scale(const YoloLossScaleArgs& args, int64_t begin, int64_t end) {
   WithType(args.type, [&](auto type) __attribute__((always_inline)) {

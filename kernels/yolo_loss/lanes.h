@@ -12,38 +12,81 @@ namespace {
 
 // ------------------------------------------------------------------------------------- one stream
 
-// Takes `one(k)`, which handles the lanes from place k on and returns their values, over all places
-// of [0, count); returns the sums of the squares, of which there are `kSums`, so that additions
-// need not wait for each other. Where lanes do not divide `count`, the last are taken once more,
-// and not summed twice; `single(k)` takes one value where there are fewer than lanes.
+// Takes `one(k)`, which handles the lanes from place k on and returns what they add, over all
+// places of [0, count); returns the sums, of which there are `kSums`, so that additions need not
+// wait for each other. Where lanes do not divide `count`, the last are taken once more, and not
+// summed twice; `single(k)` takes one value where there are fewer than lanes.
 template <int kSums, typename A, typename One, typename Single>
-YOLOV1_HOST_DEVICE Lanes<A> SumSquares(int64_t count, const One& one, const Single& single) {
+YOLOV1_HOST_DEVICE Lanes<A> SumOf(int64_t count, const One& one, const Single& single) {
   constexpr int64_t kLanes = Lanes<A>::kCount;
   Lanes<A> sums[kSums] = {};
   int64_t k = 0;
   for (; k + kSums * kLanes <= count; k += kSums * kLanes) {
 #pragma GCC unroll 4
     for (int part = 0; part < kSums; ++part) {
-      const Lanes<A> value = one(k + part * kLanes);
-      sums[part] += value * value;
+      sums[part] += one(k + part * kLanes);
     }
   }
-  for (; kSums > 1 && k + kLanes <= count; k += kLanes) {
-    const Lanes<A> value = one(k);
-    sums[0] += value * value;
-  }
+  for (; kSums > 1 && k + kLanes <= count; k += kLanes) sums[0] += one(k);
   if (k < count && count >= kLanes) {
-    const Lanes<A> value = FromLane(one(count - kLanes), kLanes - (count - k));
-    sums[kSums - 1] += value * value;
+    sums[kSums - 1] += FromLane(one(count - kLanes), kLanes - (count - k));
   } else if (k < count) {
     A values[kLanes] = {};
     for (; k < count; ++k) values[k] = single(k);
-    const Lanes<A> value = Load(values);
-    sums[kSums - 1] += value * value;
+    sums[kSums - 1] += Load(values);
   }
 #pragma GCC unroll 4
   for (int part = 1; part < kSums; ++part) sums[0] += sums[part];
   return sums[0];
+}
+
+// The cross-entropies of confidences with 0, activated here, and their gradient; 0 costs 0.
+template <bool with_gradient, typename T, typename A>
+__attribute__((noinline)) Lanes<A> ConfidenceEntropies(int64_t count, Activation activation,
+                                                       A factor, const T* confidences,
+                                                       T* gradient) {
+  return SumOf<1, A>(
+      count,
+      [&](int64_t c) __attribute__((always_inline)) {
+        const auto confidence = Activate<Lanes<A>>(activation, Load(confidences + c));
+        const auto entropy = EntropyOfNone<Lanes<A>>(confidence.value);
+        if (with_gradient) Store(factor * entropy.slope * confidence.slope, gradient + c);
+        return entropy.value;
+      },
+      [&](int64_t c) __attribute__((always_inline)) {
+        const auto confidence = Activate<A>(activation, static_cast<A>(confidences[c]));
+        const auto entropy = EntropyOfNone<A>(confidence.value);
+        if (with_gradient) gradient[c] = static_cast<T>(factor * entropy.slope * confidence.slope);
+        return entropy.value;
+      });
+}
+
+// The cross-entropies of a cell's classes, and their gradient.
+template <bool with_gradient, typename T, typename U, typename A>
+__attribute__((noinline)) Lanes<A> ClassEntropies(int64_t C, A factor, const T* predicted,
+                                                  const U* truth, T* gradient) {
+  return SumOf<1, A>(
+      C,
+      [&](int64_t k) __attribute__((always_inline)) {
+        const auto entropy = EntropyOf<Lanes<A>>(Load(predicted + k), Load(truth + k));
+        if (with_gradient) Store(factor * entropy.slope, gradient + k);
+        return entropy.value;
+      },
+      [&](int64_t k) __attribute__((always_inline)) {
+        const auto entropy = EntropyOf<A>(static_cast<A>(predicted[k]), static_cast<A>(truth[k]));
+        if (with_gradient) gradient[k] = static_cast<T>(factor * entropy.slope);
+        return entropy.value;
+      });
+}
+
+template <typename T>
+__attribute__((noinline)) void ScaleRow(const T* from, typename Sum<T>::Type factor, int64_t count,
+                                        T* to) {
+  using A = typename Sum<T>::Type;
+  constexpr int64_t kLanes = Lanes<A>::kCount;
+  int64_t k = 0;
+  for (; k + kLanes <= count; k += kLanes) Store(factor * Load(from + k), to + k);
+  if (k < count) StoreFirst(factor * LoadFirst(from + k, count - k), to + k, count - k);
 }
 
 // ---------------------------------------------------------------------------------------- a group
@@ -78,7 +121,8 @@ __attribute__((noinline)) void ActivateGroup(const Activations& activations,
                                              const GroupView<A>& group) {
   for (int64_t k = 0; k < 5 * group.B; ++k) {
     if (OfValue(activations, group.B, k) == Activation::kLinear) continue;
-    const Activated<Lanes<A>> activated = Sigmoid(group.values[k]);
+    const Activated<Lanes<A>> activated =
+        Activate<Lanes<A>>(OfValue(activations, group.B, k), group.values[k]);
     group.values[k] = activated.value;
     group.slopes[k] = activated.slope;
   }
@@ -92,14 +136,14 @@ __attribute__((noinline)) void ScaleBySlopes(const Activations& activations,
 }
 
 // Not inlined: it is large, and the same for all dtypes of tensors. `target`: x, y, w, h, flag.
-template <bool with_gradient, bool squared, typename A>
+template <bool with_gradient, bool squares, typename A>
 __attribute__((noinline)) Terms<Lanes<A>> GroupLoss(const Grid& grid,
                                                     const LossSemantics& semantics,
                                                     const LossScale<A>& scale,
                                                     const GroupView<A>& group,
                                                     const Lanes<A>* target) {
   Terms<Lanes<A>> sum = {};
-  AddObjectBoxes<with_gradient, squared>(grid, semantics, scale, group,
+  AddObjectBoxes<with_gradient, squares>(grid, semantics, scale, group,
                                          Box<Lanes<A>>{target[0], target[1], target[2], target[3]},
                                          &sum);
   sum.object += target[4] - target[4];  // a flag that is not finite: NaN
@@ -148,13 +192,13 @@ YOLOV1_HOST_DEVICE int64_t ClassParts(int64_t C) {
   return (C + Lanes<A>::kCount - 1) / Lanes<A>::kCount;
 }
 
-// Sums of the squares of a cell's classes, activated (softmax or sigmoid), less the true ones; the
-// gradient by the raw outputs, of `factor` times a difference by a class. `activated`
+// The sums of a cell's class term, of its classes as activated here (softmax or sigmoid), and the
+// gradient by the raw outputs, of `factor` times a difference or slope by a class. `activated`
 // [2, ClassParts]: to work in.
 template <bool with_gradient, typename T, typename U, typename A>
-__attribute__((noinline)) Lanes<A> ActivatedClasses(int64_t C, Activation activation, A factor,
-                                                    Lanes<A>* activated, const T* raw,
-                                                    const U* truth, T* gradient) {
+__attribute__((noinline)) Lanes<A> ActivatedClasses(int64_t C, Activation activation,
+                                                    Penalty penalty, A factor, Lanes<A>* activated,
+                                                    const T* raw, const U* truth, T* gradient) {
   constexpr int64_t kLanes = Lanes<A>::kCount;
   const bool softmax = activation == Activation::kSoftmax;
   const int64_t parts = ClassParts<A>(C), last = C - (parts - 1) * kLanes;
@@ -190,11 +234,22 @@ __attribute__((noinline)) Lanes<A> ActivatedClasses(int64_t C, Activation activa
     }
   }
   Lanes<A> sum = A(0), products = A(0);
-  for (int64_t k = 0; k < parts; ++k) {
-    const Lanes<A> difference = values[k] - load(truth, k);
-    sum += difference * difference;
-    values[k] = factor * difference;
-    products += slopes[k] * values[k];
+  const auto add = [&](const auto& loss) __attribute__((always_inline)) {
+    for (int64_t k = 0; k < parts; ++k) {
+      const Entropy<Lanes<A>> of = loss(values[k], load(truth, k));
+      sum += of.value;
+      values[k] = factor * of.slope;
+      products += slopes[k] * values[k];
+    }
+  };
+  if (penalty == Penalty::kCrossEntropy) {
+    add([](const Lanes<A>& p, const Lanes<A>& target)
+            __attribute__((always_inline)) { return EntropyOf<Lanes<A>>(p, target); });
+  } else {
+    add([](const Lanes<A>& p, const Lanes<A>& target) __attribute__((always_inline)) {
+      const Lanes<A> difference = p - target;
+      return Entropy<Lanes<A>>{difference * difference, difference};
+    });
   }
   if (!with_gradient) return sum;
   if (softmax) along = SumLanes(products);

@@ -24,8 +24,8 @@ loss = factor * (weight_xy * sum r_j [(x_j - x)^2 + (y_j - y)^2]
                + weight_class * sum over object cells of (p_k - t_k)^2)
 
 with r_j = 1 for the responsible box(es) j of an object cell, and 1 - IoU or its kin in place of the
-first two sums where box is not "squared". yolov1/semantics.py says what each choice means. Sums
-are taken in Tloss: double for double predictions, else float. Targets are of the dtype of the
+first two sums where box is not "squared", and cross-entropies in place of the others where
+confidence_loss and class_loss say so. yolov1/semantics.py says what each choice means. Sums are taken in Tloss: double for double predictions, else float. Targets are of the dtype of the
 predictions, or float beside predictions of 16 bits.
 
 predictions: [N, S, S, C + 5 B] (layout "cells") or [N, S S (C + 5 B)] (layout "planes").
@@ -299,6 +299,8 @@ std::string ParseYoloLossConfig(std::string_view text, YoloLossConfig* config) {
   reader.Choose("no_overlap_fallback", {"none", "rmse"}, &s.no_overlap_fallback);
   reader.Choose("iou_overlap", {"clamped", "abs"}, &s.iou_overlap);
   reader.Choose("box", {"squared", "iou", "giou", "diou", "ciou"}, &s.box);
+  reader.ChooseIfGiven("confidence_loss", {"squared", "cross_entropy"}, &s.confidence_loss);
+  reader.ChooseIfGiven("class_loss", {"squared", "cross_entropy"}, &s.class_loss);
   reader.ChooseIfGiven("on_collision", {"first", "last", "largest"}, &config->on_collision);
   Activations& a = config->activations;
   reader.ChooseIfGiven("activate_classes", {"linear", "sigmoid", "softmax"}, &a.classes);
@@ -306,6 +308,8 @@ std::string ParseYoloLossConfig(std::string_view text, YoloLossConfig* config) {
                                  {"activate_xy", &a.xy},
                                  {"activate_wh", &a.wh}})
     reader.ChooseIfGiven(key, {"linear", "sigmoid"}, activation);
+  if (s.confidence_loss == Penalty::kCrossEntropy && a.confidences == Activation::kSigmoid)
+    a.confidences = Activation::kSigmoidOfValue;
   return reader.Finish();
 }
 

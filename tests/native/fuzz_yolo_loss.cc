@@ -38,6 +38,8 @@ std::string ConfigText(Bytes* in, const Grid& grid) {
   text += Choice(in, "no_overlap_fallback", {"none", "rmse"});
   text += Choice(in, "iou_overlap", {"clamped", "abs"});
   text += Choice(in, "box", {"squared", "iou", "giou", "diou", "ciou"});
+  for (const char* key : {"confidence_loss", "class_loss"})
+    if (in->Below(2)) text += Choice(in, key, {"squared", "cross_entropy"});
   if (in->Below(2)) text += Choice(in, "on_collision", {"first", "last", "largest"});
   if (in->Below(2)) text += Choice(in, "activate_classes", {"linear", "sigmoid", "softmax"});
   for (const char* key : {"activate_confidences", "activate_xy", "activate_wh"})

@@ -147,6 +147,22 @@ def overlapping_boxes(cells, grid, semantics):
     return 1 - pairs.iou, np.zeros_like(pairs.iou), gradient
 
 
+def penalty(kind, p, target):
+    """What confidences cost, by the term's weight: value and derivative."""
+    if kind == "squared":
+        return (p - target) ** 2, 2 * (p - target)
+    of, none = class_penalty(kind, p, target), class_penalty(kind, 1 - p, 1 - target)
+    return of[0] + none[0], of[1] - none[1]
+
+
+def class_penalty(kind, p, target):
+    """The same of class probabilities."""
+    if kind == "squared":
+        return penalty(kind, p, target)
+    p = p.clip(2.0**-20, 1) + (p - p)  # NaN where it is not finite
+    return -target * np.log(p), -target / p
+
+
 @np.errstate(all="ignore")
 def yolo_loss(predictions, targets, grid, semantics, layout="cells", dtype=np.float64) -> Twin:
     """Value, terms and gradient, computed in `dtype`; arguments as in `yolov1.kernels`."""
@@ -167,25 +183,26 @@ def yolo_loss(predictions, targets, grid, semantics, layout="cells", dtype=np.fl
     else:
         xy, wh, by_outputs = overlapping_boxes(cells, grid, s)
     confidence_target = np.ones_like(overlap) if s.confidence_target == "one" else overlap
-    error_object = np.where(chosen, confidences[at] - confidence_target, 0)
-    error_no_object = np.where(no_object, confidences, 0)
-    error_class = classes[at] - target[:, : grid.C].astype(dtype)
+    of_object, by_object = penalty(s.confidence_loss, confidences[at], confidence_target)
+    of_none, by_none = penalty(s.confidence_loss, confidences, dtype(0))
+    true_classes = target[:, : grid.C].astype(dtype)
+    of_class, by_class = class_penalty(s.class_loss, classes[at], true_classes)
 
     terms = np.zeros((len(classes), 5), dtype)
     np.add.at(terms[:, 0], at[0], np.where(chosen, xy, 0).sum(-1))
     np.add.at(terms[:, 1], at[0], np.where(chosen, wh, 0).sum(-1))
     # NaN where the flag is not finite
-    np.add.at(terms[:, 2], at[0], (error_object**2).sum(-1) + (flag - flag))
-    terms[:, 3] = (error_no_object**2).sum((1, 2))
-    np.add.at(terms[:, 4], at[0], (error_class**2).sum(-1))
+    np.add.at(terms[:, 2], at[0], np.where(chosen, of_object, 0).sum(-1) + (flag - flag))
+    terms[:, 3] = np.where(no_object, of_none, 0).sum((1, 2))
+    np.add.at(terms[:, 4], at[0], of_class.sum(-1))
     weight_wh = s.weight_wh if s.box == "squared" else 0
     weights = [s.weight_xy, weight_wh, s.weight_object, s.weight_no_object, s.weight_class]
     terms *= np.array([s.factor * weight for weight in weights], dtype)
 
     by_classes, by_boxes = np.zeros_like(classes), np.zeros_like(boxes)
-    by_classes[at] = 2 * s.factor * s.weight_class * error_class
-    by_confidences = 2 * s.factor * s.weight_no_object * error_no_object
-    by_confidences[at] += 2 * s.factor * s.weight_object * error_object
+    by_classes[at] = s.factor * s.weight_class * by_class
+    by_confidences = np.where(no_object, s.factor * s.weight_no_object * by_none, 0)
+    by_confidences[at] += np.where(chosen, s.factor * s.weight_object * by_object, 0)
     by_boxes[at] = np.where(chosen[..., None], s.factor * by_outputs, 0)
     gradient = join(by_classes, by_confidences, by_boxes, grid, layout)
     return Twin(terms.sum(-1), terms, gradient, responsible)

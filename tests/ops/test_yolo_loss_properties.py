@@ -28,6 +28,7 @@ DTYPES = (
     (ml_dtypes.bfloat16, ml_dtypes.bfloat16, 2.0**-8),
     (ml_dtypes.bfloat16, np.float32, 2.0**-8),
 )
+PROBABLE = 0.05, 0.95  # nearer to 0 and 1 logarithms magnify what was rounded
 GRIDS = st.builds(GridSpec, *(st.integers(1, most) for most in (9, 5, 23)), st.just(448))
 SEMANTICS = st.builds(
     LossSemantics,
@@ -62,9 +63,13 @@ def cases(draw):
     images, share = draw(st.integers(0, 6)), draw(st.sampled_from((0.06, 0.0, 0.5, 1.0)))
     kind = draw(st.sampled_from(("plain", "apart", "equal", "some equal", "signs")))
     semantics, generator = draw(SEMANTICS), np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    of_classes, of_confidences = (
+        PROBABLE if kind == "cross_entropy" else (-1, 1)
+        for kind in (semantics.class_loss, semantics.confidence_loss)
+    )
     predictions = numpy_twin.join(
-        generator.uniform(-1, 1, (images, grid.cells, grid.C)),
-        generator.uniform(-1, 1, (images, grid.cells, grid.B)),
+        generator.uniform(*of_classes, (images, grid.cells, grid.C)),
+        generator.uniform(*of_confidences, (images, grid.cells, grid.B)),
         make_boxes(generator, kind, images, grid, semantics.wh),
         grid,
     )
@@ -118,12 +123,12 @@ def tolerances(case, targets):
 
 def block_weights(semantics):
     """The largest factor of a gradient in each block: classes, confidences, boxes."""
-    s = semantics
+    s, steepest = semantics, {"squared": 1, "cross_entropy": 1 / PROBABLE[0]}
     return [
         2 * s.factor * weight
         for weight in (
-            s.weight_class,
-            max(s.weight_object, s.weight_no_object),
+            s.weight_class * steepest[s.class_loss],
+            max(s.weight_object, s.weight_no_object) * steepest[s.confidence_loss],
             max(s.weight_xy, s.weight_wh) * 40,
         )
     ]

@@ -134,6 +134,14 @@ def test_parse_options_refuses_what_is_no_option():
         ({"augment_options": "sampling=none"}, "sampling must be one of half_pixel, .*got 'none'"),
         ({"augment": "darknet:x", "augment_options": "hue=2"}, r"hue must be in \[0, 1\], got 2"),
         ({"fork": "run@3", "augment_options": "hue=red"}, "hue must be a number, got 'red'"),
+        (
+            {"semantics_options": "confidence_loss=cross_entropy", "activations": "linear"},
+            "--activations must be sigmoid or softmax with confidence_loss=cross_entropy in",
+        ),
+        (
+            {"semantics_options": "class_loss=cross_entropy", "activations": "sigmoid"},
+            "--activations must be softmax with class_loss=cross_entropy .*, got 'sigmoid'",
+        ),
         ({"semantics_options": "ties=both"}, "ties must be one of 'first', 'last', 'all'"),
     ],
 )

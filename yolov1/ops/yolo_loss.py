@@ -56,7 +56,9 @@ def yolo_loss(
         activations: what turns `predictions`, then the raw outputs of a network, into predictions:
             ``"softmax"`` (over the classes of a cell, sigmoid elsewhere), ``"sigmoid"``, or a
             mapping of blocks as `yolov1.activations` has it. The gradient is that by the raw
-            outputs. Classes and boxes of empty cells are not activated at all.
+            outputs. Classes and boxes of empty cells are not activated at all. Cross-entropies
+            (`LossSemantics.confidence_loss`, `class_loss`) expect probabilities: of predictions
+            below 0 and above 1 they take the nearest one.
         on_collision: which of several `Boxes` a cell keeps: ``"first"``, ``"last"`` or
             ``"largest"``, as in `encode_targets`.
         impl: ``"auto"``, ``"fused"`` or ``"reference"``.

@@ -13,6 +13,8 @@ from yolov1.activations import resolve_activations
 from yolov1.data.targets import encode_targets_in_graph
 from yolov1.ops.reference.box_iou import aligned_iou
 
+_LEAST_PROBABILITY = 2.0**-20  # what a logarithm is taken of, at least
+
 
 class Cells(NamedTuple):
     """What the loss reads of every cell, and which boxes it holds responsible."""
@@ -74,18 +76,21 @@ def _parts(cells, grid, semantics):
         confidence_target = overlap
     else:
         confidence_target = tf.ones_like(overlap)
-    confidence_error = tf.where(responsible, confidences - confidence_target, 0)
-    class_error = tf.where(in_object, classes - target_classes, 0)
+    if semantics.confidence_loss == "squared":
+        of_object = _square(tf.where(responsible, confidences - confidence_target, 0))
+        of_others = _square(tf.where(no_object, confidences, 0))
+    else:  # a confidence of 0 whose target is 0 costs nothing
+        target = tf.where(responsible, confidence_target, 0)
+        confidence = tf.where(responsible, confidences, 0)
+        of_object = _entropy(confidence, target) + (1 - target) * _entropy_of_none(confidence)
+        of_others = _entropy_of_none(tf.where(no_object, confidences, 0))
+    if semantics.class_loss == "squared":
+        of_classes = _square(tf.where(in_object, classes - target_classes, 0))
+    else:
+        of_classes = _entropy(*(tf.where(in_object, x, 0) for x in (classes, target_classes)))
     # A flag that is not finite marks broken targets: it makes the object term NaN.
     broken = tf.where(tf.math.is_finite(flags), tf.zeros_like(flags), float("nan"))
-    no_object_error = tf.where(no_object, confidences, 0)
-    return (
-        [xy],
-        [wh],
-        [_square(confidence_error), broken],
-        [_square(no_object_error)],
-        [_square(class_error)],
-    )
+    return [xy], [wh], [of_object, broken], [of_others], [of_classes]
 
 
 def _weighted(sums, semantics):
@@ -110,6 +115,22 @@ def _sum(parts, axis):
 
 def _square(difference):
     return difference * difference
+
+
+def _entropy(p, target):
+    """-target log(p)."""
+    return -target * tf.math.log(_clipped(p, _LEAST_PROBABILITY, 1))
+
+
+def _entropy_of_none(p):
+    """-log(1 - p)."""
+    return -tf.math.log1p(-_clipped(p, 0, 1 - _LEAST_PROBABILITY))
+
+
+def _clipped(p, low, high):
+    """`p` clipped, with the gradient as if it were not; NaN where it is not finite."""
+    constant = tf.stop_gradient(p)
+    return tf.clip_by_value(constant, low, high) + (p - constant)
 
 
 def encode(boxes, grid, on_collision):
