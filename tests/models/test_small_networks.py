@@ -93,6 +93,12 @@ def test_a_cell_does_not_depend_on_the_far_side():
     assert reach[112:, 112:].max() == 0
 
 
+def test_an_unknown_activation_is_refused():
+    grid = GridSpec(S=7, B=2, C=3, image_size=112)
+    with pytest.raises(ValueError, match="activation must be one of leaky, silu, got 'relu7'"):
+        models.build("pyramid", grid=grid, activation="relu7")
+
+
 def test_a_cell_of_the_pyramid_sees_further():
     """Through the way down to a quarter of the grid and up again, at fewer multiply-adds."""
     grid, reach = GridSpec(S=28, B=1, C=1, image_size=224), {}

@@ -4,6 +4,12 @@ import keras
 
 from yolov1.models.layers import FusedBatchNormalization
 
+# name -> function of a layer's name
+ACTIVATIONS = {
+    "leaky": lambda name: keras.layers.LeakyReLU(negative_slope=0.1, name=name),
+    "silu": lambda name: keras.layers.Activation("silu", name=name),  # x sigmoid(x)
+}
+
 
 def filters_of(filters: int, width: float) -> int:
     """Filters at a width, a multiple of 8 and at least 8."""
@@ -16,13 +22,22 @@ class Blocks:
     Args:
         momentum: of the moving averages of batch normalisation; short trainings need them fast.
         synchronized: batch statistics over all replicas.
+        activation: behind each convolution, of `ACTIVATIONS`.
+
+    Raises:
+        ValueError: another activation.
     """
 
-    def __init__(self, momentum: float, synchronized: bool):
+    def __init__(self, momentum: float, synchronized: bool, activation: str = "leaky"):
+        if activation not in ACTIVATIONS:
+            raise ValueError(
+                f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}."
+            )
         self.normalisation = {"momentum": momentum, "synchronized": synchronized}
+        self.activation = activation
 
     def conv(self, x, filters: int, kernel: int, name: str, strides: int = 1):
-        """Convolution, batch normalisation, leaky ReLU (0.1)."""
+        """Convolution, batch normalisation, activation."""
         x = keras.layers.Conv2D(
             filters,
             kernel,
@@ -33,7 +48,7 @@ class Blocks:
             name=name,
         )(x)
         x = FusedBatchNormalization(**self.normalisation, name=name + "_norm")(x)
-        return keras.layers.LeakyReLU(negative_slope=0.1, name=name + "_leaky")(x)
+        return ACTIVATIONS[self.activation](f"{name}_{self.activation}")(x)
 
     def residual(self, x, filters: int, count: int, name: str):
         """`count` blocks of a 1x1 convolution to half the filters and a 3x3 one back, each added to

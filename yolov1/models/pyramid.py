@@ -34,6 +34,7 @@ def build_pyramid(
     width: float = 1.0,
     depth: float = 1.0,
     dropout: float = 0.0,
+    activation: str = "silu",
     activations="linear",
     prior=None,
     momentum: float = 0.9,
@@ -42,18 +43,19 @@ def build_pyramid(
     """The pyramid network.
 
     Args:
+        activation: of the convolutions: ``"silu"`` (arXiv 1702.03118) or ``"leaky"``.
         width, depth, dropout, activations, prior, momentum, synchronized: as of
             `laptop.build_laptop`.
 
     Raises:
-        ValueError: a width or depth that is not positive (depth may be 0).
+        ValueError: a width or depth that is not positive (depth may be 0); another activation.
     """
     if width <= 0 or depth < 0:
         raise ValueError(
             f"pyramid: width must be positive and depth at least 0, got {width=}, {depth=}."
         )
     prior = default_prior(grid) if prior is None else prior
-    layers = Blocks(momentum, synchronized)
+    layers = Blocks(momentum, synchronized, activation)
     fine = halvings(grid, len(STAGES) - COARSER)  # the stage whose map has at least S x S
     images, x = images_of(grid)
     maps = []
