@@ -136,11 +136,11 @@ def test_parse_options_refuses_what_is_no_option():
         ({"fork": "run@3", "augment_options": "hue=red"}, "hue must be a number, got 'red'"),
         (
             {"semantics_options": "confidence_loss=cross_entropy", "activations": "linear"},
-            "--activations must be sigmoid or softmax with confidence_loss=cross_entropy in",
+            "--activations must make .* a sigmoid of confidences with confidence_loss=cross_entropy",
         ),
         (
             {"semantics_options": "class_loss=cross_entropy", "activations": "sigmoid"},
-            "--activations must be softmax with class_loss=cross_entropy .*, got 'sigmoid'",
+            "a softmax of classes with class_loss=cross_entropy .*'sigmoid': give .*classes=softmax",
         ),
         ({"semantics_options": "ties=both"}, "ties must be one of 'first', 'last', 'all'"),
     ],
@@ -203,3 +203,12 @@ def test_augment_options_change_what_a_file_says(tmp_path):
 def test_options_that_another_run_decides_on():
     """A fork has its preset from there: `experiments.train` asks that."""
     assert TrainConfig(fork="run@3", augment_options="jitter=0.1").augment == "paper"
+
+
+def test_a_cross_entropy_asks_for_the_activations_of_its_own_blocks():
+    entropies = "confidence_loss=cross_entropy,class_loss=cross_entropy"
+    config = TrainConfig(semantics_options=entropies, activations="softmax,xy=linear")
+    assert config.loss_semantics().class_loss == "cross_entropy"
+    with pytest.raises(ValueError, match="a sigmoid of confidences with confidence_loss"):
+        TrainConfig(semantics_options=entropies, activations="softmax,confidences=linear")
+    TrainConfig(semantics_options="class_loss=cross_entropy", activations="linear,classes=softmax")

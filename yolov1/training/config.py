@@ -291,7 +291,7 @@ class TrainConfig:
         parse_watch(self.watch)
         # Bad options are refused now, not after the data is read. What a file or another run says
         # is not known here: `cfg_files.augmentation` refuses what does not go with that.
-        self._refuse_outputs_of_other_losses()
+        self.loss_semantics()
         unknown = self.fork or _names_a_file(self.augment, DARKNET)
         preset = Augmentation.preset("none" if unknown else self.augment)
         changed(preset, self.augment_options, "augment_options")
@@ -307,6 +307,18 @@ class TrainConfig:
                 f"--activations={self.activations} keeps inside: give "
                 f"--activations={self.activations},xy=linear."
             )
+        # A cross-entropy is one of probabilities.
+        for name, block, wanted in (
+            ("confidence_loss", "confidences", "sigmoid"),
+            ("class_loss", "classes", "softmax"),
+        ):
+            entropy = getattr(self.loss_semantics(), name) == "cross_entropy"
+            if self.task == "detect" and entropy and activations[block] != wanted:
+                raise ValueError(
+                    f"--activations must make probabilities by a {wanted} of {block} with "
+                    f"{name}=cross_entropy in --semantics_options, got {self.activations!r}: give "
+                    f"softmax, or add {block}={wanted} to it."
+                )
 
     def grid(self, classes: int) -> GridSpec:
         return GridSpec(S=self.S, B=self.B, C=classes, image_size=self.image_size)
@@ -351,20 +363,6 @@ class TrainConfig:
                 f"got {self.fork!r}."
             )
         return path, int(step)
-
-    def _refuse_outputs_of_other_losses(self):
-        """A cross-entropy is one of probabilities."""
-        semantics = self.loss_semantics()
-        for name, fitting in (
-            ("confidence_loss", ("sigmoid", "softmax")),
-            ("class_loss", ("softmax",)),
-        ):
-            wanted = getattr(semantics, name) == "cross_entropy" and self.task == "detect"
-            if wanted and self.activations not in fitting:
-                raise ValueError(
-                    f"--activations must be {' or '.join(fitting)} with {name}=cross_entropy in "
-                    f"--semantics_options, which compares probabilities, got {self.activations!r}."
-                )
 
     def loss_semantics(self) -> LossSemantics:
         preset = LossSemantics.preset(self.semantics)
