@@ -54,7 +54,7 @@ void CheckCall(Bytes* in) {
   args.config = {{1 + in->Below(9), 1, 1 + in->Below(5)},
                  kRules[in->Below(3)],
                  in->Below(5) / 4.0,
-                 in->Below(5) / 4.0};
+                 static_cast<Neighbours>(in->Below(2))};
   args.all_images = 1 + in->Below(5);
   args.images = in->Below(6);
   std::vector<int64_t> splits = {0}, indices(args.images);
