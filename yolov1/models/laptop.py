@@ -10,9 +10,7 @@ area brings it to S x S. Blocks at grid resolution follow, so that a cell sees i
 import keras
 
 from yolov1.grid import GridSpec
-from yolov1.heads import conv_head
-from yolov1.models.blocks import Blocks, default_prior, filters_of, halvings, images_of
-from yolov1.models.layers import AreaResample
+from yolov1.models.blocks import Blocks, halvings, images_of
 
 # (filters at width 1, residual blocks at depth 1), each stage at half the size of the one before.
 STAGES = (
@@ -51,26 +49,11 @@ def build_laptop(
     Raises:
         ValueError: a width or depth that is not positive (depth may be 0).
     """
-    if width <= 0 or depth < 0:
-        raise ValueError(
-            f"laptop: width must be positive and depth at least 0, got {width=}, {depth=}."
-        )
-    prior = default_prior(grid) if prior is None else prior
-    layers = Blocks(momentum, synchronized)
+    layers = Blocks("laptop", width, depth, momentum, synchronized)
     images, x = images_of(grid)
-    for k, (filters, count) in enumerate(STAGES[: stage_count(grid)], start=1):
-        filters = filters_of(filters, width)
-        x = layers.conv(x, filters, 6 if k == 1 else 3, f"stage{k}", strides=2)
-        x = layers.residual(x, filters, round(count * depth), f"stage{k}")
-    x = AreaResample(grid.S, name="to_grid")(x)
-    filters = filters_of(NECK[0], width)
-    x = layers.conv(x, filters, 3, "neck")
-    x = layers.residual(x, filters, round(NECK[1] * depth), "neck")
-    if dropout:
-        x = keras.layers.Dropout(dropout, name="dropout")(x)
-    return keras.Model(
-        images, conv_head(x, grid, activations=activations, prior=prior), name="laptop"
-    )
+    *_, x = layers.stages(x, STAGES[: stage_count(grid)])
+    head = {"dropout": dropout, "activations": activations, "prior": prior}
+    return layers.detector(images, x, grid, NECK, **head)
 
 
 def stage_count(grid: GridSpec) -> int:

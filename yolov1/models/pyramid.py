@@ -10,8 +10,7 @@ thin, because there a filter costs most and says least.
 import keras
 
 from yolov1.grid import GridSpec
-from yolov1.heads import conv_head
-from yolov1.models.blocks import Blocks, default_prior, filters_of, halvings, images_of
+from yolov1.models.blocks import Blocks, halvings, images_of
 from yolov1.models.layers import AreaResample
 
 # (filters at width 1, residual blocks at depth 1), each stage at half the size of the one before.
@@ -50,37 +49,20 @@ def build_pyramid(
     Raises:
         ValueError: a width or depth that is not positive (depth may be 0); another activation.
     """
-    if width <= 0 or depth < 0:
-        raise ValueError(
-            f"pyramid: width must be positive and depth at least 0, got {width=}, {depth=}."
-        )
-    prior = default_prior(grid) if prior is None else prior
-    layers = Blocks(momentum, synchronized, activation)
+    layers = Blocks("pyramid", width, depth, momentum, synchronized, activation)
     fine = halvings(grid, len(STAGES) - COARSER)  # the stage whose map has at least S x S
     images, x = images_of(grid)
-    maps = []
-    for k, (filters, count) in enumerate(STAGES[: fine + COARSER], start=1):
-        filters = filters_of(filters, width)
-        x = layers.conv(x, filters, 6 if k == 1 else 3, f"stage{k}", strides=2)
-        x = layers.residual(x, filters, round(count * depth), f"stage{k}")
-        maps.append(x)
+    *finer_maps, x = layers.stages(x, STAGES[: fine + COARSER])
     for step in range(1, COARSER + 1):
-        finer = maps[-1 - step]
+        finer = finer_maps[-step]
         filters = finer.shape[-1]
         x = layers.conv(x, filters // 2, 1, f"up{step}_reduce")
         x = _resized(x, finer.shape[1], f"up{step}")
         x = keras.layers.Concatenate(name=f"up{step}_join")([finer, x])
         if step < COARSER:  # the last one's convolution is the neck's
             x = layers.conv(x, filters, 3, f"up{step}_conv")
-    x = AreaResample(grid.S, name="to_grid")(x)
-    filters = filters_of(NECK[0], width)
-    x = layers.conv(x, filters, 3, "neck")
-    x = layers.residual(x, filters, round(NECK[1] * depth), "neck")
-    if dropout:
-        x = keras.layers.Dropout(dropout, name="dropout")(x)
-    return keras.Model(
-        images, conv_head(x, grid, activations=activations, prior=prior), name="pyramid"
-    )
+    head = {"dropout": dropout, "activations": activations, "prior": prior}
+    return layers.detector(images, x, grid, NECK, **head)
 
 
 def _resized(x, side: int, name: str):
