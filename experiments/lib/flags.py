@@ -74,7 +74,7 @@ MAY_CHANGE = (
 FORK_MAY_CHANGE = (
     *MAY_CHANGE,
     *("semantics", "semantics_options", "impl", "augment", "augment_options", "on_collision"),
-    "val_targets",
+    *("neighbours", "val_targets"),
     *("learning_rate", "schedule", "learning_rates", "warmup_epochs", "seen", "weight_decay"),
     *("clip_norm", "ema", "subdivisions", "resize", "suppression", "jit_compile"),
 )
@@ -189,7 +189,9 @@ def forked_config(config: TrainConfig, given=None, say=print) -> TrainConfig:
         say(f"--fork: {name} {before!r} -> {now!r}")
     with user_errors():
         config = dataclasses.replace(own, **values)
-        cfg_files.augmentation(config, run.path)  # its options, with what the other run's file says
+        # With what the other run, or its file, says.
+        config.require_activations()
+        cfg_files.augmentation(config, run.path)
     return config
 
 

@@ -113,6 +113,9 @@ def test_a_fork_with_a_change(kept_run, fork, call_experiment):
         (("--optimizer=sgd",), 4, "the other run's --optimizer=adamw, got 'sgd'"),
         (("--dataset=shapes:count=21",), 4, "--fork: the train data is not what the run started"),
         (("--epochs=1",), 4, "has done 4 steps, and --epochs=1 would be 2"),
+        # Of the other run, whose outputs are linear: neighbours go with that, a cross-entropy not.
+        (("--neighbours", "--epochs=1"), 4, "has done 4 steps, and --epochs=1 would be 2"),
+        (("--semantics_options=class_loss=cross_entropy",), 4, "by a softmax of classes with"),
         (("--learning_rate=-1",), 4, "--learning_rate must be positive"),
         (("--fork=nowhere",), 4, "--fork must be RUN@STEP"),
         (("--fork=nowhere@3",), 4, "nowhere holds no run"),

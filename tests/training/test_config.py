@@ -212,3 +212,9 @@ def test_a_cross_entropy_asks_for_the_activations_of_its_own_blocks():
     with pytest.raises(ValueError, match="a sigmoid of confidences with confidence_loss"):
         TrainConfig(semantics_options=entropies, activations="softmax,confidences=linear")
     TrainConfig(semantics_options="class_loss=cross_entropy", activations="linear,classes=softmax")
+
+
+def test_of_a_fork_the_other_run_says_the_activations():
+    config = TrainConfig(fork="runs/a@3", neighbours=True)
+    with pytest.raises(ValueError, match="--activations=softmax,xy=linear"):
+        config.require_activations()

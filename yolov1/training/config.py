@@ -5,6 +5,7 @@ import dataclasses
 from yolov1.activations import resolve_activations
 from yolov1.data import Augmentation
 from yolov1.grid import GridSpec
+from yolov1.kernels import COLLISION_RULES, SUPPRESSIONS
 from yolov1.option_text import changed, parse_rates
 from yolov1.semantics import PRESETS, LossSemantics
 from yolov1.training.watch import parse_watch
@@ -70,12 +71,12 @@ class TrainConfig:
         "hard",
         "What evaluation and detection do to boxes that overlap a better one of their class: hard: "
         "drop them; linear, gaussian: take from their scores (Soft-NMS).",
-        choices=("hard", "linear", "gaussian"),
+        choices=SUPPRESSIONS,
     )
     on_collision: str = _field(
         "first",
         "Which object a cell keeps when several have their centre in it.",
-        choices=("first", "last", "largest"),
+        choices=COLLISION_RULES,
     )
     neighbours: bool = _field(
         False,
@@ -283,20 +284,27 @@ class TrainConfig:
             if not valid:
                 raise ValueError(f"--{name} must be {expected}, got {getattr(self, name)!r}.")
         GridSpec(S=self.S, B=self.B, image_size=self.image_size)
-        self._check_activations()
         parse_rates(self.learning_rates)
         self.steps_to_capture()
         self.steps_to_profile()
         self.forked_from()
         parse_watch(self.watch)
         # Bad options are refused now, not after the data is read. What a file or another run says
-        # is not known here: `cfg_files.augmentation` refuses what does not go with that.
+        # is not known here: `cfg_files.augmentation` refuses what does not go with that, and
+        # `require_activations` what does not go with another run.
         self.loss_semantics()
+        if not self.fork:
+            self.require_activations()
         unknown = self.fork or _names_a_file(self.augment, DARKNET)
         preset = Augmentation.preset("none" if unknown else self.augment)
         changed(preset, self.augment_options, "augment_options")
 
-    def _check_activations(self):
+    def require_activations(self):
+        """Refuses activations that are none, or do not go with the loss or with `neighbours`.
+
+        Raises:
+            ValueError: says what to give.
+        """
         try:
             activations = resolve_activations(self.activations)
         except ValueError as error:
@@ -307,12 +315,12 @@ class TrainConfig:
                 f"--activations={self.activations} keeps inside: give "
                 f"--activations={self.activations},xy=linear."
             )
-        # A cross-entropy is one of probabilities.
+        semantics = self.loss_semantics()  # a cross-entropy is one of probabilities
         for name, block, wanted in (
             ("confidence_loss", "confidences", "sigmoid"),
             ("class_loss", "classes", "softmax"),
         ):
-            entropy = getattr(self.loss_semantics(), name) == "cross_entropy"
+            entropy = getattr(semantics, name) == "cross_entropy"
             if self.task == "detect" and entropy and activations[block] != wanted:
                 raise ValueError(
                     f"--activations must make probabilities by a {wanted} of {block} with "
