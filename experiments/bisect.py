@@ -47,13 +47,6 @@ TREE = {
 OUTPUT_DIR = flags.DEFINE_string("output_dir", "runs/bisect", "Folder for the results.")
 DEBUG = flags.DEFINE_boolean("debug", False, "No difference: the replays take what they take.")
 
-# Of these no number of a training depends.
-NO_MATTER = (
-    "fork",
-    *set(experiment_flags.MAY_CHANGE) - {*experiment_flags.DATA, "epochs", "strategy"},
-)
-ENVIRONMENT = ("git_revision", "tensorflow", "keras", "numpy", "machine", "gpus", "build")
-
 
 @dataclasses.dataclass
 class Side:
@@ -93,7 +86,7 @@ def main(argv):
         raise app.UsageError(f"Give two runs (or files of a step), got {len(argv) - 1}.")
     sides = [open_side(name, word) for name, word in zip("AB", argv[1:], strict=True)]
     output = make_folder(user_path(OUTPUT_DIR.value))
-    changes = differences(*(side.about() for side in sides))
+    changes = replays.changes(*(side.about() for side in sides))
     for change in changes:
         print(change)
     number = until(sides)
@@ -124,23 +117,6 @@ def open_side(name, word) -> Side:
     if tree and not (user_path(tree) / "experiments" / "replay.py").exists():
         raise UserError(f"--tree_{name.lower()}={tree} is no checkout with experiments/replay.py.")
     return Side(name, path, tree=str(user_path(tree)) if tree else "")
-
-
-def differences(a, b) -> list[str]:
-    """What is not the same in two config.json, each in a line; flags first."""
-    # A run of before a flag has what the flag stands at.
-    default = training.TrainConfig().to_dict()
-    one, other = (default | side["config"] for side in (a, b))
-    lines = [
-        f"--{name}: {one.get(name)!r} in A, {value!r} in B"
-        for name, value in other.items()
-        if name not in NO_MATTER and one.get(name) != value
-    ]
-    ours, others = (side.get("environment") or {} for side in (a, b))
-    for name in ENVIRONMENT:
-        if ours.get(name) != others.get(name):
-            lines.append(f"{name}: {ours.get(name)} in A, {others.get(name)} in B")
-    return lines or ["Their flags and their environments are the same."]
 
 
 def until(sides) -> int | None:

@@ -64,6 +64,17 @@ def test_every_part_is_in_the_list():
     assert parts == set(LAYERS) - set(ABOVE_OPS)
 
 
+def test_tests_import_no_experiment():
+    """Two in one process would define a flag twice: they are called, and what they share is in
+    ``experiments/lib``."""
+    for path in (ROOT / "tests").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module == "experiments":
+                assert {alias.name for alias in node.names} == {"lib"}, path
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("experiments"):
+                assert node.module.split(".")[1] == "lib", path
+
+
 def test_importing_the_light_parts_does_not_load_tensorflow():
     code = (
         "import sys, yolov1, yolov1.grid, yolov1.boxes, yolov1.semantics, yolov1.data, "

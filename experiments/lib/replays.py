@@ -12,9 +12,12 @@ from yolov1.microscope import pictures
 from yolov1.ops.reference.yolo_loss import boxes_cxcywh
 
 from . import common, session
-from .flags import UserError
+from .flags import DATA, MAY_CHANGE, UserError
 
 MIN_SIDE = 360
+# Of these no number of a training depends.
+NO_MATTER = ("fork", *set(MAY_CHANGE) - {*DATA, "epochs", "strategy"})
+ENVIRONMENT = ("git_revision", "tensorflow", "keras", "numpy", "machine", "gpus", "build")
 
 
 def replay(path, number: int, *, dataset="", batch=None, **options) -> training.Step:
@@ -146,3 +149,20 @@ def framed(picture, cell, S):
     image = Image.fromarray(picture)
     ImageDraw.Draw(image).rectangle([round(c) for c in corners], outline=(255, 30, 30), width=3)
     return np.asarray(image)
+
+
+def changes(a, b) -> list[str]:
+    """What is not the same in two config.json, each in a line; flags first."""
+    # A run of before a flag has what the flag stands at.
+    default = training.TrainConfig().to_dict()
+    one, other = (default | side["config"] for side in (a, b))
+    lines = [
+        f"--{name}: {one.get(name)!r} in A, {value!r} in B"
+        for name, value in other.items()
+        if name not in NO_MATTER and one.get(name) != value
+    ]
+    ours, others = (side.get("environment") or {} for side in (a, b))
+    for name in ENVIRONMENT:
+        if ours.get(name) != others.get(name):
+            lines.append(f"{name}: {ours.get(name)} in A, {others.get(name)} in B")
+    return lines or ["Their flags and their environments are the same."]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import crop_objects
+from experiments.lib import crops
 from tests.data.folders import write_voc
 from yolov1 import data
 
@@ -14,7 +14,7 @@ def test_a_crop_is_the_box_and_its_margin():
 
     def cut(x0, y0, x1, y1, margin):
         box = [(x0 + x1) / 120, (y0 + y1) / 80, (x1 - x0) / 60, (y1 - y0) / 40]
-        return np.asarray(crop_objects.crop(image, np.array(box, np.float32), margin))
+        return np.asarray(crops.crop(image, np.array(box, np.float32), margin))
 
     np.testing.assert_array_equal(cut(7, 5, 41, 31, 0), image[5:31, 7:41])
     np.testing.assert_array_equal(cut(10, 10, 30, 20, 0.1), image[9:21, 8:32])
@@ -97,7 +97,7 @@ def test_two_images_of_one_name(tmp_path):
         for k, name in enumerate(("a/b", "a_b", "a b"))
     ]  # fmt: skip
     dataset = data.Dataset(examples, ["and/or"])
-    counts = crop_objects.crop_all(dataset, tmp_path)
+    counts = crops.crop_all(dataset, tmp_path)
     assert counts == {"and/or": {"written": 3, "difficult": 0, "small": 0}}
     (folder,) = tmp_path.iterdir()
     assert folder.name.startswith("and_or-")
@@ -115,8 +115,8 @@ def test_classes_whose_names_no_folder_can_have_stay_apart(tmp_path):
         )
         for k in range(len(classes))
     ]  # fmt: skip
-    crop_objects.crop_all(data.Dataset(examples, classes), tmp_path)
-    folders = crop_objects.class_folders(classes)
+    crops.crop_all(data.Dataset(examples, classes), tmp_path)
+    folders = crops.class_folders(classes)
     assert len({name.casefold() for name in folders.values()}) == len(classes)
     assert folders["a_b"] == "a_b"
     for k, name in enumerate(classes):

@@ -8,9 +8,8 @@ import pytest
 from absl import app
 from absl import flags as absl_flags
 
-from experiments import bisect
 from experiments.lib import flags as experiment_flags
-from experiments.lib import recipes, trials
+from experiments.lib import recipes, replays, trials
 from tests.shared import ROOT
 from yolov1 import models
 from yolov1.studies import parts, plan
@@ -191,7 +190,7 @@ def test_a_fork_changes_numbers_of_the_augmentation(started, call_experiment, tm
     assert done.returncode == 1 and "own --augment_options=scale=0.1, got 'scale=0.4" in done.stderr
     # Where they part is told, and which flag it is.
     origin = json.loads((path / "config.json").read_text())
-    found = bisect.differences(origin, kept)
+    found = replays.changes(origin, kept)
     assert f"--augment_options: {before!r} in A, 'scale=0.1' in B" in found
 
 
@@ -209,7 +208,7 @@ def test_a_run_from_before_a_flag_does_not_differ_by_it():
     one, other = ({"config": TrainConfig().to_dict(), "environment": {}} for _ in range(2))
     del one["config"]["augment_options"], other["config"]["semantics_options"]
     same = ["Their flags and their environments are the same."]
-    assert bisect.differences(one, other) == bisect.differences(other, one) == same
+    assert replays.changes(one, other) == replays.changes(other, one) == same
 
 
 def test_every_recipe_starts(call_experiment, tmp_path):
