@@ -1,5 +1,6 @@
 """One program per question: ``python -m experiments.NAME --help``."""
 
+import os
 import sys
 
 from .lib import console
@@ -8,3 +9,6 @@ from .lib import console
 # place would do: the program's imports bring TensorFlow, and its lines with it.
 if sys.argv[:1] == ["-m"]:
     console.hold()
+    # On processors without AVX-512 VNNI TensorFlow leaves oneDNN's convolutions out, with which a
+    # step takes 0.64 of the time there (docs/runs.md). TF_ENABLE_ONEDNN_OPTS=0 wins.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

@@ -1,8 +1,12 @@
 """What tests of several parts need."""
 
 import gc
+import os
 
 import pytest
+
+# As in the programs (experiments/__init__.py), so that what they compute is the same in here.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 def pytest_collection_finish():

@@ -16,6 +16,7 @@ def test_a_working_installation_is_all_well():
         "tensorflow:",
         "built: compiler:",
         "C++11 1",
+        "oneDNN: on",
         "op self-test:",
         "passed",
         "all well",

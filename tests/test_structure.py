@@ -1,6 +1,7 @@
 """Data flows one way: nothing imports upwards, and importing does nothing but import."""
 
 import ast
+import os
 import subprocess
 import sys
 
@@ -73,6 +74,23 @@ def test_tests_import_no_experiment():
                 assert {alias.name for alias in node.names} == {"lib"}, path
             elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("experiments"):
                 assert node.module.split(".")[1] == "lib", path
+
+
+@pytest.mark.parametrize(
+    ("begin", "given", "expected"), [("-m", "", "1"), ("-m", "0", "0"), ("-c", "", "")]
+)
+def test_programs_have_onednn_unless_told_otherwise(begin, given, expected):
+    """TensorFlow leaves it out on many processors; who only imports is left alone."""
+    name = "TF_ENABLE_ONEDNN_OPTS"
+    code = "import os, sys; sys.argv = sys.argv[1:]; import experiments; "
+    code += f"print(os.environ.get({name!r}, ''))"
+    surroundings = {k: v for k, v in os.environ.items() if k != name} | (
+        {name: given} if given else {}
+    )
+    command = [sys.executable, "-c", code, begin]
+    assert (
+        subprocess.check_output(command, cwd=ROOT, env=surroundings, text=True).strip() == expected
+    )
 
 
 def test_importing_the_light_parts_does_not_load_tensorflow():

@@ -16,6 +16,7 @@ from importlib import metadata
 
 PACKAGES = ("tensorflow", "keras", "numpy", "protobuf", "yolov1")
 TOLERANCE = 1e-5  # of the largest value, fused against reference in float32
+ONEDNN_OFF = "off here; in the experiments on, and for your own: export TF_ENABLE_ONEDNN_OPTS=1"
 
 
 def environment() -> list[tuple[str, str]]:
@@ -70,10 +71,12 @@ def tensorflow_ops(problems: list[str]) -> list[tuple[str, str]]:
         )
         return []
     from yolov1 import ops
+    from yolov1.training.run_directory import onednn
 
     rows = [
         ("tensorflow ABI", f"C++11 {int(tf.sysconfig.CXX11_ABI_FLAG)}"),
         ("tensorflow CUDA", str(tf.sysconfig.get_build_info().get("cuda_version", "none"))),
+        ("oneDNN", "on" if onednn() else ONEDNN_OFF),
         ("devices", ", ".join(device.name for device in tf.config.list_logical_devices())),
         ("fused ops", json.dumps(ops.available()) if ops.available() else "none"),
     ]

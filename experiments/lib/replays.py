@@ -17,7 +17,7 @@ from .flags import DATA, MAY_CHANGE, UserError
 MIN_SIDE = 360
 # Of these no number of a training depends.
 NO_MATTER = ("fork", *set(MAY_CHANGE) - {*DATA, "epochs", "strategy"})
-ENVIRONMENT = ("git_revision", "tensorflow", "keras", "numpy", "machine", "gpus", "build")
+ENVIRONMENT = ("git_revision", "tensorflow", "keras", "numpy", "machine", "onednn", "gpus", "build")
 
 
 def replay(path, number: int, *, dataset="", batch=None, **options) -> training.Step:

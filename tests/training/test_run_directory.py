@@ -45,6 +45,7 @@ def test_config_round_trip(tmp_path):
     written = json.loads((tmp_path / "config.json").read_text())
     assert written["skipped"] == [["f", "why"]]
     assert {"tensorflow", "keras", "git_revision", "ops"} <= set(written["environment"])
+    assert written["environment"]["onednn"]  # as tests/conftest.py and the experiments ask for
 
 
 @pytest.mark.parametrize("content", ["", '{"config": {"S"', "[1]", '{"config": {}}', "\0"])

@@ -225,6 +225,13 @@ def write_json(path, value):
         file.write("\n")
 
 
+def onednn() -> bool:
+    """Whether TensorFlow computes convolutions by oneDNN, see TF_ENABLE_ONEDNN_OPTS."""
+    from tensorflow.python.util import _pywrap_util_port  # nothing public tells
+
+    return _pywrap_util_port.IsMklEnabled()
+
+
 def environment() -> dict:
     """Versions, device, library build and git revision: what a result depends on besides flags."""
     import keras
@@ -247,6 +254,7 @@ def environment() -> dict:
         "machine": platform.machine(),
         "cpu_count": os.cpu_count(),
         "gpus": [tf.config.experimental.get_device_details(g).get("device_name") for g in gpus],
+        "onednn": onednn(),
         "ops": ops.available(),
         "build": build,
         "git_revision": git_revision(),
