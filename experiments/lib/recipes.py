@@ -33,11 +33,18 @@ RECIPES = {
     "small_data": Recipe(
         "A few hundred images without an up, such as a microscope's.",
         {
-            "augment": "dihedral",
+            "model": "pyramid",
             "image_size": 320,
-            "S": 20,
-            "model_options": "depth=2",
-            "epochs": 190,
+            "S": 40,
+            "B": 1,
+            "activations": "softmax,xy=linear",
+            "neighbours": True,
+            "semantics_options": "box=ciou,weight_xy=2.5,confidence_loss=cross_entropy,"
+            "class_loss=cross_entropy",
+            "augment": "dihedral",
+            "augment_options": "min_visible=0.6",
+            "suppression": "linear",
+            "epochs": 150,
             "warmup_epochs": 8.0,
         },
     ),

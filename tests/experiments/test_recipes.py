@@ -16,14 +16,17 @@ from yolov1.studies import parts, plan
 from yolov1.training import TrainConfig, parse_options
 
 SIZE = ("--image_size=32", "--S=2", "--batch_size=4", "--subdivisions=1", "--epochs=1")
+WINDOW = "--augment_options=scale=0.3,min_visible=0.6"
 TINY = (*SIZE, "--dataset=shapes:count=4", "--eval_every=0", "--warmup_epochs=0.5")
 
 
 def test_a_recipe_is_its_long_command():
-    """README's of BCCD, and the one that the paper's section 2.2 comes to."""
+    """What docs/detectors.md came to, and the paper's section 2.2."""
     long = {
-        "small_data": "--augment=dihedral --image_size=320 --S=20 --model_options=depth=2 "
-        "--epochs=190 --warmup_epochs=8",
+        "small_data": "--model=pyramid --image_size=320 --S=40 --B=1 "
+        "--activations=softmax,xy=linear --neighbours --semantics_options=box=ciou,weight_xy=2.5,"
+        "confidence_loss=cross_entropy,class_loss=cross_entropy --augment=dihedral "
+        "--augment_options=min_visible=0.6 --suppression=linear --epochs=150 --warmup_epochs=8",
         "paper": "--model=paper --activations=linear --image_size=448 --batch_size=64 "
         "--epochs=135 --schedule=paper --warmup_epochs=5 --optimizer=sgd --learning_rate=1e-2 "
         "--weight_decay=5e-4 --clip_norm=0 --ema=0",
@@ -69,7 +72,7 @@ def test_flags_that_are_given_win(tmp_path):
     assert config == expected
     values = trials.parse(["--S=10", "--recipe=small_data", "--image_size=320"])
     config = experiment_flags.config_from_flags(flag_values=values)
-    left = ("augment", "model_options", "epochs", "warmup_epochs")
+    left = recipes.RECIPES["small_data"].flags.keys() - {"S", "image_size"}
     assert recipes.given(config, values) == dict.fromkeys(left, "recipe")
     # A size for a try wins too, and is none of the recipe's.
     values = trials.parse(["--recipe=paper", "--debug"])
@@ -80,17 +83,19 @@ def test_flags_that_are_given_win(tmp_path):
 
 def test_a_file_that_a_flag_names_wins(small_network):
     """As the flag itself does: nobody has to take the recipe's values back."""
-    words = ["--recipe=small_data", f"--model={small_network}", "--model_options="]
+    words = ["--recipe=small_data", f"--model={small_network}"]
     values = trials.parse(words)
     config = experiment_flags.config_from_flags(flag_values=values)
     assert (config.S, config.B, config.image_size, config.activations) == (2, 2, 32, "linear")
-    assert (config.semantics, config.augment, config.epochs) == ("darknet", "dihedral", 190)
-    assert set(recipes.given(config, values)) == {"augment", "epochs", "warmup_epochs"}
+    assert (config.semantics, config.augment, config.epochs) == ("darknet", "dihedral", 150)
+    assert "cross_entropy" not in config.semantics_options
+    own = {"neighbours", "augment", "augment_options", "suppression", "epochs", "warmup_epochs"}
+    assert set(recipes.given(config, values)) == own
     config = trials.config_of(["--recipe=paper", f"--schedule={small_network}"])
     assert (config.learning_rate, config.warmup_epochs, config.optimizer) == (0.001, 0.0, "sgd")
     # By hand it is refused as ever.
-    with pytest.raises(app.UsageError, match="--S must be 2, as the cfg file says, got 20"):
-        trials.config_of([*words, "--S=20"])
+    with pytest.raises(app.UsageError, match="--S must be 2, as the cfg file says, got 40"):
+        trials.config_of([*words, "--S=40"])
     # The documents' command for a cfg file.
     files = [f"--{name}={small_network}" for name in ("model", "schedule", "augment")]
     long = "--optimizer=darknet --batch_size=64 --subdivisions=8 --clip_norm=0 --ema=0".split()
@@ -118,7 +123,7 @@ def started(call_experiment, tmp_path_factory):
     path = tmp_path_factory.mktemp("started") / "run"
     done = call_experiment(
         *("train", "--recipe=small_data", f"--output_dir={path}", *TINY, "--keep_every=1"),
-        *("--augment_options=scale=0.3,min_visible=0.6", "--digests=1"),
+        *(WINDOW, "--digests=1"),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return path, done.stdout
@@ -127,13 +132,13 @@ def started(call_experiment, tmp_path_factory):
 def test_it_is_printed_and_kept(started):
     path, said = started
     assert said.startswith(
-        "recipe small_data: --augment=dihedral --image_size=320 --S=20 --model_options=depth=2 "
-        "--epochs=190 --warmup_epochs=8.0\n"
-        "  in place of its own: --image_size=32 --S=2 --epochs=1 --warmup_epochs=0.5\n"
+        f"recipe small_data: {recipes.text('small_data')}\n"
+        "  in place of its own: --image_size=32 --S=2 --augment_options=scale=0.3,min_visible=0.6 "
+        "--epochs=1 --warmup_epochs=0.5\n"
     )
     kept = json.loads((path / "config.json").read_text())
     assert kept["recipe"] == "small_data" and "recipe" not in kept["config"]
-    assert kept["config"]["model_options"] == "depth=2" and kept["config"]["epochs"] == 1
+    assert kept["config"]["model"] == "pyramid" and kept["config"]["epochs"] == 1
     assert "small_data" in (path / "report.html").read_text()
 
 
@@ -141,12 +146,12 @@ def test_the_flags_of_a_run_stand(started, call_experiment):
     """A resumed one takes the same command again, and no other recipe."""
     path, _ = started
     again = ("train", f"--output_dir={path}", "--resume")
-    done = call_experiment(*again, "--recipe=small_data", *TINY)
+    done = call_experiment(*again, "--recipe=small_data", *TINY, WINDOW)
     assert done.returncode == 0, done.stdout + done.stderr
     before = json.loads((path / "config.json").read_text())
-    done = call_experiment(*again, "--recipe=paper", *TINY)
+    done = call_experiment(*again, "--recipe=paper", *TINY, WINDOW)
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "--resume goes on with the run's own --model=laptop, got 'paper'" in done.stderr
+    assert "--resume goes on with the run's own --model=pyramid, got 'paper'" in done.stderr
     assert "Leave --recipe out" in done.stderr
     assert json.loads((path / "config.json").read_text()) == before
     assert call_experiment(*again).returncode == 0
@@ -163,10 +168,10 @@ def test_a_fork_changes_what_it_may(started, tmp_path):
     assert {"S", "epochs"} <= set(own)
     with pytest.raises(experiment_flags.UserError, match="Leave --recipe out, or start a run"):
         experiment_flags.forked_config(config, own, say=said.append)
-    with pytest.raises(experiment_flags.UserError, match="other run's --S=2, got 20"):
+    with pytest.raises(experiment_flags.UserError, match="other run's --S=2, got 40"):
         trials.config_of([f"--fork={path}@1", "--recipe=small_data", "--image_size=32"])
     words = [f"--fork={path}@1", "--recipe=small_data", "--image_size=32", "--S=2"]
-    assert trials.config_of(words).epochs == 190 and trials.config_of(words).augment == "dihedral"
+    assert trials.config_of(words).epochs == 150 and trials.config_of(words).augment == "dihedral"
 
 
 def test_a_fork_changes_numbers_of_the_augmentation(started, call_experiment, tmp_path):
@@ -260,15 +265,16 @@ def test_trials_of_a_study_differ_by_what_their_recipes_do(tmp_path):
     trials.require_different(jobs)
     one, other = (job.config.to_dict() for job in jobs)
     differ = {name for name in one if one[name] != other[name]}
-    assert differ == {"augment", "warmup_epochs", "output_dir"}
+    own = recipes.RECIPES["small_data"].flags.keys() - {"S", "image_size", "epochs"}
+    assert differ == {*own, "output_dir"}
     stand_for = {name: recipes.text(name) for name in ("laptop", "small_data")}
     rows = [job.trial for job in jobs]
     assert trials.recipes_of(rows, SMALLER) == stand_for
     assert trials.recipes_of([], ["--recipe=paper"]) == {"paper": recipes.text("paper")}
     page = str(parts.environment({"environment": {}, "command": "", "recipes": stand_for}))
-    assert "recipe small_data: --augment=dihedral" in page
+    assert "recipe small_data: --model=pyramid" in page
     jobs = [trials.make_job(tmp_path, plan.Variant((), "a"), 0, ["--recipe=small_data"])]
-    assert jobs[0].config.epochs == 190 and "--recipe=small_data" in jobs[0].command
+    assert jobs[0].config.epochs == 150 and "--recipe=small_data" in jobs[0].command
 
 
 @pytest.mark.slow
