@@ -62,4 +62,4 @@ def _rows(found, size):
 
 
 if __name__ == "__main__":
-    serve(Ours(sys.argv[1]))
+    serve(lambda: Ours(sys.argv[1]))

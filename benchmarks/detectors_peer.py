@@ -28,17 +28,17 @@ THRESHOLD = 0.001  # of what average precision wants to see
 DONE = "summary.json"
 
 
-def serve(detector):
+def serve(make):
     """Answers requests until there are no more.
 
     Args:
-        detector: has `find(paths)` to a list of [x0, y0, x1, y1, score, label] of each image;
-            `read(path)` to pixels, `detect(pixels, threshold)`, and of what that found `said` to
-            seconds or None; and `describe(pixels)` to a dict.
+        make: function of nothing to the detector, which has `find(paths)` to a list of [x0, y0, x1,
+            y1, score, label] of each image; `read(path)` to pixels, `detect(pixels, threshold)`,
+            and of what that found `said` to seconds or None; and `describe(pixels)` to a dict.
     """
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a library prints is no answer
-    kept = {}
+    detector, kept = make(), {}
 
     def look(do, images=(), image=None, threshold=THRESHOLD):
         if do == "describe":
@@ -165,9 +165,12 @@ def main(do, *arguments):
         alone(job["settings"])
         train(job)
     else:
-        weights, image_size, threads, folder = arguments
-        alone(folder)
-        serve(Peer(weights, int(image_size), int(threads)))
+        serve(lambda: peer(*arguments))
+
+
+def peer(weights, image_size, threads, settings) -> Peer:
+    alone(settings)
+    return Peer(weights, int(image_size), int(threads))
 
 
 if __name__ == "__main__":

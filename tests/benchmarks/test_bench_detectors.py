@@ -204,6 +204,17 @@ def test_a_detector_that_ends_says_why():
         Program([sys.executable, "-c", "raise SystemExit('no weights here')"])
 
 
+def test_what_a_library_prints_is_no_answer():
+    code = (
+        "import types; from benchmarks.detectors_peer import serve; "
+        "found = lambda paths: print('looking') or [[] for path in paths]; "
+        "serve(lambda: print('new settings') or types.SimpleNamespace(find=found))"
+    )
+    program = Program([sys.executable, "-c", code])
+    assert program.ask("detect", images=["a", "b"]) == {"found": [[], []]}
+    program.close()
+
+
 def row(detector, seed, ap, ms=""):
     figures = dict.fromkeys(results.FIGURES, ap)
     counts = {"parameters": 3e6 if detector == "peer" else "", "multiply_adds": ""}
