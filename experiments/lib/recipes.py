@@ -44,7 +44,7 @@ RECIPES = {
             "augment": "dihedral",
             "augment_options": "min_visible=0.6",
             "suppression": "linear",
-            "epochs": 150,
+            "epochs": 130,
             "warmup_epochs": 8.0,
         },
     ),

@@ -26,7 +26,7 @@ def test_a_recipe_is_its_long_command():
         "small_data": "--model=pyramid --image_size=320 --S=40 --B=1 "
         "--activations=softmax,xy=linear --neighbours --semantics_options=box=ciou,weight_xy=2.5,"
         "confidence_loss=cross_entropy,class_loss=cross_entropy --augment=dihedral "
-        "--augment_options=min_visible=0.6 --suppression=linear --epochs=150 --warmup_epochs=8",
+        "--augment_options=min_visible=0.6 --suppression=linear --epochs=130 --warmup_epochs=8",
         "paper": "--model=paper --activations=linear --image_size=448 --batch_size=64 "
         "--epochs=135 --schedule=paper --warmup_epochs=5 --optimizer=sgd --learning_rate=1e-2 "
         "--weight_decay=5e-4 --clip_norm=0 --ema=0",
@@ -87,7 +87,7 @@ def test_a_file_that_a_flag_names_wins(small_network):
     values = trials.parse(words)
     config = experiment_flags.config_from_flags(flag_values=values)
     assert (config.S, config.B, config.image_size, config.activations) == (2, 2, 32, "linear")
-    assert (config.semantics, config.augment, config.epochs) == ("darknet", "dihedral", 150)
+    assert (config.semantics, config.augment, config.epochs) == ("darknet", "dihedral", 130)
     assert "cross_entropy" not in config.semantics_options
     own = {"neighbours", "augment", "augment_options", "suppression", "epochs", "warmup_epochs"}
     assert set(recipes.given(config, values)) == own
@@ -171,7 +171,7 @@ def test_a_fork_changes_what_it_may(started, tmp_path):
     with pytest.raises(experiment_flags.UserError, match="other run's --S=2, got 40"):
         trials.config_of([f"--fork={path}@1", "--recipe=small_data", "--image_size=32"])
     words = [f"--fork={path}@1", "--recipe=small_data", "--image_size=32", "--S=2"]
-    assert trials.config_of(words).epochs == 150 and trials.config_of(words).augment == "dihedral"
+    assert trials.config_of(words).epochs == 130 and trials.config_of(words).augment == "dihedral"
 
 
 def test_a_fork_changes_numbers_of_the_augmentation(started, call_experiment, tmp_path):
@@ -274,7 +274,7 @@ def test_trials_of_a_study_differ_by_what_their_recipes_do(tmp_path):
     page = str(parts.environment({"environment": {}, "command": "", "recipes": stand_for}))
     assert "recipe small_data: --model=pyramid" in page
     jobs = [trials.make_job(tmp_path, plan.Variant((), "a"), 0, ["--recipe=small_data"])]
-    assert jobs[0].config.epochs == 150 and "--recipe=small_data" in jobs[0].command
+    assert jobs[0].config.epochs == 130 and "--recipe=small_data" in jobs[0].command
 
 
 @pytest.mark.slow
