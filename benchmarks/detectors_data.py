@@ -46,9 +46,11 @@ CASES = {
         f"voc:{SHARED}/voc2012small",
         *("train", "val", 256),
         classes="person,dog,horse,sheep,cow,cat",
-        flags="--recipe=small_data --augment=paper --S=16",
+        flags="--recipe=small_data --augment=paper --S=32",
     ),
-    "shapes": Case("shapes", "train", "test", 128, flags="--S=8"),
+    "shapes": Case(
+        *("shapes", "train", "test", 128), flags="--recipe=small_data --augment=paper --S=16"
+    ),
 }
 
 
