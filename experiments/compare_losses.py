@@ -76,6 +76,9 @@ def main(argv):
     except ValueError as error:
         raise app.UsageError(str(error)) from error
     config, model, grid, (images, targets, ids), what = subject()
+    for name, semantics in compared.items():
+        with experiment_flags.user_errors(f"--losses={name}"):
+            config.require_activations(semantics)
     output = make_folder(user_path(flags.FLAGS.output_dir))
     same = SAME.value or ("boxes" if CHECKPOINT.value else "outputs")
     wh = config.loss_semantics().wh if same == "boxes" else None

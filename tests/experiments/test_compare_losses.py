@@ -196,3 +196,14 @@ def test_fresh_weights_are_those_of_the_first_step(call_experiment, tmp_path):
     for wrong in ("--model=laptop", "--losses=mine", "--same=all"):
         done = call_experiment("compare_losses", run, wrong, f"--output_dir={tmp_path}")
         assert done.returncode == 1 and wrong[2:].partition("=")[0] in done.stderr
+
+
+def test_a_loss_of_other_outputs_is_refused(call_experiment, tmp_path):
+    """A cross-entropy is one of probabilities."""
+    words = ("--losses=paper,paper:class_loss=cross_entropy", f"--output_dir={tmp_path / 'x'}")
+    done = call_experiment("compare_losses", "--debug", *words, "--activations=linear")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    says = "--losses=paper:class_loss=cross_entropy: --activations must make probabilities"
+    assert says in done.stderr and not (tmp_path / "x").exists()
+    done = call_experiment("compare_losses", "--debug", *words, "--activations=softmax")
+    assert done.returncode == 0, done.stderr

@@ -299,8 +299,11 @@ class TrainConfig:
         preset = Augmentation.preset("none" if unknown else self.augment)
         changed(preset, self.augment_options, "augment_options")
 
-    def require_activations(self):
+    def require_activations(self, semantics=None):
         """Refuses activations that are none, or do not go with the loss or with `neighbours`.
+
+        Args:
+            semantics: `LossSemantics`; by default the run's own.
 
         Raises:
             ValueError: says what to give.
@@ -315,7 +318,7 @@ class TrainConfig:
                 f"--activations={self.activations} keeps inside: give "
                 f"--activations={self.activations},xy=linear."
             )
-        semantics = self.loss_semantics()  # a cross-entropy is one of probabilities
+        semantics = semantics or self.loss_semantics()  # a cross-entropy is one of probabilities
         for name, block, wanted in (
             ("confidence_loss", "confidences", "sigmoid"),
             ("class_loss", "classes", "softmax"),
@@ -324,7 +327,7 @@ class TrainConfig:
             if self.task == "detect" and entropy and activations[block] != wanted:
                 raise ValueError(
                     f"--activations must make probabilities by a {wanted} of {block} with "
-                    f"{name}=cross_entropy in --semantics_options, got {self.activations!r}: give "
+                    f"{name}=cross_entropy, got {self.activations!r}: give "
                     f"softmax, or add {block}={wanted} to it."
                 )
 
