@@ -261,16 +261,17 @@ def ratio(rows, entry) -> float:
 
 def _wrong_cells(entries, heads, cells):
     """What is wrong with a row of a table that stands in `entries`, (run, table) pairs."""
-    label = plain(cells[0])
-    for run, table in entries:
+    label, known = plain(cells[0]), False
+    for run, table in entries:  # several may be about a row, with other columns each
         for row in table["rows"]:
             if plain(row["head"]) == label:
                 for k, column in enumerate(table["columns"]):
                     # Where two columns have the same heading, the entry says which one it is.
                     place = column.get("place") or list(map(plain, heads)).index(column["head"])
                     yield from _wrong_cell(run, table, row, k, cells[place])
-                return
-    yield f"the row {label!r} has no entry in docs/results.toml"
+                known = True
+    if not known:
+        yield f"the row {label!r} has no entry in docs/results.toml"
 
 
 def _wrong_cell(run, table, row, k, cell):
