@@ -46,10 +46,11 @@ CASES = {
         f"voc:{SHARED}/voc2012small",
         *("train", "val", 256),
         classes="person,dog,horse,sheep,cow,cat",
-        flags="--recipe=small_data --augment=paper --S=32",
+        flags="--recipe=small_data --augment=paper --S=32 --warmup_epochs=3",
     ),
     "shapes": Case(
-        *("shapes", "train", "test", 128), flags="--recipe=small_data --augment=paper --S=16"
+        *("shapes", "train", "test", 128),
+        flags="--recipe=small_data --augment=paper --S=16 --warmup_epochs=1",
     ),
 }
 
