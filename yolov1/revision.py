@@ -1,5 +1,6 @@
 """Which revision of the source this is."""
 
+import hashlib
 import json
 import subprocess
 from pathlib import Path
@@ -23,6 +24,17 @@ def git_revision() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return result.stdout.strip() or None
+
+
+def digest_of_package() -> str:
+    """Of the package's Python files, and of what its native libraries were built from."""
+    total = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        total.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
+    info = PACKAGE / "_build_info.json"
+    if info.exists():
+        total.update(json.loads(info.read_text())["sources"].encode())
+    return total.hexdigest()[:16]
 
 
 def _of_the_build() -> str | None:

@@ -16,9 +16,19 @@ import time
 
 import tensorflow as tf
 
-WATCH = 'read word || kill -INT "$0"'  # of `read`, the end of the starter is the end of its input
-COMMAND = "$ "  # what a log has before each command
+from yolov1.training.interrupts import HANDLERS
+
 PATIENCE = 120  # seconds that a child may take to save what it has
+# Of `read`, the end of the starter is the end of its input. A child that waits in native code, for
+# a machine that is gone, hears of no signal.
+WATCH = f"""
+read word || {{
+    kill -INT "$0"
+    for second in $(seq {PATIENCE}); do sleep 1; kill -0 "$0" || exit; done
+    kill -KILL "$0"
+}}
+"""
+COMMAND = "$ "  # what a log has before each command
 
 
 class Busy(Exception):
@@ -150,7 +160,7 @@ class Pool:
 
     def __enter__(self):
         # (Also where the shell that started this has Ctrl-C ignored, as for `command &`.)
-        self._before = {n: signal.signal(n, _interrupted) for n in (signal.SIGINT, signal.SIGTERM)}
+        self._before = {n: signal.signal(n, handler) for n, handler in HANDLERS.items()}
         return self
 
     def __exit__(self, *error):
@@ -198,7 +208,3 @@ class Pool:
             self.running.remove(child)
             self._free.append(child.place)
         return found
-
-
-def _interrupted(number, frame):
-    raise KeyboardInterrupt

@@ -14,7 +14,14 @@ from yolov1.data import BadExampleError
 from yolov1.data.acquire.download import DownloadError
 from yolov1.inference import MissingExtra, WrongFile
 from yolov1.ops import LibraryUnavailable
-from yolov1.training import NonFiniteLoss, TrainConfig, WorkloadError, WrongRun, cfg_files
+from yolov1.training import (
+    NonFiniteLoss,
+    TrainConfig,
+    WorkloadError,
+    WrongRun,
+    cfg_files,
+    interrupts,
+)
 from yolov1.training.config import DARKNET
 
 from . import console, recipes
@@ -57,8 +64,20 @@ def define(names=None, flag_values=None, **defaults):
             flags.DEFINE_enum(field.name, default, choices, text, **into)
         else:  # of choices that may also name a file, `TrainConfig` refuses another
             _DEFINE[type(field.default)](field.name, default, text, **into)
+    if names is None or {*ACCUMULATED} <= {*names}:
+        flags.DEFINE_integer(
+            "accumulate",
+            1,
+            "Batches of --batch_size whose gradients add up to one step: multiplies it, and "
+            "--subdivisions.",
+            1,
+            **into,
+        )
     flags.DEFINE_boolean("debug", False, "A size that ends within a minute on two cores.", **into)
 
+
+# What --accumulate multiplies.
+ACCUMULATED = ("batch_size", "subdivisions")
 
 # What a resumed run may change. Its numbers depend on none of the first; of the data on its content
 # only, which `session` compares; and on the number of epochs as docs/runs.md says.
@@ -66,7 +85,7 @@ DATA = ("dataset", "train_split", "eval_split", "classes", "bad_examples")
 MAY_CHANGE = (
     *("output_dir", "resume", "cache", "cache_bytes", "eval_every", "checkpoint_minutes"),
     *("strategy", "capture", "capture_steps", "profile", "keep_every", "digests"),
-    *("histograms", "track", "watch"),
+    *("histograms", "track", "watch", "hours", "patience"),
     *DATA,
     "epochs",
 )
@@ -99,6 +118,8 @@ def config_from_flags(debug=None, recipe=None, flag_values=None) -> TrainConfig:
         recipe |= DEBUG if debug is None else debug
     values |= {k: v for k, v in recipe.items() if not flag_values[k].present}
     given = {name: v for name, v in values.items() if flag_values[name].present}
+    if "accumulate" in flag_values:
+        values |= {name: values[name] * flag_values["accumulate"].value for name in ACCUMULATED}
     try:
         return TrainConfig(**values | _of_cfg_files(values, given))
     except ValueError as error:
@@ -134,12 +155,13 @@ def resumed_config(run, config: TrainConfig, given=None) -> TrainConfig:
         UserError: a flag is given that would change what the run computes.
     """
     own, _, _ = run.read_config()
+    given = _determined(given)
     changed = _changed(own, config, run, given)
     for name, (before, now) in changed.items():
         if name not in MAY_CHANGE:
             raise UserError(
                 f"--resume goes on with the run's own --{name}={before}, got {now!r}. Leave "
-                f"--{(given or {}).get(name, name)} out, or start a new --output_dir."
+                f"--{given.get(name, name)} out, or start a new --output_dir."
             )
         if name in (*DATA, "epochs"):
             effect = ""
@@ -166,6 +188,7 @@ def forked_config(config: TrainConfig, given=None, say=print) -> TrainConfig:
     path, step = config.forked_from()
     run = training.RunDirectory(path)
     own = run.config_at(step)
+    given = _determined(given)
     values = {"fork": config.fork, "output_dir": config.output_dir, "resume": config.resume}
     for name in cfg_files.COPIES:
         file = cfg_files.path_of(getattr(own, name), run.path)
@@ -180,7 +203,7 @@ def forked_config(config: TrainConfig, given=None, say=print) -> TrainConfig:
         if name not in FORK_MAY_CHANGE or (name == "ema" and not (before and now)):
             raise UserError(
                 f"--fork goes on with the other run's --{name}={before}, got {now!r}: its "
-                f"checkpoint is of that. Leave --{(given or {}).get(name, name)} out, or start a "
+                f"checkpoint is of that. Leave --{given.get(name, name)} out, or start a "
                 "run from its weights alone, with --init."
             )
         values[name] = now
@@ -195,9 +218,15 @@ def forked_config(config: TrainConfig, given=None, say=print) -> TrainConfig:
     return config
 
 
+def _determined(given) -> dict:
+    """Field -> the flag that gave it, where that is not its own."""
+    accumulate = "accumulate" in flags.FLAGS and flags.FLAGS["accumulate"].present
+    return dict(given or {}) | dict.fromkeys(ACCUMULATED if accumulate else (), "accumulate")
+
+
 def _changed(own, config, run, given) -> dict:
     """Field -> (value of the run, value that is given), where they differ."""
-    given, changed = given or {}, {}
+    changed = {}
     for field in dataclasses.fields(TrainConfig):
         name = field.name
         present = name in given or (name in flags.FLAGS and flags.FLAGS[name].present)
@@ -233,7 +262,6 @@ USER_ERRORS = (
     *(LibraryUnavailable, MissingExtra, WorkloadError, WrongFile),
 )
 BROKE_OFF = 2  # not all could be done, as of a stream that ends before its end; what was is kept
-INTERRUPTED = 130  # what a shell calls a program that Ctrl-C ended
 
 
 def run(main, *, words=False):
@@ -257,9 +285,9 @@ def run(main, *, words=False):
             code = main(argv)
         except USER_ERRORS as error:
             code = f"error: {_sentence(error)}"
-        except KeyboardInterrupt:
-            print("\nInterrupted.")
-            code = INTERRUPTED
+        except KeyboardInterrupt as stop:
+            print(f"\n{interrupts.said(stop)}.")
+            code = interrupts.exit_status(stop)
         except SystemExit as end:
             code = end.code
         except app.UsageError:
@@ -267,13 +295,14 @@ def run(main, *, words=False):
         except BaseException:
             console.release(show=True)
             raise
-        console.release(show=code not in (None, 0, BROKE_OFF, INTERRUPTED))
+        console.release(show=code not in (None, 0, BROKE_OFF, *interrupts.STATUS.values()))
         return code
 
     console.print_anything()
     absl_logging.set_verbosity(absl_logging.WARNING)
     try:
-        app.run(guarded)
+        with interrupts.terminating():
+            app.run(guarded)
     finally:
         console.release()
 

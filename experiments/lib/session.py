@@ -1,12 +1,18 @@
 """A training from its configuration to its report: what every experiment that trains does."""
 
 import contextlib
+import json
 import shlex
 
+import keras
+import tensorflow as tf
 from absl import app
 
 from yolov1 import data, models, reporting, tracking, training
+from yolov1.revision import digest_of_package, git_revision
 from yolov1.tracking.tensorboard import TensorBoard
+from yolov1.training import interrupts
+from yolov1.training.content import digest
 
 from . import common, evaluators, watching
 from . import flags as experiment_flags
@@ -109,16 +115,34 @@ def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=Non
         with experiment_flags.user_errors():
             training.cfg_files.require_classes(config, train_set.classes)
             config = training.cfg_files.keep_copies(config, run.path)
+    content = None
+    if worker == 0 or workers > 1:
+        sets = {"train": train_set, "eval": eval_set}
+        content = {name: fingerprint(config, dataset) for name, dataset in sets.items()}
     if worker == 0:
-        write_description(run, config, grid, train_set, eval_set, recipe)
+        write_description(run, config, grid, train_set, eval_set, content, recipe)
     with experiment_flags.user_errors():
         tracked = tracking.start(config.track if worker == 0 else "", run)
     with tracked as tracker:
         more = [*(callbacks(run) if callbacks else ()), tracker]
-        return run, _train(config, module, run, train_set, eval_set, more)
+        alike = of_workers(config, content) if workers > 1 else {}
+        return run, _train(config, module, run, train_set, eval_set, more, alike)
 
 
-def _train(config, module, run, train_set, eval_set, callbacks):
+def of_workers(config, content) -> dict[str, str]:
+    """What workers must have alike to train together: see `training.train`."""
+    fields = config.to_dict()
+    same = {name: fields[name] for name in fields if name not in experiment_flags.MAY_CHANGE}
+    return {
+        "the program": f"{git_revision()}, {digest_of_package()}",
+        "TensorFlow": tf.__version__,
+        "Keras": keras.__version__,
+        "the configuration": json.dumps(same | {"epochs": config.epochs}),
+        "the data": digest(json.dumps(content).encode()),
+    }
+
+
+def _train(config, module, run, train_set, eval_set, callbacks, alike):
     """From what is described to the report; gives the summary, None on workers that write none."""
     # ------------------------------------------------------------------ train
     grid = config.grid(len(train_set.classes))
@@ -131,11 +155,13 @@ def _train(config, module, run, train_set, eval_set, callbacks):
             run,
             evaluate=lambda model: evaluators.headline(measure(model)),
             callbacks=[*filter(None, [*callbacks, *observers])],
+            alike=alike,
         )
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         where = shlex.quote(f"--output_dir={run.path}")
-        print(f"\nInterrupted. Go on with: python -m {module} {where} --resume")
-        raise SystemExit(130) from None
+        said = interrupts.said(stop)
+        print(f"\n{said}. Go on with: python -m {module} {where} --resume", flush=True)
+        raise SystemExit(interrupts.exit_status(stop)) from None
     if not state.is_chief:
         return None
 
@@ -183,7 +209,7 @@ def require_epochs(flag, run, steps, config, images: int):
         )
 
 
-def write_description(run, config, grid, train_set, eval_set, recipe=None):
+def write_description(run, config, grid, train_set, eval_set, content, recipe=None):
     """What goes into the run: config.json, dataset.json, and content.json to know the data by.
 
     Raises:
@@ -195,7 +221,6 @@ def write_description(run, config, grid, train_set, eval_set, recipe=None):
         name: data.statistics(dataset, sides=sides, image_size=grid.image_size)
         for name, dataset in sets.items()
     }
-    content = {name: fingerprint(config, dataset) for name, dataset in sets.items()}
     more = {"recipe": recipe} if recipe else {}
     if config.resume and run.has_checkpoint:
         require_same_data("resume", run, content, found)

@@ -11,9 +11,10 @@ from absl import app, flags
 from yolov1 import streaming, training
 from yolov1.files import user_path
 from yolov1.streaming.drawing import picture_name, save
+from yolov1.training.interrupts import STATUS
 
 from . import common, pictures
-from .flags import BROKE_OFF, INTERRUPTED, UserError
+from .flags import BROKE_OFF, UserError
 
 # The flags belong to the experiment that calls `define`: ``--help`` shows the main module's only.
 flags.disclaim_key_flags()
@@ -106,7 +107,7 @@ def detect(detector, place, output, batch_size, max_frames=None) -> int:
     _say(stream, lines, output)
     if code is None:
         code = 0 if lines.frames or (source.live and not lines.unreadable) else 1
-    elif code == INTERRUPTED and source.live:
+    elif code in STATUS.values() and source.live:
         code = 0  # there is no other end
     return code
 
@@ -124,7 +125,7 @@ def _look(stream, lines, shows, output):
         except streaming.BrokenOff as error:
             print(f"error: {error}", file=sys.stderr)
             return str(error), BROKE_OFF if lines.frames else 1
-    return ("by a signal", INTERRUPTED) if caught else ("at its end", None)
+    return ("by a signal", STATUS[caught[0]]) if caught else ("at its end", None)
 
 
 def _take(result, lines, shows, output):

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from tests.training.test_loop import assert_same_bits, final_state, rows
+from tests.training.small_runs import assert_same_bits, final_state, rows
 from yolov1.training import RunDirectory, WrongRun, read_digests
 from yolov1.training.digests import digest_of_weights
 

@@ -60,7 +60,7 @@ def test_a_search_that_was_stopped_tries_the_same(search, tmp_path):
 
     thread = threading.Thread(target=interrupt, daemon=True)
     thread.start()
-    begun, _ = search(9, RATES, "--seeds=0-1", folder="stopped", code=130, flags=slow)
+    begun, _ = search(9, RATES, "--seeds=0-1", folder="stopped", code=143, flags=slow)
     thread.join()
     assert [a["state"] for a in begun["attempts"]] == ["finished", "finished", "begun"]
     resumed, _ = search(9, RATES, "--seeds=0-1", folder="stopped", flags=slow)

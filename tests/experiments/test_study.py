@@ -141,8 +141,8 @@ def test_each_has_its_share_of_the_cores(study, tmp_path):
         assert json.loads(text)["environment"]["cores"] == all_cores
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_lets_the_trials_save(study, tmp_path, number):
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interruption_lets_the_trials_save(study, tmp_path, number, status):
     log = tmp_path / "study" / "learning_rate=1e-3" / "seed-0.log"
     metrics = log.with_suffix("") / "metrics.csv"
 
@@ -155,7 +155,7 @@ def test_an_interruption_lets_the_trials_save(study, tmp_path, number):
     thread.start()
     done = study(RATES, "--seeds=0", flags=(*SMALL, "--warmup_epochs=0.6"))
     thread.join()
-    assert done.returncode == 130, done.stdout + done.stderr
+    assert done.returncode == status, done.stdout + done.stderr
     assert "The same command goes on with it" in done.stdout
     assert [t["state"] for t in summary(tmp_path)["trials"]] == ["begun", "begun"]
     done = study(RATES, "--seeds=0", flags=(*SMALL, "--warmup_epochs=0.6"))

@@ -4,7 +4,7 @@ import importlib.util
 
 import pytest
 
-from tests.training.test_loop import run
+from tests.training.small_runs import run
 
 VALUES = {"epochs": 2, "eval_every": 1}
 HAS_MLFLOW = all(map(importlib.util.find_spec, ("mlflow", "sqlalchemy", "alembic")))

@@ -14,7 +14,7 @@ import pytest
 
 from tests.shared import ROOT
 from tests.tracking.conftest import HAS_MLFLOW, VALUES
-from tests.training.test_loop import assert_same_bits, final_state, rows, run
+from tests.training.small_runs import assert_same_bits, final_state, rows, run
 from yolov1 import tracking
 from yolov1.tracking import mlflow, tracker
 from yolov1.training import RunDirectory, TrainConfig

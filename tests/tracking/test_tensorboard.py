@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.plugin_event_accumulator import EventA
 from tensorboard.plugins.hparams import metadata as hparams_metadata
 from tensorboard.plugins.pr_curve import summary as pr_curve_summary
 
-from tests.training.test_loop import assert_same_bits, final_state
+from tests.training.small_runs import assert_same_bits, final_state
 from yolov1 import data, evaluation
 from yolov1.evaluation.average_precision import Curve
 from yolov1.inference import Detections

@@ -7,7 +7,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from tests.training.test_loop import run
+from tests.training.small_runs import run
 from yolov1 import kernels
 from yolov1.grid import GridSpec
 from yolov1.semantics import PRESETS

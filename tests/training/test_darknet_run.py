@@ -12,7 +12,7 @@ import pytest
 
 from tests import programs
 from tests.shared import ROOT
-from tests.training.test_loop import assert_same_bits, final_state, rows
+from tests.training.small_runs import assert_same_bits, final_state, rows
 from yolov1.training import RunDirectory, load_run
 
 NETWORK = """# kept

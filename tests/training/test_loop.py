@@ -2,20 +2,20 @@
 
 import csv
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from experiments.lib import evaluators
-from tests import programs
-from tests.shared import ROOT
+from tests.training.small_runs import (
+    TINY,
+    final_state,
+    finish,
+    rows,
+    run,
+    start,
+)
 from yolov1 import data
 from yolov1.training import (
     NonFiniteLoss,
@@ -25,85 +25,7 @@ from yolov1.training import (
     read_workload,
     train,
 )
-from yolov1.training.optimizers import MovingAverage
 from yolov1.training.state import epoch_end_steps
-
-# Dropout and augmentation on: both must resume exactly too.
-TINY = {
-    "dataset": "shapes:count=20",
-    "image_size": 32,
-    "S": 2,
-    "batch_size": 8,
-    "epochs": 4,
-    "warmup_epochs": 1.0,
-    "optimizer": "adamw",
-    "learning_rate": 1e-3,
-    "schedule": "cosine",
-    "model_options": "width=0.34,dropout=0.3",
-    "ema": 0.9,
-    "eval_every": 2,
-}
-
-
-def arguments(output_dir, values):
-    flags = [f"--{name}={value}" for name, value in (TINY | values).items()]
-    return [f"--output_dir={output_dir}", *flags]
-
-
-def run(output_dir, **values):
-    """To the end, in this process; the return code and what was said."""
-    done = programs.call("experiments.train", *arguments(output_dir, values))
-    return done.returncode, done.stdout + done.stderr
-
-
-def start(output_dir, env=None, module="experiments.train", **values):
-    """In a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", module, *arguments(output_dir, values)],
-        cwd=ROOT,
-        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"} | (env or {}),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def finish(process):
-    output = process.communicate(timeout=300)[0]
-    assert process.returncode == 0, output
-    return output
-
-
-def final_state(output_dir) -> dict:
-    """Every number of the last checkpoint but the measured seconds."""
-    reader = tf.train.load_checkpoint(
-        tf.train.latest_checkpoint(os.path.join(output_dir, "checkpoints", "last"))
-    )
-    names = (n for n in reader.get_variable_to_dtype_map() if not n.startswith("_CHECKPOINTABLE"))
-    return {
-        n: reader.get_tensor(n) for n in names if "seconds" not in n and "save_counter" not in n
-    }
-
-
-def assert_same_bits(a: dict, b: dict):
-    assert a.keys() == b.keys()
-    assert any("optimizer" in name for name in a) and any("seeds" in name for name in a)
-    for name in a:
-        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
-
-
-def rows(output_dir):
-    with open(os.path.join(output_dir, "metrics.csv"), newline="") as file:
-        return [{k: v for k, v in r.items() if "second" not in k} for r in csv.DictReader(file)]
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """A run that was never interrupted."""
-    path = tmp_path_factory.mktemp("whole") / "run"
-    code, output = run(path)
-    assert code == 0, output
-    return path, output
 
 
 def test_a_run_writes_everything_and_says_where(whole):
@@ -138,73 +60,6 @@ def test_the_rows_say_where_the_time_went(whole):
     assert [row["evaluation_seconds"] > 0 for row in spent] == [False, True, False, True]
     assert spent[0]["checkpoint_seconds"] == 0 < spent[-1]["checkpoint_seconds"]
     assert all(0 <= row["other_seconds"] < 5 for row in spent)
-
-
-def test_killed_and_resumed_ends_with_the_same_bits(whole, tmp_path):
-    process = start(tmp_path / "run", checkpoint_minutes=0.0001, eval_every=0, **{"epochs": 4})
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        if (tmp_path / "run" / "checkpoints" / "last" / "checkpoint").exists():
-            time.sleep(0.05)  # somewhere inside a step, an evaluation or a save
-            break
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
-    assert not (tmp_path / "run" / "summary.json").exists()
-
-    output = subprocess.run(
-        [sys.executable, "-m", "experiments.train", f"--output_dir={tmp_path / 'run'}"]
-        + ["--resume", "--eval_every=2"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert output.returncode == 0, output.stdout + output.stderr
-    expected, resumed = final_state(whole[0]), final_state(tmp_path / "run")
-    # The killed session did not evaluate, so it may have missed the epoch with the best mAP.
-    expected = {k: v for k, v in expected.items() if "best" not in k}
-    assert_same_bits(expected, {k: v for k, v in resumed.items() if "best" not in k})
-    for a, b in zip(rows(whole[0]), rows(tmp_path / "run"), strict=True):
-        assert {k: v for k, v in a.items() if not k.startswith("map")} == {
-            k: v for k, v in b.items() if not k.startswith("map")
-        }
-
-
-def test_ctrl_c_anywhere_ends_with_the_same_bits(whole, tmp_path, monkeypatch):
-    """In the middle of the exchange of weights and averages; then while they are measured."""
-    path, exchange, measure = tmp_path / "run", MovingAverage.swap, evaluators.Evaluator.__call__
-    swaps, measures = [], []
-
-    def interrupted_exchange(self):
-        swaps.append(self)
-        if len(swaps) > 1:
-            return exchange(self)
-        of_all = self.averages, self.weights
-        for part in (slice(1), slice(1, None)):
-            self.averages, self.weights = (values[part] for values in of_all)
-            exchange(self)
-            if part == slice(1):
-                programs.interrupt()
-        self.averages, self.weights = of_all
-
-    def interrupted_measure(self, *arguments):
-        measures.append(self)
-        programs.interrupt()
-        return measure(self, *arguments)
-
-    monkeypatch.setattr(MovingAverage, "swap", interrupted_exchange)
-    code, output = run(path)
-    assert code == 130 and "Interrupted. Go on with" in output and len(swaps) == 2
-    monkeypatch.setattr(evaluators.Evaluator, "__call__", interrupted_measure)
-    code, output = run(path, resume="true")
-    assert code == 130 and len(measures) == 1, output
-    monkeypatch.undo()
-    code, output = run(path, resume="true")
-    assert code == 0, output
-    assert_same_bits(final_state(whole[0]), final_state(path))
-    assert rows(path) == rows(whole[0])
 
 
 def test_an_existing_run_is_never_overwritten(whole):
@@ -258,47 +113,6 @@ def test_mirrored_over_two_devices_equals_one(tmp_path):
     for one, other in zip(*(kept_steps.values() for kept_steps in steps), strict=True):
         np.testing.assert_array_equal(one[1], other[1])  # all images, in their order
         np.testing.assert_allclose(one[0].mean((1, 2, 3)), other[0].mean((1, 2, 3)), rtol=0.2)
-
-
-@pytest.mark.slow
-def test_two_processes_equal_one(tmp_path):
-    """MultiWorkerMirroredStrategy on loopback."""
-    flags = {"model_options": "width=0.34,synchronized=true", "eval_every": 0, "epochs": 2}
-    finish(start(tmp_path / "one", **flags))
-    workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
-    processes = [
-        start(
-            tmp_path / "two",
-            env={
-                "TF_CONFIG": json.dumps(
-                    {"cluster": {"worker": workers}, "task": {"type": "worker", "index": k}}
-                )
-            },
-            strategy="multi_worker",
-            capture=tmp_path / "two.npz",
-            capture_steps="1",
-            **flags,
-        )
-        for k in range(2)
-    ]
-    for process in processes:
-        finish(process)
-    ((predictions, targets),) = read_workload(tmp_path / "two.npz").steps.values()
-    assert len(predictions) == len(targets) == TINY["batch_size"] // 2  # the first worker's
-    a, b = rows(tmp_path / "one"), rows(tmp_path / "two")
-    np.testing.assert_allclose(
-        [float(r["loss"]) for r in a], [float(r["loss"]) for r in b], rtol=1e-4
-    )
-
-
-def free_ports(count):
-    import socket
-
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
 
 
 def test_non_finite_loss_names_step_term_and_image(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from tests.training.test_loop import assert_same_bits, final_state, run
+from tests.training.small_runs import assert_same_bits, final_state, run
 
 CONSTANT = {"epochs": 2, "schedule": "constant", "eval_every": 0}  # 5 steps
 

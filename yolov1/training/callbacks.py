@@ -47,6 +47,36 @@ class MetricsFile(keras.callbacks.Callback):
             self.directory.write_metrics(self.rows, last=SPENT)
 
 
+class Patience(keras.callbacks.Callback):
+    """Ends a training once so many evaluations in a row were none better than the best before.
+
+    It looks at metrics.csv (and comes after `MetricsFile`), so that a run that is gone on with
+    counts on.
+
+    Args:
+        directory: the `RunDirectory`.
+        monitor: the figure that decides.
+        sign: 1 where higher is better, -1 where lower is.
+        evaluations: how many.
+    """
+
+    def __init__(self, directory, monitor: str, sign: int, evaluations: int):
+        super().__init__()
+        self.directory, self.monitor, self.sign = directory, monitor, sign
+        self.evaluations = evaluations
+
+    def on_train_begin(self, logs=None):
+        self.on_epoch_end(0)
+
+    def on_epoch_end(self, epoch, logs=None):
+        texts = [row.get(self.monitor) for row in self.directory.read_metrics()]
+        figures = [self.sign * float(text) for text in texts if text]
+        best = max((f for f in figures if f == f), default=None)
+        since = len(figures) if best is None else len(figures) - 1 - figures.index(best)
+        if since >= self.evaluations:
+            self.model.stop_training = True
+
+
 @contextlib.contextmanager
 def event_file(folder, first_step: int):
     """Inside, what `tf.summary` writes goes into a file for TensorBoard in this folder.

@@ -50,9 +50,13 @@ class Checkpoints:
     ``last`` and ``kept`` hold everything: weights, optimizer, moving average, the state of
     dropout's random generators (which no Keras format saves) and `Progress`. ``best`` holds the
     weights alone.
+
+    Args:
+        first: the folder of the first worker, for the others: where it is theirs as well (shared
+            storage), they go on from what is there, also where they are new.
     """
 
-    def __init__(self, directory, model, optimizer, progress, average=None):
+    def __init__(self, directory, model, optimizer, progress, average=None, first=None):
         seeds = [v.value for v in model.non_trainable_variables if "seed_generator" in v.path]
         state = tf.train.Checkpoint(
             model=model, optimizer=optimizer, progress=progress, seeds=seeds
@@ -62,6 +66,9 @@ class Checkpoints:
         directory = Path(directory)
         self._state, self._weights = state, tf.train.Checkpoint(model=model)
         self._last = CheckpointFiles(directory / "last", keep=2)
+        self._sources = [self._last]  # of what is gone on from
+        if first:
+            self._sources.append(CheckpointFiles(Path(first) / "last", keep=0))
         self._kept = CheckpointFiles(directory / "kept", keep=0)
         self._best = CheckpointFiles(directory / "best", keep=1)
         self._progress = progress
@@ -81,8 +88,9 @@ class Checkpoints:
     def newest(self) -> int:
         """The newest step whose state is whole (a warning names newer ones that are damaged); 0
         where none was saved yet, -1 where none is whole."""
-        step = self._last.newest_whole()
-        return -self._last.has_any() if step is None else step
+        steps = [files.newest_whole() for files in self._sources]
+        none = -any(files.has_any() for files in self._sources)
+        return max((step for step in steps if step is not None), default=none)
 
     def restore_last(self, step: int):
         """Restores the state of a step; it must fit the model exactly.
@@ -93,19 +101,21 @@ class Checkpoints:
         Raises:
             WrongRun: it is not there, is damaged, or does not fit.
         """
-        fault = self._last.damage(step) if step in self._last.steps() else None
-        if step < 0 or fault:
+        there = [files for files in self._sources if step in files.steps()]
+        faults = [files.damage(step) for files in there]
+        if step < 0 or (faults and all(faults)):
+            fault = faults[0] if faults else self._last.all_damaged()
             raise WrongRun(
-                f"--resume: {fault or self._last.all_damaged()}. Put a copy of the checkpoints in "
-                "their place, or start a new --output_dir."
+                f"--resume: {fault}. Put a copy of the checkpoints in their place, or start a new "
+                "--output_dir."
             )
-        if step not in self._last.steps():
+        if not there:
             raise WrongRun(
                 f"--resume: the workers' checkpoints have no step in common (step {step} is the "
                 f"newest that all could have, this worker has {self._last.steps()}). Copy one "
                 "worker's checkpoints/ over the others', or start anew."
             )
-        self._restore(self._last, step, "--resume: ")
+        self._restore(there[faults.index(None)], step, "--resume: ")
         self._kept.drop_after(step)  # what follows is done again
         if not self._best.steps():  # of a fork, whose origin found better ones later
             self._progress.best.assign(float("-inf"))

@@ -8,13 +8,18 @@ SPENT = ("evaluation_seconds", "checkpoint_seconds", "other_seconds")
 
 
 class Stopwatch:
-    """Where the time of this process went since the last row of metrics.csv."""
+    """Where the time of this process went since the last row of metrics.csv.
+
+    Attributes:
+        last: by part, the seconds that it took the last time.
+    """
 
     def __init__(self):
+        self.last = dict.fromkeys(("training", "evaluation", "checkpoint"), 0.0)
         self._restart()
 
     def _restart(self):
-        self._seconds = dict.fromkeys(("training", "evaluation", "checkpoint"), 0.0)
+        self._seconds = dict.fromkeys(self.last, 0.0)
         self._begin = time.perf_counter()
 
     @contextlib.contextmanager
@@ -25,7 +30,9 @@ class Stopwatch:
         try:
             yield
         finally:
-            self._seconds[part] += time.perf_counter() - begin
+            seconds = time.perf_counter() - begin
+            self._seconds[part] += seconds
+            self.last[part] = seconds
 
     def row(self) -> dict[str, float]:
         """Seconds of evaluation, of checkpoints and of everything that is no training either (what
@@ -35,6 +42,23 @@ class Stopwatch:
         self._restart()
         values = seconds["evaluation"], seconds["checkpoint"], other
         return {name: round(value, 3) for name, value in zip(SPENT, values, strict=True)}
+
+
+class TimeLimit:
+    """Whether there is time for one more part of a run, and for the checkpoint after it.
+
+    Args:
+        hours: from now on; 0: without end.
+        spent: the `Stopwatch` that knows how long each part takes.
+    """
+
+    def __init__(self, hours: float, spent: Stopwatch):
+        self._ends = time.monotonic() + 3600 * hours if hours else float("inf")
+        self._last = spent.last
+
+    def over(self, part: str) -> bool:
+        needed = self._last[part] + self._last["checkpoint"]
+        return time.monotonic() + needed > self._ends
 
 
 class CheckpointClock:
@@ -50,11 +74,16 @@ class CheckpointClock:
         self.checkpoints, self.seconds, self.saved = checkpoints, 60 * minutes, time.monotonic()
         self.keep_every = keep_every
 
-    def save_if_due(self, done: int, always=False):
-        """To be called once `done` steps are."""
+    @property
+    def due(self) -> bool:
+        """Whether enough time has passed."""
+        return time.monotonic() - self.saved > self.seconds
+
+    def save(self, done: int, due: bool):
+        """Saves where it is due, or `done` steps are to be kept."""
         if self.keep_every and done % self.keep_every == 0:
             self.checkpoints.save_kept()
-        elif always or time.monotonic() - self.saved > self.seconds:
+        elif due:
             self.checkpoints.save_last()
         else:
             return

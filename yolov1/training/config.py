@@ -194,8 +194,18 @@ class TrainConfig:
         "map_voc07",
         "What the best weights have: the highest mean AP or accuracy, or the lowest val_loss.",
     )
+    patience: int = _field(
+        0,
+        "Evaluations in a row without a better --monitor after which the training ends; 0: it goes "
+        "on to the last epoch.",
+    )
+    hours: float = _field(
+        0.0,
+        "Hours after which this start stops, with a checkpoint to go on from (--resume); 0: none.",
+    )
     checkpoint_minutes: float = _field(
-        2.0, "Minutes between checkpoints; there is one at the end and after Ctrl-C, too."
+        2.0,
+        "Minutes between checkpoints; there is one at the end, and after Ctrl-C and SIGTERM, too.",
     )
     capture: str = _field(
         "",
@@ -268,6 +278,8 @@ class TrainConfig:
             ("cache_bytes", self.cache_bytes >= 0, "at least 0"),
             ("eval_every", self.eval_every >= 0, "at least 0"),
             ("checkpoint_minutes", self.checkpoint_minutes >= 0, "at least 0"),
+            ("hours", 0 <= self.hours < float("inf"), "at least 0"),
+            ("patience", self.patience >= 0, "at least 0"),
             ("S", self.task == "detect" or self.S == 1, "1 with --task=classify"),
             (
                 "monitor",

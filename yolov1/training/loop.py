@@ -13,23 +13,32 @@ import numpy as np
 from yolov1 import data
 from yolov1.files import make_folder
 from yolov1.training import strategies
-from yolov1.training.callbacks import MetricsFile, ProgressLine, TensorBoardScalars, event_file
+from yolov1.training.callbacks import (
+    MetricsFile,
+    Patience,
+    ProgressLine,
+    TensorBoardScalars,
+    event_file,
+)
 from yolov1.training.capture import Capture
-from yolov1.training.clocks import CheckpointClock, Stopwatch
+from yolov1.training.clocks import CheckpointClock, Stopwatch, TimeLimit
 from yolov1.training.config import MONITORS, TrainConfig
 from yolov1.training.digests import DigestsFile
 from yolov1.training.forks import take_fork
-from yolov1.training.interrupts import Interrupts
+from yolov1.training.interrupts import Interrupts, Wishes
 from yolov1.training.nonfinite import NonFiniteLoss, leave_step, require_finite
 from yolov1.training.profile import Profile
 from yolov1.training.run_directory import WrongRun
 from yolov1.training.start import start_from_run
 from yolov1.training.state import State, batches_of, epoch_end_steps, new_state
 from yolov1.training.step import capturing, make_step
+from yolov1.training.strategies import Agreement
 from yolov1.training.tasks import TASKS
 
 
-def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=()) -> State:
+def train(
+    config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=(), alike=None
+) -> State:
     """Trains on a data set and keeps ``metrics.csv``, ``checkpoints/`` and ``tensorboard/``.
 
     Args:
@@ -42,6 +51,7 @@ def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=(
             which weights are the best.
         callbacks: further Keras callbacks; at the end of an epoch they see the averaged weights,
             and what they give to `tf.summary` goes into the run's file for TensorBoard.
+        alike: what several workers must have alike, see `strategies.require_alike`.
 
     Returns:
         The final state.
@@ -51,15 +61,16 @@ def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=(
         NonFiniteLoss: names step, term and image, and a file to repeat the step with; the last
             checkpoint is from before it.
         WorkloadError: ``config.capture`` names a file of something else, or no step of the run.
-        WrongRun: ``config.backbone``, ``config.init`` or ``config.fork`` is a run that does not
-            fit, or lacks the step; the batch does not divide by replicas and subdivisions, or these
-            do not go with batch statistics that the replicas share; ``config.profile`` names no
-            step of the run.
+        WrongRun: workers differ in what they must have alike; ``config.backbone``, ``config.init``
+            or ``config.fork`` is a run that does not fit, or lacks the step; the batch does not
+            divide by replicas and subdivisions, or these do not go with batch statistics that the
+            replicas share; ``config.profile`` names no step of the run.
         DarknetError: a cfg file that the configuration names is refused.
     """
     # 1. Devices, before anything else touches TensorFlow.
     strategy = strategies.resolve_strategy(config.strategy)
     worker, workers = strategies.worker(strategy)
+    strategies.require_alike(strategy, alike or {})
     make_folder(directory.path)
     # 2. Seed, precision, model and optimizer.
     grid = config.grid(len(dataset.classes))
@@ -100,6 +111,9 @@ def train(config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=(
             TensorBoardScalars(),
             ProgressLine(epoch_ends, start),
         ]
+        if config.patience:
+            sign = MONITORS[config.task][config.monitor]
+            callbacks.append(Patience(directory, config.monitor, sign, config.patience))
         if config.digests:
             terms = TASKS[config.task].terms
             callbacks.append(DigestsFile(directory, config.digests, start, terms))
@@ -127,28 +141,29 @@ def run_epochs(
     config, state, dataset, step, batches, epoch_ends, profile, *, evaluate=None, callbacks=()
 ):
     """Takes the steps that are left of a run, evaluates and saves as they go; ends with a
-    checkpoint, also where Ctrl-C ends it (see `Interrupts`). The arguments are what `train` makes
-    of its own."""
+    checkpoint, also where Ctrl-C, SIGTERM or ``config.hours`` end it (see `Interrupts`). The
+    arguments are what `train` makes of its own."""
     progress, model = state.progress, state.model
     model.stop_training = False
     hooks = keras.callbacks.CallbackList(
         list(callbacks), model=model, epochs=config.epochs, steps=epoch_ends[0]
     )
     hooks.on_train_begin()
-    alone = strategies.worker(state.strategy)[1] == 1
-    # Workers' clocks differ: several save together, at the ends of epochs and by steps.
-    minutes = config.checkpoint_minutes if alone else float("inf")
-    clock, spent = CheckpointClock(state.checkpoints, minutes, config.keep_every), Stopwatch()
+    spent, interrupts = Stopwatch(), Interrupts()
+    # Of several workers the first one's clock says when all save.
+    minutes = config.checkpoint_minutes if state.is_chief else float("inf")
+    clock = CheckpointClock(state.checkpoints, minutes, config.keep_every)
+    agreed = Wishes(interrupts, TimeLimit(config.hours, spent), Agreement(state.strategy))
+    _, model.stop_training = agreed("training", model.stop_training)
     done = int(progress.step.numpy())
-    interrupts = Interrupts()
-    try:
-        with interrupts:
-            for epoch in range(config.epochs):
-                # Steps that are done but still in the sums: it was interrupted before its row.
-                if epoch_ends[epoch] < done or (
-                    epoch_ends[epoch] == done and not int(progress.steps_in_sum.numpy())
-                ):
-                    continue
+    # Steps that are done but still in the sums: their epoch was interrupted before its row.
+    open_ended = int(progress.steps_in_sum.numpy()) > 0
+    epochs = [e for e, end in enumerate(epoch_ends) if end > done or (end == done and open_ended)]
+    with interrupts:
+        try:
+            for epoch in epochs:
+                if model.stop_training:
+                    break
                 hooks.on_epoch_begin(epoch)
                 while done < epoch_ends[epoch]:
                     hooks.on_train_batch_begin(done)
@@ -156,31 +171,54 @@ def run_epochs(
                         logs = _one_step(config, state, dataset, step, batches, done)
                     done += 1
                     hooks.on_train_batch_end(done - 1, logs)
-                    if done < epoch_ends[epoch]:
+                    closes = done == epoch_ends[epoch]
+                    due = closes and _is_evaluated(config, model, epoch)
+                    stop, save = agreed("evaluation" if due else "training", clock.due)
+                    if not closes:
                         with spent.of("checkpoint"):
-                            clock.save_if_due(done)
-                    interrupts.check()
-                last = epoch + 1 == config.epochs or model.stop_training
-                logs = _epoch_logs(config, state)
-                logs |= _regularization(model)
-                due = last or (config.eval_every and (epoch + 1) % config.eval_every == 0)
-                with state.averaged_weights():  # so that what a callback saves is what was measured
-                    if evaluate and due:
-                        logs |= _evaluate(config, state, evaluate, spent, interrupts)
-                    hooks.on_epoch_end(epoch, logs | spent.row())
+                            clock.save(done, save and not stop)
+                    if stop:
+                        raise stop
+                broken_off = _close_epoch(config, state, evaluate, spent, interrupts, hooks, epoch)
+                last = epoch + 1 == config.epochs
+                stop, broken_off, save, model.stop_training = agreed(
+                    "training", broken_off, last or clock.due, model.stop_training
+                )
+                if broken_off:
+                    raise stop
                 progress.end_epoch()
                 with spent.of("checkpoint"):
-                    clock.save_if_due(done, always=last or model.stop_training or not alone)
-                if model.stop_training:
-                    break
-                interrupts.check()
-    except KeyboardInterrupt:
-        if interrupts.count < 2:  # else it came where it may, and the last checkpoint stands
-            state.checkpoints.save_last()
-        raise
-    finally:
-        profile.close()
+                    clock.save(done, (save or model.stop_training) and not stop)
+                if stop:
+                    raise stop
+        except KeyboardInterrupt:
+            if not interrupts.impatient:  # else it came where it may: the last checkpoint stands
+                state.checkpoints.save_last()
+            raise
+        finally:
+            profile.close()
     hooks.on_train_end(spent.row())
+
+
+def _is_evaluated(config, model, epoch) -> bool:
+    last = epoch + 1 == config.epochs or model.stop_training
+    return bool(last or (config.eval_every and (epoch + 1) % config.eval_every == 0))
+
+
+def _close_epoch(config, state, evaluate, spent, interrupts, hooks, epoch) -> bool:
+    """Evaluates where it is time to, and writes what is known of an epoch. Gives whether that was
+    broken off, where there are other workers to be told."""
+    logs = _epoch_logs(config, state) | _regularization(state.model)
+    with state.averaged_weights():  # so that what a callback saves is what was measured
+        if evaluate and _is_evaluated(config, state.model, epoch):
+            try:
+                logs |= _evaluate(config, state, evaluate, spent, interrupts)
+            except KeyboardInterrupt:
+                if strategies.worker(state.strategy)[1] == 1 or interrupts.impatient:
+                    raise
+                return True
+        hooks.on_epoch_end(epoch, logs | spent.row())
+    return False
 
 
 def _evaluate(config, state, evaluate, spent, interrupts) -> dict:

@@ -102,7 +102,8 @@ def build_state(config: TrainConfig, grid, directory, strategy, epoch_steps: flo
     worker, _ = strategies.worker(strategy)
     # Every worker must take part in saving; only the first one's files are kept.
     folder = directory / ("checkpoints" if worker == 0 else f"checkpoints/worker{worker}")
-    checkpoints = Checkpoints(folder, model, optimizer, progress, average)
+    first = directory / "checkpoints" if worker else None
+    checkpoints = Checkpoints(folder, model, optimizer, progress, average, first)
     return State(strategy, model, optimizer, average, progress, checkpoints)
 
 

@@ -3,7 +3,11 @@
 import json
 import os
 
+import numpy as np
 import tensorflow as tf
+
+from yolov1.training.content import digest
+from yolov1.training.run_directory import WrongRun
 
 
 def cluster_task(name: str) -> tuple[int, int]:
@@ -80,9 +84,64 @@ def to_replicas(strategy: tf.distribute.Strategy, batch):
     )
 
 
+class Agreement:
+    """What one of the workers wants, all of them know between the same two steps.
+
+    Signals and clocks are each worker's own; a worker that stopped or saved alone would leave the
+    others waiting for it for ever.
+    """
+
+    def __init__(self, strategy: tf.distribute.Strategy):
+        self.alone = worker(strategy)[1] == 1
+
+        @tf.function(autograph=False)
+        def counted(wishes):
+            return strategy.reduce("SUM", strategy.run(tf.identity, (wishes,)), axis=None)
+
+        self._counted = counted
+
+    def __call__(self, *wishes: bool) -> list[bool]:
+        """For each wish whether some worker has it; every worker must ask."""
+        if self.alone:
+            return [*wishes]
+        counts = self._counted(tf.constant([float(wish) for wish in wishes])).numpy()
+        return [bool(count > 0) for count in counts]
+
+
 def smallest(strategy: tf.distribute.Strategy, value: int) -> int:
     """The smallest of the workers' values; every worker must ask."""
     if worker(strategy)[1] == 1:
         return value
-    values = strategy.run(lambda: tf.constant([value], tf.int64))
-    return int(tf.reduce_min(strategy.gather(values, axis=0)))
+    return int(_of_all(strategy, [value]).min())
+
+
+def require_alike(strategy: tf.distribute.Strategy, found: dict[str, str]):
+    """Raises `WrongRun` where workers that shall train together have not the same; every worker
+    must ask, and all of them raise.
+
+    Args:
+        found: what must be alike -> what this worker has, of which digests are compared.
+    """
+    if worker(strategy)[1] == 1:
+        return
+    own = [int(digest(text.encode())[:15], 16) for text in found.values()]  # below 2^63
+    rows = _of_all(strategy, own)
+    others = {
+        name: [k for k, row in enumerate(rows) if row[column] != rows[0, column]]
+        for column, name in enumerate(found)
+    }
+    differ = {name: workers for name, workers in others.items() if workers}
+    if differ:
+        parts = [f"{name} (worker {', '.join(map(str, differ[name]))})" for name in differ]
+        here = [f"{name} {found[name]:.80}" for name in differ]
+        raise WrongRun(
+            f"workers differ from worker 0 in {'; '.join(parts)}. Worker {worker(strategy)[0]} has "
+            f"{'; '.join(here)}. Give all of them the same, and start them again."
+        )
+
+
+def _of_all(strategy, values: list[int]) -> np.ndarray:
+    """The values of each worker, ``[workers, n]``; every worker must ask."""
+    found = strategy.run(lambda: tf.constant([values], tf.int64))
+    replicas = strategy.num_replicas_in_sync // worker(strategy)[1]
+    return strategy.gather(found, axis=0).numpy()[::replicas]
