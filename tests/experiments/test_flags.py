@@ -9,7 +9,7 @@ from experiments.lib import flags as experiment_flags
 from yolov1.training import TrainConfig
 
 FLAGS = {
-    "train": {*TrainConfig.__dataclass_fields__, "recipe"},
+    "train": {*TrainConfig.__dataclass_fields__, "recipe", "accumulate"},
     "evaluate": {"checkpoint", "which", "dataset", "eval_split", "pictures", "output_dir"},
     "export": {"checkpoint", "format", "precision", "nms", "input", "calibration", "tolerance"},
     "prepare_voc": {"root", "years", "splits", "base_url", "tar_dir"},

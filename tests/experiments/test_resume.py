@@ -111,3 +111,24 @@ def test_the_schedule_of_more_epochs(call_experiment, tmp_path):
     short, long = (WarmupSchedule("cosine", 0.001, steps) for steps in (2, 6))
     expected = [float(rate) for rate in (short(2), long(4), long(6))]
     assert rates == pytest.approx(expected) and rates[0] < rates[1]
+
+
+def test_accumulated_batches_are_a_larger_one_in_parts(call_experiment, tmp_path):
+    """With the same bits; and a run that goes on is held to it."""
+    train = ("train", "--dataset=shapes:count=16", *TINY, "--epochs=2")
+    for name, flags in {
+        "k": ("--batch_size=4", "--accumulate=2"),
+        "parts": ("--batch_size=8", "--subdivisions=2"),
+    }.items():
+        done = call_experiment(*train, *flags, f"--output_dir={tmp_path / name}")
+        assert done.returncode == 0, done.stdout + done.stderr
+    config = json.loads((tmp_path / "k" / "config.json").read_text())["config"]
+    assert (config["batch_size"], config["subdivisions"]) == (8, 2)
+    losses = [[row["loss"] for row in rows(tmp_path / name)] for name in ("k", "parts")]
+    assert losses[0] == losses[1]
+    resume = ("train", f"--output_dir={tmp_path / 'k'}", "--resume")
+    refused = call_experiment(*resume, "--batch_size=4", "--accumulate=4")
+    assert refused.returncode == 1
+    assert "own --batch_size=8, got 16. Leave --accumulate out" in refused.stderr
+    done = call_experiment(*resume, "--batch_size=4", "--accumulate=2", "--epochs=3")
+    assert done.returncode == 0, done.stdout + done.stderr

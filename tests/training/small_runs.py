@@ -59,9 +59,7 @@ def finish(process):
 
 def final_state(output_dir, folder="checkpoints/last") -> dict:
     """Every number of the last checkpoint but the measured seconds."""
-    reader = tf.train.load_checkpoint(
-        tf.train.latest_checkpoint(os.path.join(output_dir, folder))
-    )
+    reader = tf.train.load_checkpoint(tf.train.latest_checkpoint(os.path.join(output_dir, folder)))
     names = (n for n in reader.get_variable_to_dtype_map() if not n.startswith("_CHECKPOINTABLE"))
     return {
         n: reader.get_tensor(n) for n in names if "seconds" not in n and "save_counter" not in n
