@@ -93,6 +93,15 @@ def test_ctrl_c_after_sigterm_does_not_wait():
     assert interrupts.impatient
 
 
+def test_sigterm_after_a_second_ctrl_c_makes_nobody_patient():
+    with Interrupts() as interrupts:
+        interrupt()
+        with pytest.raises(KeyboardInterrupt):
+            interrupt()
+        interrupt(signal.SIGTERM)
+        assert interrupts.impatient
+
+
 def test_terminating_stands_in_for_the_systems_handler_alone():
     def own(number, frame):
         raise KeyError

@@ -109,9 +109,10 @@ class Interrupts:
             signal.signal(number, handler)
 
     def _take(self, number, frame):
-        self.impatient = self.came is not None and number == signal.SIGINT
+        again = self.came is not None and number == signal.SIGINT
+        self.impatient |= again
         self.came = self.came or (Terminated if number == signal.SIGTERM else KeyboardInterrupt)
-        if self._now or self.impatient:
+        if self._now or again:
             raise self.came
 
     def check(self):
