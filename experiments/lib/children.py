@@ -16,9 +16,10 @@ import time
 
 import tensorflow as tf
 
-from yolov1.training.interrupts import HANDLERS
+from yolov1.training.interrupts import HANDLERS, Interrupts
 
 PATIENCE = 120  # seconds that a child may take to save what it has
+POLL = 0.2  # seconds between two looks at what runs
 # Of `read`, the end of the starter is the end of its input. A child that waits in native code, for
 # a machine that is gone, hears of no signal.
 WATCH = f"""
@@ -151,16 +152,21 @@ def visible_gpus() -> list[str]:
 
 
 class Pool:
-    """Children, so many at once; Ctrl-C, SIGTERM or an error asks them to save and end."""
+    """Children, so many at once; Ctrl-C, SIGTERM or an error asks them to save and end.
+
+    The two wait for the next `pause`: between any two instructions they would also break off what
+    others' code has begun, such as the lock of a search's journal.
+    """
 
     def __init__(self, at_once: int, cores: int = 0):
         gpus = visible_gpus()
         self._free = [Place(k, at_once, gpus, cores) for k in reversed(range(at_once))]
-        self.running = []
+        self.running, self._interrupts = [], Interrupts()
 
     def __enter__(self):
         # (Also where the shell that started this has Ctrl-C ignored, as for `command &`.)
         self._before = {n: signal.signal(n, handler) for n, handler in HANDLERS.items()}
+        self._interrupts.__enter__()
         return self
 
     def __exit__(self, *error):
@@ -169,6 +175,7 @@ class Pool:
                 child.stop()
             self._await_all()
         finally:
+            self._interrupts.__exit__()
             for number, handler in self._before.items():
                 signal.signal(number, handler)
 
@@ -187,6 +194,15 @@ class Pool:
     @property
     def free(self) -> bool:
         return bool(self._free)
+
+    def pause(self):
+        """Between two looks at what runs.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C or SIGTERM has come.
+        """
+        with self._interrupts.at_once():
+            time.sleep(POLL)
 
     def start(self, job, command, log) -> Child:
         """Starts a program in a free place.

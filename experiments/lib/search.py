@@ -9,7 +9,6 @@ knows the trial's number and what the trials before it gave, nothing else: one a
 import dataclasses
 import math
 import statistics as means
-import time
 import warnings
 from collections import deque
 
@@ -17,6 +16,7 @@ from yolov1 import extras
 from yolov1.files import make_folder
 from yolov1.studies import plan
 from yolov1.studies.results import BEGUN, FAILED, FINISHED, LESS, PRUNED, read_curve
+from yolov1.training.interrupts import Interrupts
 
 from . import children, trials
 from .flags import UserError
@@ -98,14 +98,16 @@ class Search:
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         make_folder(output)
         journal = optuna.storages.journal.JournalFileBackend(str(output / JOURNAL))
-        self.study = optuna.create_study(
-            study_name="study",
-            storage=optuna.storages.JournalStorage(journal),
-            direction="minimize" if measure in LESS else "maximize",
-            pruner=optuna.pruners.MedianPruner(),
-            load_if_exists=True,
-        )
-        self._require_the_same()
+        with Interrupts() as interrupts:  # see `children.Pool`
+            self.study = optuna.create_study(
+                study_name="study",
+                storage=optuna.storages.JournalStorage(journal),
+                direction="minimize" if measure in LESS else "maximize",
+                pruner=optuna.pruners.MedianPruner(),
+                load_if_exists=True,
+            )
+            self._require_the_same()
+        interrupts.check()
         self.attempts = [self._attempt(found) for found in self.study.get_trials(deepcopy=False)]
 
     def _require_the_same(self):
@@ -265,7 +267,7 @@ def train_all(search: Search, count: int, at_once: int, cores: int):
                     attempt.state, attempt.error = FAILED, child.job.trial.error[-1]
                 else:
                     waiting.appendleft(attempt)  # its next seed, before others begin
-            time.sleep(trials.POLL)
+            pool.pause()
 
 
 def _next(search, attempt):

@@ -25,7 +25,6 @@ OWN = {
     "output_dir": "Give the study's --output_dir before the --",
     "resume": "Leave it out: what is there is always gone on with",
 }
-POLL = 0.2  # seconds
 SHOWN_LINES = 5  # of the log of one that failed
 
 
@@ -277,7 +276,7 @@ def train_all(jobs, at_once: int, cores: int, measure: str):
             for child, code in pool.ended():
                 finish(child, code)
                 counter.ended(child.job)
-            time.sleep(POLL)
+            pool.pause()
 
 
 def start(pool, job: Job, counter) -> bool:

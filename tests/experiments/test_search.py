@@ -22,7 +22,7 @@ RATES = "--vary=learning_rate=log:1e-5..1e-1;batch_size=2..8;semantics=paper,dar
 def search(call_experiment, monkeypatch, tmp_path):
     """Runs a search of fakes in a folder of the test; gives its summary."""
     monkeypatch.setattr("experiments.lib.trials.TRAIN", "tests.experiments.fake_train")
-    monkeypatch.setattr("experiments.lib.trials.POLL", 0.02)
+    monkeypatch.setattr("experiments.lib.children.POLL", 0.02)
 
     def run(count, *arguments, folder="study", code=0, flags=SMALL):
         done = call_experiment(

@@ -28,7 +28,7 @@ RATES = "--vary=learning_rate=1e-3,1e-2"
 def study(call_experiment, monkeypatch, tmp_path):
     """Runs a study of fakes in a folder of the test."""
     monkeypatch.setattr("experiments.lib.trials.TRAIN", "tests.experiments.fake_train")
-    monkeypatch.setattr("experiments.lib.trials.POLL", 0.02)
+    monkeypatch.setattr("experiments.lib.children.POLL", 0.02)
 
     def run(*arguments, flags=SMALL, folder="study"):
         output = tmp_path / folder
