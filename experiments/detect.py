@@ -16,6 +16,11 @@ tools read, to correct there what was found (docs/data.md).
     python -m experiments.detect --checkpoint=runs/shapes --images=watch:incoming
     find photos -name '*.jpg' | python -m experiments.detect --checkpoint=runs/shapes --images=-
 
+    python -m experiments.detect --checkpoint=runs/shapes --images=photos --on=ray --workers=8
+
+Of very many pictures, by Ray on many processes or machines: writes detections.jsonl and
+summary.json; the same command goes on where it was stopped; see docs/scale.md.
+
 Of a stream: a film, a camera, an address, a folder that is watched or names of files on standard
 input. Writes detections.jsonl, a line as soon as a frame is looked at, and summary.json; see
 docs/streams.md.
@@ -23,12 +28,12 @@ docs/streams.md.
 
 import time
 
-from absl import flags
+from absl import app, flags
 
 from yolov1 import training
 from yolov1.files import make_folder, user_path
 
-from .lib import detectors, pictures, saving, streams
+from .lib import batches, detectors, pictures, saving, streams
 from .lib import flags as experiment_flags
 
 IMAGES = flags.DEFINE_string(
@@ -45,6 +50,7 @@ DEBUG = flags.DEFINE_boolean("debug", False, "The first eight pictures only.")
 detectors.define()
 saving.define()
 streams.define()
+batches.define()
 
 DEBUG_IMAGES = 8
 
@@ -54,6 +60,10 @@ def main(argv):
     stream = streams.among(places)
     paths = [] if stream else pictures.find_images(places)
     output = make_folder(user_path(OUTPUT_DIR.value or detectors.default_output("detect")))
+    if flags.FLAGS.on == "ray":
+        if stream:
+            raise app.UsageError("--on=ray looks at pictures, got a stream.")
+        return batches.detect(paths[: DEBUG_IMAGES if DEBUG.value else None], output)
     saving.require_room(output, stream)
     detector = detectors.load_named()
     few = DEBUG_IMAGES if DEBUG.value else None

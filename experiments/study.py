@@ -15,6 +15,7 @@ tried again. The first variant is what the others are compared with, unless --ba
 """
 
 import contextlib
+import functools
 import shlex
 import sys
 
@@ -25,7 +26,7 @@ from yolov1.studies import page, plan, results, search_page, statistics
 from yolov1.tracking import tensorboard
 from yolov1.training import RunDirectory, write_json
 
-from .lib import common, search, trials
+from .lib import children, cluster, common, search, trials
 from .lib import flags as experiment_flags
 
 VARY = flags.DEFINE_string(
@@ -62,6 +63,11 @@ CORES = flags.DEFINE_integer(
     "Cores of each training; 0: all. The last bits depend on it: the same for a whole study.",
     lower_bound=0,
 )
+ON = flags.DEFINE_enum("on", None, ["ray"], "Where trials run: a Ray cluster; by default here.")
+ADDRESS = flags.DEFINE_string(
+    "address", "", "Of --on=ray: of a Ray cluster, such as auto; empty: start one here."
+)
+GPUS = flags.DEFINE_integer("gpus_per_worker", 0, "Of --on=ray: GPUs of each training.", 0)
 SEARCH = flags.DEFINE_enum("search", None, ["optuna"], "Search the ranges of --vary in its place.")
 TRIALS_COUNT = flags.DEFINE_integer("trials_count", 20, "Trials of --search.", lower_bound=1)
 OUTPUT_DIR = flags.DEFINE_string("output_dir", "runs/study", "Folder of the study.")
@@ -113,7 +119,7 @@ def compare(output, variants, seeds, words, measure):
         write(output, found, rows, words, page.of_study)
 
     with at_the_end(conclude):
-        trials.train_all(jobs, PARALLEL.value, CORES.value, measure)
+        trials.train_all(jobs, PARALLEL.value, CORES.value, measure, pool_of())
     return code(any(row.state == results.FAILED for row in rows))
 
 
@@ -137,8 +143,16 @@ def look_for(output, vary, seeds, words, measure):
         write(output, summary, search.rows(found), words, search_page.of_search)
 
     with at_the_end(conclude):
-        search.train_all(found, TRIALS_COUNT.value, PARALLEL.value, CORES.value)
+        search.train_all(found, TRIALS_COUNT.value, PARALLEL.value, CORES.value, pool_of())
     return code(any(attempt.state == results.FAILED for attempt in found.attempts))
+
+
+def pool_of():
+    """Where the trials run."""
+    if ON.value == "ray":
+        given = {"address": ADDRESS.value, "gpus": GPUS.value}
+        return functools.partial(cluster.Pool, **given)
+    return children.Pool
 
 
 @contextlib.contextmanager

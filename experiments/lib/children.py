@@ -42,14 +42,16 @@ class Child:
     Attributes:
         job: what it is about, the starter's.
         log: its path.
+        begins: where in it its own lines do.
     """
 
-    def __init__(self, job, command, log, place):
+    def __init__(self, job, command, log, place, cwd=None):
         self.job, self.log, self.place = job, log, place
         with open(log, "a", encoding="utf-8") as file:
             lock(file)
             file.write(f"{COMMAND}{shlex.join(command)}\n")
             file.flush()
+            self.begins = file.tell()
             with place.cores():
                 self.process = subprocess.Popen(
                     command,
@@ -57,6 +59,7 @@ class Child:
                     stdout=file,
                     stderr=subprocess.STDOUT,
                     env=os.environ | place.environment,
+                    cwd=cwd,
                     start_new_session=True,  # Ctrl-C is for the starter, which tells its children
                 )
         self.watch = subprocess.Popen(

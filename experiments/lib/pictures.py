@@ -44,17 +44,17 @@ def detect(detector, paths, batch_size) -> Found:
         size = result.frame.image.shape[:2]
         found.paths.append(path)
         found.detections.append(detections)
-        found.rows.append(describe(path, size, picture, detections, detector.classes))
+        row = describe(path, size, detections, detector.classes)
+        found.rows.append({"file": row.pop("file"), "picture": picture} | row)
         print(f"{path}: {count_by_class(detections, detector.classes) or 'nothing found'}")
     return found
 
 
-def describe(path, size, picture, detections, classes) -> dict:
+def describe(path, size, detections, classes) -> dict:
     """What ``detections.json`` says of one picture; `size` and boxes are those of it upright."""
     turned = data.images.read_header(path).orientation
     return {
         "file": str(path),
-        "picture": picture,
         "height": size[0],
         "width": size[1],
         **({"orientation": turned} if turned != 1 else {}),

@@ -223,7 +223,7 @@ class Search:
         return {name: float(share) for name, share in found.items() if math.isfinite(share)}
 
 
-def train_all(search: Search, count: int, at_once: int, cores: int):
+def train_all(search: Search, count: int, at_once: int, cores: int, pool_of=children.Pool):
     """Tries points until there are so many, so many at once, each on so many cores (0: all).
 
     One that failed stays open in the journal: the next call tries it again.
@@ -236,7 +236,7 @@ def train_all(search: Search, count: int, at_once: int, cores: int):
     counter = trials.Counter(
         (max(0, count - len(search.attempts)) + len(waiting)) * len(search.seeds), search.measure
     )
-    with children.Pool(at_once, cores) as pool:
+    with pool_of(at_once, cores) as pool:
         while True:
             while pool.free and (waiting or len(search.attempts) < count):
                 attempt = waiting.popleft() if waiting else search.ask(at_once)

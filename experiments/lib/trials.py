@@ -254,9 +254,12 @@ def compared(varied) -> list[str]:
 # ------------------------------------------------------------------ running
 
 
-def train_all(jobs, at_once: int, cores: int, measure: str):
+def train_all(jobs, at_once: int, cores: int, measure: str, pool_of=children.Pool):
     """Trains what is not finished, so many at once, each on so many cores (0: all); fills the
     trials' states, and figures.
+
+    Args:
+        pool_of: class of where: `children.Pool`, or what has its methods.
 
     Raises:
         KeyboardInterrupt: Ctrl-C or SIGTERM came; those that ran have saved what they had.
@@ -265,7 +268,7 @@ def train_all(jobs, at_once: int, cores: int, measure: str):
     counter = Counter(len(waiting), measure)
     if not waiting:
         return
-    with children.Pool(min(at_once, len(waiting)), cores) as pool:
+    with pool_of(min(at_once, len(waiting)), cores) as pool:
         while waiting or pool.running:
             for _ in range(len(waiting)):
                 if not pool.free:

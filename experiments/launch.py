@@ -1,0 +1,165 @@
+"""Trains on several processes and machines, by Ray, and goes on where one of them is lost.
+
+    python -m experiments.launch --workers=4 --output_dir=runs/mine -- --dataset=voc:PATH
+    python -m experiments.launch --workers=8 --min_workers=4 --gpus_per_worker=1 --address=auto \\
+        --output_dir=/shared/runs/mine -- --dataset=voc:/shared/voc --batch_size=256
+
+What stands after ``--`` are flags of experiments.train, which runs on every worker with
+``--strategy=multi_worker``. Without --address a Ray of this machine alone is started, and ended
+with the launch. OUTPUT_DIR must be a folder that all machines see; it is an ordinary run. Where a
+worker or a machine is lost, all start again from the last checkpoint, with as many workers as there
+is room for (at least --min_workers), --max_failures times at most. Ctrl-C and SIGTERM let the
+workers save after the same step; the same command with --resume goes on. What worker K prints is in
+OUTPUT_DIR/workers/worker-K.log, the lines of worker 0 are shown. See docs/scale.md.
+"""
+
+import concurrent.futures
+import os
+import shlex
+import sys
+import time
+
+from absl import app, flags
+
+from yolov1 import training
+from yolov1.extras import needed
+from yolov1.files import make_folder
+from yolov1.training import interrupts
+
+from .lib import children, cluster, trials
+from .lib import flags as experiment_flags
+
+WORKERS = flags.DEFINE_integer("workers", 2, "Processes that train together.", 1)
+MIN_WORKERS = flags.DEFINE_integer(
+    "min_workers", 0, "As few of them may go on after a loss; 0: as many as --workers.", 0
+)
+GPUS = flags.DEFINE_integer("gpus_per_worker", 0, "GPUs of each.", 0)
+CPUS = flags.DEFINE_integer(
+    "cpus_per_worker", 1, "CPUs that Ray counts for each; it does not bind it to them.", 1
+)
+ADDRESS = flags.DEFINE_string(
+    "address",
+    "",
+    "Of a Ray cluster: auto, HOST:PORT, ray://HOST:PORT; empty: start one on this machine.",
+)
+MAX_FAILURES = flags.DEFINE_integer(
+    "max_failures", 3, "Losses of a worker after which it is given up; -1: none.", -1
+)
+OUTPUT_DIR = flags.DEFINE_string("output_dir", "", "Run directory, which every machine sees.")
+RESUME = flags.DEFINE_boolean("resume", False, "Go on with what is in --output_dir.")
+DEBUG = flags.DEFINE_boolean("debug", False, "A tiny training, on two workers.")
+
+# Flags of experiments.train that are not to be given after the --, and what there is instead.
+GIVEN = {
+    "output_dir": "Give --output_dir before the --",
+    "resume": "Give --resume before the --",
+    "strategy": "It is multi_worker",
+}
+
+
+def main(argv):
+    words = argv[1:] + ["--debug"] * DEBUG.value
+    config = config_of(words)
+    run = training.RunDirectory.for_config(config)
+    if OUTPUT_DIR.value:
+        run = training.RunDirectory(OUTPUT_DIR.value)
+    if run.has_checkpoint and not RESUME.value:
+        raise app.UsageError(
+            f"{run.path} already holds a run. Give --resume to go on with it, or another "
+            "--output_dir."
+        )
+    folder = make_folder(run.path.absolute())
+    with (folder / "launch.lock").open("a") as file:
+        try:
+            children.lock(file)
+        except children.Busy:
+            raise experiment_flags.UserError(
+                f"{folder} is being trained by another launch. Wait for its end, or give another "
+                "--output_dir."
+            ) from None
+        stop = launch(words, folder)
+    where = shlex.join(["--workers", str(WORKERS.value), f"--output_dir={run.path}", "--resume"])
+    if stop:
+        print(f"\n{interrupts.said(stop)}. Go on with: python -m experiments.launch {where}")
+        return interrupts.exit_status(stop)
+    if not (run / "summary.json").exists():
+        print(f"\nNot at its end. Go on with: python -m experiments.launch {where}")
+        return 0
+    print(f"results:  {run / 'summary.json'}")
+    return 0
+
+
+def config_of(words):
+    """What the workers train.
+
+    Raises:
+        app.UsageError: they would refuse a flag; or it is the launch's to give.
+    """
+    given = trials.parse(words)
+    for name, instead in GIVEN.items():
+        if given[name].present:
+            raise app.UsageError(f"--{name} is given to each worker. {instead}.")
+    return trials.config_of(words)
+
+
+def launch(words, folder):
+    """Trains to the end; gives what stopped it before, a KeyboardInterrupt, or None.
+
+    Raises:
+        UserError: workers failed more often than they may.
+    """
+    workers = WORKERS.value
+    resources = {"CPU": CPUS.value} | ({"GPU": GPUS.value} if GPUS.value else {})
+    with cluster.connected(
+        ADDRESS.value,
+        "experiments.launch",
+        num_cpus=max(workers * CPUS.value, os.cpu_count()),
+    ) as ray:
+        train, tensorflow = needed(
+            "ray", "ray.train", "ray.train.tensorflow", what="experiments.launch"
+        )
+        notice = ray.remote(num_cpus=0)(cluster.Notice).remote()
+        few = MIN_WORKERS.value or workers
+        trainer = tensorflow.TensorflowTrainer(
+            cluster.train_worker,
+            train_loop_config={
+                "command": [sys.executable, "-m", "experiments.train", *words],
+                "folder": str(folder),
+                "cwd": os.getcwd(),
+                "notice": notice,
+            },
+            scaling_config=train.ScalingConfig(
+                num_workers=workers if few >= workers else (few, workers),
+                use_gpu=bool(GPUS.value),
+                resources_per_worker=resources,
+            ),
+            run_config=train.RunConfig(
+                name="ray",
+                storage_path=str(folder / "workers"),
+                failure_config=train.FailureConfig(max_failures=MAX_FAILURES.value),
+            ),
+        )
+        return fit(ray, train, trainer, notice)
+
+
+def fit(ray, train, trainer, notice):
+    stop = None
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        # In a thread, because in the main one it would take Ctrl-C for itself.
+        fitted = pool.submit(trainer.fit)
+        while not fitted.done():
+            try:
+                time.sleep(cluster.POLL)
+            except KeyboardInterrupt as error:
+                stop = stop or error
+                print(f"\n{interrupts.said(stop)}: the workers save.", flush=True)
+                ray.get(notice.tell.remote(True))
+        try:
+            fitted.result()
+        except train.TrainingFailedError as error:
+            raise experiment_flags.UserError(f"the workers failed: {error}") from error
+    return stop
+
+
+if __name__ == "__main__":
+    experiment_flags.run(main, words=True)
