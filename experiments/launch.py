@@ -143,22 +143,24 @@ def launch(words, folder):
 
 
 def fit(ray, train, trainer, notice):
-    stop = None
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        # In a thread, because in the main one it would take Ctrl-C for itself.
+    """Waits for the end of the workers, and passes on to them what comes before it."""
+    told = False
+    # In a thread, because in the main one it would take Ctrl-C for itself.
+    pool = concurrent.futures.ThreadPoolExecutor(1)
+    with interrupts.Interrupts() as signals:
         fitted = pool.submit(trainer.fit)
+        pool.shutdown(wait=False)  # a second Ctrl-C does not wait for it
         while not fitted.done():
-            try:
-                time.sleep(cluster.POLL)
-            except KeyboardInterrupt as error:
-                stop = stop or error
-                print(f"\n{interrupts.said(stop)}: the workers save.", flush=True)
+            time.sleep(cluster.POLL)
+            if signals.came and not told:
+                told = True
+                print(f"\n{interrupts.said(signals.came)}: the workers save.", flush=True)
                 ray.get(notice.tell.remote(True))
         try:
             fitted.result()
         except train.TrainingFailedError as error:
             raise experiment_flags.UserError(f"the workers failed: {error}") from error
-    return stop
+    return signals.came
 
 
 if __name__ == "__main__":

@@ -83,6 +83,12 @@ class Child:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
 
+    def kill(self):
+        """Ends it as it is."""
+        self.process.kill()
+        self.process.wait()
+        self.ended()
+
 
 def lock(file):
     """Locks an open file for as long as any program holds it open.
@@ -190,9 +196,7 @@ class Pool:
                 time.sleep(0.05)
         finally:  # a second Ctrl-C does not wait
             for child in self.running:
-                child.process.kill()
-                child.process.wait()
-                child.ended()
+                child.kill()
 
     @property
     def free(self) -> bool:
@@ -213,11 +217,14 @@ class Pool:
         Raises:
             Busy: the log is another program's.
         """
-        place = self._free[-1]
-        child = Child(job, command, log, place)
+        child = self.child(job, command, log, self._free[-1])
         self._free.pop()
         self.running.append(child)
         return child
+
+    def child(self, job, command, log, place) -> Child:
+        """What runs a program; of another kind of pool, something else with `Child`'s methods."""
+        return Child(job, command, log, place)
 
     def ended(self) -> list[tuple[Child, int]]:
         """The children that have ended since the last call, with their exit status."""

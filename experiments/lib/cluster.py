@@ -45,6 +45,7 @@ def connected(address: str, what: str, **resources):
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     path = os.pathsep.join(dict.fromkeys(filter(None, [os.getcwd(), *sys.path])))
+    before = signal.getsignal(signal.SIGTERM)
     ray.init(
         address=address or "local",
         include_dashboard=None if address else False,
@@ -52,8 +53,7 @@ def connected(address: str, what: str, **resources):
         runtime_env={"env_vars": {"PYTHONPATH": path} | QUIET},
         **{} if address else resources,
     )
-    # Ray's own ends the program at once.
-    signal.signal(signal.SIGTERM, interrupts.HANDLERS[signal.SIGTERM])
+    signal.signal(signal.SIGTERM, before)  # Ray's own ends the program at once
     try:
         yield ray
     finally:
@@ -143,63 +143,42 @@ def train_worker(job: dict):
         raise WorkerFailed(f"{name} ended with {ended} ({log}):\n{said}")
 
 
-class Pool:
-    """As `children.Pool`, on a Ray cluster: a child is a task, with as many CPUs and GPUs.
+class Pool(children.Pool):
+    """A pool on a Ray cluster: a child is a task, with as many CPUs and GPUs.
 
     A task that is lost with its machine is done again, up to three times: what it runs must go on
     with what is there.
     """
 
     def __init__(self, at_once: int, cores: int = 0, *, address="", gpus=0):
+        super().__init__(at_once)
         self._at_once, self._address = at_once, address
         self._resources = {"num_cpus": cores or 1, "num_gpus": gpus}
-        self._stack, self.running = contextlib.ExitStack(), []
+        self._stack = contextlib.ExitStack()
 
     def __enter__(self):
         cpus = max(self._at_once * self._resources["num_cpus"], os.cpu_count())
         self._ray = self._stack.enter_context(connected(self._address, "--on=ray", num_cpus=cpus))
-        return self
+        return super().__enter__()
 
     def __exit__(self, *error):
-        try:
-            for child in self.running:
-                child.stop()
-            while self.running:
-                self.ended()
-                time.sleep(POLL)
-        finally:
-            self._stack.close()
+        with self._stack:
+            super().__exit__(*error)
 
-    @property
-    def free(self) -> bool:
-        return len(self.running) < self._at_once
-
-    def start(self, job, command, log):
-        """Starts a program somewhere in the cluster."""
-        child = Task(self._ray, job, command, log, self._resources)
-        self.running.append(child)
-        return child
-
-    def ended(self) -> list:
-        """The tasks that have ended since the last call, with the exit status of their program."""
-        found = [(child, child.ended()) for child in self.running]
-        found = [(child, code) for child, code in found if code is not None]
-        for child, _ in found:
-            self.running.remove(child)
-        return found
+    def child(self, job, command, log, place):
+        return Task(self._ray, job, command, log, place, self._resources)
 
 
 class Task:
-    """One program of a `Pool`."""
+    """One program of a `Pool`: see `children.Child`."""
 
-    def __init__(self, ray, job, command, log, resources):
-        self.job, self.log, self._ray = job, log, ray
+    def __init__(self, ray, job, command, log, place, resources):
+        self.job, self.log, self.place, self._ray = job, log, place, ray
         self._notice = ray.remote(num_cpus=0)(Notice).remote()
         task = ray.remote(max_retries=3, **resources)(_run_task)
         self._result = task.remote(command, Path(log).absolute(), os.getcwd(), self._notice)
 
     def ended(self) -> int | None:
-        """Its exit status; None as long as it runs."""
         if not self._ray.wait([self._result], timeout=0)[0]:
             return None
         try:
@@ -210,8 +189,10 @@ class Task:
             return 1
 
     def stop(self):
-        """Asks it to save and end; it does not wait for that."""
         self._notice.tell.remote(True)
+
+    def kill(self):
+        self._ray.cancel(self._result, force=True)
 
 
 def _run_task(command, log, cwd, notice) -> int:
