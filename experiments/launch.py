@@ -118,7 +118,7 @@ def launch(words, folder):
         train, tensorflow = needed(
             "ray", "ray.train", "ray.train.tensorflow", what="experiments.launch"
         )
-        notice = ray.remote(num_cpus=0)(cluster.Notice).remote()
+        desk = cluster.new_desk(ray)
         few = MIN_WORKERS.value or workers
         trainer = tensorflow.TensorflowTrainer(
             cluster.train_worker,
@@ -126,7 +126,7 @@ def launch(words, folder):
                 "command": [sys.executable, "-m", "experiments.train", *words],
                 "folder": str(folder),
                 "cwd": os.getcwd(),
-                "notice": notice,
+                "desk": desk,
             },
             scaling_config=train.ScalingConfig(
                 num_workers=workers if few >= workers else (few, workers),
@@ -139,11 +139,11 @@ def launch(words, folder):
                 failure_config=train.FailureConfig(max_failures=MAX_FAILURES.value),
             ),
         )
-        return fit(ray, train, trainer, notice)
+        return fit(ray, train, trainer, desk)
 
 
-def fit(ray, train, trainer, notice):
-    """Waits for the end of the workers, and passes on to them what comes before it."""
+def fit(ray, train, trainer, desk):
+    """Waits for the end of the workers, shows what they say, and passes signals on to them."""
     told = False
     # In a thread, because in the main one it would take Ctrl-C for itself.
     pool = concurrent.futures.ThreadPoolExecutor(1)
@@ -152,15 +152,24 @@ def fit(ray, train, trainer, notice):
         pool.shutdown(wait=False)  # a second Ctrl-C does not wait for it
         while not fitted.done():
             time.sleep(cluster.POLL)
+            show(ray, desk)
             if signals.came and not told:
                 told = True
                 print(f"\n{interrupts.said(signals.came)}: the workers save.", flush=True)
-                ray.get(notice.tell.remote(True))
+                ray.get(desk.tell_to_stop.remote())
+        show(ray, desk)
+        if refused := ray.get(desk.why.remote()):
+            raise experiment_flags.UserError(refused)
         try:
             fitted.result()
         except train.TrainingFailedError as error:
             raise experiment_flags.UserError(f"the workers failed: {error}") from error
     return signals.came
+
+
+def show(ray, desk):
+    for line in ray.get(desk.take.remote()):
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

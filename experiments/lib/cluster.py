@@ -17,10 +17,11 @@ from yolov1.training import interrupts
 
 from . import children
 
-# No figures of use to anybody else, and every line of every worker as it is.
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0", "RAY_TRAIN_V2_ENABLED": "1"}
+# No figures of use to anybody else; and the Train of today.
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TRAIN_V2_ENABLED": "1"}
 POLL = 0.2  # seconds
 SHOWN_LINES = 12  # of the log of a worker that failed
+ERROR = "error: "  # what a line begins with that says why a program refuses to go on
 
 
 class WorkerFailed(Exception):
@@ -41,15 +42,16 @@ def connected(address: str, what: str, **resources):
         MissingExtra: Ray is not installed.
         ConnectionError: there is no cluster at that address.
     """
-    ray = needed("ray", "ray", what=what)
     for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
+        os.environ.setdefault(name, value)  # which Ray reads as it is imported
+    ray = needed("ray", "ray", what=what)
     path = os.pathsep.join(dict.fromkeys(filter(None, [os.getcwd(), *sys.path])))
     before = signal.getsignal(signal.SIGTERM)
     ray.init(
         address=address or "local",
         include_dashboard=None if address else False,
         logging_level="ERROR",
+        log_to_driver=False,  # what is to be shown comes by a `Desk`
         runtime_env={"env_vars": {"PYTHONPATH": path} | QUIET},
         **{} if address else resources,
     )
@@ -60,29 +62,57 @@ def connected(address: str, what: str, **resources):
         ray.shutdown()
 
 
-class Notice:
-    """Of an actor that says whether programs shall stop."""
+class Desk:
+    """Of an actor beside the driver: what it and the programs on the workers tell each other.
+
+    Attributes:
+        stop: whether the programs shall save and end.
+        refused: why there is no use in starting them again; empty.
+    """
 
     def __init__(self):
-        self.stop = False
+        self.stop, self.refused, self._lines = False, "", []
 
-    def tell(self, stop: bool):
-        self.stop = stop
+    def tell_to_stop(self):
+        self.stop = True
 
-    def asked(self) -> bool:
+    def exchange(self, lines) -> bool:
+        """Takes what a program has printed, and says whether it shall stop."""
+        self._lines += lines
         return self.stop
 
+    def refuse(self, why: str):
+        """Takes the error of a program that would be the same the next time; all shall stop."""
+        self.stop, self.refused = True, self.refused or why
 
-def run_program(ray, notice, command, log, *, cwd, name="", say=None) -> int:
-    """Runs a program on this worker to its end, and tells it of a notice by SIGTERM.
+    def take(self) -> list[str]:
+        """The lines since the last call, for the driver."""
+        lines, self._lines = self._lines, []
+        return lines
+
+    def why(self) -> str:
+        return self.refused
+
+
+def new_desk(ray):
+    """The handle of a `Desk` on the driver's machine: it is lost with the driver alone."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(num_cpus=0, scheduling_strategy=here)(Desk).remote()
+
+
+def run_program(ray, desk, command, log, *, cwd, name="", shown=False) -> int:
+    """Runs a program on this worker to its end, and asks it to save and end, by SIGTERM, where the
+    desk says so; one that does not within `children.PATIENCE` is killed.
 
     Args:
-        notice: the handle of a `Notice`.
+        desk: the handle of a `Desk`.
         command: words.
         log: path of what it prints.
         cwd: the folder that it runs in.
         name: of the worker, for people.
-        say: function of each line that it prints; None: of none.
+        shown: whether the driver shows what it prints.
 
     Returns:
         Its exit status; -N of one that the signal N ended.
@@ -90,19 +120,20 @@ def run_program(ray, notice, command, log, *, cwd, name="", say=None) -> int:
     Raises:
         children.Busy: another program is at the log, and does not end.
     """
-    child, told = _begin(command, log, cwd, name), False
-    with open(log, encoding="utf-8", errors="replace") as lines:
-        lines.seek(child.begins)
+    child, ends = _begin(command, log, cwd, name), None
+    with open(log, encoding="utf-8", errors="replace") as file:
+        file.seek(child.begins)
         while True:
             code = child.ended()
-            for line in lines:
-                if say:
-                    say(line.rstrip("\n"))
+            lines = [line.rstrip("\n") for line in file]
+            stop = ray.get(desk.exchange.remote(lines if shown else []))
             if code is not None:
                 return code
-            if not told and ray.get(notice.asked.remote()):
-                told = True
+            if stop and not ends:
+                ends = time.monotonic() + children.PATIENCE
                 child.process.send_signal(signal.SIGTERM)
+            if ends and time.monotonic() > ends:
+                child.kill()
             time.sleep(POLL)
 
 
@@ -124,23 +155,33 @@ def train_worker(job: dict):
     the TF_CONFIG says that Ray has set.
 
     Args:
-        job: ``command``, the words of the training; ``folder``, the run's; ``cwd``; ``notice``.
+        job: ``command``, the words of the training; ``folder``, the run's; ``cwd``; ``desk``.
+
+    Raises:
+        WorkerFailed: so, and starting it again may help.
     """
     import ray
     from ray import train
 
-    context = train.get_context()
-    rank, host = context.get_world_rank(), ray.util.get_node_ip_address()
-    name, folder = f"worker {rank} of {context.get_world_size()} ({host})", Path(job["folder"])
+    os.environ.pop("TF_USE_LEGACY_KERAS", None)  # Ray sets it, for Keras 2
+    context, desk = train.get_context(), job["desk"]
+    rank, size = context.get_world_rank(), context.get_world_size()
+    name, folder = f"worker {rank} of {size} ({ray.util.get_node_ip_address()})", job["folder"]
     command = [*job["command"], f"--output_dir={folder}", "--resume", "--strategy=multi_worker"]
-    log = folder / "workers" / f"worker-{rank}.log"
-    say = None if rank else lambda line: print(line, flush=True)
-    code = run_program(ray, job["notice"], command, log, cwd=job["cwd"], name=name, say=say)
-    stopped = code == interrupts.STATUS[signal.SIGTERM] and ray.get(job["notice"].asked.remote())
-    if code and not stopped:
-        ended = f"signal {-code}" if code < 0 else f"exit status {code}"
-        said = "\n".join(f"    {line}" for line in children.last_lines(log, SHOWN_LINES))
-        raise WorkerFailed(f"{name} ended with {ended} ({log}):\n{said}")
+    log = Path(folder) / "workers" / f"worker-{rank}.log"
+    desk.exchange.remote([f"{name} begins: {log}"])
+    code = run_program(ray, desk, command, log, cwd=job["cwd"], name=name, shown=not rank)
+    stopped = code == interrupts.STATUS[signal.SIGTERM] and ray.get(desk.exchange.remote([]))
+    if not code or stopped:
+        return
+    ended = f"signal {-code}" if code < 0 else f"exit status {code}"
+    lines = children.last_lines(log, SHOWN_LINES)
+    said = "\n".join([f"{name} ended with {ended} ({log}):", *(f"    {line}" for line in lines)])
+    ray.get(desk.exchange.remote(said.splitlines()))
+    errors = [line for line in lines if line.startswith(ERROR)]
+    if not errors:
+        raise WorkerFailed(said)
+    ray.get(desk.refuse.remote(f"{name}: {errors[-1].removeprefix(ERROR)}"))
 
 
 class Pool(children.Pool):
@@ -174,9 +215,9 @@ class Task:
 
     def __init__(self, ray, job, command, log, place, resources):
         self.job, self.log, self.place, self._ray = job, log, place, ray
-        self._notice = ray.remote(num_cpus=0)(Notice).remote()
+        self._desk = new_desk(ray)
         task = ray.remote(max_retries=3, **resources)(_run_task)
-        self._result = task.remote(command, Path(log).absolute(), os.getcwd(), self._notice)
+        self._result = task.remote(command, Path(log).absolute(), os.getcwd(), self._desk)
 
     def ended(self) -> int | None:
         if not self._ray.wait([self._result], timeout=0)[0]:
@@ -189,13 +230,13 @@ class Task:
             return 1
 
     def stop(self):
-        self._notice.tell.remote(True)
+        self._desk.tell_to_stop.remote()
 
     def kill(self):
         self._ray.cancel(self._result, force=True)
 
 
-def _run_task(command, log, cwd, notice) -> int:
+def _run_task(command, log, cwd, desk) -> int:
     import ray
 
-    return run_program(ray, notice, command, log, cwd=cwd)
+    return run_program(ray, desk, command, log, cwd=cwd)
