@@ -6,11 +6,12 @@
 
 What stands after ``--`` are flags of experiments.train, which runs on every worker with
 ``--strategy=multi_worker``. Without --address a Ray of this machine alone is started, and ended
-with the launch. OUTPUT_DIR must be a folder that all machines see; it is an ordinary run. Where a
-worker or a machine is lost, all start again from the last checkpoint, with as many workers as there
-is room for (at least --min_workers), --max_failures times at most. Ctrl-C and SIGTERM let the
-workers save after the same step; the same command with --resume goes on. What worker K prints is in
-OUTPUT_DIR/workers/worker-K.log, the lines of worker 0 are shown. See docs/scale.md.
+with the launch. OUTPUT_DIR is an ordinary run, in a folder that all machines see; or each has one
+of its own, and --storage is a place that all reach. Where a worker or a machine is lost, all start
+again from the last checkpoint, with as many workers as there is room for (at least --min_workers),
+--max_failures times at most. Ctrl-C and SIGTERM let the workers save after the same step; the same
+command with --resume goes on. What worker K prints is in OUTPUT_DIR/workers/worker-K.log, the lines
+of worker 0 are shown. See docs/scale.md.
 """
 
 import concurrent.futures
@@ -45,7 +46,12 @@ ADDRESS = flags.DEFINE_string(
 MAX_FAILURES = flags.DEFINE_integer(
     "max_failures", 3, "Losses of a worker after which it is given up; -1: none.", -1
 )
-OUTPUT_DIR = flags.DEFINE_string("output_dir", "", "Run directory, which every machine sees.")
+OUTPUT_DIR = flags.DEFINE_string(
+    "output_dir", "", "Run directory, which every machine sees, or has for itself with --storage."
+)
+STORAGE = flags.DEFINE_string(
+    "storage", "", "A path or URI, such as s3://BUCKET/RUN, that the run is copied to as well."
+)
 RESUME = flags.DEFINE_boolean("resume", False, "Go on with what is in --output_dir.")
 DEBUG = flags.DEFINE_boolean("debug", False, "A tiny training, on two workers.")
 
@@ -54,12 +60,16 @@ GIVEN = {
     "output_dir": "Give --output_dir before the --",
     "resume": "Give --resume before the --",
     "strategy": "It is multi_worker",
+    "storage": "Give --storage before the --",
 }
 
 
 def main(argv):
+    config = config_of(argv[1:])
     words = argv[1:] + ["--debug"] * DEBUG.value
-    config = config_of(words)
+    words += [f"--storage={STORAGE.value}"] * bool(STORAGE.value)
+    with experiment_flags.user_errors():
+        storage = training.Storage(STORAGE.value) if STORAGE.value else None
     run = training.RunDirectory.for_config(config)
     if OUTPUT_DIR.value:
         run = training.RunDirectory(OUTPUT_DIR.value)
@@ -78,7 +88,10 @@ def main(argv):
                 "--output_dir."
             ) from None
         stop = launch(words, folder)
-    where = shlex.join(["--workers", str(WORKERS.value), f"--output_dir={run.path}", "--resume"])
+    if storage:
+        storage.fetch(run)
+    given = [f"--{flag.name}={flag.value}" for flag in (WORKERS, STORAGE) if flag.present]
+    where = shlex.join([*given, f"--output_dir={run.path}", "--resume"])
     if stop:
         print(f"\n{interrupts.said(stop)}. Go on with: python -m experiments.launch {where}")
         return interrupts.exit_status(stop)

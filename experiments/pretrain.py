@@ -24,6 +24,7 @@ experiment_flags.define(
         *("weight_decay", "clip_norm", "ema", "precision", "strategy", "jit_compile"),
         *("seed", "output_dir"),
         *("resume", "eval_every", "monitor", "checkpoint_minutes", "keep_every", "digests"),
+        *("storage", "keep_last", "keep_hours", "hours", "patience"),
         *("fork", "histograms", "track"),
     ),
     **{"task": "classify", "S": 1, "B": 1},  # of one cell the class is the image's class

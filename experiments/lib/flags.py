@@ -85,6 +85,7 @@ DATA = ("dataset", "train_split", "eval_split", "classes", "bad_examples")
 MAY_CHANGE = (
     *("output_dir", "resume", "cache", "cache_bytes", "eval_every", "checkpoint_minutes"),
     *("strategy", "capture", "capture_steps", "profile", "keep_every", "digests"),
+    *("storage", "keep_last", "keep_hours"),
     *("histograms", "track", "watch", "hours", "patience"),
     *DATA,
     "epochs",

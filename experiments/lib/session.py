@@ -1,6 +1,7 @@
 """A training from its configuration to its report: what every experiment that trains does."""
 
 import contextlib
+import functools
 import json
 import shlex
 
@@ -83,8 +84,11 @@ def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=Non
         # A wrong name or option is refused before anything is written.
         models.check_options(config.model, training.parse_options(config.model_options))
         tracking.check(config.track)
+        storage = training.Storage(config.storage) if config.storage else None
     if workers > 1 and not config.output_dir:
         raise app.UsageError("--output_dir must be given when several workers train together.")
+    if storage:
+        fetch(storage, config)
     begun = config.resume and training.RunDirectory(config.output_dir).has_checkpoint
     if config.fork and not begun:
         config = experiment_flags.forked_config(config, given)
@@ -126,7 +130,40 @@ def train(config, module: str, *, open_sets=open_sets, callbacks=None, given=Non
     with tracked as tracker:
         more = [*(callbacks(run) if callbacks else ()), tracker]
         alike = of_workers(config, content) if workers > 1 else {}
-        return run, _train(config, module, run, train_set, eval_set, more, alike)
+        copy = functools.partial(send, storage, run) if storage else None
+        summary = _train(config, module, run, train_set, eval_set, more, alike, copy)
+    if storage and worker == 0:
+        storage.send(run)
+        print(f"copied:   {storage.uri}")
+    return run, summary
+
+
+def fetch(storage, config):
+    """Brings a run here that has got further in its storage.
+
+    Raises:
+        FileExistsError: there is one, which is not to be resumed.
+    """
+    steps = storage.steps()
+    if steps and not config.resume:
+        raise FileExistsError(
+            f"{storage.uri} already holds a run. Give --resume to go on with it, or another "
+            "--storage."
+        )
+    if config.resume and storage.fetch(training.RunDirectory(config.output_dir)):
+        print(f"fetched the run of step {steps[-1]} from {storage.uri}", flush=True)
+
+
+def send(storage, run):
+    """Copies a run to its storage while it trains; that must not end it, whatever fails."""
+    try:
+        storage.send(run)
+    except Exception as error:  # each store has its own
+        print(
+            f"warning: the checkpoint of step {run.steps} is not in {storage.uri}: {error}. The "
+            "next one will be tried.",
+            flush=True,
+        )
 
 
 def of_workers(config, content) -> dict[str, str]:
@@ -142,7 +179,7 @@ def of_workers(config, content) -> dict[str, str]:
     }
 
 
-def _train(config, module, run, train_set, eval_set, callbacks, alike):
+def _train(config, module, run, train_set, eval_set, callbacks, alike, saved):
     """From what is described to the report; gives the summary, None on workers that write none."""
     # ------------------------------------------------------------------ train
     grid = config.grid(len(train_set.classes))
@@ -156,6 +193,7 @@ def _train(config, module, run, train_set, eval_set, callbacks, alike):
             evaluate=lambda model: evaluators.headline(measure(model)),
             callbacks=[*filter(None, [*callbacks, *observers])],
             alike=alike,
+            saved=saved,
         )
     except KeyboardInterrupt as stop:
         where = shlex.quote(f"--output_dir={run.path}")

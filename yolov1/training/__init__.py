@@ -14,6 +14,7 @@ from yolov1.training.replay import repeat, replay
 from yolov1.training.run_directory import RunDirectory, WrongRun, write_json
 from yolov1.training.state import State, epoch_end_steps
 from yolov1.training.step_file import Step, read_step
+from yolov1.training.storage import Storage
 from yolov1.training.strategies import cluster_task
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "RunDirectory",
     "State",
     "Step",
+    "Storage",
     "TrainConfig",
     "Workload",
     "WorkloadError",

@@ -54,9 +54,13 @@ class Checkpoints:
     Args:
         first: the folder of the first worker, for the others: where it is theirs as well (shared
             storage), they go on from what is there, also where they are new.
+        keep: how many of ``last`` stay.
+
+    Attributes:
+        saved: function that is called after each save.
     """
 
-    def __init__(self, directory, model, optimizer, progress, average=None, first=None):
+    def __init__(self, directory, model, optimizer, progress, average=None, first=None, keep=2):
         seeds = [v.value for v in model.non_trainable_variables if "seed_generator" in v.path]
         state = tf.train.Checkpoint(
             model=model, optimizer=optimizer, progress=progress, seeds=seeds
@@ -65,25 +69,28 @@ class Checkpoints:
             state.averages = average.averages
         directory = Path(directory)
         self._state, self._weights = state, tf.train.Checkpoint(model=model)
-        self._last = CheckpointFiles(directory / "last", keep=2)
+        self._last = CheckpointFiles(directory / "last", keep=keep)
         self._sources = [self._last]  # of what is gone on from
         if first:
             self._sources.append(CheckpointFiles(Path(first) / "last", keep=0))
         self._kept = CheckpointFiles(directory / "kept", keep=0)
         self._best = CheckpointFiles(directory / "best", keep=1)
-        self._progress = progress
+        self._progress, self.saved = progress, lambda: None
 
     def save_last(self):
         self._last.save(self._state, int(self._progress.step.numpy()))
+        self.saved()
 
     def save_kept(self):
         """As `save_last`; and the checkpoint stays when there are later ones."""
         step = int(self._progress.step.numpy())
         self._kept.save(self._state, step)  # first: a kill in between takes both back
         self._last.take(self._kept, step)
+        self.saved()
 
     def save_best(self):
         self._best.save(self._weights, int(self._progress.step.numpy()))
+        self.saved()
 
     def newest(self) -> int:
         """The newest step whose state is whole (a warning names newer ones that are damaged); 0

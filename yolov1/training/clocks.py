@@ -62,26 +62,36 @@ class TimeLimit:
 
 
 class CheckpointClock:
-    """Saves when enough time has passed since it last did, and every so many steps for good.
+    """Saves when enough time has passed since it last did; and for good every so many steps, and
+    once in so many hours of training.
 
     Args:
         checkpoints: `Checkpoints`.
         minutes: how much is enough.
-        keep_every: so many; 0: never for good.
+        keep_every: so many steps; 0: never for good.
+        keep_hours: so many hours; 0: never for good.
+        trained: the seconds of training, a variable.
     """
 
-    def __init__(self, checkpoints, minutes: float, keep_every: int = 0):
+    def __init__(self, checkpoints, minutes, keep_every=0, keep_hours=0.0, trained=None):
         self.checkpoints, self.seconds, self.saved = checkpoints, 60 * minutes, time.monotonic()
-        self.keep_every = keep_every
+        self.keep_every, self.keep_hours, self.trained = keep_every, keep_hours, trained
+        self._kept = self._spans()
 
     @property
     def due(self) -> bool:
         """Whether enough time has passed."""
         return time.monotonic() - self.saved > self.seconds
 
+    def _spans(self) -> int:
+        """How often `keep_hours` have been trained for."""
+        return int(self.trained.numpy() // (3600 * self.keep_hours)) if self.keep_hours else 0
+
     def save(self, done: int, due: bool):
         """Saves where it is due, or `done` steps are to be kept."""
-        if self.keep_every and done % self.keep_every == 0:
+        every = self.keep_every and done % self.keep_every == 0
+        if every or (due and self._spans() > self._kept):
+            self._kept = self._spans()
             self.checkpoints.save_kept()
         elif due:
             self.checkpoints.save_last()

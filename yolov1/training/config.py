@@ -227,6 +227,15 @@ class TrainConfig:
         "(files in this folder), mlflow:FOLDER, mlflow:sqlite:///FILE, mlflow:https://SERVER; "
         "empty: none.",
     )
+    storage: str = _field(
+        "",
+        "A path or URI that the run is copied to after each checkpoint, such as s3://BUCKET/RUN; "
+        "--resume goes on from there on another machine (docs/scale.md); empty: none.",
+    )
+    keep_last: int = _field(2, "Last checkpoints that stay.")
+    keep_hours: float = _field(
+        0.0, "Hours of training between checkpoints that stay as those of --keep_every; 0: none."
+    )
     keep_every: int = _field(
         0, "Steps between checkpoints that stay, for --fork and experiments.replay; 0: none stays."
     )
@@ -290,6 +299,8 @@ class TrainConfig:
             ("capture", self.task == "detect" or not self.capture, "empty with --task=classify"),
             ("watch", self.task == "detect" or not self.watch, "empty with --task=classify"),
             ("output_dir", self.output_dir or not self.resume, "given with --resume"),
+            ("keep_last", self.keep_last >= 1, "at least 1"),
+            ("keep_hours", 0 <= self.keep_hours < float("inf"), "at least 0"),
             ("keep_every", self.keep_every >= 0, "at least 0"),
             ("digests", self.digests >= 0, "at least 0"),
         ):

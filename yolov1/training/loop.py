@@ -37,7 +37,7 @@ from yolov1.training.tasks import TASKS
 
 
 def train(
-    config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=(), alike=None
+    config: TrainConfig, dataset, directory, *, evaluate=None, callbacks=(), alike=None, saved=None
 ) -> State:
     """Trains on a data set and keeps ``metrics.csv``, ``checkpoints/`` and ``tensorboard/``.
 
@@ -52,6 +52,7 @@ def train(
         callbacks: further Keras callbacks; at the end of an epoch they see the averaged weights,
             and what they give to `tf.summary` goes into the run's file for TensorBoard.
         alike: what several workers must have alike, see `strategies.require_alike`.
+        saved: function that is called after each checkpoint that the first worker writes.
 
     Returns:
         The final state.
@@ -76,6 +77,8 @@ def train(
     grid = config.grid(len(dataset.classes))
     state = new_state(config, grid, len(dataset), directory, strategy)
     epoch_ends = epoch_end_steps(len(dataset), config.batch_size, config.epochs)
+    if saved and worker == 0:
+        state.checkpoints.saved = saved
     # 3. Checkpoint.
     step = 0
     if config.fork and not directory.has_checkpoint:
@@ -152,7 +155,8 @@ def run_epochs(
     spent, interrupts = Stopwatch(), Interrupts()
     # Of several workers the first one's clock says when all save.
     minutes = config.checkpoint_minutes if state.is_chief else float("inf")
-    clock = CheckpointClock(state.checkpoints, minutes, config.keep_every)
+    keep = config.keep_every, config.keep_hours
+    clock = CheckpointClock(state.checkpoints, minutes, *keep, trained=progress.seconds)
     agreed = Wishes(interrupts, TimeLimit(config.hours, spent), Agreement(state.strategy))
     _, model.stop_training = agreed("training", model.stop_training)
     done = int(progress.step.numpy())

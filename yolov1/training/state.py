@@ -103,7 +103,7 @@ def build_state(config: TrainConfig, grid, directory, strategy, epoch_steps: flo
     # Every worker must take part in saving; only the first one's files are kept.
     folder = directory / ("checkpoints" if worker == 0 else f"checkpoints/worker{worker}")
     first = directory / "checkpoints" if worker else None
-    checkpoints = Checkpoints(folder, model, optimizer, progress, average, first)
+    checkpoints = Checkpoints(folder, model, optimizer, progress, average, first, config.keep_last)
     return State(strategy, model, optimizer, average, progress, checkpoints)
 
 

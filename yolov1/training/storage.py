@@ -1,0 +1,127 @@
+"""A second place for a run, which outlives the machine: a folder, or an object store, by fsspec."""
+
+import posixpath
+import shutil
+from pathlib import Path
+
+from yolov1.extras import MissingExtra, needed
+from yolov1.files import make_folder, replacing
+from yolov1.training.run_directory import RunDirectory, WrongRun
+
+LAST = "checkpoints/last/"
+# Not of the run, but of who is at it now; and of no use elsewhere.
+LEFT_OUT = (".partial", ".lock")
+
+
+class Storage:
+    """A run at a URI: the same files under the same names, none of them half written.
+
+    Files of a checkpoint go there before they are removed here, and what a new checkpoint has taken
+    the place of is removed there last, so that there is always a whole one.
+
+    Args:
+        uri: a path, or what fsspec knows: ``file:///mnt/runs/a``, ``s3://bucket/runs/a``.
+
+    Raises:
+        MissingExtra: fsspec, or what it needs for such a URI, is not installed.
+        WrongRun: it is no URI.
+    """
+
+    def __init__(self, uri: str):
+        core, local = needed(
+            "storage", "fsspec.core", "fsspec.implementations.local", what=f"--storage={uri}"
+        )
+        self.uri, self._sent = uri, {}
+        try:
+            self._files, root = core.url_to_fs(uri)
+        except ImportError as error:
+            raise MissingExtra(
+                f"--storage={uri}: {error}. The extra storage has it for s3: pip install "
+                "'yolov1[storage]'"
+            ) from error
+        except ValueError as error:
+            raise WrongRun(f"--storage={uri}: {error}.") from error
+        self._root = root.rstrip("/")
+        self._local = isinstance(self._files, local.LocalFileSystem)
+
+    def steps(self) -> list[int]:
+        """The steps whose checkpoints are there, in order."""
+        names = [Path(name).stem for name in self._there() if name.startswith(LAST)]
+        return sorted({int(n.removeprefix("ckpt-")) for n in names if n.startswith("ckpt-")})
+
+    def _there(self) -> dict[str, int]:
+        """The size of each file that is there, by name."""
+        self._files.invalidate_cache()
+        try:
+            found = self._files.find(self._root, detail=True)
+        except FileNotFoundError:
+            return {}
+        return {path[len(self._root) + 1 :]: entry["size"] for path, entry in found.items()}
+
+    # -------------------------------------------------------------- to it
+
+    def send(self, run: RunDirectory):
+        """Copies what is new or has changed, and removes checkpoints that are here no more.
+
+        Raises:
+            Exception: of whatever kind the store has; the next call tries again.
+        """
+        there, here = self._there(), _files_of(run.path)
+        for name in sorted(here, key=_order):
+            path = run / name
+            try:
+                state = path.stat()
+            except FileNotFoundError:
+                continue  # a log that has ended
+            known = self._sent.get(name) == (state.st_size, state.st_mtime_ns)
+            written_once = name.startswith("checkpoints/") and "/ckpt-" in name
+            if there.get(name) == state.st_size and (known or written_once):
+                continue
+            self._put(path, f"{self._root}/{name}")
+            self._sent[name] = state.st_size, state.st_mtime_ns
+        for name in there:
+            if name.startswith("checkpoints/") and name not in here:
+                self._files.rm_file(f"{self._root}/{name}")
+
+    def _put(self, path, target):
+        if not self._local:  # an object is there once it is whole
+            self._files.put_file(str(path), target)
+            return
+        target = Path(target)
+        make_folder(target.parent)
+        with path.open("rb") as source, replacing(target, binary=True) as file:
+            shutil.copyfileobj(source, file)
+
+    # -------------------------------------------------------------- from it
+
+    def fetch(self, run: RunDirectory) -> bool:
+        """Brings the run here where it has got further there; gives whether it has."""
+        if max(self.steps(), default=0) <= run.steps:
+            return False
+        for name in sorted(self._there(), key=_order):
+            target = run / name
+            make_folder(target.parent)
+            with (
+                self._files.open(f"{self._root}/{name}", "rb") as source,
+                replacing(target, binary=True) as file,
+            ):
+                shutil.copyfileobj(source, file)
+        return True
+
+
+def _files_of(folder) -> list[str]:
+    """The names of a run's files, of the first worker's where there are several."""
+    found = [path for path in Path(folder).rglob("*") if path.is_file()]
+    names = [path.relative_to(folder).as_posix() for path in found]
+    return [
+        name
+        for name in names
+        if not name.endswith(LEFT_OUT)
+        and not name.startswith(("checkpoints/worker", "workers/ray/"))
+    ]
+
+
+def _order(name: str) -> tuple:
+    """Checkpoints first, and of one the index last, by which it is found."""
+    checkpoint = name.startswith("checkpoints/")
+    return not checkpoint, posixpath.basename(name) == "checkpoint", name.endswith(".index"), name
