@@ -16,9 +16,9 @@ from yolov1.training import RunDirectory
 
 # A second or two of steps for each worker.
 FLAGS = TINY | {
-    "model_options": "width=0.34,synchronized=true",
+    "model_options": "width=0.34,synchronized=true,dropout=0.3",
     "eval_every": 0,
-    "epochs": 40,
+    "epochs": 16,
     "checkpoint_minutes": 0,
 }
 
@@ -104,7 +104,7 @@ def trainings(path) -> list[int]:
 def undisturbed(tmp_path_factory):
     path = tmp_path_factory.mktemp("launch") / "run"
     output = end(launch(path))
-    assert "epoch 40/40" in output and f"results:  {path / 'summary.json'}" in output
+    assert "epoch 16/16" in output and f"results:  {path / 'summary.json'}" in output
     return path
 
 
@@ -113,7 +113,7 @@ def undisturbed(tmp_path_factory):
 def test_a_worker_that_is_killed_leaves_the_bits_as_they_are(undisturbed, tmp_path, victim):
     path = tmp_path / "run"
     process = launch(path)
-    wait_for_step(process, path, 20)
+    wait_for_step(process, path, 10)
     os.kill(trainings(path)[victim], signal.SIGKILL)
     output = end(process)
     assert "ended with signal 9" in output
@@ -125,10 +125,10 @@ def test_a_worker_that_is_killed_leaves_the_bits_as_they_are(undisturbed, tmp_pa
 def test_sigterm_saves_and_the_same_command_goes_on(undisturbed, tmp_path):
     path = tmp_path / "run"
     process = launch(path)
-    wait_for_step(process, path, 20)
+    wait_for_step(process, path, 10)
     process.send_signal(signal.SIGTERM)
     output = end(process, 143)
     assert "Terminated: the workers save." in output and "--resume" in output
-    assert 20 <= RunDirectory(path).steps < 100
+    assert 10 <= RunDirectory(path).steps < 40
     end(launch(path, "--resume"))
     assert_same_bits(final_state(undisturbed), final_state(path))
