@@ -78,7 +78,7 @@ def table() -> str:
         files, pixels = (cores(provider, side, images / compute) for provider in INPUT)
         lines.append(
             f"- {name}: {images / compute:.0f} images/s a GPU, {1e3 * compute:.1f} ms a step of "
-            f"{images}; {size / 1e6:.0f} MB of gradients; input for one GPU: {files:.1f} cores from "
+            f"{images}; {size / 1e6:.0f} MB of gradients; input for a GPU: {files:.1f} cores from "
             f"files, {pixels:.1f} from kept pixels."
         )
     return "\n".join(lines)
