@@ -44,9 +44,8 @@ def detect(paths, output) -> int:
     Raises:
         UserError: the folder holds parts of other pictures, or of another detector.
     """
-    for flag in ("save", "video"):
-        if flags.FLAGS[flag].present:
-            raise app.UsageError(f"--{flag} is not of --on=ray, which writes detections.jsonl.")
+    if flags.FLAGS["save"].present:
+        raise app.UsageError("--save is not of --on=ray, which writes detections.jsonl.")
     folder = make_folder(output / "parts")
     parts = [paths[k : k + PART] for k in range(0, len(paths), PART)]
     _require_same(folder, {"pictures": digest("\n".join(map(str, paths)).encode())})

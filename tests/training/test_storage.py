@@ -53,15 +53,10 @@ def test_a_storage_that_fails_does_not_end_the_training(tmp_path):
     assert (tmp_path / "run" / "summary.json").exists()
 
 
-@pytest.mark.parametrize("uri", ["sheep://a/b", "s3:/a"])
-def test_what_is_no_place_is_refused_before_anything_is_written(tmp_path, uri, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    if uri.startswith("s3:/a"):
-        assert Storage(uri).uri == uri  # a folder of that name: nothing tells it from one
-        return
+def test_what_is_no_place_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(WrongRun, match=r"--storage=sheep://a/b: Protocol not known"):
-        Storage(uri)
-    code, said = run(tmp_path / "run", storage=uri)
+        Storage("sheep://a/b")
+    code, said = run(tmp_path / "run", storage="sheep://a/b")
     assert code != 0 and "Protocol not known" in said and not (tmp_path / "run").exists()
 
 
