@@ -1,6 +1,7 @@
 """Several processes that train together, on loopback."""
 
 import json
+import os
 import signal
 import time
 
@@ -62,6 +63,21 @@ def assert_close(path, other):
     a, b = rows(path), rows(other)
     losses = [[float(row["loss"]) for row in found] for found in (a, b)]
     np.testing.assert_allclose(*losses, rtol=1e-4)
+
+
+def test_tasks_of_slurm_equal_one(one, tmp_path):
+    """Two tasks as srun starts them, on one machine."""
+    of_step = {
+        **{"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_NUM_TASKS": "2"},
+        **{"SLURM_STEP_NODELIST": "localhost", "SLURM_STEP_TASKS_PER_NODE": "2"},
+        **{"SLURMD_NODENAME": "localhost", "TF_CONFIG": ""},
+    }
+    ranks = [{"SLURM_PROCID": str(k), "SLURM_LOCALID": str(k)} for k in range(2)]
+    flags = FLAGS | {"strategy": "multi_worker"}
+    for process in [start(tmp_path, env=of_step | rank, **flags) for rank in ranks]:
+        finish(process)
+    assert_close(one, tmp_path)
+    assert (tmp_path / "checkpoints" / "worker1").exists()
 
 
 def test_two_processes_equal_one(one, tmp_path):

@@ -6,24 +6,29 @@ import os
 import numpy as np
 import tensorflow as tf
 
+from yolov1.training import slurm
 from yolov1.training.content import digest
 from yolov1.training.run_directory import WrongRun
 
 
 def cluster_task(name: str) -> tuple[int, int]:
-    """``(index, count)`` of this process among its workers, read from TF_CONFIG alone.
+    """``(index, count)`` of this process among its workers, read from TF_CONFIG alone, which a task
+    of SLURM gets here where it is ``multi_worker`` and has none.
 
     It starts nothing of TensorFlow, so it can be asked before anything else.
 
     Raises:
         ValueError: ``multi_worker`` without TF_CONFIG, or a cluster of other than workers.
     """
+    if name == "multi_worker" and not os.environ.get("TF_CONFIG"):
+        os.environ["TF_CONFIG"] = slurm.tf_config() or ""
     config = json.loads(os.environ.get("TF_CONFIG") or "{}")
     cluster = config.get("cluster", {})
     workers = cluster.get("worker", [])
     if name == "multi_worker" and not workers:
         raise ValueError(
-            "--strategy=multi_worker needs the environment variable TF_CONFIG, for example "
+            "--strategy=multi_worker needs a task of SLURM's srun, or the environment variable "
+            "TF_CONFIG, for example "
             '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, '
             '"task": {"type": "worker", "index": 0}}.'
         )
