@@ -125,3 +125,19 @@ def test_workers_that_differ_are_refused_before_the_first_step(tmp_path):
         assert "workers differ from worker 0 in the configuration (worker 1)" in output
         assert "the data (worker 1)" in output and "the program" not in output
     assert not RunDirectory(tmp_path).has_checkpoint
+
+
+def test_a_worker_that_is_not_there_for_a_minute(tmp_path):
+    """Stopped, it is what a network is that is cut: the other waits, and both go on."""
+    path, straight = tmp_path / "run", tmp_path / "straight"
+    flags = FLAGS | {"epochs": 8, "checkpoint_minutes": 0}
+    together = start_together(path, 2, **flags)
+    wait_for_step(path, 3)
+    together[1].send_signal(signal.SIGSTOP)
+    time.sleep(60)
+    stood = RunDirectory(path).steps
+    assert stood < 20 and together[0].poll() is None
+    together[1].send_signal(signal.SIGCONT)
+    assert [code for code, _ in ended(together)] == [0, 0]
+    finish(start(straight, **flags))
+    assert_close(path, straight)
