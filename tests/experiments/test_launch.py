@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from tests import programs
@@ -119,6 +120,58 @@ def test_a_worker_that_is_killed_leaves_the_bits_as_they_are(undisturbed, tmp_pa
     assert "ended with signal 9" in output
     assert_same_bits(final_state(undisturbed), final_state(path))
     assert rows(path) == rows(undisturbed)
+
+
+@pytest.mark.slow
+def test_the_driver_is_killed(undisturbed, tmp_path):
+    """Its workers end with it; the same command goes on."""
+    path = tmp_path / "run"
+    process = launch(path)
+    wait_for_step(process, path, 10)
+    process.kill()
+    process.communicate()
+    end(launch(path, "--resume"))
+    assert_same_bits(final_state(undisturbed), final_state(path))
+    assert rows(path) == rows(undisturbed)
+
+
+CLUSTER = """
+import sys, time
+from ray.cluster_utils import Cluster
+
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+other = cluster.add_node(num_cpus=1)
+print(cluster.address, flush=True)
+sys.stdin.readline()
+other.all_processes["raylet"][0].process.kill()  # and with it what it has started
+sys.stdin.readline()
+cluster.shutdown()
+"""
+
+
+@pytest.mark.slow
+def test_a_machine_is_lost_and_fewer_go_on(undisturbed, tmp_path):
+    pytest.importorskip("ray", reason="of the extra ray")
+    path = tmp_path / "run"
+    quiet = {"stderr": subprocess.DEVNULL, "env": os.environ | {"RAY_USAGE_STATS_ENABLED": "0"}}
+    cluster = subprocess.Popen(
+        [sys.executable, "-c", CLUSTER],
+        **{"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, **quiet},
+    )
+    try:
+        address = cluster.stdout.readline().strip()
+        process = launch(path, "--min_workers=1", f"--address={address}")
+        wait_for_step(process, path, 10)
+        assert len(trainings(path)) == 2
+        cluster.stdin.write("\n")
+        cluster.stdin.flush()
+        output = end(process)
+        assert "worker 1 of 2" in output and "worker 0 of 1" in output
+        # But for the order of sums.
+        losses = [[float(row["loss"]) for row in rows(p)] for p in (path, undisturbed)]
+        np.testing.assert_allclose(*losses, rtol=1e-3)
+    finally:
+        cluster.communicate("\n\n", timeout=120)
 
 
 @pytest.mark.slow
