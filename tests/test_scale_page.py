@@ -1,0 +1,74 @@
+"""docs/scale.md: its recipes for schedulers are commands of ours, its faults have their tests."""
+
+import re
+import shlex
+
+import pytest
+
+from experiments.lib import trials
+from tests.shared import ROOT
+
+PAGE = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+LAUNCH = ("address", "workers", "min_workers", "gpus_per_worker", "output_dir", "resume", "storage")
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.M | re.S)
+
+
+def is_ours(words):
+    """Whether a module's flags are such as it takes; it is told by the module's name."""
+    words = words[words.index("-m") + 1 :]
+    module, own, rest = words[0], words[1:], []
+    if module == "experiments.launch":
+        own, rest = own[: own.index("--")], own[own.index("--") + 1 :]
+        names = {word.lstrip("-").partition("=")[0] for word in own}
+        assert names <= {*LAUNCH}
+        text = (ROOT / "experiments" / "launch.py").read_text()
+        assert all(re.search(rf'DEFINE_\w+\(\s*"{name}"', text) for name in names)
+    else:
+        assert module == "experiments.train"
+        rest = own
+    trials.config_of(rest)  # raises where training would refuse them
+
+
+@pytest.mark.parametrize("kind", ["RayJob", "TFJob"])
+def test_recipes_for_kubernetes(kind):
+    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
+    (job,) = [found for found in map(yaml.safe_load, blocks("yaml")) if found["kind"] == kind]
+    spec = job["spec"]
+    if kind == "RayJob":
+        is_ours(shlex.split(spec["entrypoint"]))
+        groups = [spec["rayClusterSpec"]["headGroupSpec"]]
+        groups += spec["rayClusterSpec"]["workerGroupSpecs"]
+        (workers,) = groups[1:]
+        assert f"--workers={workers['replicas']}" in spec["entrypoint"]
+        assert f"--min_workers={workers['minReplicas']}" in spec["entrypoint"]
+        pods = [group["template"]["spec"] for group in groups]
+    else:
+        (worker,) = spec["tfReplicaSpecs"].values()  # workers only: see `cluster_task`
+        pods = [worker["template"]["spec"]]
+        (container,) = pods[0]["containers"]
+        assert container["name"] == "tensorflow"  # the operator looks for it by this name
+        is_ours([*container["command"], *container["args"]])
+    for pod in pods:
+        assert pod["terminationGracePeriodSeconds"] >= 60  # to save in
+        (container,) = pod["containers"]
+        names = {volume["name"] for volume in pod["volumes"]}
+        assert {mount["name"] for mount in container["volumeMounts"]} == names
+
+
+def test_recipe_for_slurm():
+    (script,) = [block for block in blocks("sh") if "#SBATCH" in block]
+    (command,) = re.findall(r"^srun .*?[^\\]$", script, re.M | re.S)
+    is_ours(shlex.split(command.replace("\\\n", " ")))
+    assert "--signal=TERM@" in script and "$? = 143" in script
+
+
+def test_every_fault_has_its_test():
+    rows = re.findall(r"^\|.*\|.*\|(.*)\|$", PAGE[PAGE.index("## Faults") :], re.M)
+    tests = [name for row in rows for name in re.findall(r"`(test_\w+\.py)(?:::(\w+))?`", row)]
+    assert len(tests) >= 15
+    for file, name in tests:
+        (path,) = (ROOT / "tests").rglob(file)
+        assert not name or f"def {name}(" in path.read_text(encoding="utf-8"), name
