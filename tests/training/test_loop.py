@@ -115,6 +115,42 @@ def test_mirrored_over_two_devices_equals_one(tmp_path):
         np.testing.assert_allclose(one[0].mean((1, 2, 3)), other[0].mean((1, 2, 3)), rtol=0.2)
 
 
+CFG = """[net]
+height=32
+width=32
+channels=3
+[convolutional]
+filters=6
+size=3
+stride=4
+pad=1
+activation=leaky
+[connected]
+output=64
+activation=linear
+[detection]
+classes=6
+coords=4
+num=2
+side=2
+"""
+
+
+@pytest.mark.slow
+def test_two_devices_that_accumulate_equal_one(tmp_path):
+    """Batches of parts on each device; without batch statistics, but for the order of sums."""
+    (tmp_path / "small.cfg").write_text(CFG)
+    flags = {"model": f"darknet:{tmp_path / 'small.cfg'}", "model_options": "", "eval_every": 0}
+    flags |= {"clip_norm": 0.5, "optimizer": "sgd", "learning_rate": 0.02}
+    accumulating = flags | {"strategy": "mirrored", "batch_size": 4, "accumulate": 2}
+    finish(start(tmp_path / "two", module="tests.training.two_devices", **accumulating))
+    finish(start(tmp_path / "one", batch_size=8, **flags))
+    a, b = (final_state(tmp_path / name) for name in ("one", "two"))
+    for name in (n for n in a if n.startswith("model") and a[n].dtype == np.float32):
+        np.testing.assert_allclose(a[name], b[name], rtol=1e-4, atol=1e-6, err_msg=name)
+    assert rows(tmp_path / "one")[-1]["loss"][:5] == rows(tmp_path / "two")[-1]["loss"][:5]
+
+
 def test_non_finite_loss_names_step_term_and_image(tmp_path, monkeypatch):
     dataset = data.open("shapes:count=4", image_size=32)
     config = TrainConfig(**TINY | {"batch_size": 4, "epochs": 2})
