@@ -14,6 +14,14 @@ import sys
 import time
 from pathlib import Path
 
+# ``python -c STUDY FLAGS``: experiments.study, whose trials are of this module.
+STUDY = """
+import runpy, sys
+from experiments.lib import trials
+trials.TRAIN = "tests.experiments.fake_train"
+runpy.run_module("experiments.study", run_name="__main__", alter_sys=True)
+"""
+
 
 def value_of(text):
     try:

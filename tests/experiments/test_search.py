@@ -10,6 +10,7 @@ import time
 import pytest
 
 from tests import programs
+from tests.experiments.fake_train import STUDY
 from tests.shared import ROOT
 
 pytest.importorskip("optuna", reason="the extra search is not installed")
@@ -72,14 +73,6 @@ def test_a_search_that_was_stopped_tries_the_same(search, tmp_path):
     assert tried(more)[:9] == tried(straight)
 
 
-PROGRAM = """
-import runpy, sys
-from experiments.lib import trials
-trials.TRAIN = "tests.experiments.fake_train"
-runpy.run_module("experiments.study", run_name="__main__", alter_sys=True)
-"""
-
-
 @pytest.mark.slow
 def test_a_search_that_was_killed_tries_the_same(search, tmp_path):
     """SIGKILL, three times, wherever it comes."""
@@ -87,7 +80,7 @@ def test_a_search_that_was_killed_tries_the_same(search, tmp_path):
     slow, output = (*SMALL, "--warmup_epochs=0.3"), tmp_path / "killed"
     words = ["--search=optuna", "--trials_count=6", RATES, "--seeds=0-1", f"--output_dir={output}"]
     for k in range(3):
-        process = subprocess.Popen([sys.executable, "-c", PROGRAM, *words, "--", *slow], cwd=ROOT)
+        process = subprocess.Popen([sys.executable, "-c", STUDY, *words, "--", *slow], cwd=ROOT)
         while not list(output.glob(f"trial-00{2 * k}/seed-*/metrics.csv")):
             assert process.poll() is None
             time.sleep(0.02)

@@ -16,6 +16,7 @@ import pytest
 
 from experiments.lib import children
 from tests import programs
+from tests.experiments.fake_train import STUDY
 from tests.shared import ROOT
 
 pytest.importorskip("scipy", reason="the extra study is not installed")
@@ -371,3 +372,27 @@ def test_a_killed_study_ends_with_the_bits_of_one_that_was_not(tmp_path):
         for folder in ("straight", "killed")
     ]
     assert figures[0] == figures[1]
+
+
+@pytest.mark.slow
+def test_on_a_cluster(tmp_path):
+    """Trials are tasks of Ray; a study that is stopped goes on, there or here."""
+    pytest.importorskip("ray", reason="of the extra ray")
+    flags = (*SMALL, "--warmup_epochs=1.5")
+    words = [RATES, "--seeds=0-1", "--parallel=2", f"--output_dir={tmp_path / 'study'}"]
+    command = [sys.executable, "-c", STUDY, *words]
+    process = subprocess.Popen([*command, "--on=ray", "--", *flags], cwd=ROOT)
+    while not list((tmp_path / "study").glob("*/seed-0/metrics.csv")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=120) == 143
+    states = [trial["state"] for trial in summary(tmp_path)["trials"]]
+    assert "finished" not in states and len(states) == 4
+    done = subprocess.run(
+        [*command, "--on=ray", "--", *flags], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [trial["state"] for trial in summary(tmp_path)["trials"]] == ["finished"] * 4
+    (first,) = (tmp_path / "study").glob("learning_rate=1e-3/seed-0.log")
+    assert begun(first)[-1] == "begins after 1 epochs"
