@@ -22,10 +22,9 @@ import time
 
 from absl import app, flags
 
-from yolov1 import training
+from yolov1 import interrupts, training
 from yolov1.extras import needed
 from yolov1.files import make_folder
-from yolov1.training import interrupts
 
 from .lib import children, cluster, trials
 from .lib import flags as experiment_flags

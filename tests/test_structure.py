@@ -14,6 +14,7 @@ LAYERS = [
     *(
         "extras",
         "files",
+        "interrupts",
         "fonts",
         "names",
         "option_text",

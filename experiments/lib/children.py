@@ -14,9 +14,7 @@ import signal
 import subprocess
 import time
 
-import tensorflow as tf
-
-from yolov1.training.interrupts import HANDLERS, Interrupts
+from yolov1.interrupts import HANDLERS, Interrupts
 
 PATIENCE = 120  # seconds that a child may take to save what it has
 POLL = 0.2  # seconds between two looks at what runs
@@ -157,6 +155,8 @@ def visible_gpus() -> list[str]:
     found = os.environ.get("CUDA_VISIBLE_DEVICES")
     if found is not None:
         return [name for name in found.split(",") if name and name != "-1"]
+    import tensorflow as tf  # not where programs are only watched: half a gigabyte
+
     return [str(number) for number in range(len(tf.config.list_physical_devices("GPU")))]
 
 

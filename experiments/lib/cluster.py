@@ -11,9 +11,9 @@ import sys
 import time
 from pathlib import Path
 
+from yolov1 import interrupts
 from yolov1.extras import needed
 from yolov1.files import make_folder
-from yolov1.training import interrupts
 
 from . import children
 

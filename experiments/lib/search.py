@@ -14,9 +14,9 @@ from collections import deque
 
 from yolov1 import extras
 from yolov1.files import make_folder
+from yolov1.interrupts import Interrupts
 from yolov1.studies import plan
 from yolov1.studies.results import BEGUN, FAILED, FINISHED, LESS, PRUNED, read_curve
-from yolov1.training.interrupts import Interrupts
 
 from . import children, trials
 from .flags import UserError

@@ -9,10 +9,9 @@ import keras
 import tensorflow as tf
 from absl import app
 
-from yolov1 import data, models, reporting, tracking, training
+from yolov1 import data, interrupts, models, reporting, tracking, training
 from yolov1.revision import digest_of_package, git_revision
 from yolov1.tracking.tensorboard import TensorBoard
-from yolov1.training import interrupts
 from yolov1.training.content import digest
 
 from . import common, evaluators, watching

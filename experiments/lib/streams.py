@@ -10,8 +10,8 @@ from absl import app, flags
 
 from yolov1 import streaming, training
 from yolov1.files import user_path
+from yolov1.interrupts import STATUS
 from yolov1.streaming.drawing import picture_name, save
-from yolov1.training.interrupts import STATUS
 
 from . import common, pictures
 from .flags import BROKE_OFF, UserError

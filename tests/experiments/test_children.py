@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from experiments.lib import children
-from yolov1.training.interrupts import Terminated
+from yolov1.interrupts import Terminated
 
 SLEEPS = [sys.executable, "-c", "import time; time.sleep(60)"]
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from yolov1 import data
 from yolov1.files import make_folder
+from yolov1.interrupts import Interrupts, Wishes
 from yolov1.training import strategies
 from yolov1.training.callbacks import (
     MetricsFile,
@@ -25,7 +26,6 @@ from yolov1.training.clocks import CheckpointClock, Stopwatch, TimeLimit
 from yolov1.training.config import MONITORS, TrainConfig
 from yolov1.training.digests import DigestsFile
 from yolov1.training.forks import take_fork
-from yolov1.training.interrupts import Interrupts, Wishes
 from yolov1.training.nonfinite import NonFiniteLoss, leave_step, require_finite
 from yolov1.training.profile import Profile
 from yolov1.training.run_directory import WrongRun

@@ -7,8 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.programs import interrupt
-from yolov1.training.clocks import Stopwatch, TimeLimit
-from yolov1.training.interrupts import (
+from yolov1.interrupts import (
     HANDLERS,
     Interrupts,
     Terminated,
@@ -17,6 +16,7 @@ from yolov1.training.interrupts import (
     exit_status,
     terminating,
 )
+from yolov1.training.clocks import Stopwatch, TimeLimit
 
 
 @pytest.fixture(autouse=True)
