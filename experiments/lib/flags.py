@@ -9,7 +9,7 @@ import os
 from absl import app, flags
 from absl import logging as absl_logging
 
-from yolov1 import training
+from yolov1 import interrupts, training
 from yolov1.data import BadExampleError
 from yolov1.data.acquire.download import DownloadError
 from yolov1.inference import MissingExtra, WrongFile
@@ -20,7 +20,6 @@ from yolov1.training import (
     WorkloadError,
     WrongRun,
     cfg_files,
-    interrupts,
 )
 from yolov1.training.config import DARKNET
 
