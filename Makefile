@@ -3,7 +3,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
   $$name -c $(FITS) 2>/dev/null && command -v $$name && break; done)
 FITS := "import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))"
 QUIET_PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
-PIP = $(QUIET_PIP) install
+PIP = $(QUIET_PIP) install $(PIP_FLAGS)
 VENV := .venv
 EXTRAS := dev
 BIN := $(VENV)/bin
