@@ -1,4 +1,4 @@
-"""Pages: their Python runs as it stands there, programs take their commands, links lead somewhere."""
+"""Pages: their Python runs as it stands there, their commands are taken, their links lead on."""
 
 import os
 import re
