@@ -20,6 +20,7 @@ exclude_patterns = [".*", "build", "dist", "runs"]
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4
+highlight_language = "none"  # of blocks that name no language: what programs print
 default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"

@@ -21,6 +21,11 @@ TEXTS = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
 EXTRAS = ("onnxruntime", "ai_edge_litert", "openvino", "jax")  # imported in blocks of some pages
 BUILDS_NETWORKS = ("docs/reproducing-the-posts.md",)  # of 115 million parameters
 FOLLOWED = ("docs/start.md", "docs/your-own-data.md", "docs/low-map.md")
+SMALL = ("--image_size=64", "--S=8")
+SHORT = {
+    "experiments.train": ("--epochs=2", *SMALL),
+    "experiments.overfit_one_batch": ("--steps=20", *SMALL),
+}
 
 
 def blocks(page, language) -> list[str]:
@@ -121,20 +126,17 @@ def test_programs_take_their_commands(page):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in FOLLOWED if page in PAGES])
+@pytest.mark.parametrize("page", FOLLOWED)
 def test_commands_run(page, place):
-    """The commands of a page that is followed from top to bottom, each at its ``--debug`` size."""
+    """The commands of a page that is followed from top to bottom, in one folder."""
     shared("data", "bccd")
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    ran = 0
-    for module, arguments in commands("\n".join(blocks(page, "sh"))):
-        text = (ROOT / (module.replace(".", "/") + ".py")).read_text(encoding="utf-8")
-        small = ["--debug"] if "flags.define()" in text or '"debug"' in text else []
-        words = [sys.executable, "-m", module, *small, *arguments]
-        done = subprocess.run(words, cwd=place, env=environment, capture_output=True, text=True)
+    called = commands("\n".join(blocks(page, "sh")))
+    for module, arguments in called:
+        words = [sys.executable, "-m", module, *arguments, *SHORT.get(module, ())]
+        done = subprocess.run(words, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, (words, done.stdout[-2000:], done.stderr[-2000:])
-        ran += 1
-    assert ran
+    assert called
 
 
 def test_every_experiment_stands_in_the_table():
