@@ -130,6 +130,8 @@ def test_programs_take_their_commands(page):
 def test_commands_run(page, place):
     """The commands of a page that is followed from top to bottom, in one folder."""
     shared("data", "bccd")
+    if "--format=onnx" in TEXTS[page]:
+        pytest.importorskip("tf2onnx")
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     called = commands("\n".join(blocks(page, "sh")))
     for module, arguments in called:
