@@ -23,7 +23,7 @@ REPLAY_PARTS := 0/4 1/4 2/4 3/4
 CLANGXX ?= clang++
 
 .DEFAULT_GOAL := help
-.PHONY: help venv install wheel train test slow-tests sanitize fuzz lint format bench clean
+.PHONY: help venv install wheel train test slow-tests sanitize fuzz lint format bench docs clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -58,6 +58,12 @@ $(VENV)/.bench: $(VENV)/.dependencies
 	@echo "Installing the packages that a benchmark compares with (the extras bench and serve of pyproject.toml)"
 	@$(call required,[],bench serve) > $(VENV)/bench.txt
 	@$(PIP) -c constraints.txt -r $(VENV)/bench.txt
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.dependencies
+	@echo "Installing what makes the site (the extra docs of pyproject.toml)"
+	@$(call required,[],docs) > $(VENV)/docs.txt
+	@$(PIP) -c constraints.txt -r $(VENV)/docs.txt
 	@touch $@
 
 venv: $(VENV)/.dependencies  ## Make .venv with the pinned dependencies
@@ -130,6 +136,10 @@ bench: install $(VENV)/.bench  ## Run the benchmarks (rows to benchmarks/results
 	@if nvidia-smi -L 2> /dev/null | grep -q GPU; then \
 	  echo "== gpu"; $(BIN)/python -m benchmarks.gpu || exit 1; fi
 	$(BIN)/python -m benchmarks.plot
+
+docs: install $(VENV)/.docs  ## The documentation as a site: build/site/index.html
+	@$(BIN)/python -m sphinx -q -W --keep-going -c docs . build/site
+	@echo "build/site/index.html"
 
 clean:  ## Remove what was built (not .venv's packages, not runs)
 	rm -rf build dist *.egg-info yolov1/*.so yolov1/_build_info.json $(VENV)/.installed

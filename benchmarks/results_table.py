@@ -1,8 +1,8 @@
-"""docs/results.toml -> docs/results.md, and whether the README says the same.
+"""docs/results.toml -> docs/results.md, and whether the README and its pages say the same.
 
-The TOML file says of every figure of the README which command measured it, and where its numbers
+The TOML file says of every figure of those pages which command measured it, and where its numbers
 are: in the CSV files of benchmarks/results, with revision, machine and date in each row, or, of
-what was measured once and by hand, in the words of the README themselves. Its first lines say how
+what was measured once and by hand, in the words of the page themselves. Its first lines say how
 an entry is written.
 """
 
@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-TOML, PAGE, README = ROOT / "docs/results.toml", ROOT / "docs/results.md", ROOT / "README.md"
+TOML, PAGE = ROOT / "docs/results.toml", ROOT / "docs/results.md"
+# Pages whose figures are all held to the data.
+HELD = ("README.md", "docs/measured.md", "docs/deploy.md", "docs/research.md")
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
 # A number with a unit of what is measured: the mark of a figure in running text.
 FIGURE = re.compile(
@@ -201,14 +203,19 @@ def _one_line(text) -> str:
     return " ".join(text.split())
 
 
-# ----------------------------------------------------------------------------------------- README
+# ------------------------------------------------------------------------------------- held pages
 
 
-def disagreements(readme: str, book) -> list[str]:
-    """What the README says otherwise than the data, or says alone: a sentence of each."""
-    text = _one_line(readme)
+def held_text() -> str:
+    """The held pages, one after the other."""
+    return "\n\n".join((ROOT / page).read_text(encoding="utf-8") for page in HELD)
+
+
+def disagreements(pages: str, book) -> list[str]:
+    """What the held pages say otherwise than the data, or say alone: a sentence of each."""
+    text = _one_line(pages)
     quotes = [_one_line(f["quote"]) for run in book["run"] for f in run.get("figure", ())]
-    wrong = [f"{quote!r} is not in README.md" for quote in quotes if quote not in text]
+    wrong = [f"{quote!r} is on no held page" for quote in quotes if quote not in text]
     for run in book["run"]:
         for figure in run.get("figure", ()):
             wrong += _wrong_numbers(run, figure)
@@ -217,16 +224,14 @@ def disagreements(readme: str, book) -> list[str]:
         for table in run.get("table", ()):
             if "readme" in table:
                 known.setdefault(table["readme"], []).append((run, table))
-    for heads, rows in tables(readme):
+    for heads, rows in tables(pages):
         name = plain(heads[0]) or plain(heads[1])
-        if name in book["no_results"]:
-            continue
         if name not in known:
             wrong.append(f"the table {name!r} has no entry in docs/results.toml")
             continue
         for cells in rows:
             wrong += _wrong_cells(known[name], heads, cells)
-    for paragraph in paragraphs(readme):
+    for paragraph in paragraphs(pages):
         if FIGURE.search(paragraph) and not any(quote in paragraph for quote in quotes):
             if not any(start in paragraph for start in book["no_figures"]):
                 wrong.append(f"figures without an entry in docs/results.toml: {paragraph[:160]!r}")
@@ -275,7 +280,7 @@ def _wrong_cells(entries, heads, cells):
 
 
 def _wrong_cell(run, table, row, k, cell):
-    """What is wrong with a cell of the README, which the k-th column of the entry is about."""
+    """What is wrong with a cell of a held page, which the k-th column of the entry is about."""
     column, shown = table["columns"][k], NUMBER.findall(plain(cell))
     if "cells" in row:
         expected = row["cells"][k]
@@ -291,8 +296,7 @@ def _wrong_cell(run, table, row, k, cell):
         agree |= "against" in column and not shown and not any(numbers)
     if not agree:
         yield (
-            f"{plain(row['head'])!r}, {column['head']!r}: README.md has {cell!r}, the rows "
-            f"{expected}"
+            f"{plain(row['head'])!r}, {column['head']!r}: a page has {cell!r}, the rows {expected}"
         )
 
 

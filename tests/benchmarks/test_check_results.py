@@ -1,4 +1,4 @@
-"""The table of figures: page and data agree, the README says nothing else, checks are checked."""
+"""The table of figures: page and data agree, held pages say nothing else, checks are checked."""
 
 import csv
 import json
@@ -10,7 +10,7 @@ from benchmarks import check_results, results_table
 from tests import programs
 from yolov1 import training
 
-README = results_table.README.read_text(encoding="utf-8")
+HELD = results_table.held_text()
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +23,8 @@ def test_the_page_is_what_the_data_says(book):
     assert page == results_table.render(book), "run python -m benchmarks.check_results --write"
 
 
-def test_the_readme_says_nothing_else(book):
-    wrong = results_table.disagreements(README, book)
+def test_the_held_pages_say_nothing_else(book):
+    wrong = results_table.disagreements(HELD, book)
     assert not wrong, "docs/results.toml says how an entry is written:\n" + "\n".join(wrong)
 
 
@@ -45,8 +45,8 @@ def test_the_readme_says_nothing_else(book):
 )
 def test_a_figure_that_is_changed_is_found(book, pattern, others, named):
     """Whatever it was: a row, a table or a sentence that is renamed has to be so here too."""
-    changed, count = re.subn(pattern, others, README, count=1)
-    assert count and changed != README, f"README.md has no {pattern} any more: take another here"
+    changed, count = re.subn(pattern, others, HELD, count=1)
+    assert count and changed != HELD, f"no held page has {pattern} any more: take another here"
     wrong = results_table.disagreements(changed, book)
     assert any(named in sentence for sentence in wrong), wrong
 
@@ -59,7 +59,7 @@ def test_rows_that_are_changed_are_found(book, monkeypatch):
 
     monkeypatch.setattr(results_table, "rows_of", others)
     runs = [run for run in book["run"] if run["name"] == "loss"]
-    wrong = results_table.disagreements(README, book | {"run": runs})
+    wrong = results_table.disagreements(HELD, book | {"run": runs})
     assert any(re.search(r": \d+ is [\d.]+ in the rows", sentence) for sentence in wrong)
     assert any("'fused under XLA', '1'" in sentence for sentence in wrong)
 

@@ -32,6 +32,8 @@ def shortcomings(detections, dataset, *, classes=None, grid=None, on_collision="
         on_collision: which object a cell keeps in training, see `data.encode_targets`.
 
     Returns:
+        A dict of
+
         - ``shown``: 0.25;
         - ``ap``: that of `gains`, None without objects; ``tide``: for each of its repairs ``count``
           (of detections of any score; of objects for ``missed`` and ``false_negatives``), how many

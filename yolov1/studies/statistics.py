@@ -205,7 +205,7 @@ def holm(values) -> list[float]:
 def power(n: int, effect: float, alpha: float = ALPHA) -> float:
     """How often the paired t-test of n seeds finds a difference of `effect` standard deviations.
 
-    With Z normal, W chi-squared with n - 1 degrees of freedom, b the bound of |t| and s the shift:
+    With Z normal, W chi-squared with n - 1 degrees of freedom, b the bound of t and s the shift:
     ``P(|Z + s| > b sqrt(W / (n - 1))) = E[F_W((n - 1) (Z + s)^2 / b^2)]``, summed over Z. (SciPy's
     noncentral t is NaN for many of the shifts that few seeds need.)
     """
