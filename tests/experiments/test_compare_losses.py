@@ -180,6 +180,7 @@ def test_a_run(call_experiment, known_run, tmp_path):
     assert "paper:factor=0.5" in page and "paper:factor=0.5" in done.stdout
 
 
+@pytest.mark.slow
 def test_fresh_weights_are_those_of_the_first_step(call_experiment, tmp_path):
     sizes = ("--dataset=shapes:count=8", "--image_size=32", "--S=2", "--batch_size=8", "--seed=5")
     train = (*sizes, "--epochs=1", "--eval_every=0", f"--output_dir={tmp_path / 'run'}")

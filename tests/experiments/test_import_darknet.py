@@ -190,6 +190,7 @@ def test_there_and_back_again(files, imported, call_experiment, tmp_path):
     assert f"valid = {files}/test.txt\n" in (tmp_path / "out/run.data").read_text()
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_and_back_to_darknet(files, imported, call_experiment, tmp_path):
     from yolov1 import darknet, training
     from yolov1.darknet.weights import WeightsFile

@@ -162,6 +162,7 @@ def voc_runs(call_experiment, tmp_path_factory):
     return runs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["published", "corrected"])
 def test_keras_voc_to_the_end(voc_runs, mode):
     """The published mode cannot pass the floor of 49 for four images."""
@@ -182,7 +183,9 @@ def test_keras_voc_to_the_end(voc_runs, mode):
     assert models.grid_of(loaded).S == 7 and models.grid_of(loaded).B == 2
 
 
-@pytest.mark.parametrize("mode", ["--as_published", "--noas_published"])
+@pytest.mark.parametrize(
+    "mode", ["--as_published", pytest.param("--noas_published", marks=pytest.mark.slow)]
+)
 def test_tf2_person_to_the_end(call_experiment, tmp_path, mode):
     run = tmp_path / "run"
     done = call_experiment(
@@ -210,6 +213,7 @@ def test_tf2_person_to_the_end(call_experiment, tmp_path, mode):
         assert model.get_layer("dropout") is model.layers[-2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, places",
     [("reproduce_keras_voc", ("--train_split=train",)), ("reproduce_tf2_person", ())],
@@ -251,6 +255,7 @@ def test_files_of_a_start_that_cannot_be_resumed_are_none_of_the_runs(call_exper
     assert kept == f"model_01-{float(metrics(run.path)[0]['val_loss']):.2f}.keras" != stale.name
 
 
+@pytest.mark.slow
 def test_compare_runs(voc_runs, call_experiment, tmp_path):
     """A loss summed over a batch of 4 and a mean stand on one scale."""
     paths = f"--runs={voc_runs['published']},{voc_runs['corrected']}"

@@ -31,6 +31,7 @@ def backbone(call_experiment, tmp_path_factory):
     return folder / "run", done.stdout
 
 
+@pytest.mark.slow
 def test_it_learns_to_classify(backbone):
     run, output = backbone
     summary = json.loads((run / "summary.json").read_text())
@@ -43,6 +44,7 @@ def test_it_learns_to_classify(backbone):
     assert list(summary["accuracy_per_class"]) == sorted(rows)
 
 
+@pytest.mark.slow
 def test_a_detector_starts_from_it(backbone, call_experiment, tmp_path):
     run, _ = backbone
     arguments = ("--dataset=shapes:count=16", OPTIONS, "--image_size=64", "--S=2", "--epochs=1")
@@ -81,6 +83,7 @@ def test_a_detector_starts_from_it(backbone, call_experiment, tmp_path):
     assert not (tmp_path / "third" / "config.json").exists()
 
 
+@pytest.mark.slow
 def test_a_classifier_is_no_detector(backbone, call_experiment, tmp_path):
     run, _ = backbone
     done = call_experiment("evaluate", f"--checkpoint={run}", f"--output_dir={tmp_path}")
@@ -119,6 +122,7 @@ def test_one_class_teaches_nothing(call_experiment, tmp_path):
     assert done.returncode != 0 and "--dataset is missing" in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_resuming_does_not_load_the_backbone_again(backbone, call_experiment, tmp_path):
     run, _ = backbone
     flags = (

@@ -174,6 +174,7 @@ def test_a_fork_changes_what_it_may(started, tmp_path):
     assert trials.config_of(words).epochs == 130 and trials.config_of(words).augment == "dihedral"
 
 
+@pytest.mark.slow
 def test_a_fork_changes_numbers_of_the_augmentation(started, call_experiment, tmp_path):
     path, _ = started
     fork = ("train", f"--fork={path}@1", f"--output_dir={tmp_path / 'fork'}")
@@ -216,6 +217,7 @@ def test_a_run_from_before_a_flag_does_not_differ_by_it():
     assert replays.changes(one, other) == replays.changes(other, one) == same
 
 
+@pytest.mark.slow
 def test_every_recipe_starts(call_experiment, tmp_path):
     """The smallest sizes, and for the paper's network a thin one."""
     for name, more in {

@@ -283,6 +283,7 @@ def test_a_run_never_parts_from_itself(kept_run, call_experiment, tmp_path):
     assert words.returncode == 1 and "Give two runs" in words.stderr
 
 
+@pytest.mark.slow
 def test_a_run_that_was_resumed_with_other_epochs(kept_run, call_experiment, tmp_path):
     """Its steps had the rates of their time; where there is no checkpoint of the change, the way
     leads through both. And bisect names the rate."""

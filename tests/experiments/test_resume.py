@@ -98,6 +98,7 @@ def test_evaluate_says_where_the_data_was(call_experiment, place):
     assert str(place / "gone") in done.stderr and "--dataset=KIND:NEW_PATH" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_schedule_of_more_epochs(call_experiment, tmp_path):
     """The rate goes on where the longer schedule has it, and the program says so."""
     flags = ("train", "--dataset=shapes:count=16", "--image_size=32", "--S=3", "--eval_every=0")
@@ -113,6 +114,7 @@ def test_the_schedule_of_more_epochs(call_experiment, tmp_path):
     assert rates == pytest.approx(expected) and rates[0] < rates[1]
 
 
+@pytest.mark.slow
 def test_accumulated_batches_are_a_larger_one_in_parts(call_experiment, tmp_path):
     """With the same bits; and a run that goes on is held to it."""
     train = ("train", "--dataset=shapes:count=16", *TINY, "--epochs=2")

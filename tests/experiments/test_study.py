@@ -272,6 +272,7 @@ def differing(one, other):
     return {name for name in one if one[name] != other[name]}
 
 
+@pytest.mark.slow
 def test_configurations_differ_where_they_were_told_to(trained):
     paper, darknet, other_seed = (
         config_of(trained[key]) for key in (("paper", 0), ("darknet", 0), ("paper", 1))
@@ -305,6 +306,7 @@ def same(one, other):
     return [np.array_equal(a, b) for a, b in zip(one, other, strict=True)]
 
 
+@pytest.mark.slow
 def test_weights_differ_where_they_were_told_to(trained):
     paper, darknet, other_seed = (trained[k] for k in (("paper", 0), ("darknet", 0), ("paper", 1)))
     start = start_of(paper)
@@ -316,6 +318,7 @@ def test_weights_differ_where_they_were_told_to(trained):
     assert not all(same(end, end_of(darknet))) and not all(same(end, end_of(other_seed)))
 
 
+@pytest.mark.slow
 def test_forks_of_a_study(trained, call_experiment, tmp_path):
     """A trial goes on from its seed's run; what changes nothing becomes it, to the bit."""
     from experiments.lib import trials

@@ -93,6 +93,7 @@ def test_the_hardest_are_those_of_the_first_evaluation(runs):
     assert losses[3] > mean  # three of sixteen
 
 
+@pytest.mark.slow
 def test_a_resumed_run_drops_what_is_later_than_its_checkpoint(call_experiment, runs, tmp_path):
     run = shutil.copytree(runs / "begun", tmp_path / "run")
     later = read_record(runs / "watched" / "watched.npz")

@@ -82,6 +82,7 @@ def test_histograms_count_every_weight(path, plain, events):
     assert not tags(read(plain / "tensorboard"), "weights/")
 
 
+@pytest.mark.slow
 def test_a_run_with_all_of_it_ends_with_the_same_bits(path, plain, tmp_path):
     # `latest_checkpoint` takes the run's name for a pattern.
     shutil.copytree(path / "checkpoints", tmp_path / "run" / "checkpoints")

@@ -60,6 +60,7 @@ def test_the_file_holds_what_the_loss_was_given(captured):
         assert float(row[header.index("loss")]) == pytest.approx(np.mean(mine), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_what_was_captured_before(tmp_path):
     file = tmp_path / "workload.npz"
     options = {"capture": file, "schedule": "constant"}

@@ -85,6 +85,7 @@ def test_load_run_gives_the_averaged_weights_that_were_measured(whole):
         load_run(whole[0], "first")
 
 
+@pytest.mark.slow
 def test_mirrored_over_two_devices_equals_one(tmp_path):
     """Two virtual CPUs. Synchronised batch statistics; sums in another order: equal to 1e-4."""
     # The limit is below the norm of every gradient here: clipping must see the whole, too.
@@ -207,6 +208,7 @@ def test_mixed_precision_learns(tmp_path, precision):
     assert state.model.layers[-1].compute_dtype == "float32"
 
 
+@pytest.mark.slow
 def test_compiled_step_equals_the_plain_one(tmp_path):
     dataset = data.open("shapes:count=8", image_size=32)
     values = {"batch_size": 8, "epochs": 3, "model_options": "width=0.34", "eval_every": 0}

@@ -41,6 +41,7 @@ def test_a_run_with_a_profile_ends_with_the_same_bits(profiled):
     assert not (folder / "plain" / "tensorboard" / "plugins").exists()
 
 
+@pytest.mark.slow
 def test_a_resumed_run_may_have_another(tmp_path):
     path = tmp_path / "run"
     assert run(path, profile="0,1", **CONSTANT)[0] == 0

@@ -46,6 +46,7 @@ def test_outputs_that_mean_something_else(values, changes, start, tmp_path):
     assert done.stdout.count("the last layer starts with") == len(changes)
 
 
+@pytest.mark.slow
 def test_as_many_outputs_of_other_boxes(tmp_path):
     """One class and two boxes of a cell are eleven outputs, six classes and one box as well."""
     one, other = "shapes:count=4,classes=1", "shapes:count=4,classes=6"

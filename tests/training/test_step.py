@@ -90,6 +90,7 @@ def test_a_network_without_batch_statistics_learns_the_same(tmp_path, optimizer)
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-6 * scale)
 
 
+@pytest.mark.slow
 def test_batch_normalisation_sees_each_part(tmp_path):
     """Its averages move once for each, by what a batch of the part's images has."""
     options = {"model": "laptop", "model_options": "width=0.34"}

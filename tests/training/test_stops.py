@@ -30,6 +30,7 @@ from yolov1.training.checkpoint_files import CheckpointFiles
 from yolov1.training.optimizers import MovingAverage
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_ends_with_the_same_bits(whole, tmp_path):
     process = start(tmp_path / "run", checkpoint_minutes=0.0001, eval_every=0, **{"epochs": 4})
     deadline = time.monotonic() + 120
@@ -175,6 +176,7 @@ def test_hours_stop_a_run_that_can_be_gone_on_from(whole, tmp_path, monkeypatch)
     assert rows(path) == rows(whole[0])
 
 
+@pytest.mark.slow
 def test_patience_counts_on_when_a_run_is_gone_on_with(tmp_path, monkeypatch):
     """Figures 1, 3, 2, 3, nothing: the third without a better one is the sixth epoch's."""
     figures = iter([1.0, 3.0, 2.0, 3.0, float("nan"), 9.0])
