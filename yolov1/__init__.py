@@ -1,3 +1,3 @@
 """YOLOv1 on TensorFlow and Keras with a fused C++ YOLO loss. See README.md."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
