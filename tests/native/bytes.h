@@ -66,4 +66,24 @@ inline std::string Damaged(Bytes* in, std::string text) {
   return text;
 }
 
+// An input as a text for `check_text`, as a damaged one of `text` (a function of the bytes), or, in
+// all but two of `kinds` cases, as a call.
+template <typename Text, typename CheckText, typename CheckCall>
+int Fuzz(const uint8_t* data, size_t size, int kinds, Text text, CheckText check_text,
+         CheckCall check_call) {
+  if (size == 0) return 0;
+  Bytes in(data + 1, size - 1);
+  switch (data[0] % kinds) {
+    case 0:
+      check_text({reinterpret_cast<const char*>(data + 1), size - 1});
+      break;
+    case 1:
+      check_text(Damaged(&in, text(&in)));
+      break;
+    default:
+      check_call(&in);
+  }
+  return 0;
+}
+
 }  // namespace yolov1

@@ -206,17 +206,6 @@ void CheckCall(Bytes* in) {
 }  // namespace yolov1
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  if (size == 0) return 0;
-  yolov1::Bytes in(data + 1, size - 1);
-  switch (data[0] % 8) {
-    case 0:
-      yolov1::CheckText({reinterpret_cast<const char*>(data + 1), size - 1});
-      break;
-    case 1:
-      yolov1::CheckText(yolov1::Damaged(&in, yolov1::ConfigText(&in)));
-      break;
-    default:
-      yolov1::CheckCall(&in);
-  }
-  return 0;
+  const auto text = [](yolov1::Bytes* in) { return yolov1::ConfigText(in); };
+  return yolov1::Fuzz(data, size, 8, text, yolov1::CheckText, yolov1::CheckCall);
 }

@@ -107,20 +107,9 @@ void CheckCall(Bytes* in) {
 }  // namespace yolov1
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  if (size == 0) return 0;
-  yolov1::Bytes in(data + 1, size - 1);
-  const char* text =
-      "seed=3 scale=0.2 translate=0.2 exposure=1.5 saturation=1.5 hue=0.0 flip=0.5 "
-      "vertical_flip=0.0 transpose=0.0 jitter=0.0";
-  switch (data[0] % 4) {
-    case 0:
-      yolov1::CheckText({reinterpret_cast<const char*>(data + 1), size - 1});
-      break;
-    case 1:
-      yolov1::CheckText(yolov1::Damaged(&in, text));
-      break;
-    default:
-      yolov1::CheckCall(&in);
-  }
-  return 0;
+  const auto text = [](yolov1::Bytes*) {
+    return "seed=3 scale=0.2 translate=0.2 exposure=1.5 saturation=1.5 hue=0.0 flip=0.5 "
+           "vertical_flip=0.0 transpose=0.0 jitter=0.0";
+  };
+  return yolov1::Fuzz(data, size, 4, text, yolov1::CheckText, yolov1::CheckCall);
 }

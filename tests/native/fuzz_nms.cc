@@ -170,20 +170,9 @@ void CheckNmsCall(Bytes* in) {
 }  // namespace yolov1
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  if (size == 0) return 0;
-  yolov1::Bytes in(data + 1, size - 1);
-  const char* text =
-      "score_threshold=0.001 iou_threshold=0.5 max_detections=300 clip=True suppression=linear "
-      "sigma=0.5";
-  switch (data[0] % 4) {
-    case 0:
-      yolov1::CheckNmsText({reinterpret_cast<const char*>(data + 1), size - 1});
-      break;
-    case 1:
-      yolov1::CheckNmsText(yolov1::Damaged(&in, text));
-      break;
-    default:
-      yolov1::CheckNmsCall(&in);
-  }
-  return 0;
+  const auto text = [](yolov1::Bytes*) {
+    return "score_threshold=0.001 iou_threshold=0.5 max_detections=300 clip=True "
+           "suppression=linear sigma=0.5";
+  };
+  return yolov1::Fuzz(data, size, 4, text, yolov1::CheckNmsText, yolov1::CheckNmsCall);
 }
