@@ -385,7 +385,8 @@ def test_on_a_cluster(tmp_path):
     words = [RATES, "--seeds=0-1", "--parallel=2", f"--output_dir={tmp_path / 'study'}"]
     command = [sys.executable, "-c", STUDY, *words]
     process = subprocess.Popen([*command, "--on=ray", "--", *flags], cwd=ROOT)
-    while not list((tmp_path / "study").glob("*/seed-0/metrics.csv")):
+    first = tmp_path / "study" / "learning_rate=1e-3" / "seed-0"
+    while not (first / "metrics.csv").exists():
         assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
@@ -397,5 +398,5 @@ def test_on_a_cluster(tmp_path):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert [trial["state"] for trial in summary(tmp_path)["trials"]] == ["finished"] * 4
-    (first,) = (tmp_path / "study").glob("learning_rate=1e-3/seed-0.log")
-    assert begun(first)[-1] == "begins after 1 epochs"
+
+    assert begun(first.with_suffix(".log"))[-1] == "begins after 1 epochs"

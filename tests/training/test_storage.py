@@ -121,8 +121,8 @@ def test_how_many_checkpoints_stay(tmp_path):
 @pytest.mark.slow
 def test_an_object_store(whole, tmp_path, monkeypatch):
     """A server of S3 on this machine; the training is killed as it saves."""
-    pytest.importorskip("s3fs", reason="of the extra storage")
-    pytest.importorskip("moto.server", reason="of the extra storage-test: pip install moto[server]")
+    pytest.importorskip("s3fs", reason="of the extra s3")
+    pytest.importorskip("moto.server", reason="needs a server of S3: pip install moto[server]")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -36,8 +36,8 @@ class Storage:
             self._files, root = core.url_to_fs(uri)
         except ImportError as error:
             raise MissingExtra(
-                f"--storage={uri}: {error}. The extra storage has it for s3: pip install "
-                "'yolov1[storage]'"
+                f"--storage={uri}: {error}. The extra s3 has what s3:// needs: pip install "
+                "'yolov1[s3]'"
             ) from error
         except ValueError as error:
             raise WrongRun(f"--storage={uri}: {error}.") from error
