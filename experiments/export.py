@@ -194,8 +194,8 @@ def export(detector, job, output, path, calibration, held, allowed) -> dict:
         print(f"{file.name}: written in {row['write_seconds']:.1f} s")
         if job["nms"] not in (NMS.value, module.NMS[0]):
             print(
-                f"{file.name}: suppression is outside, as {detector.options['suppression']} is "
-                f"nothing that {job['format']} has inside: whoever runs it suppresses."
+                f"{file.name}: suppression is outside: {job['format']} has no "
+                f"{detector.options['suppression']} one inside. Whoever runs it suppresses."
             )
         row |= held.of(file)
         row["exceeded"] = proof.held_against(row, allowed[job["precision"]])

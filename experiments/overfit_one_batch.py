@@ -63,6 +63,8 @@ def main(argv):
 
     first, last = float(rows[0]["loss"]), float(rows[-1]["loss"])
     learned, found = last <= LOSS_SHARE * first, measured["map_area"] >= FOUND
+    # The cross-entropy of a confidence against an overlap is never less than the entropy of that.
+    has_floor = config.loss_semantics().confidence_loss == "cross_entropy"
     suspects = find_suspects(config, dataset, grid, rows, measured)
     summary = evaluators.write_evaluation(
         run,
@@ -71,13 +73,12 @@ def main(argv):
         last_loss=last,
         loss_near_zero=learned,
         boxes_found=found,
-        verdict="learned" if learned and found else "not learned",
+        verdict="learned" if found and (learned or has_floor) else "not learned",
         suspects=suspects,
     )
     evaluator.write_pictures(run / "pictures", measured)
-    print(
-        f"loss {first:.4g} -> {last:.4g} ({last / first:.2%} of the first; wanted {LOSS_SHARE:.0%})"
-    )
+    wanted = "the boxes decide: cross-entropy has a floor" if has_floor else f"{LOSS_SHARE:.0%}"
+    print(f"loss {first:.4g} -> {last:.4g} ({last / first:.2%} of the first; wanted: {wanted})")
     common.print_skipped(split)
     evaluators.print_evaluation(summary)
     print(f"verdict: {summary['verdict']}")

@@ -57,7 +57,7 @@ def test_a_soft_suppression_is_inside_or_left_to_who_runs_the_file(export):
     assert done.returncode == 0, done.stdout + done.stderr
     places = [(row["format"], row["nms"]) for row in result["exports"]]
     assert places == [("saved_model", "inside"), ("onnx", "outside")]
-    assert done.stdout.count("suppression is outside, as linear is nothing that onnx has") == 1
+    assert done.stdout.count("suppression is outside: onnx has no linear one inside") == 1
     assert result["passed"] and result["options"]["suppression"] == "linear"
 
 

@@ -11,6 +11,16 @@ def test_debug_size_learns_and_says_so(call_experiment, tmp_path):
     assert len(list((tmp_path / "pictures").iterdir())) == 10
 
 
+def test_a_loss_with_a_floor_is_judged_by_the_boxes(call_experiment, tmp_path):
+    """The cross-entropy of a confidence against an overlap below 1 is never 0."""
+    flags = ("--debug", "--semantics_options=confidence_loss=cross_entropy")
+    done = call_experiment("overfit_one_batch", *flags, f"--output_dir={tmp_path}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert "the boxes decide" in done.stdout
+    assert (summary["verdict"] == "learned") == (summary["map_area"] >= 0.95)
+
+
 def test_too_few_steps_give_the_suspects_with_their_numbers(call_experiment, tmp_path):
     done = call_experiment(
         "overfit_one_batch", "--debug", "--steps=3", f"--output_dir={tmp_path}", "--images=4"
