@@ -54,6 +54,8 @@ STORAGE = flags.DEFINE_string(
 RESUME = flags.DEFINE_boolean("resume", False, "Go on with what is in --output_dir.")
 DEBUG = flags.DEFINE_boolean("debug", False, "A tiny training, on two workers.")
 
+GIVEN_AGAIN = (WORKERS, MIN_WORKERS, GPUS, CPUS, ADDRESS, MAX_FAILURES, STORAGE)
+
 # Flags of experiments.train that are not to be given after the --, and what there is instead.
 GIVEN = {
     "output_dir": "Give --output_dir before the --",
@@ -64,19 +66,19 @@ GIVEN = {
 
 
 def main(argv):
-    config = config_of(argv[1:])
     words = argv[1:] + ["--debug"] * DEBUG.value
-    words += [f"--storage={STORAGE.value}"] * bool(STORAGE.value)
-    with experiment_flags.user_errors():
-        storage = training.Storage(STORAGE.value) if STORAGE.value else None
-    run = training.RunDirectory.for_config(config)
+    run = training.RunDirectory.for_config(config_of(words))
     if OUTPUT_DIR.value:
         run = training.RunDirectory(OUTPUT_DIR.value)
-    if run.has_checkpoint and not RESUME.value:
+    with experiment_flags.user_errors():
+        storage = training.Storage(STORAGE.value) if STORAGE.value else None
+    begun = [run.path] * run.has_checkpoint + [STORAGE.value] * bool(storage and storage.steps())
+    if begun and not RESUME.value:
         raise app.UsageError(
-            f"{run.path} already holds a run. Give --resume to go on with it, or another "
-            "--output_dir."
+            f"{begun[0]} already holds a run. Give --resume to go on with it, or another "
+            f"{'--output_dir' if run.has_checkpoint else '--storage'}."
         )
+    words += [f"--storage={STORAGE.value}"] * bool(storage)
     folder = make_folder(run.path.absolute())
     with (folder / "launch.lock").open("a") as file:
         try:
@@ -89,7 +91,7 @@ def main(argv):
         stop = launch(words, folder)
     if storage:
         storage.fetch(run)
-    given = [f"--{flag.name}={flag.value}" for flag in (WORKERS, STORAGE) if flag.present]
+    given = [f"--{flag.name}={flag.value}" for flag in GIVEN_AGAIN if flag.present]
     where = shlex.join([*given, f"--output_dir={run.path}", "--resume"])
     if stop:
         print(f"\n{interrupts.said(stop)}. Go on with: python -m experiments.launch {where}")

@@ -46,6 +46,12 @@ def test_a_run_that_is_there_needs_resume(tmp_path, kept_run):
     assert "already holds a run. Give --resume" in refused(f"--output_dir={kept_run}")
 
 
+def test_a_storage_with_a_run_needs_resume(tmp_path, kept_run):
+    pytest.importorskip("fsspec", reason="of the extra storage")
+    given = (f"--output_dir={tmp_path / 'run'}", f"--storage=file://{kept_run}")
+    assert f"file://{kept_run} already holds a run. Give --resume" in refused(*given)
+
+
 def test_two_launches_into_one_folder(tmp_path):
     from experiments.lib import children
 
