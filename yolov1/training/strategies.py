@@ -147,6 +147,10 @@ def require_alike(strategy: tf.distribute.Strategy, found: dict[str, str]):
 
 def _of_all(strategy, values: list[int]) -> np.ndarray:
     """The values of each worker, ``[workers, n]``; every worker must ask."""
-    found = strategy.run(lambda: tf.constant([values], tf.int64))
+
+    @tf.function(autograph=False)
+    def gathered():
+        return strategy.gather(strategy.run(lambda: tf.constant([values], tf.int64)), axis=0)
+
     replicas = strategy.num_replicas_in_sync // worker(strategy)[1]
-    return strategy.gather(found, axis=0).numpy()[::replicas]
+    return gathered().numpy()[::replicas]
