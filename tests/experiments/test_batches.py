@@ -31,7 +31,7 @@ def test_what_it_is_not_for_is_refused(known_run, tmp_path, call_experiment):
 # ------------------------------------------------------------------ slow: with Ray
 
 
-# What an actor does with a part, in a process without Ray; the second part, as the first one warms up.
+# What an actor does with parts, in a process without Ray; the first one warms up.
 ALONE = """
 import json, os, sys, time
 from experiments.lib import batches
