@@ -4,6 +4,7 @@ import re
 import shlex
 
 import pytest
+import yaml
 
 from experiments.lib import trials
 from tests.shared import ROOT
@@ -34,7 +35,6 @@ def is_ours(words):
 
 @pytest.mark.parametrize("kind", ["RayJob", "TFJob"])
 def test_recipes_for_kubernetes(kind):
-    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
     (job,) = [found for found in map(yaml.safe_load, blocks("yaml")) if found["kind"] == kind]
     spec = job["spec"]
     if kind == "RayJob":
