@@ -137,7 +137,7 @@ def launch(words, folder):
         trainer = tensorflow.TensorflowTrainer(
             cluster.train_worker,
             train_loop_config={
-                "command": [sys.executable, "-m", "experiments.train", *words],
+                "command": [sys.executable, "-m", trials.TRAIN, *words],
                 "folder": str(folder),
                 "cwd": os.getcwd(),
                 "desk": desk,

@@ -5,6 +5,7 @@ of actors each hold a detector; what an actor finds is written as one file, whol
 task that is lost with its actor is done again, and a part whose file is there is not.
 """
 
+import importlib
 import json
 import os
 import time
@@ -111,7 +112,7 @@ class Worker:
     """An actor: a detector, and what it does with a part."""
 
     def __init__(self, words, cwd):
-        import experiments.detect  # noqa: F401, which defines the flags
+        importlib.import_module("..detect", __package__)  # which defines the flags
 
         os.chdir(cwd)
         flags.FLAGS(["detect", *words])

@@ -86,6 +86,7 @@ def complete(known_run, of_darknet):
             "export": (f"--checkpoint={known_run}", "--format=keras"),
             "export_darknet": (f"--checkpoint={of_darknet[1]}",),
             "import_darknet": of_darknet[0],
+            "launch": ("--debug",),
             "prepare_open_images": ("--debug",),
             "prepare_voc": ("--debug",),
             "pretrain": ("--dataset=folders:x", "--debug"),
@@ -130,8 +131,8 @@ OF_SHAPES = ("--dataset=shapes:count=2", "--split=train", "--to=voc")
 
 
 def test_every_experiment_is_here():
-    # (serve has a folder of tests of its own, study a file.)
-    others = {"prepare_voc", "prepare_open_images", "import_darknet", "serve", "study"}
+    # (serve has a folder of tests of its own, study and launch a file.)
+    others = {"prepare_voc", "prepare_open_images", "import_darknet", "serve", "study", "launch"}
     assert set(OPEN) | set(READ_RUNS) | others == set(EXPERIMENTS)
 
 
