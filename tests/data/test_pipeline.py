@@ -127,6 +127,7 @@ def test_without_augmentation_it_is_the_image_and_its_targets(dataset):
     )
 
 
+@pytest.mark.slow
 def test_darknet_takes_images_at_their_full_size(tmp_path):
     """Whatever is kept of them, the bits are the same; those of "paper" are decoded smaller."""
     rng = np.random.default_rng(5)

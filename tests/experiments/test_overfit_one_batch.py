@@ -1,5 +1,7 @@
 import json
 
+import pytest
+
 
 def test_debug_size_learns_and_says_so(call_experiment, tmp_path):
     done = call_experiment("overfit_one_batch", "--debug", f"--output_dir={tmp_path}")
@@ -11,6 +13,7 @@ def test_debug_size_learns_and_says_so(call_experiment, tmp_path):
     assert len(list((tmp_path / "pictures").iterdir())) == 10
 
 
+@pytest.mark.slow
 def test_a_loss_with_a_floor_is_judged_by_the_boxes(call_experiment, tmp_path):
     """The cross-entropy of a confidence against an overlap below 1 is never 0."""
     flags = ("--debug", "--semantics_options=confidence_loss=cross_entropy")

@@ -241,6 +241,7 @@ def test_a_run_goes_on_in_its_own_mode(call_experiment, tmp_path, name, places):
     assert "elsewhere" in other.stderr and "--dataset=KIND:NEW_PATH" in other.stderr
 
 
+@pytest.mark.slow
 def test_files_of_a_start_that_cannot_be_resumed_are_none_of_the_runs(call_experiment, tmp_path):
     """Their val_loss, of another mode perhaps, must not keep the run's own from being written."""
     run = training.RunDirectory(tmp_path / "run")

@@ -23,6 +23,7 @@ def start(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("values", "changes"),
     [

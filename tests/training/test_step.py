@@ -71,6 +71,7 @@ def trained(tmp_path, steps=3, **changes):
     return state, [[t.numpy() for t in each] for each in told]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sgd", "darknet"])
 def test_a_network_without_batch_statistics_learns_the_same(tmp_path, optimizer):
     changes = {"optimizer": optimizer, "model_options": "dropout=0"}

@@ -20,7 +20,7 @@ def files(folder) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in found}
 
 
-@pytest.mark.parametrize("scheme", ["", "file://"])
+@pytest.mark.parametrize("scheme", [pytest.param("", marks=pytest.mark.slow), "file://"])
 def test_another_machine_goes_on_from_it(whole, tmp_path, scheme):
     """A folder stands for each machine: it sees nothing of the other's."""
     storage = f"{scheme}{tmp_path / 'far' / 'run'}"
@@ -106,6 +106,7 @@ def test_fetch_takes_only_what_has_got_further(tmp_path):
     assert Storage(str(near)).fetch(RunDirectory(far)) and RunDirectory(far).steps == 7
 
 
+@pytest.mark.slow
 def test_how_many_checkpoints_stay(tmp_path):
     code, said = run(tmp_path / "run", keep_last=3, keep_hours=1e-9, checkpoint_minutes=0)
     assert code == 0, said
