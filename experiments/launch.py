@@ -67,7 +67,8 @@ GIVEN = {
 
 def main(argv):
     words = argv[1:] + ["--debug"] * DEBUG.value
-    run = training.RunDirectory.for_config(config_of(words))
+    config = config_of(words)
+    run = training.RunDirectory.for_config(config)
     if OUTPUT_DIR.value:
         run = training.RunDirectory(OUTPUT_DIR.value)
     with experiment_flags.user_errors():
@@ -88,7 +89,11 @@ def main(argv):
                 f"{folder} is being trained by another launch. Wait for its end, or give another "
                 "--output_dir."
             ) from None
-        stop = launch(words, folder)
+        if storage:
+            storage.fetch(run)  # here, before several workers would
+        if run.has_checkpoint:
+            config, _, _ = run.read_config()  # whose flags a run goes on with
+        stop = launch(config, words, folder)
     if storage:
         storage.fetch(run)
     given = [f"--{flag.name}={flag.value}" for flag in GIVEN_AGAIN if flag.present]
@@ -116,13 +121,18 @@ def config_of(words):
     return trials.config_of(words)
 
 
-def launch(words, folder):
+def launch(config, words, folder):
     """Trains to the end; gives what stopped it before, a KeyboardInterrupt, or None.
 
     Raises:
-        UserError: workers failed more often than they may.
+        UserError: workers failed more often than they may; they cannot share the batch.
     """
-    workers = WORKERS.value
+    workers, parts = WORKERS.value, max(1, GPUS.value) * config.subdivisions
+    if config.batch_size % (workers * parts):
+        raise experiment_flags.UserError(
+            f"--batch_size={config.batch_size} must be a multiple of {workers * parts}: "
+            f"{workers} workers, times their GPUs, times --subdivisions."
+        )
     resources = {"CPU": CPUS.value} | ({"GPU": GPUS.value} if GPUS.value else {})
     with cluster.connected(
         ADDRESS.value,
@@ -141,6 +151,8 @@ def launch(words, folder):
                 "folder": str(folder),
                 "cwd": os.getcwd(),
                 "desk": desk,
+                "batch_size": config.batch_size,
+                "parts": parts,
             },
             scaling_config=train.ScalingConfig(
                 num_workers=workers if few >= workers else (few, workers),

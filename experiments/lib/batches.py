@@ -15,7 +15,7 @@ from absl import app, flags
 
 from yolov1 import streaming, training
 from yolov1.extras import needed
-from yolov1.files import make_folder, replacing
+from yolov1.files import make_folder, replacing, user_path
 from yolov1.training.content import digest
 
 from . import cluster, detectors, pictures
@@ -49,7 +49,7 @@ def detect(paths, output) -> int:
         raise app.UsageError("--save is not of --on=ray, which writes detections.jsonl.")
     folder = make_folder(output / "parts")
     parts = [paths[k : k + PART] for k in range(0, len(paths), PART)]
-    _require_same(folder, {"pictures": digest("\n".join(map(str, paths)).encode())})
+    _require_same(folder, {"pictures": _state_of(paths), "weights": _state_of(_weights())})
     jobs = [
         {"file": str(_file(folder, k)), "paths": json.dumps([os.path.abspath(p) for p in part])}
         for k, part in enumerate(parts)
@@ -144,6 +144,20 @@ def _words() -> list[str]:
     names = ("checkpoint", "batch_size", *detectors.FLAGS)
     given = [flags.FLAGS[name] for name in names if flags.FLAGS[name].present]
     return ["--images=.", *(f"--{flag.name}={flag.value}" for flag in given)]
+
+
+def _weights() -> list[Path]:
+    """The files that hold what the detector has learnt."""
+    place = user_path(flags.FLAGS.checkpoint)
+    inside = place / "checkpoints" if (place / "checkpoints").is_dir() else place
+    return sorted(p for p in inside.rglob("*") if p.is_file()) if inside.is_dir() else [place]
+
+
+def _state_of(paths) -> str:
+    """A digest of files by their places, sizes and times."""
+    states = ((os.path.abspath(path), os.stat(path)) for path in paths)
+    lines = [f"{path}\t{state.st_size}\t{state.st_mtime_ns}" for path, state in states]
+    return digest("\n".join(lines).encode(errors="surrogateescape"))
 
 
 def _require_same(folder, found: dict):

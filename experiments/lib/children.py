@@ -2,8 +2,8 @@
 
 Each has a log, which it holds locked as long as it lives: whoever finds the lock taken knows that
 somebody is at it, also after a kill of the program that started it. And each has a shell that waits
-for the end of that program, whatever ends it, and then asks the child to stop as Ctrl-C would, so
-that a training saves what it has.
+for the end of that program, whatever ends it, and then asks the child to stop by SIGTERM, so that a
+training saves what it has. (Of what Ray starts, SIGINT is blocked.)
 """
 
 import collections
@@ -22,7 +22,7 @@ POLL = 0.2  # seconds between two looks at what runs
 # a machine that is gone, hears of no signal.
 WATCH = f"""
 read word || {{
-    kill -INT "$0"
+    kill -TERM "$0"
     for second in $(seq {PATIENCE}); do sleep 1; kill -0 "$0" || exit; done
     kill -KILL "$0"
 }}

@@ -5,6 +5,7 @@ of `children`, with a log of its own.
 """
 
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -150,12 +151,20 @@ def _begin(command, log: Path, cwd, name) -> children.Child:
             time.sleep(POLL)
 
 
+def most_workers(there: int, batch_size: int, parts: int) -> int:
+    """How many of the workers that are there can share a batch, each its share in `parts`; all
+    where none could: the training then says why."""
+    fit = [n for n in range(1, there + 1) if batch_size % (n * parts) == 0]
+    return max(fit, default=there)
+
+
 def train_worker(job: dict):
     """What each worker of experiments.launch does: it runs experiments.train beside the others, as
-    the TF_CONFIG says that Ray has set.
+    the TF_CONFIG says that Ray has set, where the batch divides by so many; else the last wait.
 
     Args:
-        job: ``command``, the words of the training; ``folder``, the run's; ``cwd``; ``desk``.
+        job: ``command``, the words of the training; ``folder``, the run's; ``cwd``; ``desk``;
+            ``parts``, into how many one worker cuts its share of the batch, of ``batch_size``.
 
     Raises:
         WorkerFailed: so, and starting it again may help.
@@ -165,14 +174,21 @@ def train_worker(job: dict):
 
     os.environ.pop("TF_USE_LEGACY_KERAS", None)  # Ray sets it, for Keras 2
     context, desk = train.get_context(), job["desk"]
-    rank, size = context.get_world_rank(), context.get_world_size()
+    rank, there = context.get_world_rank(), context.get_world_size()
+    size = most_workers(there, job["batch_size"], job["parts"])
+    if rank >= size or ray.get(desk.exchange.remote([])):
+        return
+    if size < there:
+        cluster = json.loads(os.environ["TF_CONFIG"])
+        cluster["cluster"]["worker"] = cluster["cluster"]["worker"][:size]
+        os.environ["TF_CONFIG"] = json.dumps(cluster)
     name, folder = f"worker {rank} of {size} ({ray.util.get_node_ip_address()})", job["folder"]
     command = [*job["command"], f"--output_dir={folder}", "--resume", "--strategy=multi_worker"]
     log = Path(folder) / "workers" / f"worker-{rank}.log"
     desk.exchange.remote([f"{name} begins: {log}"])
     code = run_program(ray, desk, command, log, cwd=job["cwd"], name=name, shown=not rank)
-    stopped = code == interrupts.STATUS[signal.SIGTERM] and ray.get(desk.exchange.remote([]))
-    if not code or stopped:
+    asked = ray.get(desk.exchange.remote([]))
+    if not code or (asked and (code < 0 or code in interrupts.STATUS.values())):
         return
     ended = f"signal {-code}" if code < 0 else f"exit status {code}"
     lines = children.last_lines(log, SHOWN_LINES)

@@ -52,6 +52,21 @@ def test_a_storage_with_a_run_needs_resume(tmp_path, kept_run):
     assert f"file://{kept_run} already holds a run. Give --resume" in refused(*given)
 
 
+@pytest.mark.parametrize(
+    "there, batch, parts, used",
+    [(7, 256, 1, 4), (3, 8, 1, 2), (4, 8, 2, 4), (3, 8, 4, 2), (2, 7, 2, 2)],
+)
+def test_as_many_workers_as_the_batch_divides_by(there, batch, parts, used):
+    from experiments.lib import cluster
+
+    assert cluster.most_workers(there, batch, parts) == used
+
+
+def test_a_batch_that_the_workers_cannot_share(tmp_path):
+    given = ("--workers=3", f"--output_dir={tmp_path / 'run'}", "--", "--batch_size=16")
+    assert "--batch_size=16 must be a multiple of 3: 3 workers" in refused(*given)
+
+
 def test_two_launches_into_one_folder(tmp_path):
     from experiments.lib import children
 

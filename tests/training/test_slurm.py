@@ -8,7 +8,7 @@ from yolov1.training import cluster_task, slurm
 
 # Ranks in SLURM's order: 0 and 1 on n2, 2 and 3 on n10, which the alphabet has first.
 JOB = {
-    **{"SLURM_JOB_ID": "20007", "SLURM_STEP_NUM_TASKS": "4"},
+    **{"SLURM_JOB_ID": "751", "SLURM_STEP_NUM_TASKS": "4"},
     **{"SLURM_STEP_NODELIST": "n[2,10]", "SLURM_STEP_TASKS_PER_NODE": "2(x2)"},
 }
 
@@ -26,8 +26,8 @@ def test_each_task_finds_its_own_address(monkeypatch):
         set_task(monkeypatch, rank)
         config = json.loads(slurm.tf_config())
         workers, task = config["cluster"]["worker"], config["task"]
-        assert sorted(workers) == ["n10:20007", "n10:20008", "n2:20007", "n2:20008"]
-        assert workers[task["index"]] == f"{'n2' if rank < 2 else 'n10'}:{20007 + rank % 2}"
+        assert sorted(workers) == ["n10:20016", "n10:20017", "n2:20016", "n2:20017"]
+        assert workers[task["index"]] == f"{'n2' if rank < 2 else 'n10'}:{20016 + rank % 2}"
         found.append(task["index"])
     assert sorted(found) == [0, 1, 2, 3]
 

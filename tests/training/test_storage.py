@@ -75,8 +75,8 @@ def test_what_is_sent_and_what_is_removed(tmp_path):
     put = storage._put
     storage._put = lambda path, target: (sent.append(path.name), put(path, target))
     storage.send(RunDirectory(here))
-    of_steps = [name for name in sent if name.startswith("ckpt")]
-    assert [n.split(".")[1][:4] for n in of_steps] == ["data", "data", "inde", "inde"]
+    assert [name.startswith("ckpt") and name.endswith(".index") for name in sent[-2:]] == [True] * 2
+    assert not any(name.endswith(".index") for name in sent[:-2])
     assert files(there) == files(here) - {"a.partial", "launch.lock", "workers/ray/x"}
     assert storage.steps() == [1, 2]
 
@@ -86,13 +86,19 @@ def test_what_is_sent_and_what_is_removed(tmp_path):
     CheckpointFiles(folder, keep=1).drop_after(1)
     (here / "metrics.csv").write_text("another")
     storage.send(RunDirectory(here))
-    assert sent == ["checkpoint", "metrics.csv"] and storage.steps() == [1]
-    # A new program does not know what the one before has sent, but a checkpoint is never another.
-    again, sent = Storage(str(there)), []
-    put_again = again._put
-    again._put = lambda path, target: (sent.append(path.name), put_again(path, target))
-    again.send(RunDirectory(here))
-    assert not any(name.startswith("ckpt") for name in sent)
+    assert sorted(sent) == ["checkpoint", "metrics.csv"] and storage.steps() == [1]
+    # A new program does not know what the one before has sent: a step that was done again after a
+    # loss has other numbers in files of the same size.
+    (folder / "ckpt-1.data-00000-of-00001").write_text("x")
+    Storage(str(there)).send(RunDirectory(here))
+    kept = there / "checkpoints" / "last" / "ckpt-1.data-00000-of-00001"
+    assert kept.read_text() == "x"
+    # What a kill leaves half written is no step, and nothing that is fetched.
+    (kept.parent / "ckpt-9.index.partial").touch()
+    (kept.parent / "ckpt-8.data-00000-of-00001").touch()
+    assert storage.steps() == [1]
+    assert Storage(str(there)).fetch(RunDirectory(tmp_path / "new"))
+    assert not list((tmp_path / "new").rglob("*.partial"))
 
 
 def test_fetch_takes_only_what_has_got_further(tmp_path):

@@ -5,8 +5,9 @@ import os
 
 import tensorflow as tf
 
-# Of the first task of a machine. Jobs that share one must not meet.
-FIRST_PORT, PORTS = 20000, 20000
+# Of the first task of a machine. Jobs that share one must not meet, nor the system's own ports,
+# from 32768 on with Linux: so many ports for a job, and so many jobs until they begin again.
+FIRST_PORT, TASKS, JOBS = 20000, 16, 750
 
 
 def tf_config() -> str | None:
@@ -22,7 +23,7 @@ def tf_config() -> str | None:
     if "SLURM_STEP_NODELIST" not in os.environ:
         return None
     resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
-        port_base=FIRST_PORT + int(os.environ.get("SLURM_JOB_ID", 0)) % PORTS,
+        port_base=FIRST_PORT + int(os.environ.get("SLURM_JOB_ID", 0)) % JOBS * TASKS,
         # It counts tasks by GPUs, of which there may be none; who has which is SLURM's business.
         gpus_per_node=int(os.environ["SLURM_STEP_NUM_TASKS"]),
         gpus_per_task=1,

@@ -1,6 +1,7 @@
 """A second place for a run, which outlives the machine: a folder, or an object store, by fsspec."""
 
-import posixpath
+import os
+import re
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from yolov1.files import make_folder, replacing
 from yolov1.training.run_directory import RunDirectory, WrongRun
 
 LAST = "checkpoints/last/"
+_INDEX = re.compile(LAST + r"ckpt-(\d+)\.index")
 # Not of the run, but of who is at it now; and of no use elsewhere.
 LEFT_OUT = (".partial", ".lock")
 
@@ -16,8 +18,8 @@ LEFT_OUT = (".partial", ".lock")
 class Storage:
     """A run at a URI: the same files under the same names, none of them half written.
 
-    Files of a checkpoint go there before they are removed here, and what a new checkpoint has taken
-    the place of is removed there last, so that there is always a whole one.
+    The index of a checkpoint goes there last, and what a new one has taken the place of is removed
+    after that, so that there is always a whole one, with all that belongs to it.
 
     Args:
         uri: a path, or what fsspec knows: ``file:///mnt/runs/a``, ``s3://bucket/runs/a``.
@@ -46,8 +48,8 @@ class Storage:
 
     def steps(self) -> list[int]:
         """The steps whose checkpoints are there, in order."""
-        names = [Path(name).stem for name in self._there() if name.startswith(LAST)]
-        return sorted({int(n.removeprefix("ckpt-")) for n in names if n.startswith("ckpt-")})
+        found = (_INDEX.fullmatch(name) for name in self._there())
+        return sorted(int(match[1]) for match in found if match)
 
     def _there(self) -> dict[str, int]:
         """The size of each file that is there, by name."""
@@ -56,7 +58,8 @@ class Storage:
             found = self._files.find(self._root, detail=True)
         except FileNotFoundError:
             return {}
-        return {path[len(self._root) + 1 :]: entry["size"] for path, entry in found.items()}
+        sizes = {path[len(self._root) + 1 :]: entry["size"] for path, entry in found.items()}
+        return {name: size for name, size in sizes.items() if not name.endswith(LEFT_OUT)}
 
     # -------------------------------------------------------------- to it
 
@@ -73,9 +76,9 @@ class Storage:
                 state = path.stat()
             except FileNotFoundError:
                 continue  # a log that has ended
+            # (A checkpoint of the same step may be another, after a loss: its size says nothing.)
             known = self._sent.get(name) == (state.st_size, state.st_mtime_ns)
-            written_once = name.startswith("checkpoints/") and "/ckpt-" in name
-            if there.get(name) == state.st_size and (known or written_once):
+            if known and there.get(name) == state.st_size:
                 continue
             self._put(path, f"{self._root}/{name}")
             self._sent[name] = state.st_size, state.st_mtime_ns
@@ -101,11 +104,14 @@ class Storage:
         for name in sorted(self._there(), key=_order):
             target = run / name
             make_folder(target.parent)
+            # (Several workers of a machine may fetch at once, each under a name of its own.)
+            partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
             with (
                 self._files.open(f"{self._root}/{name}", "rb") as source,
-                replacing(target, binary=True) as file,
+                partial.open("wb") as file,
             ):
                 shutil.copyfileobj(source, file)
+            os.replace(partial, target)
         return True
 
 
@@ -122,6 +128,7 @@ def _files_of(folder) -> list[str]:
 
 
 def _order(name: str) -> tuple:
-    """Checkpoints first, and of one the index last, by which it is found."""
-    checkpoint = name.startswith("checkpoints/")
-    return not checkpoint, posixpath.basename(name) == "checkpoint", name.endswith(".index"), name
+    """The index of a checkpoint, by which it is found, after all other files, and those that a run
+    goes on from at the very end: what is broken off before is found unfinished, and done again."""
+    index = name.startswith("checkpoints/") and name.endswith(".index")
+    return index, name.startswith(LAST), name
