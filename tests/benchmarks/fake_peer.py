@@ -13,7 +13,8 @@ from pathlib import Path
 
 assert sys.argv[1] == "-I" and Path(sys.argv[2]).name == "detectors_peer.py"
 do, *rest = sys.argv[3:]
-BURN = "import time\nwhile time.process_time() < 0.15: pass"
+# A little more than the 0.15 that tests ask for: the start of a process takes more or less.
+BURN = "import time\nwhile time.process_time() < 0.17: pass"
 
 
 def train(job):

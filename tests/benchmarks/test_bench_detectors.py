@@ -70,8 +70,7 @@ def test_the_other_one_alone(peer, tmp_path):
     assert [(r["detector"], r["seed"]) for r in rows] == [("peer", "0"), ("peer", "1")]
     known = json.loads((out / "shapes" / "calibration" / "peer.json").read_text())
     epochs = int(rows[0]["epochs"])
-    # (Of a process the system counts hundredths of a second.)
-    assert known["epoch"] >= 0.13 and epochs == int((0.98 * 1.5 - known["fixed"]) / known["epoch"])
+    assert known["epoch"] >= 0.15 and epochs == int((0.98 * 1.5 - known["fixed"]) / known["epoch"])
     assert all(0.15 * epochs < float(r["cpu_seconds"]) < 2 for r in rows)
     assert all(float(r["map_area"]) == pytest.approx(half_of_each_class(out)) for r in rows)
     assert rows[0]["ms"] == "2.0" and rows[0]["said_ms"] == "1.0" and rows[1]["ms"] == ""

@@ -109,10 +109,10 @@ def test_what_only_the_second_cannot_run_is_no_pass(monkeypatch):
 
 def test_a_planted_slowdown_of_a_third_is_measured():
     folders = harness.ROOT, harness.ROOT
-    seconds = compare.one_round(folders, FAST, 6, first=0, slow_down=1.0)
+    seconds = compare.one_round(folders, FAST, 30, first=0, slow_down=1.0)
     for measured in seconds.values():
         ratio = np.median(measured[:, 1] / measured[:, 0])
-        assert 1.2 < ratio < 6, ratio  # twice the time, on a machine that may be busy
+        assert 1.5 < ratio < 3, ratio  # twice the time, on a machine that may be busy
 
 
 def test_another_yolov1_is_never_measured(tmp_path):
