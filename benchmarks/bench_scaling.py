@@ -23,6 +23,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 from absl import app, flags
@@ -98,17 +99,21 @@ def rows_of(config):
                     "provider": name,
                     **harness.summary(values),
                     "gradient_bytes": found[0]["gradient_bytes"],
-                    "images_per_second": "",
-                    "communication": "",
+                    **figures(name, seconds, local * processes),
                     **environment,
                 }
-                if name in ("alone", "together"):
-                    row["images_per_second"] = round(local * processes / np.median(values), 1)
-                if name == "together" and "alone" in seconds:
-                    share = 1 - np.median(seconds["alone"]) / np.median(values)
-                    row["communication"] = round(float(share), 3)
                 show(row)
                 yield row
+
+
+def figures(name, seconds, images) -> dict:
+    """Of one that takes steps the images a second, and what `together` has more than `alone`."""
+    median = np.median(seconds[name])
+    steps = name in ("alone", "together")
+    share = ""
+    if name == "together" and "alone" in seconds:
+        share = round(float(1 - np.median(seconds["alone"]) / median), 3)
+    return {"images_per_second": round(images / median, 1) if steps else "", "communication": share}
 
 
 def show(row):
@@ -123,10 +128,7 @@ def main(argv):
     if config.calculate:
         print(scaling_model.table())
         return
-    rows = []
-    for row in rows_of(config):
-        rows.append(row)
-    harness.write_rows(harness.Path(config.output), rows)
+    harness.write_rows(Path(config.output), rows_of(config))
     print(f"rows: {config.output}")
 
 

@@ -32,7 +32,6 @@ def main(job):
     batch = inputs(grid, local)
     one = tf.distribute.get_strategy()
     own = TrainConfig(**config.to_dict() | {"batch_size": local})
-    bytes_of_gradients = 0
     takers = {}
     for name, strategy_of, config_of in (("together", strategy, config), ("alone", one, own)):
         state = new_state(config_of, grid, 1000, RunDirectory("never-written"), strategy_of)

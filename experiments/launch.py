@@ -33,15 +33,10 @@ WORKERS = flags.DEFINE_integer("workers", 2, "Processes that train together.", 1
 MIN_WORKERS = flags.DEFINE_integer(
     "min_workers", 0, "As few of them may go on after a loss; 0: as many as --workers.", 0
 )
-GPUS = flags.DEFINE_integer("gpus_per_worker", 0, "GPUs of each.", 0)
 CPUS = flags.DEFINE_integer(
     "cpus_per_worker", 1, "CPUs that Ray counts for each; it does not bind it to them.", 1
 )
-ADDRESS = flags.DEFINE_string(
-    "address",
-    "",
-    "Of a Ray cluster: auto, HOST:PORT, ray://HOST:PORT; empty: start one on this machine.",
-)
+cluster.define(places=False)
 MAX_FAILURES = flags.DEFINE_integer(
     "max_failures", 3, "Losses of a worker after which it is given up; -1: none.", -1
 )
@@ -54,8 +49,11 @@ STORAGE = flags.DEFINE_string(
 RESUME = flags.DEFINE_boolean("resume", False, "Go on with what is in --output_dir.")
 DEBUG = flags.DEFINE_boolean("debug", False, "A tiny training, on two workers.")
 
-GIVEN_AGAIN = (WORKERS, MIN_WORKERS, GPUS, CPUS, ADDRESS, MAX_FAILURES, STORAGE)
-
+# Of the command that goes on.
+GIVEN_AGAIN = (
+    *("workers", "min_workers", "gpus_per_worker", "cpus_per_worker", "address", "max_failures"),
+    "storage",
+)
 # Flags of experiments.train that are not to be given after the --, and what there is instead.
 GIVEN = {
     "output_dir": "Give --output_dir before the --",
@@ -73,12 +71,9 @@ def main(argv):
         run = training.RunDirectory(OUTPUT_DIR.value)
     with experiment_flags.user_errors():
         storage = training.Storage(STORAGE.value) if STORAGE.value else None
-    begun = [run.path] * run.has_checkpoint + [STORAGE.value] * bool(storage and storage.steps())
-    if begun and not RESUME.value:
-        raise app.UsageError(
-            f"{begun[0]} already holds a run. Give --resume to go on with it, or another "
-            f"{'--output_dir' if run.has_checkpoint else '--storage'}."
-        )
+    run.require_free(RESUME.value)
+    if storage:
+        storage.require_free(RESUME.value)
     words += [f"--storage={STORAGE.value}"] * bool(storage)
     folder = make_folder(run.path.absolute())
     with (folder / "launch.lock").open("a") as file:
@@ -96,7 +91,8 @@ def main(argv):
         stop = launch(config, words, folder)
     if storage:
         storage.fetch(run)
-    given = [f"--{flag.name}={flag.value}" for flag in GIVEN_AGAIN if flag.present]
+    again = [flags.FLAGS[name] for name in GIVEN_AGAIN]
+    given = [f"--{flag.name}={flag.value}" for flag in again if flag.present]
     where = shlex.join([*given, f"--output_dir={run.path}", "--resume"])
     if stop:
         print(f"\n{interrupts.said(stop)}. Go on with: python -m experiments.launch {where}")
@@ -127,18 +123,16 @@ def launch(config, words, folder):
     Raises:
         UserError: workers failed more often than they may; they cannot share the batch.
     """
-    workers, parts = WORKERS.value, max(1, GPUS.value) * config.subdivisions
+    workers, gpus = WORKERS.value, flags.FLAGS.gpus_per_worker
+    parts = max(1, gpus) * config.subdivisions
     if config.batch_size % (workers * parts):
         raise experiment_flags.UserError(
             f"--batch_size={config.batch_size} must be a multiple of {workers * parts}: "
             f"{workers} workers, times their GPUs, times --subdivisions."
         )
-    resources = {"CPU": CPUS.value} | ({"GPU": GPUS.value} if GPUS.value else {})
-    with cluster.connected(
-        ADDRESS.value,
-        "experiments.launch",
-        num_cpus=max(workers * CPUS.value, os.cpu_count()),
-    ) as ray:
+    resources = {"CPU": CPUS.value} | ({"GPU": gpus} if gpus else {})
+    cpus = workers * CPUS.value
+    with cluster.connected(flags.FLAGS.address, "experiments.launch", cpus) as ray:
         train, tensorflow = needed(
             "ray", "ray.train", "ray.train.tensorflow", what="experiments.launch"
         )
@@ -156,7 +150,7 @@ def launch(config, words, folder):
             },
             scaling_config=train.ScalingConfig(
                 num_workers=workers if few >= workers else (few, workers),
-                use_gpu=bool(GPUS.value),
+                use_gpu=bool(gpus),
                 resources_per_worker=resources,
             ),
             run_config=train.RunConfig(

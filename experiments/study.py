@@ -63,11 +63,7 @@ CORES = flags.DEFINE_integer(
     "Cores of each training; 0: all. The last bits depend on it: the same for a whole study.",
     lower_bound=0,
 )
-ON = flags.DEFINE_enum("on", None, ["ray"], "Where trials run: a Ray cluster; by default here.")
-ADDRESS = flags.DEFINE_string(
-    "address", "", "Of --on=ray: of a Ray cluster, such as auto; empty: start one here."
-)
-GPUS = flags.DEFINE_integer("gpus_per_worker", 0, "Of --on=ray: GPUs of each training.", 0)
+cluster.define()
 SEARCH = flags.DEFINE_enum("search", None, ["optuna"], "Search the ranges of --vary in its place.")
 TRIALS_COUNT = flags.DEFINE_integer("trials_count", 20, "Trials of --search.", lower_bound=1)
 OUTPUT_DIR = flags.DEFINE_string("output_dir", "runs/study", "Folder of the study.")
@@ -149,8 +145,9 @@ def look_for(output, vary, seeds, words, measure):
 
 def pool_of():
     """Where the trials run."""
-    if ON.value == "ray":
-        given = {"address": ADDRESS.value, "gpus": GPUS.value}
+    config = flags.FLAGS
+    if config.on == "ray":
+        given = {"address": config.address, "gpus": config.gpus_per_worker}
         return functools.partial(cluster.Pool, **given)
     return children.Pool
 

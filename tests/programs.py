@@ -40,6 +40,16 @@ def call(module, *arguments) -> subprocess.CompletedProcess:
     return subprocess.CompletedProcess(command, code, out.getvalue(), err.getvalue())
 
 
+def parse(module, *arguments) -> subprocess.CompletedProcess:
+    """As `call`, but that the program only takes its flags, with their values."""
+
+    def only_parses(main, argv=None, **_):
+        flags.FLAGS(argv or sys.argv)
+
+    with mock.patch.object(app, "run", only_parses):
+        return call(module, *arguments)
+
+
 def interrupt(number=signal.SIGINT):
     """A signal, as Python's handler of it sees one in the main thread; without a handler, nothing.
 

@@ -7,10 +7,10 @@ import pytest
 import yaml
 
 from experiments.lib import trials
+from tests import programs
 from tests.shared import ROOT
 
 PAGE = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
-LAUNCH = ("address", "workers", "min_workers", "gpus_per_worker", "output_dir", "resume", "storage")
 
 
 def blocks(language):
@@ -18,18 +18,15 @@ def blocks(language):
 
 
 def is_ours(words):
-    """Whether a module's flags are such as it takes; it is told by the module's name."""
-    words = words[words.index("-m") + 1 :]
-    module, own, rest = words[0], words[1:], []
+    """Whether a module's flags, with their values, are such as it takes."""
+    module, *words = words[words.index("-m") + 1 :]
+    rest = words
     if module == "experiments.launch":
-        own, rest = own[: own.index("--")], own[own.index("--") + 1 :]
-        names = {word.lstrip("-").partition("=")[0] for word in own}
-        assert names <= {*LAUNCH}
-        text = (ROOT / "experiments" / "launch.py").read_text()
-        assert all(re.search(rf'DEFINE_\w+\(\s*"{name}"', text) for name in names)
+        rest = words[words.index("--") + 1 :]
     else:
         assert module == "experiments.train"
-        rest = own
+    done = programs.parse(module, *words)
+    assert done.returncode == 0, done.stderr
     trials.config_of(rest)  # raises where training would refuse them
 
 

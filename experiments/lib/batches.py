@@ -30,12 +30,8 @@ PROGRESS = 10.0  # seconds from one line on the console to the next
 
 def define():
     """Defines the flags of many pictures."""
-    flags.DEFINE_enum("on", None, ["ray"], "Where many pictures are looked at; by default here.")
+    cluster.define()
     flags.DEFINE_integer("workers", 2, "Of --on=ray: detectors at once.", 1)
-    flags.DEFINE_integer("gpus_per_worker", 0, "Of --on=ray: GPUs of each.", 0)
-    flags.DEFINE_string(
-        "address", "", "Of --on=ray: of a Ray cluster, such as auto; empty: start one here."
-    )
 
 
 def detect(paths, output) -> int:
@@ -74,8 +70,7 @@ def detect(paths, output) -> int:
 def _run(jobs, start) -> int:
     """Does what is not done yet; gives how many pictures that were."""
     config, images, said = flags.FLAGS, 0, time.monotonic()
-    cpus = max(config.workers, os.cpu_count())
-    with cluster.connected(config.address, "--on=ray", num_cpus=cpus):
+    with cluster.connected(config.address, "--on=ray", config.workers):
         ray_data = needed("ray", "ray.data", what="--on=ray")
         ray_data.DataContext.get_current().enable_progress_bars = False
         found = ray_data.from_items(jobs, override_num_blocks=len(jobs)).map(

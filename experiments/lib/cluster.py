@@ -12,11 +12,16 @@ import sys
 import time
 from pathlib import Path
 
+from absl import flags
+
 from yolov1 import interrupts
 from yolov1.extras import needed
 from yolov1.files import make_folder
 
 from . import children
+
+# The flags belong to the experiment that calls `define`: ``--help`` shows the main module's only.
+flags.disclaim_key_flags()
 
 # No figures of use to anybody else; and the Train of today.
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TRAIN_V2_ENABLED": "1"}
@@ -25,19 +30,34 @@ SHOWN_LINES = 12  # of the log of a worker that failed
 ERROR = "error: "  # what a line begins with that says why a program refuses to go on
 
 
+def define(places: bool = True):
+    """Defines the flags of programs that Ray may run.
+
+    Args:
+        places: whether there is another place, and so ``--on=ray``.
+    """
+    of = "Of --on=ray: " if places else ""
+    if places:
+        flags.DEFINE_enum("on", None, ["ray"], "Where it runs: a Ray cluster; by default here.")
+    flags.DEFINE_string(
+        "address", "", f"{of}HOST:PORT of a Ray cluster, auto; empty: one is started here."
+    )
+    flags.DEFINE_integer("gpus_per_worker", 0, f"{of}GPUs of each.", 0)
+
+
 class WorkerFailed(Exception):
     """A worker's program ended otherwise than it should have."""
 
 
 @contextlib.contextmanager
-def connected(address: str, what: str, **resources):
+def connected(address: str, what: str, cpus: int):
     """Inside, a Ray cluster is there; gives Ray.
 
     Args:
         address: of one to join (``auto``: that of this machine); empty: one of this machine alone
             is started, and ended afterwards.
         what: who needs it, for the error.
-        resources: ``num_cpus`` and the like, of one that is started.
+        cpus: so many at least are counted by one that is started, whatever the machine has.
 
     Raises:
         MissingExtra: Ray is not installed.
@@ -48,13 +68,13 @@ def connected(address: str, what: str, **resources):
     ray = needed("ray", "ray", what=what)
     path = os.pathsep.join(dict.fromkeys(filter(None, [os.getcwd(), *sys.path])))
     before = signal.getsignal(signal.SIGTERM)
+    own = {"include_dashboard": False, "num_cpus": max(cpus, os.cpu_count())}
     ray.init(
         address=address or "local",
-        include_dashboard=None if address else False,
         logging_level="ERROR",
         log_to_driver=False,  # what is to be shown comes by a `Desk`
         runtime_env={"env_vars": {"PYTHONPATH": path} | QUIET},
-        **{} if address else resources,
+        **{} if address else own,
     )
     signal.signal(signal.SIGTERM, before)  # Ray's own ends the program at once
     try:
@@ -209,13 +229,13 @@ class Pool(children.Pool):
 
     def __init__(self, at_once: int, cores: int = 0, *, address="", gpus=0):
         super().__init__(at_once)
-        self._at_once, self._address = at_once, address
+        self._address = address
         self._resources = {"num_cpus": cores or 1, "num_gpus": gpus}
         self._stack = contextlib.ExitStack()
 
     def __enter__(self):
-        cpus = max(self._at_once * self._resources["num_cpus"], os.cpu_count())
-        self._ray = self._stack.enter_context(connected(self._address, "--on=ray", num_cpus=cpus))
+        cpus = len(self._free) * self._resources["num_cpus"]
+        self._ray = self._stack.enter_context(connected(self._address, "--on=ray", cpus))
         return super().__enter__()
 
     def __exit__(self, *error):

@@ -143,14 +143,9 @@ def fetch(storage, config):
     Raises:
         FileExistsError: there is one, which is not to be resumed.
     """
-    steps = storage.steps()
-    if steps and not config.resume:
-        raise FileExistsError(
-            f"{storage.uri} already holds a run. Give --resume to go on with it, or another "
-            "--storage."
-        )
-    if config.resume and storage.fetch(training.RunDirectory(config.output_dir)):
-        print(f"fetched the run of step {steps[-1]} from {storage.uri}", flush=True)
+    storage.require_free(config.resume)
+    if config.resume and (step := storage.fetch(training.RunDirectory(config.output_dir))):
+        print(f"fetched the run of step {step} from {storage.uri}", flush=True)
 
 
 def send(storage, run):

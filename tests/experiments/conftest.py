@@ -8,6 +8,7 @@ import pytest
 
 from tests import programs
 from tests.shared import ROOT
+from tests.small_cfg import CFG
 
 
 @pytest.fixture(scope="session")
@@ -43,41 +44,6 @@ def known_run(tmp_path_factory):
         tf.train.Checkpoint(model=model), str(run / "checkpoints" / "last"), max_to_keep=1
     ).save()
     return run.path
-
-
-# Small, so that it is traced in no time; dropout must be the same again, too.
-CFG = """[net]
-height=32
-width=32
-channels=3
-[convolutional]
-batch_normalize=1
-filters=6
-size=3
-stride=2
-pad=1
-activation=leaky
-[maxpool]
-size=2
-stride=2
-[convolutional]
-filters=8
-size=3
-stride=2
-pad=1
-activation=leaky
-[dropout]
-probability=.3
-[connected]
-output=64
-activation=linear
-[detection]
-classes=6
-coords=4
-num=2
-side=2
-sqrt=1
-"""
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,18 @@ class WrongRun(ValueError):
     """A run that does not hold, or cannot become, what it is asked for."""
 
 
+def require_resume(resume: bool, place, flag: str):
+    """Refuses to begin where a run is, which a flag has named, but to go on with it.
+
+    Raises:
+        FileExistsError: so.
+    """
+    if not resume:
+        raise FileExistsError(
+            f"{place} already holds a run. Give --resume to go on with it, or another --{flag}."
+        )
+
+
 class RunDirectory:
     """One directory per run (see `docs/runs.md` for what each file holds)."""
 
@@ -79,6 +91,11 @@ class RunDirectory:
                 "copy of the file as it was."
             ) from error
 
+    def require_free(self, resume: bool):
+        """Raises `FileExistsError` where there is a run that is not to be resumed."""
+        if self.has_checkpoint:
+            require_resume(resume, self.path, "output_dir")
+
     def create(self, resume: bool) -> bool:
         """Makes the directory, without what a start left that ended before its first checkpoint:
         its figures, and the weights that were its best, are of another run.
@@ -92,11 +109,7 @@ class RunDirectory:
                 not set; or it is a file. Nothing is touched.
             WrongRun: it is one of experiments.import_darknet.
         """
-        if self.has_checkpoint and not resume:
-            raise FileExistsError(
-                f"{self.path} already holds a run. Give --resume to go on with it, or another "
-                "--output_dir."
-            )
+        self.require_free(resume)
         if self.has_checkpoint and (self / "darknet.json").exists():
             raise WrongRun(
                 f"--resume: {self.path} was not trained here, so that there is nothing to go on "

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from yolov1.extras import MissingExtra, needed
 from yolov1.files import make_folder, replacing
-from yolov1.training.run_directory import RunDirectory, WrongRun
+from yolov1.training.run_directory import RunDirectory, WrongRun, require_resume
 
 LAST = "checkpoints/last/"
 _INDEX = re.compile(LAST + r"ckpt-(\d+)\.index")
@@ -48,8 +48,12 @@ class Storage:
 
     def steps(self) -> list[int]:
         """The steps whose checkpoints are there, in order."""
-        found = (_INDEX.fullmatch(name) for name in self._there())
-        return sorted(int(match[1]) for match in found if match)
+        return _steps_of(self._there())
+
+    def require_free(self, resume: bool):
+        """Raises `FileExistsError` where there is a run that is not to be resumed."""
+        if not resume and self.steps():
+            require_resume(resume, self.uri, "storage")
 
     def _there(self) -> dict[str, int]:
         """The size of each file that is there, by name."""
@@ -73,15 +77,14 @@ class Storage:
         for name in sorted(here, key=_order):
             path = run / name
             try:
-                state = path.stat()
+                state = _state(path)
             except FileNotFoundError:
                 continue  # a log that has ended
             # (A checkpoint of the same step may be another, after a loss: its size says nothing.)
-            known = self._sent.get(name) == (state.st_size, state.st_mtime_ns)
-            if known and there.get(name) == state.st_size:
+            if self._sent.get(name) == state and there.get(name) == state[0]:
                 continue
             self._put(path, f"{self._root}/{name}")
-            self._sent[name] = state.st_size, state.st_mtime_ns
+            self._sent[name] = state
         for name in there:
             if name.startswith("checkpoints/") and name not in here:
                 self._files.rm_file(f"{self._root}/{name}")
@@ -97,11 +100,13 @@ class Storage:
 
     # -------------------------------------------------------------- from it
 
-    def fetch(self, run: RunDirectory) -> bool:
-        """Brings the run here where it has got further there; gives whether it has."""
-        if max(self.steps(), default=0) <= run.steps:
-            return False
-        for name in sorted(self._there(), key=_order):
+    def fetch(self, run: RunDirectory) -> int | None:
+        """Brings the run here where it has got further there; gives its step then."""
+        there = self._there()
+        step = max(_steps_of(there), default=0)
+        if step <= run.steps:
+            return None
+        for name in sorted(there, key=_order):
             target = run / name
             make_folder(target.parent)
             # (Several workers of a machine may fetch at once, each under a name of its own.)
@@ -112,7 +117,19 @@ class Storage:
             ):
                 shutil.copyfileobj(source, file)
             os.replace(partial, target)
-        return True
+            self._sent[name] = _state(target)  # it need not go back
+        return step
+
+
+def _steps_of(names) -> list[int]:
+    found = (_INDEX.fullmatch(name) for name in names)
+    return sorted(int(match[1]) for match in found if match)
+
+
+def _state(path) -> tuple[int, int]:
+    """By which a file is known again: its size, and when it was written."""
+    state = path.stat()
+    return state.st_size, state.st_mtime_ns
 
 
 def _files_of(folder) -> list[str]:
