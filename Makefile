@@ -21,9 +21,12 @@ FUZZ ?= $(FUZZED)
 FUZZ_SECONDS ?= 60
 REPLAY_PARTS := 0/4 1/4 2/4 3/4
 CLANGXX ?= clang++
+CROSS ?= aarch64-linux-gnu
+CROSS_PARTS := 0/10
+QEMU ?= qemu-$(firstword $(subst -, ,$(CROSS)))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv install wheel train test slow-tests sanitize fuzz lint format bench docs clean
+.PHONY: help venv install wheel train test slow-tests sanitize cross fuzz lint format bench docs clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -95,21 +98,30 @@ test: install lint sanitize  ## Lint, sanitizers, then the whole test suite but 
 slow-tests: install  ## The tests that take minutes (wheel builds, several processes)
 	$(BIN)/python -m pytest -m slow $(PYTEST_FLAGS)
 
-# These two need a compiler and CMake, but no Python: .venv's CMake is taken where there is one.
-# $(call sanitized,folder,target,more settings)
-sanitized = @mkdir -p build; { $(CMAKE) -S . -B build/$(1) -DYOLOV1_SANITIZE=ON $(3) && \
+# These three need a compiler and CMake, but no Python: .venv's CMake is taken where there is one.
+# $(call core,folder,target,settings)
+core = @mkdir -p build; { $(CMAKE) -S . -B build/$(1) -DYOLOV1_WERROR=$(or $(YOLOV1_WERROR),OFF) $(3) && \
   $(CMAKE) --build build/$(1) --target $(2) --parallel $(JOBS); } > build/$(1).log 2>&1 || { cat build/$(1).log; exit 1; }
+# $(call replayed,folder,parts,what runs a program): the tests of every op's core, JOBS at once.
+replayed = @printf '%s\n' $(foreach op,$(FUZZED),$(2:%="$(op) --part=%")) | xargs -P $(JOBS) -I REPLAY \
+  sh -c 'said=$$($(3) build/$(1)/tests/native/replay_REPLAY 2>&1); code=$$?; \
+  echo "REPLAY: $$said"; exit $$code'
 
 sanitize:  ## The framework-free core under the address and undefined-behaviour sanitizers
-	$(call sanitized,sanitize,replay,-DYOLOV1_WERROR=$(or $(YOLOV1_WERROR),OFF))
-	@printf '%s\n' $(foreach op,$(FUZZED),$(REPLAY_PARTS:%="$(op) --part=%")) | xargs -P $(JOBS) -I REPLAY \
-	  sh -c 'said=$$(build/sanitize/tests/native/replay_REPLAY 2>&1); code=$$?; \
-	  echo "REPLAY: $$said"; exit $$code'
+	$(call core,sanitize,replay,-DYOLOV1_SANITIZE=ON)
+	$(call replayed,sanitize,$(REPLAY_PARTS),)
+
+cross:  ## The same core built for ARM (CROSS=aarch64-linux-gnu), one in ten of its tests under qemu-user
+	@{ command -v $(CROSS)-g++ && command -v $(QEMU); } > /dev/null || \
+	  { echo "make cross needs $(CROSS)-g++ and $(QEMU): install them (on Debian: apt-get install g++-$(CROSS) qemu-user)"; exit 1; }
+	$(call core,cross-$(CROSS),replay,-DYOLOV1_CORE_ONLY=ON -DCMAKE_SYSTEM_NAME=Linux \
+	  -DCMAKE_SYSTEM_PROCESSOR=$(firstword $(subst -, ,$(CROSS))) -DCMAKE_CXX_COMPILER=$(CROSS)-g++)
+	$(call replayed,cross-$(CROSS),$(CROSS_PARTS),$(QEMU) -L /usr/$(CROSS))
 
 fuzz:  ## Search for inputs that break it, led by coverage, for FUZZ_SECONDS=60 (needs clang++)
 	@echo 'int main() {}' | $(CLANGXX) -fsanitize=address -x c++ -o /dev/null - 2> /dev/null || \
 	  { echo "make fuzz needs clang++ and its sanitizers: install them (on Debian: apt-get install clang), or run: make fuzz CLANGXX=/path/to/clang++"; exit 1; }
-	$(call sanitized,fuzz,$(FUZZ:%=fuzz_%),-DCMAKE_CXX_COMPILER=$(CLANGXX))
+	$(call core,fuzz,$(FUZZ:%=fuzz_%),-DYOLOV1_SANITIZE=ON -DCMAKE_CXX_COMPILER=$(CLANGXX))
 	@echo "Fuzzing $(FUZZ) for $(FUZZ_SECONDS) seconds; an input that breaks it goes to build/fuzz"
 	@for op in $(FUZZ); do \
 	  mkdir -p build/fuzz/corpus_$$op && build/fuzz/tests/native/fuzz_$$op -timeout=120 -max_len=512 \
