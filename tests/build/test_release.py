@@ -1,4 +1,5 @@
-"""The files that other machines read: workflows, image, and what they call, hang together."""
+"""The files that other machines read (workflows, image) and what they call hang together; what a
+release says of itself is the same everywhere."""
 
 import os
 import re
@@ -8,6 +9,7 @@ import tomllib
 import pytest
 import yaml
 
+import yolov1
 from tests.shared import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -67,7 +69,8 @@ def test_the_scripts_can_be_run(script):
 
 def test_what_ci_asks_for_exists():
     text = (ROOT / ".ci/run").read_text()
-    extras = re.search(r'EXTRAS="([^"]+)"', text)[1].split()
+    extras = re.search(r'^extras="([^"]+)"', text, re.MULTILINE)[1].split()
+    assert 'EXTRAS="$extras"' in text
     assert "dev" in extras and set(extras) <= set(PROJECT["project"]["optional-dependencies"])
     targets = re.findall(r'^make "\$@" ([a-z-]+)', text, re.MULTILINE)
     assert targets and set(targets) <= set(TARGETS)
@@ -114,3 +117,19 @@ def test_what_git_ignores_stays_out_of_the_image():
         }
 
     assert patterns(".dockerignore") == patterns(".gitignore")
+
+
+def test_the_version_is_the_same_everywhere():
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    released = [name for name in re.findall(r"^## (\S+)", changes, re.M) if name != "Unreleased"]
+    assert released[0] == yolov1.__version__
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == yolov1.__version__
+
+
+def test_forms_ask_for_the_doctor():
+    forms = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
+    assert len(forms) >= 2 and all(yaml.safe_load(path.read_text()) for path in forms)
+    bug = (ROOT / ".github" / "ISSUE_TEMPLATE" / "bug.yml").read_text()
+    template = (ROOT / ".github" / "pull_request_template.md").read_text()
+    assert "yolov1 doctor" in bug and "yolov1 doctor" in template

@@ -29,7 +29,7 @@ class Bytes {
   template <typename T>
   T Raw() {
     uint8_t bytes[sizeof(T)];
-    for (uint8_t& byte : bytes) byte = Next();
+    for (size_t k = 0; k < sizeof(T); ++k) bytes[k] = Next();
     T value;
     memcpy(&value, bytes, sizeof value);
     return value;
