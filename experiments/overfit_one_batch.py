@@ -23,6 +23,7 @@ experiment_flags.define(
         *("semantics_options", "learning_rate", "precision", "seed", "output_dir"),
     ),
     output_dir="runs/overfit",
+    texts={"output_dir": experiment_flags.RESULTS},
 )
 recipes.define()
 IMAGES = flags.DEFINE_integer("images", 10, "Images to learn by heart.", lower_bound=1)
@@ -38,6 +39,11 @@ def main(argv):
     del argv
     config = experiment_flags.config_from_flags(debug=DEBUG)
     recipes.announce(config)
+    run = training.RunDirectory(config.output_dir)
+    if (run / "config.json").exists():
+        raise experiment_flags.UserError(
+            f"{run.path} holds a run, whose checkpoints would be lost. Give another --output_dir."
+        )
     split = common.open_split(config, config.train_split)
     dataset = first_images(split, IMAGES.value)
     steps = DEBUG_STEPS if flags.FLAGS.debug and not flags.FLAGS["steps"].present else STEPS.value
@@ -53,7 +59,6 @@ def main(argv):
         ema=0.0,
         eval_every=0,
     )
-    run = training.RunDirectory(config.output_dir)
     grid = config.grid(len(dataset.classes))
 
     state = training.train(config, dataset, run)
@@ -87,6 +92,7 @@ def main(argv):
         for suspect in suspects:
             print(f"  - {suspect}")
     print(f"pictures: {run / 'pictures'}")
+    print(f"results:  {run / 'summary.json'}")
 
 
 def first_images(dataset, count: int) -> data.Dataset:

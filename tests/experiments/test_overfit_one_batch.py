@@ -30,6 +30,15 @@ def test_too_few_steps_give_the_suspects_with_their_numbers(call_experiment, tmp
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "verdict: not learned" in done.stdout
+    assert done.stdout.endswith(f"results:  {tmp_path / 'summary.json'}\n")
     for words in ("objects lost to cell collisions at S=7: 0.0%", "largest term", "still falling"):
         assert words in done.stdout
     assert len(json.loads((tmp_path / "summary.json").read_text())["suspects"]) == 5
+
+
+def test_a_run_is_not_written_over(call_experiment, known_run):
+    before = sorted((known_run / "checkpoints").rglob("*"))
+    done = call_experiment("overfit_one_batch", "--debug", f"--output_dir={known_run}")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert f"{known_run} holds a run, whose checkpoints would be lost" in done.stderr
+    assert sorted((known_run / "checkpoints").rglob("*")) == before
