@@ -48,7 +48,9 @@ OF_DATA = ("dataset", "train_split", "eval_split", "bad_examples", "resize", "on
 OF_FRESH = ("classes", "augment", "model", "model_options", "activations", "S", "B", "image_size")
 OF_FRESH += ("augment_options", "batch_size", "precision", "seed")
 experiment_flags.define(
-    names=(*OF_DATA, *OF_FRESH, "impl", "output_dir"), output_dir="runs/compare_losses"
+    names=(*OF_DATA, *OF_FRESH, "impl", "output_dir"),
+    output_dir="runs/compare_losses",
+    texts={"output_dir": experiment_flags.RESULTS},
 )
 CHECKPOINT = flags.DEFINE_string("checkpoint", "", "Run directory; empty: fresh weights.")
 WHICH = flags.DEFINE_enum(
@@ -141,9 +143,8 @@ def subject():
     else:
         batch = training_batch(config, dataset, grid, STEP.value or 0)
         what += f", and the batch of training step {STEP.value or 0} of {dataset.name}."
-    if (
-        model is None
-    ):  # after the data, which is refused sooner; the weights are those of a training
+    # After the data, which is refused sooner; the weights are those that a training begins with.
+    if model is None:
         keras.utils.set_random_seed(config.seed)
         keras.mixed_precision.set_dtype_policy(config.precision)
         model = build_model(config, grid)

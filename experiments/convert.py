@@ -23,7 +23,7 @@ from .lib import flags as experiment_flags
 
 experiment_flags.define(
     names=("dataset", "classes", "bad_examples", "image_size", "seed", "output_dir"),
-    output_dir="",
+    texts={"output_dir": "Folder for the data set; empty: runs/convert/FORMAT."},
 )
 SPLIT = flags.DEFINE_list("split", [], "Splits, as in train,val; none: all that there are.")
 TO = flags.DEFINE_enum("to", None, list(writing.WRITERS), "The format.", required=True)

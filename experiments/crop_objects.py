@@ -21,6 +21,7 @@ from .lib import flags as experiment_flags
 experiment_flags.define(
     names=("dataset", "classes", "bad_examples", "image_size", "seed", "output_dir"),
     output_dir="runs/crops",
+    texts={"output_dir": experiment_flags.RESULTS},
 )
 SPLIT = flags.DEFINE_string(
     "split", "", "Split, or several as in train+val, each into its own folder; empty: everything."

@@ -47,8 +47,7 @@ DETECTIONS = flags.DEFINE_string(
 COMP4 = flags.DEFINE_string(
     "comp4", "", "Folder for the result files of VOC's devkit, comp4_det_test_<class>.txt."
 )
-DATASET = flags.DEFINE_string("dataset", "", "As in training; empty: the run's own.")
-EVAL_SPLIT = flags.DEFINE_string("eval_split", "", "Split; empty: the run's own.")
+DATASET, EVAL_SPLIT = subjects.define_dataset(), subjects.define_split()
 RESIZE = flags.DEFINE_enum(
     "resize", None, SAMPLINGS, "How images are brought to the network's size; default: the run's."
 )
@@ -57,11 +56,14 @@ OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", "", "Default: the folder evaluate/ of the run, or beside file or detections."
 )
 detectors.define(required=False, score_threshold=None, iou_threshold=None)
+DEBUG_IMAGES = 32
 experiment_flags.define(
-    names=("bad_examples", "batch_size", "semantics", "semantics_options"), batch_size=32
+    names=("bad_examples", "batch_size", "semantics", "semantics_options"),
+    batch_size=32,
+    texts={"batch_size": experiment_flags.AT_ONCE},
+    debug=f"The first {DEBUG_IMAGES} images only.",
 )
 
-DEBUG_IMAGES = 32
 SEMANTICS = ("semantics", "semantics_options")
 
 

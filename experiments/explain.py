@@ -35,11 +35,15 @@ IMAGE = flags.DEFINE_multi_string(
     "Id of an image of the evaluation set, train:ID, or a file; may be given several times.",
     required=True,
 )
-DATASET = flags.DEFINE_string("dataset", "", "As in training; empty: the run's own.")
-flags.DEFINE_string("eval_split", "", "Split; empty: the run's own.")
+DATASET = subjects.define_dataset()
+subjects.define_split()
 OUTPUT_DIR = flags.DEFINE_string("output_dir", "", "Default: the folder explain/ of the run.")
 detectors.define(views=False)
-experiment_flags.define(names=("bad_examples", "batch_size"))
+experiment_flags.define(
+    names=("bad_examples", "batch_size"),
+    texts={"batch_size": experiment_flags.AT_ONCE},
+    debug="The first image only.",
+)
 
 
 def main(argv):

@@ -56,13 +56,18 @@ TOLERANCE = flags.DEFINE_list(
     f"NAME=VALUE of {', '.join(proof.FIGURES)}, or one VALUE for all, in place of the defaults of "
     "each precision.",
 )
-DATASET = flags.DEFINE_string("dataset", "", "As in training; empty: the run's own.")
-EVAL_SPLIT = flags.DEFINE_string("eval_split", "", "Split; empty: the run's own.")
+DATASET = subjects.define_dataset()
+subjects.define_split()
 OUTPUT_DIR = flags.DEFINE_string("output_dir", "", "Default: the folder export/ of the run.")
 detectors.define(score_threshold=None, iou_threshold=None)
-experiment_flags.define(names=("bad_examples", "batch_size"), batch_size=32)
-
 DEBUG_IMAGES = 32
+experiment_flags.define(
+    names=("bad_examples", "batch_size"),
+    batch_size=32,
+    texts={"batch_size": experiment_flags.AT_ONCE},
+    debug=f"The first {DEBUG_IMAGES} images only.",
+)
+
 NAME = "export.json"
 
 

@@ -47,7 +47,7 @@ def main(argv):
         print(f"{path}: {path.stat().st_size:,} bytes")
     if not settings:
         print(f"no {name}.data, which needs a run whose data set is a Darknet .data file")
-    print(f"{model.count_params():,} parameters, {seen:,} images seen")
+    print(f"{model.count_params():,} parameters, {seen:,} images seen; written to {folder}")
 
 
 def images_seen(run) -> int:
@@ -64,10 +64,11 @@ def images_seen(run) -> int:
 
 
 def data_settings(config, names, classes) -> list[str]:
-    """The lines of a .data file for a run that was trained on one; else none.
+    """The lines of a .data file for a run that was trained on one; else none. Of a path with white
+    space, which Darknet leaves out of what it reads, a remark is printed.
 
     Raises:
-        UserError: a path with white space, which Darknet leaves out of what it reads.
+        UserError: the .data file of the run cannot be read.
     """
     kind, _, place = config.dataset.partition(":")
     if kind != "yolo" or not place.endswith(".data"):

@@ -24,6 +24,7 @@ experiment_flags.define(
     names=("dataset", "classes", "bad_examples", "image_size", "seed", "output_dir"),
     bad_examples="skip",
     output_dir="runs/inspect",
+    texts={"output_dir": experiment_flags.RESULTS},
 )
 SPLIT = flags.DEFINE_string("split", "", "Split, or a union as in train+val; empty: everything.")
 SIDES = flags.DEFINE_list("sides", ["7", "9", "11", "14"], "Grid sides to count collisions for.")

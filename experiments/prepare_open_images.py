@@ -16,13 +16,13 @@ grey images and images with transparency stay, and are read as RGB. ``summary.js
 import os
 import tempfile
 import time
-from pathlib import Path
 
 from absl import app, flags
 
 from yolov1 import data
 from yolov1.data.acquire.fiftyone_zoo import start_fiftyone
 from yolov1.data.formats.writing.yolo import require_own_split
+from yolov1.files import user_path
 from yolov1.training import write_json
 
 from .lib import flags as experiment_flags
@@ -33,10 +33,11 @@ SPLITS = flags.DEFINE_list("splits", ["train", "test"], "Splits: train, validati
 SAMPLES = flags.DEFINE_integer("samples", 1000, "Images of a split.", lower_bound=1)
 SEED = flags.DEFINE_integer("seed", 1, "Of the choice; each split adds one to that before it.")
 FROM_EXPORT = flags.DEFINE_string("from_export", "", "Folder of an export to take instead.")
-BAD_EXAMPLES = flags.DEFINE_enum(
-    "bad_examples", "skip", data.example.BAD_EXAMPLES, "What to do about unusable images."
+experiment_flags.define(
+    names=("bad_examples",),
+    bad_examples="skip",
+    debug="Sixteen drawn images a split, without FiftyOne.",
 )
-DEBUG = flags.DEFINE_boolean("debug", False, "Sixteen drawn images a split, without FiftyOne.")
 
 OPEN_IMAGES_SPLITS = ("train", "validation", "test")
 
@@ -46,16 +47,16 @@ def main(argv):
     start = time.perf_counter()
     if not ROOT.value:
         raise app.UsageError("--root is needed: the folder to write to.")
-    root, splits, classes = Path(ROOT.value), SPLITS.value, CLASSES.value or None
+    root, splits, classes = user_path(ROOT.value), SPLITS.value, CLASSES.value or None
     if not splits:
         raise app.UsageError("--splits is empty; name at least one.")
-    source = Path(FROM_EXPORT.value or ROOT.value)
+    source = user_path(FROM_EXPORT.value or ROOT.value)
     with experiment_flags.user_errors():  # such as classes that the export does not have
-        if DEBUG.value:
+        if flags.FLAGS.debug:
             source, classes = draw_export(root, absent(root, splits)), None
         elif not FROM_EXPORT.value:
             acquire(root, classes, splits, SAMPLES.value, SEED.value)
-        counts = convert(source, root, classes, splits, BAD_EXAMPLES.value)
+        counts = convert(source, root, classes, splits, flags.FLAGS.bad_examples)
     seconds = time.perf_counter() - start
     write_json(root / "summary.json", {"source": str(source), "splits": counts, "seconds": seconds})
     for split, found in counts.items():

@@ -12,7 +12,6 @@ the counts of each split. ``--debug`` fetches and writes nothing and says what w
 
 import sys
 import time
-from pathlib import Path
 
 from absl import app, flags
 
@@ -20,11 +19,12 @@ from yolov1.data.acquire.archives import extract, extracted
 from yolov1.data.acquire.download import DownloadError, fetch, require_space, verify
 from yolov1.data.acquire.voc import VOC_ARCHIVES
 from yolov1.data.formats.voc_txt import write_voc_txt
+from yolov1.files import user_path
 from yolov1.training import write_json
 
 from .lib import flags as experiment_flags
 
-experiment_flags.define(names=())
+experiment_flags.define(names=(), debug="Only say what would be done.")
 ROOT = flags.DEFINE_string("root", "runs/voc", "Folder for the tars and for VOCdevkit/.")
 YEARS = flags.DEFINE_list("years", ["2007", "2012"], "Which of 2007 and 2012.")
 SPLITS = flags.DEFINE_list(
@@ -44,9 +44,9 @@ TAR_DIR = flags.DEFINE_string("tar_dir", "", "Folder with tars that were fetched
 def main(argv):
     del argv
     start = time.perf_counter()
-    root = Path(ROOT.value)
+    root = user_path(ROOT.value)
     archives = choose(VOC_ARCHIVES, YEARS.value, SPLITS.value)
-    if TAR_DIR.value and not Path(TAR_DIR.value).is_dir():
+    if TAR_DIR.value and not user_path(TAR_DIR.value).is_dir():
         raise app.UsageError(f"--tar_dir must be a folder that exists, got {TAR_DIR.value!r}.")
     if flags.FLAGS.debug:
         print("\n".join(plan(root, archives)))
@@ -85,7 +85,7 @@ def url_of(archive):
 
 def tar_path(root, archive):
     """Where the tar lies, or will: `--tar_dir` where it is there, else the root."""
-    given = Path(TAR_DIR.value) / archive.name if TAR_DIR.value else None
+    given = user_path(TAR_DIR.value) / archive.name if TAR_DIR.value else None
     return given if given and given.is_file() else root / archive.name
 
 

@@ -37,7 +37,7 @@ from yolov1.reviewing import corrections, decisions, page, planting
 from .lib import common, detectors, evaluators, saving, subjects
 from .lib import flags as experiment_flags
 
-DATASET = flags.DEFINE_string("dataset", "", "As in training; empty: the run's own.")
+DATASET = subjects.define_dataset()
 SPLIT = flags.DEFINE_string(
     "split", "", "Split to review; empty: the run's evaluation split. Of --decisions: those named."
 )
@@ -64,9 +64,14 @@ OUTPUT_DIR = flags.DEFINE_string(
 )
 detectors.define(required=False, score_threshold=reviewing.FLOOR, iou_threshold=None)
 saving.define()
-experiment_flags.define(names=("bad_examples", "batch_size"), batch_size=32)
-
 DEBUG_IMAGES = 32
+experiment_flags.define(
+    names=("bad_examples", "batch_size"),
+    batch_size=32,
+    texts={"batch_size": experiment_flags.AT_ONCE},
+    debug=f"The first {DEBUG_IMAGES} images only.",
+)
+
 OF_REVIEWS = ("plant", "plant_faults", "plant_seed", "suspicion", "pictures", "save")
 
 

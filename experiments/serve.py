@@ -26,6 +26,7 @@ QUEUE = flags.DEFINE_integer(
 MAX_MB = flags.DEFINE_float("max_mb", 20, "Largest body of a request, in millions of bytes.", 0.001)
 MAX_PIXELS = flags.DEFINE_integer("max_pixels", 50_000_000, "Largest picture.", 1)
 BODY_SECONDS = flags.DEFINE_float("body_seconds", 30, "In which a body must have come.", 0.1)
+flags.DEFINE_boolean("debug", False, "No difference: it listens within seconds, until stopped.")
 detectors.define(score_threshold=0.05)
 
 

@@ -37,6 +37,8 @@ DEBUG = {
     "eval_every": 0,
 }
 
+DEBUG_TEXT = "A size that ends within a minute on two cores."
+
 _DEFINE = {
     bool: flags.DEFINE_boolean,
     int: flags.DEFINE_integer,
@@ -45,12 +47,19 @@ _DEFINE = {
 }
 
 
-def define(names=None, flag_values=None, **defaults):
-    """Defines a flag for every field of `TrainConfig`, or for the named ones.
+# What flags of programs that train nothing are: the dataclass has other words for them.
+RESULTS = "Folder for the results."
+AT_ONCE = "Images at once."
+
+
+def define(names=None, flag_values=None, *, texts=None, debug=DEBUG_TEXT, **defaults):
+    """Defines a flag for every field of `TrainConfig`, or for the named ones, and ``--debug``.
 
     Args:
         names: the fields; None for all.
         flag_values: where; by default among the program's own.
+        texts: field -> what its flag is here, where the dataclass has other words for it.
+        debug: what ``--debug`` is here.
         defaults: other defaults than the dataclass has.
     """
     into = {"flag_values": flags.FLAGS if flag_values is None else flag_values}
@@ -58,7 +67,8 @@ def define(names=None, flag_values=None, **defaults):
         if names is not None and field.name not in names:
             continue
         default = defaults.get(field.name, field.default)
-        choices, text = field.metadata.get("choices"), field.metadata["help"]
+        choices = field.metadata.get("choices")
+        text = (texts or {}).get(field.name, field.metadata["help"])
         if choices and "prefix" not in field.metadata:
             flags.DEFINE_enum(field.name, default, choices, text, **into)
         else:  # of choices that may also name a file, `TrainConfig` refuses another
@@ -72,7 +82,7 @@ def define(names=None, flag_values=None, **defaults):
             1,
             **into,
         )
-    flags.DEFINE_boolean("debug", False, "A size that ends within a minute on two cores.", **into)
+    flags.DEFINE_boolean("debug", False, debug, **into)
 
 
 # What --accumulate multiplies.

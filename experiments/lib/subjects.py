@@ -12,6 +12,19 @@ from yolov1.inference import formats
 from . import common
 from .flags import UserError, user_errors
 
+# The flags belong to the experiment that calls `define_...`: ``--help`` shows the main module's.
+flags.disclaim_key_flags()
+
+
+def define_dataset():
+    """Defines ``--dataset`` of what measures a run, and gives its holder."""
+    return flags.DEFINE_string("dataset", "", "As in training; empty: the run's own.")
+
+
+def define_split():
+    """Defines ``--eval_split`` of what measures a run, and gives its holder."""
+    return flags.DEFINE_string("eval_split", "", "Split; empty: the run's own.")
+
 
 def is_file(path) -> bool:
     """Whether a detector is one of a file (or folder) of `inference.export`, not of a run."""

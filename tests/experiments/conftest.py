@@ -1,6 +1,7 @@
 """A run directory with a network of known answers, and two ways to run an experiment."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -68,6 +69,14 @@ def kept_run(call_experiment, small_network, tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def no_report():
+    """Trainings draw no report, a sixth of their time: for tests that look at something else."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("yolov1.reporting.write_report", lambda path: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def run_experiment():
     """Runs ``python -m experiments.NAME ARGUMENTS`` to its end, as a process of its own."""
@@ -87,5 +96,28 @@ def run_experiment():
 
 @pytest.fixture(scope="session")
 def call_experiment():
-    """As `run_experiment`, in this process, see `tests.programs.call`."""
-    return lambda name, *arguments: programs.call(f"experiments.{name}", *arguments)
+    """As `run_experiment`, in this process, see `tests.programs.call`.
+
+    Whatever ends well must end with a line that says where its results are.
+    """
+
+    def call(name, *arguments):
+        done = programs.call(f"experiments.{name}", *arguments)
+        nothing = "--help" in arguments or (name in WRITES_NOTHING and "--debug" in arguments)
+        if done.returncode == 0 and not nothing:
+            last = done.stdout.rstrip("\n").rpartition("\n")[2]
+            assert names_a_place(last), f"{name} ends with {last!r}: where are its results?"
+        return done
+
+    return call
+
+
+WRITES_NOTHING = ("export_darknet", "prepare_voc")  # with --debug
+
+
+def names_a_place(line) -> bool:
+    """Whether some part of a line is the path of what is there."""
+    begins = [m.end() for m in re.finditer(r"(?<![^\s=:])", line)]
+    ends = [m.start() for m in re.finditer(r"(?=[\s,;]|$)", line)]
+    parts = (line[a:b] for a in begins for b in ends if b > a)
+    return any("/" in part and (ROOT / part).exists() for part in parts)

@@ -137,8 +137,13 @@ def test_every_experiment_is_here():
 
 
 def test_flags_of_serve(known_run, call_experiment):
-    """It writes nothing, so it has no --output_dir, and no --debug."""
-    for wrong, named in (("--nosuch=1", "nosuch"), ("word", "unknown argument 'word'")):
+    """It writes nothing, so it has no --output_dir."""
+    given = {
+        "--nosuch=1": "nosuch",
+        "--debug=perhaps": "perhaps",
+        "word": "unknown argument 'word'",
+    }
+    for wrong, named in given.items():
         done = call_experiment("serve", f"--checkpoint={known_run}", wrong)
         assert done.returncode == 1 and named in done.stderr and "Traceback" not in done.stderr
 
