@@ -149,9 +149,13 @@ def _weights() -> list[Path]:
 
 
 def _state_of(paths) -> str:
-    """A digest of files by their places, sizes and times."""
-    states = ((os.path.abspath(path), os.stat(path)) for path in paths)
-    lines = [f"{path}\t{state.st_size}\t{state.st_mtime_ns}" for path, state in states]
+    """A digest of files by their places, sizes and times; a link that leads nowhere is its own."""
+
+    def state(path):
+        return os.stat(path) if os.path.exists(path) else os.lstat(path)
+
+    states = ((os.path.abspath(path), state(path)) for path in paths)
+    lines = [f"{path}\t{of.st_size}\t{of.st_mtime_ns}" for path, of in states]
     return digest("\n".join(lines).encode(errors="surrogateescape"))
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from experiments.lib import batches
 from tests.shared import ROOT
 
 MANY = 100_000
@@ -26,6 +27,15 @@ def test_what_it_is_not_for_is_refused(known_run, tmp_path, call_experiment):
     assert done.returncode != 0 and "--on=ray looks at pictures, got a stream" in done.stderr
     done = call_experiment("detect", *given, f"--images={tmp_path}", "--save=coco")
     assert done.returncode != 0 and "--save is not of --on=ray" in done.stderr
+
+
+def test_a_link_that_leads_nowhere_is_a_picture_like_others(tmp_path):
+    """Its part says that it cannot be read; and what it becomes is another state."""
+    (tmp_path / "a.png").symlink_to(tmp_path / "gone")
+    before = batches._state_of([tmp_path / "a.png"])
+    assert batches._state_of([tmp_path / "a.png"]) == before
+    (tmp_path / "gone").write_text("there")
+    assert batches._state_of([tmp_path / "a.png"]) != before
 
 
 # ------------------------------------------------------------------ slow: with Ray
