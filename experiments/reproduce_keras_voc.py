@@ -14,7 +14,7 @@ docs/reproducing-the-posts.md goes through the post step by step. `--defects=act
 has some of its defects only; every flag of experiments.train works too.
 """
 
-from pathlib import Path
+from yolov1.files import user_path
 
 from .lib import flags as experiment_flags
 from .lib import posts
@@ -33,7 +33,7 @@ def where() -> dict:
     root = posts.root(POST)
     if not root:
         return {"train_split": "train", "eval_split": "val"}
-    root = Path(root)
+    root = user_path(root)
     years = [root / "VOCdevkit", root]
     year = "VOC2007/" if any((path / "VOC2007").is_dir() for path in years) else ""
     return {
