@@ -94,6 +94,8 @@ def main(argv):
     again = [flags.FLAGS[name] for name in GIVEN_AGAIN]
     given = [f"--{flag.name}={flag.value}" for flag in again if flag.present]
     where = shlex.join([*given, f"--output_dir={run.path}", "--resume"])
+    if not run.has_checkpoint:  # what the workers train is known by their flags alone
+        where += " --debug" * DEBUG.value + f" -- {shlex.join(argv[1:])}" * bool(argv[1:])
     if stop:
         print(f"\n{interrupts.said(stop)}. Go on with: python -m experiments.launch {where}")
         return interrupts.exit_status(stop)

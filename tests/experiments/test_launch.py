@@ -1,11 +1,13 @@
 """`experiments.launch`: what it refuses; and, slowly, what it survives (extra ``ray``)."""
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -74,6 +76,23 @@ def test_two_launches_into_one_folder(tmp_path):
         children.lock(file)
         said = refused(f"--output_dir={tmp_path}", "--", "--dataset=shapes:count=20")
     assert f"{tmp_path} is being trained by another launch" in said
+
+
+def test_what_has_not_begun_is_gone_on_with_by_all_its_flags(tmp_path, monkeypatch):
+    """Without a checkpoint nothing else knows what was to be trained."""
+    ray = mock.MagicMock()
+    ray.get.return_value = []
+    for name, stands_in in {
+        "experiments.lib.cluster.connected": lambda *_: contextlib.nullcontext(ray),
+        "experiments.lib.cluster.new_desk": mock.Mock(),
+        "yolov1.extras.needed": lambda *_, **__: (mock.MagicMock(), mock.MagicMock()),
+    }.items():
+        monkeypatch.setattr(name, stands_in)
+    words = ("--", "--dataset=shapes:count=20", "--batch_size=8")
+    done = programs.call("experiments.launch", f"--output_dir={tmp_path}", "--debug", *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    command = f"--output_dir={tmp_path} --resume --debug {' '.join(words)}\n"
+    assert f"Go on with: python -m experiments.launch {command}" in done.stdout
 
 
 # ------------------------------------------------------------------ slow: with Ray
