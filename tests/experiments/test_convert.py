@@ -82,3 +82,5 @@ def test_the_debug_size(tmp_path, call_experiment):
     said = convert(call_experiment, "--debug", "--to=label_studio", f"--output_dir={tmp_path}")
     tasks = json.loads((tmp_path / "tasks.json").read_text())
     assert len(tasks) == 8 and "8 images" in said
+    # Other programs take the folder as a whole: there is nothing of ours in it.
+    assert [path.name for path in tmp_path.glob("*.json")] == ["tasks.json"]
