@@ -26,7 +26,7 @@ def flags_of(run, model):
 
 
 @pytest.fixture(scope="module")
-def fork(call_experiment, kept_run, tmp_path_factory):
+def fork(no_report, call_experiment, kept_run, tmp_path_factory):
     """Forks the run at step 4, and expects it to end well."""
 
     def call(*arguments, at=4):
@@ -41,7 +41,7 @@ def fork(call_experiment, kept_run, tmp_path_factory):
 
 
 def test_what_is_kept_changes_no_bit_and_says_all(
-    kept_run, small_network, call_experiment, tmp_path
+    no_report, kept_run, small_network, call_experiment, tmp_path
 ):
     assert names(kept_run / "checkpoints" / "kept") == ["ckpt-4.index", "ckpt-8.index"]
     found = digests(kept_run)

@@ -106,14 +106,14 @@ def test_a_resume_goes_on_before_a_damaged_checkpoint(odd, run_experiment):
     assert all(page.count(name) > 1 for name in CLASSES)
 
 
-def test_a_run_without_a_whole_checkpoint_is_named(odd, run_experiment, tmp_path):
+def test_a_run_without_a_whole_checkpoint_is_named(odd, call_experiment, tmp_path):
     """After the others of this module: it damages the run."""
     _, run, _ = odd
     for file in (run / "checkpoints/last").glob("*.index"):
         file.write_bytes(b"")
     with pytest.raises(WrongRun, match=r"no checkpoint that is whole: .*ckpt-3\.index is dam"):
         load_run(run)
-    done = run_experiment("train", f"--output_dir={run}", "--resume")
+    done = call_experiment("train", f"--output_dir={run}", "--resume")
     assert done.returncode != 0 and "Traceback" not in done.stderr
     assert "holds no checkpoint that is whole" in done.stderr and "ckpt-3.index" in done.stderr
 

@@ -17,7 +17,7 @@ TINY = (
 
 
 @pytest.fixture(scope="module")
-def first(call_experiment, tmp_path_factory):
+def first(no_report, call_experiment, tmp_path_factory):
     """A folder with a data set and a run of one epoch on it."""
     folder = tmp_path_factory.mktemp("first")
     root = write_voc(folder / "voc", dict.fromkeys("abcdefgh", CAT))

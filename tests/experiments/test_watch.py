@@ -25,7 +25,7 @@ WATCH = "--watch=hard:3,test-00005,train:train-00002"
 
 
 @pytest.fixture(scope="module")
-def runs(call_experiment, tmp_path_factory):
+def runs(no_report, call_experiment, tmp_path_factory):
     """Folder with ``watched`` and ``plain``, of three epochs each, and ``begun``, of one."""
     folder = tmp_path_factory.mktemp("runs")
     for name, arguments in {
