@@ -144,11 +144,12 @@ def test_the_size_of_debug_is_beside_the_options_that_are_given(config_of):
 
 def test_a_root_in_the_home_folder_has_the_same_splits(call_experiment, tmp_path, monkeypatch):
     """A shell leaves the ~ of --root=~/voc as it is; VOC of both years would be trained on."""
-    (tmp_path / "voc" / "VOC2007").mkdir(parents=True)
+    for folder in ("Annotations", "JPEGImages"):
+        (tmp_path / "voc" / "VOC2007" / folder).mkdir(parents=True)
     monkeypatch.setenv("HOME", str(tmp_path))
     done = call_experiment("reproduce_keras_voc", "--root=~/voc", f"--output_dir={tmp_path / 'a'}")
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert str(tmp_path / "voc" / "VOC2007") in done.stderr
+    assert f"voc:{tmp_path / 'voc'}: no split 'VOC2007/train'" in done.stderr
 
 
 def metrics(run):
