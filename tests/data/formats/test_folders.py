@@ -42,6 +42,7 @@ def test_splits(tmp_path):
     both = data.open(f"folders:{tmp_path}", "train+val")
     assert ids(both) == ["train/cat/a", "train/dog/a", "validation/dog/a", "validation/emu/b"]
     assert ids(data.open(f"folders:{tmp_path}")) == ids(both)
+    assert ids(data.open(f"folders:{tmp_path}", "val+validation")) == ids(val)  # one folder
     with pytest.raises(FileNotFoundError, match="no split 'test' .*there are: train, validation"):
         data.open(f"folders:{tmp_path}", "train+test")
     write_tree(tmp_path, "fold3/dog/z.jpg")  # any name is a split when it is asked for
@@ -57,6 +58,9 @@ def test_two_files_of_one_stem(tmp_path):
     write_tree(tmp_path, "cat/a.jpg", "cat/a.png", "cat/b.c.jpg", "dog/a.jpg")
     dataset = data.open(f"folders:{tmp_path}")
     assert ids(dataset) == ["cat/a.jpg", "cat/a.png", "cat/b.c", "dog/a"]
+    write_tree(tmp_path, "cat/a.jpg.png")  # whose stem is another's name
+    dataset = data.open(f"folders:{tmp_path}")
+    assert ids(dataset) == ["cat/a.jpg", "cat/a.jpg#2", "cat/a.png", "cat/b.c", "dog/a"]
 
 
 def test_what_is_there_besides(tmp_path):

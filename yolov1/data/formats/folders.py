@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from yolov1.data.example import Annotation, collect, make_example
+from yolov1.data.formats.paths import numbered
 from yolov1.data.formats.walk import files_in, folders_in, is_image, left_out
 from yolov1.data.formats.yolo import ALIASES
 
@@ -49,7 +50,7 @@ def _parts(path, split):
                 f"{', '.join(f.name for f in there) or 'none; leave the split out'}."
             )
         parts.append(found)
-    return parts, [*there, *parts], []
+    return list(dict.fromkeys(parts)), [*there, *parts], []  # val and valid may be one folder
 
 
 def _stray_images(folder):
@@ -92,18 +93,21 @@ def open_folders(path, split, choose_classes, bad_examples, verify=True):
         )
     classes = choose_classes(own)
 
-    def build(part, label, image, stems):
-        place = image.relative_to(part)
-        name = (place.with_suffix("") if stems[place.with_suffix("")] == 1 else place).as_posix()
-        name = name if len(parts) == 1 else f"{part.name}/{name}"
+    def build(label, image, name):
         return make_example(name, image, whole_image(label), own, classes, verify)
 
-    candidates = []
+    rows, ids = [], []
     for part in parts:
         found, more = _look_through(part, classes)
         remarks += more
-        stems = collections.Counter(image.relative_to(part).with_suffix("") for _, image in found)
-        for label, image in found:
-            candidates.append((image, functools.partial(build, part, label, image, stems)))
+        rows += found
+        places = [image.relative_to(part) for _, image in found]
+        stems = collections.Counter(place.with_suffix("") for place in places)
+        names = [p.with_suffix("") if stems[p.with_suffix("")] == 1 else p for p in places]
+        ids += [(part.name / name if len(parts) > 1 else name).as_posix() for name in names]
+    candidates = [
+        (image, functools.partial(build, label, image, name))
+        for (label, image), name in zip(rows, numbered(ids), strict=True)
+    ]
     name = f"folders:{path}" + (f" ({split})" if split else "")
     return collect(name, candidates, classes, bad_examples, remarks)
