@@ -43,5 +43,18 @@ def test_a_wrong_kernel_is_a_problem(monkeypatch, capsys):
     assert "FAILED on the CPU, deviation 2.5e-01" in printed and "Use impl='reference'" in printed
 
 
+def test_a_kernel_that_gives_nan_is_a_problem(monkeypatch):
+    from yolov1 import ops
+
+    original = ops.pairwise_iou
+
+    def broken(*args, impl, **options):
+        found = original(*args, impl=impl, **options)
+        return found * float("nan") if impl == "fused" else found
+
+    monkeypatch.setattr(ops, "pairwise_iou", broken)
+    assert not doctor.self_test() <= doctor.TOLERANCE
+
+
 def test_self_test_compares_something():
     assert 0 < doctor.self_test() < doctor.TOLERANCE
