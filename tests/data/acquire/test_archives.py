@@ -135,6 +135,17 @@ def test_damaged_archives(tar, tmp_path, content):
     assert not (tmp_path / "root").exists()
 
 
+def test_a_compressed_archive_that_is_cut_off(tmp_path):
+    path, content = tmp_path / "voc.tar.gz", os.urandom(10_000)
+    with tarfile.open(path, "w:gz") as tar:
+        info = tarfile.TarInfo("a.jpg")
+        info.size = len(content)
+        tar.addfile(info, io.BytesIO(content))
+    os.truncate(path, 5000)
+    with pytest.raises(DownloadError, match=r"voc\.tar\.gz cannot be unpacked: "):
+        extract(path, tmp_path / "root", sha256="1")
+
+
 def test_too_little_space(tar, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=100)
     with monkeypatch.context() as patch:

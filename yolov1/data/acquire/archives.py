@@ -2,6 +2,7 @@
 
 import json
 import tarfile
+import zlib
 from pathlib import Path, PureWindowsPath
 
 from yolov1.data.acquire.download import DISK_FULL, DownloadError, require_space
@@ -35,7 +36,7 @@ def extract(archive, root, *, sha256) -> dict[str, int]:
             missing = (size for name, size in files.items() if not _is_there(root / name, size))
             require_space(root, sum(missing), f"to unpack {archive.name}")
             tar.extractall(root, members, filter="data")
-    except (tarfile.TarError, OSError) as error:
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             error = f"the disk of {root} is full. Make room and call again"
         raise DownloadError(f"{archive} cannot be unpacked: {error}.") from None
