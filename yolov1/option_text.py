@@ -15,13 +15,15 @@ def parse_options(text: str) -> dict:
     """``'width=1.5,depth=2,name=x'`` to a dict, numbers and true / false as what they are.
 
     Raises:
-        ValueError: a part that is not NAME=VALUE.
+        ValueError: a part that is not NAME=VALUE, or a name that is there twice.
     """
     options = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, separator, value = part.partition("=")
         if not separator or not name.strip():
             raise ValueError(f"options must be NAME=VALUE,NAME=VALUE, got {part!r} in {text!r}.")
+        if name.strip() in options:
+            raise ValueError(f"options: {name.strip()!r} is there twice in {text!r}. Leave one.")
         options[name.strip()] = _parse_value(value.strip())
     return options
 

@@ -12,7 +12,9 @@ import zlib
 import numpy as np
 from PIL import Image, ImageDraw
 
+from yolov1.boxes import xyxy_to_cxcywh
 from yolov1.data.example import Dataset, Example
+from yolov1.option_text import parse_options
 
 CLASSES = ("circle", "square", "triangle", "star", "cross", "ring")
 COUNTS = {"train": 2000}  # images of a split; every other one has OTHER_COUNT
@@ -46,14 +48,13 @@ def open_shapes(options, split, choose_classes, image_size, seed):
         options: ``count=500,classes=3``: images per split, and how many of `CLASSES`.
     """
     settings = {"count": None, "classes": len(CLASSES)}
-    for option in filter(None, options.split(",")):
-        key, _, value = option.partition("=")
-        if key not in settings or not value.isdigit() or int(value) < 1:
+    for name, value in parse_options(options).items():
+        if name not in settings or type(value) is not int or value < 1:
             raise ValueError(
                 "shapes: options are count=N and classes=K with integers of at least 1, as in "
-                f"'shapes:count=500,classes=3'; got {option!r}."
+                f"'shapes:count=500,classes=3'; got {options!r}."
             )
-        settings[key] = int(value)
+        settings[name] = value
     if settings["classes"] > len(CLASSES):
         raise ValueError(
             f"shapes: classes must be at most {len(CLASSES)}, got {settings['classes']}."
@@ -74,11 +75,10 @@ def draw_example(split, index, own, classes, image_size, seed) -> Example:
     key = [seed, zlib.crc32(split.encode()), index]
     shapes = _scene(np.random.default_rng([*key, 0]), len(own))
     wanted = [s for s in shapes if own[s.label] in classes]
-    corners = np.array([s.box_xyxy for s in wanted]).reshape(-1, 4)
-    low, high = corners[:, :2], corners[:, 2:]
+    boxes_xyxy = np.array([s.box_xyxy for s in wanted]).reshape(-1, 4)
     return Example(
         image_id=f"{split}-{index:05d}",
-        boxes_cxcywh=np.concatenate([(low + high) / 2, high - low], axis=1),
+        boxes_cxcywh=xyxy_to_cxcywh(boxes_xyxy),
         labels=[classes.index(own[s.label]) for s in wanted],
         difficult=np.zeros(len(wanted), bool),
         size=(image_size, image_size),
