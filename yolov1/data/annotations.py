@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from yolov1.boxes import cxcywh_to_xyxy
 from yolov1.data.example import Annotation, BadExampleError, usable_boxes
 from yolov1.data.formats.fiftyone import names_in, parse_entries, read_labels
 from yolov1.data.formats.values import number
@@ -66,8 +67,9 @@ def read_annotation(source, image_id=None, classes=None) -> Boxes:
         what = f"{source}: image {image_id}"
     elif suffix == ".txt":
         text = read_text(source)
-        names = classes or _numbers(line.split()[0] for line in text.splitlines() if line.strip())
-        annotation, classes = _guarded(source, parse_labels, text, names), names
+        labels = (line.split()[0] for line in text.splitlines() if line.strip())
+        classes = classes or _guarded(source, _numbers, labels)
+        annotation = _guarded(source, parse_labels, text, classes)
         what = str(source)
     else:
         raise ValueError(
@@ -154,6 +156,6 @@ def _from_table(table, image_id, classes):
             raise BadExampleError(
                 f"image {image_id}: unknown class {label}; expected an index below {len(names)}"
             )
-    corners = np.stack([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2], axis=-1)
+    corners = cxcywh_to_xyxy(np.stack([cx, cy, w, h], axis=-1))
     found = [names[int(label)] for label in labels]
     return Annotation(corners, found, [False] * len(found), (1, 1)), names
