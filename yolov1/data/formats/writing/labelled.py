@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from yolov1.boxes import clip_xyxy, cxcywh_to_xyxy, xyxy_to_cxcywh
 from yolov1.data import images
 from yolov1.data.formats.writing.image_files import file_names, place_image
 from yolov1.files import replacing
@@ -43,10 +44,9 @@ def upright(example):
     if example.orientation == 1:
         return example
     boxes, size = as_seen(example)
-    low, high = boxes[:, :2], boxes[:, 2:]
     return dataclasses.replace(
         example,
-        boxes_cxcywh=np.concatenate([(low + high) / 2, high - low], axis=1),
+        boxes_cxcywh=xyxy_to_cxcywh(boxes),
         size=size,
         orientation=1,
         jpeg=False,
@@ -64,9 +64,7 @@ def as_seen(example):
 
 def corners(example) -> np.ndarray:
     """float64 ``[M, 4]``, fractions of the image as it is stored."""
-    boxes = example.boxes_cxcywh.astype(np.float64)
-    low, high = boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2
-    return np.concatenate([low, high], axis=1).clip(0, 1)
+    return clip_xyxy(cxcywh_to_xyxy(example.boxes_cxcywh.astype(np.float64)))
 
 
 def in_pixels(boxes_xyxy, size) -> list[list[float]]:
