@@ -159,6 +159,9 @@ def conv_head(features, grid: GridSpec, *, activations="linear", prior=None):
     """``[N, S, S, F]`` features to ``[N, S, S, D]`` predictions through a 1x1 convolution.
 
     The kernel starts small (normal, 0.01), so that training starts at the prior.
+
+    Args:
+        activations, prior: as of `PriorBias`, whose errors are raised.
     """
     bias = PriorBias(grid.S, grid.B, grid.C, activations, prior)
     x = keras.layers.Conv2D(
@@ -175,7 +178,12 @@ def conv_head(features, grid: GridSpec, *, activations="linear", prior=None):
 def dense_head(
     features, grid: GridSpec, *, activations="linear", prior=None, initializer="he_normal"
 ):
-    """``[N, F]`` features to ``[N, S, S, D]`` predictions through a dense layer in flat order."""
+    """``[N, F]`` features to ``[N, S, S, D]`` predictions through a dense layer in flat order.
+
+    Args:
+        activations, prior: as of `PriorBias`, whose errors are raised.
+        initializer: of the kernel, as Keras takes it.
+    """
     x = keras.layers.Dense(
         grid.flat_size,
         kernel_initializer=initializer,

@@ -138,7 +138,11 @@ class LossSemantics:
 
     @classmethod
     def preset(cls, name: str) -> "LossSemantics":
-        """The loss of a published system: a key of `PRESETS`."""
+        """The loss of a published system: a key of `PRESETS`.
+
+        Raises:
+            ValueError: another name.
+        """
         if name not in PRESETS:
             raise ValueError(
                 "LossSemantics.preset: name must be one of "
@@ -148,7 +152,12 @@ class LossSemantics:
 
     @classmethod
     def of(cls, semantics) -> "LossSemantics":
-        """A preset's name or an instance, as every ``semantics=`` argument takes it."""
+        """A preset's name or an instance, as every ``semantics=`` argument takes it.
+
+        Raises:
+            ValueError: no preset has this name.
+            TypeError: neither a name nor an instance.
+        """
         if isinstance(semantics, cls):
             return semantics
         if isinstance(semantics, str):

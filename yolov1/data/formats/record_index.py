@@ -9,7 +9,6 @@ was copied, the size and the check sum that a TFRecord has of each of its record
 """
 
 import json
-import os
 import zipfile
 import zlib
 from pathlib import Path
@@ -22,6 +21,7 @@ from yolov1.data.example import BadExampleError
 from yolov1.data.formats import tfrecord
 from yolov1.data.formats.record_content import Content, parse_record
 from yolov1.data.places import Place, read_places, stamp
+from yolov1.files import replacing
 
 VERSION = 1
 
@@ -101,13 +101,8 @@ def write_index(file, name=None) -> Path:
         "texts": np.frombuffer(json.dumps(texts).encode(), np.uint8),
     }
     target = index_file(name or file)
-    partial = target.with_name(target.name + ".partial")
-    try:
-        with open(partial, "wb") as stream:
-            np.savez_compressed(stream, **columns)
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(target, binary=True) as stream:
+        np.savez_compressed(stream, **columns)
     return target
 
 

@@ -52,12 +52,12 @@ def files_in(folder, on_error=None) -> list[Path]:
                 continue
             for entry in entries:
                 try:
-                    folder = entry.is_dir()
+                    is_folder = entry.is_dir()
                 except OSError:  # a link to itself
-                    folder = False
-                if _of_systems(entry.name, folder):
+                    is_folder = False
+                if _of_systems(entry.name, is_folder):
                     continue
-                if not folder:
+                if not is_folder:
                     found.append(Path(entry.path))
                 else:
                     (links if entry.is_symlink() else stack).append(Path(entry.path))

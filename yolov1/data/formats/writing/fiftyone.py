@@ -13,8 +13,7 @@ def write_fiftyone(dataset, folder, *, link=True):
     """Writes ``data/`` and ``labels.json`` with classes and class indices; see `fiftyone_json`.
 
     A difficult box has the attribute ``difficult``, one with a remark ``remark``, a detection its
-    ``confidence``. A ``/`` in
-    an image id becomes ``_``.
+    ``confidence``. A ``/`` in an image id becomes ``_``.
 
     Args:
         dataset: `Dataset`.
