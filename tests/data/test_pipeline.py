@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from tests.data.batches import assert_same, in_numpy, joined
 from tests.data.folders import write_image, write_voc
 from tests.ops.image_cases import expected, twin
 from yolov1 import data, ops
@@ -35,14 +36,7 @@ def dataset(tmp_path_factory):
 def batches(dataset, **options):
     options = {"seed": 3, "steps": 4, **options}
     result = data.training_batches(dataset, GRID, options.pop("batch_size", 4), **options)
-    return [tuple(part.numpy() for part in batch) for batch in result]
-
-
-def assert_same(left, right):
-    assert len(left) == len(right)
-    for a, b in zip(left, right, strict=True):
-        for x, y in zip(a, b, strict=True):
-            np.testing.assert_array_equal(x, y)
+    return in_numpy(result)
 
 
 def test_shapes_and_ranges(dataset):
@@ -67,13 +61,8 @@ def test_a_stream_that_starts_later_has_the_same_bits(dataset, cache):
 
 
 def test_shards_are_slices_of_the_whole_batch(dataset):
-    whole = batches(dataset)
     parts = [batches(dataset, shard=(k, 2)) for k in range(2)]
-    joined = [
-        tuple(np.concatenate(pair) for pair in zip(*both, strict=True))
-        for both in zip(*parts, strict=True)
-    ]
-    assert_same(whole, joined)
+    assert_same(batches(dataset), joined(parts))
 
 
 def test_every_epoch_has_every_image_in_another_order(dataset):

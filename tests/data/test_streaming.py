@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 
+from tests.data.batches import assert_same, in_numpy, joined
 from tests.data.folders import write_image
 from yolov1 import data
 from yolov1.data import pipeline
@@ -34,14 +35,7 @@ def shards(tmp_path_factory):
 def stream(dataset, **options):
     options = {"seed": 3, "steps": 20, "cache": CACHE} | options
     batches = data.training_batches(dataset, GRID, options.pop("batch_size", BATCH), **options)
-    return [tuple(part.numpy() for part in batch) for batch in batches]
-
-
-def assert_same(left, right):
-    assert len(left) == len(right) > 0
-    for one, other in zip(left, right, strict=True):
-        for a, b in zip(one, other, strict=True):
-            np.testing.assert_array_equal(a, b)
+    return in_numpy(batches)
 
 
 @pytest.fixture(scope="module", params=(False, True), ids=("any order", "blocks"), autouse=True)
@@ -77,11 +71,7 @@ def test_it_does_not_depend_on_index_threads_or_workers(shards, whole):
         index.write_bytes(content)
     assert_same(stream(dataset, num_parallel_calls=1), whole)
     parts = [stream(dataset, shard=(k, 2)) for k in range(2)]
-    joined = [
-        tuple(np.concatenate(pair) for pair in zip(*both, strict=True))
-        for both in zip(*parts, strict=True)
-    ]
-    assert_same(joined, whole)
+    assert_same(joined(parts), whole)
 
 
 def test_an_epoch_has_every_image_once(whole):
