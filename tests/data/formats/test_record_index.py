@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from tests.data.folders import write_image
-from tests.data.formats.test_records import NAMED, classified, detection, jpeg, record, write
+from tests.data.records import NAMED, classified, detection, jpeg, record, write
 from yolov1 import data
 from yolov1.data.formats import record_index
 from yolov1.data.formats.label_map import label_map_text

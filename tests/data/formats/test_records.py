@@ -1,68 +1,19 @@
 import io
 import os
 import pickle
-import struct
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.data.folders import write_image, write_voc
+from tests.data.folders import write_image
+from tests.data.records import BOXES, NAMED, classified, detection, jpeg, record, write
 from yolov1 import data
-from yolov1.data.formats import tfrecord
-from yolov1.data.formats.label_map import label_map_text, parse_label_map
 from yolov1.grid import GridSpec
-
-BOXES = {"xmin": [0.1, 0.0], "ymin": [0.1, 0.0], "xmax": [0.5, 1.0], "ymax": [0.6, 1.0]}
-NAMED = {"object/class/text": ["dog", "cat"], "object/difficult": [0, 1]}
-
-
-def jpeg(seed=0, size=(40, 60)):
-    rng = np.random.default_rng(seed)
-    small = Image.fromarray(rng.integers(0, 256, (3, 4, 3), np.uint8))
-    file = io.BytesIO()
-    small.resize(size[::-1], Image.BICUBIC).save(file, "JPEG", quality=95)
-    return file.getvalue()
-
-
-def record(boxes=BOXES, **features):
-    """A serialized example; a feature is named without ``image/``, None leaves it out."""
-    features = {"encoded": jpeg(), "filename": "a.jpg"} | features
-    features |= {f"object/bbox/{corner}": values for corner, values in (boxes or {}).items()}
-
-    def feature(values):
-        values = values if isinstance(values, list) else [values]
-        if not values or isinstance(values[0], str | bytes):
-            texts = [v.encode() if isinstance(v, str) else v for v in values]
-            return tf.train.Feature(bytes_list=tf.train.BytesList(value=texts))
-        if isinstance(values[0], int):
-            return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
-        return tf.train.Feature(float_list=tf.train.FloatList(value=values))
-
-    kept = {f"image/{k}": feature(v) for k, v in features.items() if v is not None}
-    example = tf.train.Example(features=tf.train.Features(feature=kept))
-    return example.SerializeToString()
-
-
-def detection(**features):
-    return record(**(NAMED | features))
-
-
-def classified(label=None, text=None, **features):
-    return record(None, **{"class/label": label, "class/text": text} | features)
-
-
-def write(path, *records):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for content in records:
-            writer.write(content)
-    return path
 
 
 def test_boxes(tmp_path):
@@ -103,69 +54,6 @@ def test_images_do_not_stay_in_memory(tmp_path):
     os.utime(file, ns=(0, before.st_mtime_ns))
     truth = np.asarray(Image.open(io.BytesIO(other)))
     np.testing.assert_array_equal(dataset[1].image, truth)  # it is read from the file each time
-
-
-@pytest.mark.parametrize("label_map", ["label_map.pbtxt", "voc.pbtxt", "classes.txt"])
-def test_labels_without_texts_take_their_names_from_a_file(tmp_path, label_map):
-    numbers = {"object/class/text": None, "object/class/label": [3, 1]}
-    write(tmp_path / "x.tfrecord", detection(**numbers))
-    names = ("cat", "cow", "dog")
-    text = "\n".join(names) if label_map == "classes.txt" else label_map_text(names)
-    (tmp_path / label_map).write_text(text)
-    dataset = data.open(f"records:{tmp_path}")
-    assert dataset.classes == names and dataset[0].labels.tolist() == [2, 0]
-    write(tmp_path / "y.tfrecord", detection(**numbers | {"object/class/label": [0, 1]}))
-    with pytest.raises(data.BadExampleError, match=rf"unknown label 0; .*{label_map} has 1 to 3"):
-        data.open(f"records:{tmp_path}")
-
-
-def test_labels_without_any_names(tmp_path):
-    write(tmp_path / "train.tfrecord", classified(10), classified(9))
-    write(tmp_path / "val.tfrecord", classified(9))
-    for split in ("train", "val", None):
-        dataset = data.open(f"records:{tmp_path}", split)
-        assert dataset.classes == ("class 9", "class 10")
-    write(tmp_path / "test.tfrecord", classified(text="cat"))
-    with pytest.raises(ValueError, match=r"some objects have texts \(cat, ...\), others numbers"):
-        data.open(f"records:{tmp_path}")
-
-
-def test_a_text_that_is_no_class_leaves_it_to_the_label(tmp_path):
-    (tmp_path / "label_map.pbtxt").write_text(label_map_text(["n01", "n02"]))
-    write(tmp_path / "x.tfrecord", classified(2, "tench, Tinca tinca"), classified(2, "n01"))
-    assert [e.labels.tolist() for e in data.open(f"records:{tmp_path}")] == [[1], [0]]
-
-
-def test_label_map_text():
-    text = """# item { id: 9 name: 'no' }
-    item { id: 2, name: "/m/1" display_name: "a \\"b\\"" keypoints { id: 7 label: "nose" } }
-    item {
-      name: 'it is'  # name: 'other'
-      id: 1
-    }"""
-    assert parse_label_map(text) == {1: ("it is",), 2: ('a "b"', "/m/1")}
-    assert list(parse_label_map(text)) == [1, 2]
-    odd = ('say "a"', "back\\slash", "it's {", "# no")
-    assert [names[0] for names in parse_label_map(label_map_text(odd)).values()] == list(odd)
-    with pytest.raises(ValueError, match="needs an id and a name"):
-        parse_label_map("item { id: 1 }")
-
-
-def test_an_empty_label_map(tmp_path):
-    write(tmp_path / "x.tfrecord", detection())
-    (tmp_path / "label_map.pbtxt").write_text("")
-    with pytest.raises(ValueError, match=r"label_map.pbtxt names no class"):
-        data.open(f"records:{tmp_path}")
-
-
-def test_display_names(tmp_path):
-    text = 'item { id: 1 name: "/m/1" display_name: "dog" } item { id: 2 name: "cat" }'
-    (tmp_path / "label_map.pbtxt").write_text(text)
-    for k, first in enumerate(("/m/1", "dog")):
-        texts = {"object/class/text": [first, "cat"]}
-        file = write(tmp_path / f"{k}.tfrecord", detection(**texts))
-        dataset = data.open(f"records:{file}")
-        assert dataset.classes == ("dog", "cat") and dataset[0].labels.tolist() == [0, 1]
 
 
 def test_whole_images(tmp_path):
@@ -272,71 +160,6 @@ def test_an_image_beside_the_records(tmp_path):
     assert all(e.jpeg and len(e.labels) == 2 for e in dataset)
 
 
-def frames_of(file):
-    return [(f.length, f.error) for f in tfrecord.frames(file)]
-
-
-def test_frames_are_what_tensorflow_reads(tmp_path):
-    # A length of 0x8b1f begins with the two bytes of a gzip file.
-    contents = [b"", b"a", b"x" * 0x8B1F, bytes(range(256)) * 300]
-    for records in (contents, contents[::-1], contents[2:], []):
-        file = write(tmp_path / "x.tfrecord", *records)
-        assert [f.read() for f in tfrecord.frames(file)] == records
-        assert not any(f.error for f in tfrecord.frames(file))
-    rng = np.random.default_rng(0)
-    for length in rng.integers(0, 5000, 20):
-        file = write(tmp_path / "x.tfrecord", bytes(length))
-        header = file.read_bytes()[:12]
-        assert struct.unpack("<QI", header) == (length, tfrecord.crc(header[:8]))
-
-
-def test_a_file_that_is_cut_off(tmp_path):
-    whole = write(tmp_path / "x.tfrecord", *(detection(filename=f"{k}.jpg") for k in range(3)))
-    content = whole.read_bytes()
-    second, third = (f.start - tfrecord.HEADER_BYTES for f in tfrecord.frames(whole)[1:])
-    for size in (second + 1, second + 11, second + 12, second + 200, third - 1):
-        whole.write_bytes(content[:size])
-        dataset = data.open(f"records:{whole}", bad_examples="skip")
-        assert [e.image_id for e in dataset] == ["0"]
-        (entry,) = dataset.skipped
-        assert entry == (
-            f"{whole}: record 2",
-            f"the file is cut off at byte {size}, in the middle of this record",
-        )
-    with pytest.raises(data.BadExampleError, match="record 2: the file is cut off at byte"):
-        data.open(f"records:{whole}")
-    whole.write_bytes(content[:third])
-    assert len(data.open(f"records:{whole}")) == 2
-
-
-def test_a_damaged_length_ends_the_file(tmp_path):
-    file = write(tmp_path / "x.tfrecord", *(detection(filename=f"{k}.jpg") for k in range(3)))
-    content = bytearray(file.read_bytes())
-    second = tfrecord.frames(file)[1].start - tfrecord.HEADER_BYTES
-    for byte in (0, 7, 8):  # two of the length, one of its CRC
-        damaged = content.copy()
-        damaged[second + byte] ^= 4
-        file.write_bytes(damaged)
-        dataset = data.open(f"records:{file}", bad_examples="skip")
-        assert [e.image_id for e in dataset] == ["0"]
-        assert f"no record begins at byte {second}" in dataset.skipped[0][1]
-
-
-def test_files_that_are_no_records(tmp_path):
-    options = tf.io.TFRecordOptions(compression_type="GZIP")
-    file = tmp_path / "x.tfrecord"
-    with tf.io.TFRecordWriter(str(file), options) as writer:
-        writer.write(detection())
-    with pytest.raises(data.BadExampleError, match="compressed; unpack it with gunzip"):
-        data.open(f"records:{file}")
-    file.write_text("<html>404 not found</html>")
-    with pytest.raises(data.BadExampleError, match="no record begins at byte 0"):
-        data.open(f"records:{file}")
-    file.write_bytes(b"")
-    with pytest.raises(data.BadExampleError, match="no usable image"):
-        data.open(f"records:{file}")
-
-
 @pytest.mark.parametrize("cache", [True, False])
 def test_the_pipeline_sees_the_images(tmp_path, cache):
     file = write(tmp_path / "x.tfrecord", *(classified(k + 1, encoded=jpeg(k)) for k in range(3)))
@@ -366,80 +189,6 @@ def test_damage_found_in_training_names_the_record(tmp_path):
         data.training_batches(dataset, grid, 2, seed=0, steps=1)
 
 
-def same(one, other):
-    assert one.classes == other.classes and len(one) == len(other)
-    for a, b in zip(one, other, strict=True):
-        assert a.image_id == b.image_id and a.size == b.size
-        np.testing.assert_allclose(a.boxes_cxcywh, b.boxes_cxcywh, atol=2e-7)
-        np.testing.assert_array_equal(a.labels, b.labels)
-        np.testing.assert_array_equal(a.difficult, b.difficult)
-        np.testing.assert_array_equal(a.image, b.image)
-
-
-@pytest.mark.parametrize("shards", [1, 3])
-def test_round_trip_of_drawn_images(tmp_path, shards):
-    dataset = data.open("shapes:count=7", image_size=48)
-    files = data.write_records(dataset, tmp_path / "out" / "train.tfrecord", shards=shards)
-    assert len(files) == shards and all(f.is_file() for f in files)
-    again = data.open(f"records:{tmp_path / 'out'}", "train")
-    same(dataset, again)
-    data.write_records(again, tmp_path / "val.tfrecord")
-    same(dataset, data.open(f"records:{tmp_path}", "val"))
-
-
-def test_round_trip_of_files(tmp_path):
-    objects = [("dog", (6, 4, 30, 24), False), ("cat", (0, 0, 60, 40), True)]
-    root = write_voc(tmp_path / "voc", {"a": objects, "b.c": [], "d": objects[1:]})
-    dataset = data.open(f"voc:{root}")
-    (file,) = data.write_records(dataset, tmp_path / "x.tfrecord")
-    same(dataset, data.open(f"records:{file}"))
-    content = file.read_bytes()
-    assert all(example.path.read_bytes() in content for example in dataset)  # not encoded anew
-    parsed = [tf.train.Example.FromString(f.read()) for f in tfrecord.frames(file)]
-    first = parsed[0].features.feature
-    assert first["image/format"].bytes_list.value == [b"jpeg"]
-    assert first["image/object/class/label"].int64_list.value == [2, 1]  # from 1
-
-
-def test_a_writer_that_is_stopped_leaves_no_data_set(tmp_path, monkeypatch):
-    from yolov1.data.formats.writing import records
-
-    dataset = data.open("shapes:count=4", image_size=32)
-    original, calls = records._serialized, []
-
-    def stop(example, classes):
-        calls.append(example)
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-        return original(example, classes)
-
-    monkeypatch.setattr(records, "_serialized", stop)
-    with pytest.raises(KeyboardInterrupt):
-        data.write_records(dataset, tmp_path / "train.tfrecord", shards=2)
-    with pytest.raises(FileNotFoundError):
-        data.open(f"records:{tmp_path}")
-    monkeypatch.setattr(records, "_serialized", original)
-    data.write_records(dataset, tmp_path / "train.tfrecord", shards=2)
-    assert len(data.open(f"records:{tmp_path}")) == 4
-
-
-def test_the_writer_does_not_mix(tmp_path):
-    dataset = data.open("shapes:count=4,classes=2", image_size=32)
-    data.write_records(dataset, tmp_path / "train.tfrecord", shards=2)
-    for shards in (1, 2, 4):
-        with pytest.raises(FileExistsError, match=r"train-00000-of-00002\.tfrecord exists"):
-            data.write_records(dataset, tmp_path / "train.tfrecord", shards=shards)
-    other = data.open("shapes:count=4,classes=3", image_size=32)
-    with pytest.raises(FileExistsError, match="label_map.pbtxt is of other classes than circle"):
-        data.write_records(other, tmp_path / "val.tfrecord")
-    assert not (tmp_path / "val.tfrecord").exists()
-    for shards in (0, 5):
-        with pytest.raises(
-            ValueError, match=rf"from 1 to the number of images \(4\), got {shards}"
-        ):
-            data.write_records(dataset, tmp_path / "test.tfrecord", shards=shards)
-
-
 RECORDS = {
     "good": detection,
     "again": lambda: detection(filename="a.jpg"),
@@ -464,17 +213,3 @@ def test_every_record_is_accounted_for(kinds):
         named = [file.rsplit(" ", 1)[1] for file, _ in dataset.skipped]
         assert named == [str(k + 2) for k, is_good in enumerate(good) if not is_good]
         assert dataset.notes == [(f"{folder}/notes.bin", "not read: no record file by its name")]
-
-
-def test_label_maps_must_agree(tmp_path):
-    texts = [label_map_text(("cat", "dog")), label_map_text(("dog", "cat"))]
-    for name, text in zip(("train", "valid"), texts, strict=True):
-        write(tmp_path / name / "x.tfrecord", detection(**{"object/class/label": [1, 2]}))
-        (tmp_path / name / "label_map.pbtxt").write_text(text)
-    (tmp_path / "train" / "graph.pbtxt").write_text('node { name: "x" }')
-    assert len(data.open(f"records:{tmp_path / 'train'}")) == 1
-    with pytest.raises(ValueError, match="name different classes: there is no telling"):
-        data.open(f"records:{tmp_path}")
-    (tmp_path / "valid" / "label_map.pbtxt").write_text(texts[0])
-    dataset = data.open(f"records:{tmp_path}", "train")
-    assert len(dataset) == 1 and dataset.notes[0][1] == "not read: it is no label map"
