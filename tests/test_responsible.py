@@ -1,4 +1,4 @@
-"""`responsible_boxes`: by hand, and against the NumPy twin of the loss."""
+"""`responsible_boxes`: by hand, and against the NumPy reference of the loss."""
 
 import dataclasses
 
@@ -65,8 +65,8 @@ def test_one_cell_by_hand(layout, impl):
     np.testing.assert_allclose(fit["any_confidence"], [(6 * 0.25 + 0.6 + 0.9) / 8], rtol=1e-6)
 
 
-def twin_of(predictions, targets, grid, semantics):
-    """The same from the twin's words, in float64."""
+def reference_of(predictions, targets, grid, semantics):
+    """The same from what the NumPy reference says of the cells, in float64."""
     cells = numpy_twin.object_cells(predictions, targets, grid, semantics)
     chosen = numpy_twin.choose(cells, semantics)[1]
     clamped = dataclasses.replace(semantics, iou_overlap="clamped")
@@ -89,12 +89,12 @@ def twin_of(predictions, targets, grid, semantics):
 
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
 @pytest.mark.parametrize("semantics", VARIANTS.values(), ids=VARIANTS)
-def test_against_the_twin(semantics, grid):
+def test_against_the_numpy_reference(semantics, grid):
     predictions, targets = random_case(grid, 8, 0.4, seed=4)
     predictions[..., grid.box_channels][..., 2:4] *= 0.3  # so that some boxes miss the object
     tie_boxes(predictions[4:], grid)
     targets, left_out = empty_undecided(predictions, targets, grid, semantics)
-    expected = twin_of(predictions, targets, grid, semantics)
+    expected = reference_of(predictions, targets, grid, semantics)
     assert left_out < expected["has_object"].sum()
     fit = fit_of(predictions, targets, grid, semantics=semantics)
     for name, value in expected.items():
