@@ -5,9 +5,8 @@ import re
 from pathlib import Path
 
 from yolov1.data.formats import coco, fiftyone, folders, records, voc, voc_txt, yolo
+from yolov1.data.formats.split_names import NAMES
 from yolov1.data.formats.walk import folders_in
-
-NAMES = ("train", "trainval", "val", "valid", "validation", "test")
 
 
 def splits(spec) -> list[str]:

@@ -15,8 +15,8 @@ import numpy as np
 from yolov1.data.example import Annotation, BadExampleError, collect, make_example
 from yolov1.data.formats import values
 from yolov1.data.formats.paths import locate, unique_ids
+from yolov1.data.formats.split_names import spellings
 from yolov1.data.formats.walk import folders_in, images_in
-from yolov1.data.formats.yolo import ALIASES
 from yolov1.names import distinct
 
 ROBOFLOW = "_annotations.coco.json"
@@ -193,7 +193,7 @@ def _files(path, split):
         raise FileNotFoundError(f"coco:{path}: no *.json in {folder}")
     files = []
     for part in split.split("+") if split else ():
-        parts = ALIASES.get(part, (part,))
+        parts = spellings(part)
         stems = [form.format(n) for n in parts for form in FORMS]
         found = [
             f for f in there if f.stem in stems or f.name == ROBOFLOW and f.parent.name in parts

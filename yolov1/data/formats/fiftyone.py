@@ -21,8 +21,8 @@ import numpy as np
 from yolov1.data.example import Annotation, BadExampleError, collect, make_example
 from yolov1.data.formats import values
 from yolov1.data.formats.paths import numbered
+from yolov1.data.formats.split_names import spellings
 from yolov1.data.formats.walk import images_in, is_image
-from yolov1.data.formats.yolo import ALIASES
 from yolov1.names import distinct
 
 PLACES = (
@@ -151,7 +151,7 @@ def _label_files(path, split):
         return files
     files = []
     for part in split.split("+"):
-        names = ALIASES.get(part, (part,))
+        names = spellings(part)
         places = [path / place.format(split=name) for name in names for place in PLACES]
         found = next((place for place in places if place.is_file()), None)
         if found is None:

@@ -12,10 +12,8 @@ import numpy as np
 
 from yolov1.data.example import Annotation, collect, make_example
 from yolov1.data.formats.paths import numbered
+from yolov1.data.formats.split_names import NAMES, spellings
 from yolov1.data.formats.walk import files_in, folders_in, is_image, left_out
-from yolov1.data.formats.yolo import ALIASES
-
-SPLITS = ("train", "val", "valid", "validation", "trainval", "test")
 
 
 def whole_image(name) -> Annotation:
@@ -31,7 +29,7 @@ def _plain(name):
 def _parts(path, split):
     """(folders of the split, folders of every split, remarks); each holds folders of classes."""
     # A class may be called "train" (VOC has one): a split has folders in it.
-    there = [f for f in folders_in(path) if _plain(f.name) in SPLITS and folders_in(f)]
+    there = [f for f in folders_in(path) if _plain(f.name) in NAMES and folders_in(f)]
     if split is None:
         if not there:
             return [path], [path], []
@@ -40,7 +38,7 @@ def _parts(path, split):
         return there, there, [(str(f), why) for f in others]
     parts = []
     for part in dict.fromkeys(split.split("+")):
-        tries = [path / name for name in ALIASES.get(part, (part,))]
+        tries = [path / name for name in spellings(part)]
         found = next((folder for folder in tries if folder.is_dir() and folders_in(folder)), None)
         names = [p.name for p in tries]
         found = found or next((folder for folder in there if _plain(folder.name) in names), None)

@@ -24,8 +24,8 @@ from yolov1.data.example import Annotation, BadExampleError, collect, make_examp
 from yolov1.data.formats.label_map import ClassNames
 from yolov1.data.formats.paths import locate, numbered
 from yolov1.data.formats.record_index import read_index, scan, write_index
+from yolov1.data.formats.split_names import spellings
 from yolov1.data.formats.walk import files_in, is_image, left_out
-from yolov1.data.formats.yolo import ALIASES
 
 RECORD_FILE = re.compile(r"\.(tf)?rec(ords?)?\b|-\d+-of-\d+", re.IGNORECASE)
 
@@ -49,7 +49,7 @@ def _files(pattern, split):
         )
     files = []
     for part in split.split("+") if split else ():
-        words = ALIASES.get(part, (part,))
+        words = spellings(part)
         found = [f for f in every if set(words) & set(re.split(r"[^a-zA-Z0-9]+", _name(f, path)))]
         if not found:
             raise FileNotFoundError(

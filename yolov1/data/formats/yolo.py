@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 
 from yolov1.data.example import Annotation, BadExampleError, collect, make_example
+from yolov1.data.formats import split_names
 from yolov1.data.formats.paths import is_there, locate, repeats, spellings, unique_ids
 from yolov1.data.formats.walk import files_in, images_in, is_image
 from yolov1.data.formats.yolo_settings import SPLITS, Settings
 from yolov1.files import read_lines, read_text
 from yolov1.names import agreed, read_names
 
-ALIASES = {"val": ("val", "valid", "validation"), "valid": ("valid", "val")}
 IMAGE_FOLDERS = ("images", "JPEGImages")
 SETTINGS = ("*.data", "data.yaml", "dataset.yaml", "*.yaml", "*.yml")
 LAYOUTS = ("{}.txt", "images/{}", "{}/images", "{}")  # of a split, by its name
@@ -161,7 +161,7 @@ def _everything(base, settings, whole):
 
 
 def _of_split(base, settings, part):
-    names = ALIASES.get(part, (part,))
+    names = split_names.spellings(part)
     stated = [n for n in names if settings and n in settings.splits()]
     if stated:
         places, remarks = settings.places(stated[0]), []
