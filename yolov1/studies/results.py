@@ -6,7 +6,7 @@ import math
 
 from yolov1.files import replacing
 from yolov1.studies import statistics
-from yolov1.training.config import MONITORS
+from yolov1.training.config_checks import MONITORS
 
 # The figures of a run's summary.json that every table has, as far as the runs do.
 # (Losses are not among them: variants may differ in what it is.)

@@ -2,20 +2,11 @@
 
 import dataclasses
 
-from yolov1.activations import resolve_activations
-from yolov1.data import Augmentation
 from yolov1.grid import GridSpec
 from yolov1.kernels import COLLISION_RULES, SUPPRESSIONS
-from yolov1.option_text import changed, parse_rates
+from yolov1.option_text import changed
 from yolov1.semantics import PRESETS, LossSemantics
-from yolov1.training.watch import parse_watch
-
-# What is measured of each task, and whether more (1) or less (-1) of it is better.
-MONITORS = {
-    "detect": {"map_voc07": 1, "map_area": 1, "map_coco": 1, "val_loss": -1},
-    "classify": {"accuracy": 1, "val_loss": -1},
-}
-DARKNET = "darknet:"  # of a choice that is what a cfg file of Darknet says
+from yolov1.training.config_checks import DARKNET, check_activations, check_config
 
 
 def _field(default, help, **metadata):  # noqa: A002 (the flag's word)
@@ -257,70 +248,7 @@ class TrainConfig:
     )
 
     def __post_init__(self):
-        for field in dataclasses.fields(self):
-            value, allowed = getattr(self, field.name), field.metadata.get("choices")
-            prefix = field.metadata.get("prefix")
-            if allowed and value not in allowed and not _names_a_file(value, prefix):
-                others = f" or {prefix}CFG" if prefix else ""
-                raise ValueError(
-                    f"--{field.name} must be one of {', '.join(allowed)}{others}, got {value!r}."
-                )
-        for name, valid, expected in (
-            ("batch_size", self.batch_size >= 1, "at least 1"),
-            (
-                "subdivisions",
-                self.subdivisions >= 1 and self.batch_size % self.subdivisions == 0,
-                f"at least 1, and divide --batch_size={self.batch_size}",
-            ),
-            ("epochs", self.epochs >= 1, "at least 1"),
-            ("seen", self.seen >= 0, "at least 0"),
-            (
-                "seen",
-                not self.seen or self.schedule.startswith(DARKNET),
-                f"0 with --schedule={self.schedule}: only --schedule=darknet:CFG goes on from it",
-            ),
-            ("learning_rate", 0 < self.learning_rate < float("inf"), "positive and finite"),
-            ("weight_decay", 0 <= self.weight_decay < float("inf"), "at least 0"),
-            ("warmup_epochs", 0 <= self.warmup_epochs, "at least 0"),
-            ("ema", 0 <= self.ema < 1, "in [0, 1)"),
-            ("clip_norm", self.clip_norm >= 0, "at least 0"),
-            ("cache_bytes", self.cache_bytes >= 0, "at least 0"),
-            ("eval_every", self.eval_every >= 0, "at least 0"),
-            ("checkpoint_minutes", self.checkpoint_minutes >= 0, "at least 0"),
-            ("hours", 0 <= self.hours < float("inf"), "at least 0"),
-            ("patience", self.patience >= 0, "at least 0"),
-            ("S", self.task == "detect" or self.S == 1, "1 with --task=classify"),
-            (
-                "monitor",
-                self.monitor in MONITORS[self.task],
-                f"one of {', '.join(MONITORS[self.task])} with --task={self.task}",
-            ),
-            ("init", not (self.init and self.backbone), "empty with --backbone"),
-            ("capture", self.task == "detect" or not self.capture, "empty with --task=classify"),
-            ("watch", self.task == "detect" or not self.watch, "empty with --task=classify"),
-            ("output_dir", self.output_dir or not self.resume, "given with --resume"),
-            ("keep_last", self.keep_last >= 1, "at least 1"),
-            ("keep_hours", 0 <= self.keep_hours < float("inf"), "at least 0"),
-            ("keep_every", self.keep_every >= 0, "at least 0"),
-            ("digests", self.digests >= 0, "at least 0"),
-        ):
-            if not valid:
-                raise ValueError(f"--{name} must be {expected}, got {getattr(self, name)!r}.")
-        GridSpec(S=self.S, B=self.B, image_size=self.image_size)
-        parse_rates(self.learning_rates)
-        self.steps_to_capture()
-        self.steps_to_profile()
-        self.forked_from()
-        parse_watch(self.watch)
-        # Bad options are refused now, not after the data is read. What a file or another run says
-        # is not known here: `cfg_files.augmentation` refuses what does not go with that, and
-        # `require_activations` what does not go with another run.
-        self.loss_semantics()
-        if not self.fork:
-            self.require_activations()
-        unknown = self.fork or _names_a_file(self.augment, DARKNET)
-        preset = Augmentation.preset("none" if unknown else self.augment)
-        changed(preset, self.augment_options, "augment_options")
+        check_config(self)
 
     def require_activations(self, semantics=None):
         """Refuses activations that are none, or do not go with the loss or with `neighbours`.
@@ -331,28 +259,7 @@ class TrainConfig:
         Raises:
             ValueError: says what to give.
         """
-        try:
-            activations = resolve_activations(self.activations)
-        except ValueError as error:
-            raise ValueError(f"--activations: {error}") from None
-        if self.neighbours and activations["xy"] != "linear":
-            raise ValueError(
-                f"--neighbours needs centres outside of their cell, which "
-                f"--activations={self.activations} keeps inside: give "
-                f"--activations={self.activations},xy=linear."
-            )
-        semantics = semantics or self.loss_semantics()  # a cross-entropy is one of probabilities
-        for name, block, wanted in (
-            ("confidence_loss", "confidences", "sigmoid"),
-            ("class_loss", "classes", "softmax"),
-        ):
-            entropy = getattr(semantics, name) == "cross_entropy"
-            if self.task == "detect" and entropy and activations[block] != wanted:
-                raise ValueError(
-                    f"--activations must make probabilities by a {wanted} of {block} with "
-                    f"{name}=cross_entropy, got {self.activations!r}: give "
-                    f"softmax, or add {block}={wanted} to it."
-                )
+        check_activations(self, semantics or self.loss_semantics())
 
     def grid(self, classes: int) -> GridSpec:
         return GridSpec(S=self.S, B=self.B, C=classes, image_size=self.image_size)
@@ -412,7 +319,3 @@ class TrainConfig:
         if isinstance(values.get("cache"), bool):  # of runs when it was a switch
             values = values | {"cache": "auto" if values["cache"] else "off"}
         return cls(**{name: value for name, value in values.items() if name in known})
-
-
-def _names_a_file(value: str, prefix) -> bool:
-    return bool(prefix) and value.startswith(prefix) and len(value) > len(prefix)

@@ -23,7 +23,8 @@ from yolov1.training.callbacks import (
 )
 from yolov1.training.capture import Capture
 from yolov1.training.clocks import CheckpointClock, Stopwatch, TimeLimit
-from yolov1.training.config import MONITORS, TrainConfig
+from yolov1.training.config import TrainConfig
+from yolov1.training.config_checks import MONITORS
 from yolov1.training.digests import DigestsFile
 from yolov1.training.forks import take_fork
 from yolov1.training.nonfinite import NonFiniteLoss, leave_step, require_finite

@@ -10,7 +10,8 @@ import tensorflow as tf
 from yolov1 import data
 from yolov1.training import cfg_files, strategies
 from yolov1.training.checkpoints import Checkpoints, Progress, build_model
-from yolov1.training.config import MONITORS, TrainConfig
+from yolov1.training.config import TrainConfig
+from yolov1.training.config_checks import MONITORS
 from yolov1.training.optimizers import MovingAverage, build_optimizer
 from yolov1.training.run_directory import WrongRun
 from yolov1.training.tasks import TASKS
