@@ -3,7 +3,7 @@
 import keras
 
 from yolov1.heads import conv_head
-from yolov1.models.layers import AreaResample, FusedBatchNormalization
+from yolov1.models.layers import AreaResample, FusedBatchNormalization, usual_prior
 
 # name -> function of a layer's name
 ACTIVATIONS = {
@@ -84,8 +84,7 @@ class Blocks:
         x = self.stage(AreaResample(grid.S, name="to_grid")(x), *neck, "neck")
         if dropout:
             x = keras.layers.Dropout(dropout, name="dropout")(x)
-        if prior is None:  # the centre of each block's range, but few cells that hold an object
-            prior = {"classes": 1 / (grid.C + 1), "confidences": 0.05, "xy": 0.5, "wh": 0.4}
+        prior = usual_prior(grid) if prior is None else prior
         head = conv_head(x, grid, activations=activations, prior=prior)
         return keras.Model(images, head, name=self.name)
 

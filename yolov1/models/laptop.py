@@ -41,8 +41,8 @@ def build_laptop(
         width: multiplies the filters (rounded to multiples of 8).
         depth: multiplies the residual blocks (rounded; 0 leaves the strided convolutions).
         dropout: of the features before the head, in [0, 1).
-        activations, prior: of the head, see `heads.conv_head`; by default every block starts at
-            the centre of its range (class 1 / C, confidence 0.05, centre 0.5, size 0.4).
+        activations, prior: of the head, see `heads.conv_head`; by default it starts at
+            `layers.usual_prior`.
         momentum: of the moving averages of batch normalisation; short trainings need them fast.
         synchronized: batch statistics over all replicas.
 

@@ -1,9 +1,15 @@
-"""Layers that several networks share."""
+"""Layers that several networks share, and where their heads start."""
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
+
+
+def usual_prior(grid) -> dict:
+    """What the outputs of a head start at, as `heads.PriorBias` takes it: the centre of each range,
+    but few cells that hold an object."""
+    return {"classes": 1 / (grid.C + 1), "confidences": 0.05, "xy": 0.5, "wh": 0.4}
 
 
 def area_weights(size: int, cells: int) -> np.ndarray:

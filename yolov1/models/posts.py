@@ -21,7 +21,7 @@ from keras import ops
 
 from yolov1.grid import GridSpec
 from yolov1.heads import PriorBias, YoloReshape
-from yolov1.models.layers import FusedBatchNormalization
+from yolov1.models.layers import FusedBatchNormalization, usual_prior
 from yolov1.models.paper import PAPER, POOL, scaled
 
 # (filters, kernel[, stride[, padding]]) of a convolution, or POOL.
@@ -86,7 +86,7 @@ def build_keras_voc(
             files: 24 plain layers hardly learn from scratch. (Neither post has it.)
         default_init: as published: Keras' defaults, Glorot's kernels (under which the signal loses
             half of its variance in every leaky convolution) and zero biases. Else He's kernels, and
-            outputs that start at a prior: class 1 / (C + 1), confidence 0.05, centre 0.5, size 0.4.
+            outputs that start at `layers.usual_prior`.
         l2: as published 5e-4: ``l2 * sum(kernel^2)`` of the convolutions in the model's losses.
 
     Raises:
@@ -198,7 +198,7 @@ def _dense(units, linear, kernels):
 
 def _head(grid, activations, activate_twice, default_init):
     shape = (grid.S, grid.B, grid.C)
-    prior = {"classes": 1 / (grid.C + 1), "confidences": 0.05, "xy": 0.5, "wh": 0.4}
+    prior = usual_prior(grid)
     dense = keras.layers.Dense(
         grid.flat_size,
         activation="sigmoid" if activate_twice else None,
