@@ -14,6 +14,7 @@ from yolov1.darknet.layers import (
     DarknetMaxPooling2D,
     Detection,
     ImageCrop,
+    require_word,
 )
 from yolov1.darknet.local import LocallyConnected2D
 from yolov1.darknet.plan import Layer, Plan
@@ -69,14 +70,8 @@ def assemble(plan: Plan, batch_norm="cpu", gradient="darknet", given=(), name=No
         DarknetError: a layer that is not built here.
         ValueError: an unknown word.
     """
-    for option, value, allowed in (
-        ("batch_norm", batch_norm, BATCH_NORM),
-        ("batch_norm_gradient", gradient, GRADIENTS),
-    ):
-        if value not in allowed:
-            raise ValueError(
-                f"{option} must be one of {', '.join(map(repr, allowed))}, got {value!r}."
-            )
+    require_word("batch_norm", batch_norm, BATCH_NORM)
+    require_word("batch_norm_gradient", gradient, GRADIENTS)
     if plan.unsupported:
         raise DarknetError(plan.unsupported[0])
     norm = {"epsilon_in": BATCH_NORM[batch_norm], "gradient": gradient}

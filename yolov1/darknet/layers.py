@@ -19,6 +19,12 @@ EPSILON_IN = ("deviation", "variance")
 GRADIENTS = ("darknet", "exact")
 
 
+def require_word(name: str, value, allowed):
+    """Raises `ValueError` where the value of an option is none of the words allowed."""
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}.")
+
+
 @ops.custom_gradient
 def _standardize(x, mean, variance, deviation):
     """``(x - mean) / deviation`` with Darknet's gradient; all of them of one dtype."""
@@ -74,15 +80,8 @@ class DarknetBatchNormalization(keras.layers.Layer):
 
     def __init__(self, epsilon_in="deviation", gradient="darknet", **kwargs):
         super().__init__(**kwargs)
-        for name, value, allowed in (
-            ("epsilon_in", epsilon_in, EPSILON_IN),
-            ("gradient", gradient, GRADIENTS),
-        ):
-            if value not in allowed:
-                raise ValueError(
-                    f"DarknetBatchNormalization: {name} must be one of "
-                    f"{', '.join(map(repr, allowed))}, got {value!r}."
-                )
+        require_word("DarknetBatchNormalization: epsilon_in", epsilon_in, EPSILON_IN)
+        require_word("DarknetBatchNormalization: gradient", gradient, GRADIENTS)
         self.epsilon_in, self.gradient = epsilon_in, gradient
 
     def build(self, input_shape):
