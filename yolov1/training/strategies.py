@@ -10,6 +10,10 @@ from yolov1.training import slurm
 from yolov1.training.content import digest
 from yolov1.training.run_directory import WrongRun
 
+EXAMPLE = (
+    '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
+)
+
 
 def cluster_task(name: str) -> tuple[int, int]:
     """``(index, count)`` of this process among its workers, read from TF_CONFIG alone, which a task
@@ -18,19 +22,23 @@ def cluster_task(name: str) -> tuple[int, int]:
     It starts nothing of TensorFlow, so it can be asked before anything else.
 
     Raises:
-        ValueError: ``multi_worker`` without TF_CONFIG, or a cluster of other than workers.
+        ValueError: ``multi_worker`` without TF_CONFIG; one that cannot be read, or does not say
+            which of the workers this is; a cluster of other than workers.
     """
     if name == "multi_worker" and not os.environ.get("TF_CONFIG"):
         os.environ["TF_CONFIG"] = slurm.tf_config() or ""
-    config = json.loads(os.environ.get("TF_CONFIG") or "{}")
-    cluster = config.get("cluster", {})
-    workers = cluster.get("worker", [])
+    given = os.environ.get("TF_CONFIG") or "{}"
+    try:
+        config = json.loads(given)
+        cluster = config.get("cluster", {})
+        workers = cluster.get("worker", [])
+        index = int(config.get("task", {}).get("index", -1))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"TF_CONFIG must be JSON such as {EXAMPLE}, got {given!r}.") from error
     if name == "multi_worker" and not workers:
         raise ValueError(
             "--strategy=multi_worker needs a task of SLURM's srun, or the environment variable "
-            "TF_CONFIG, for example "
-            '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, '
-            '"task": {"type": "worker", "index": 0}}.'
+            f"TF_CONFIG, for example {EXAMPLE}."
         )
     if name not in ("auto", "multi_worker") or not workers:
         return 0, 1
@@ -39,7 +47,12 @@ def cluster_task(name: str) -> tuple[int, int]:
             f"TF_CONFIG: the cluster must consist of workers alone, got {', '.join(cluster)}. List "
             "every process under 'worker'; worker 0 writes the results."
         )
-    return int(config["task"]["index"]), len(workers)
+    if not 0 <= index < len(workers):
+        raise ValueError(
+            f"TF_CONFIG: task.index must be that of one of the {len(workers)} workers, from 0, as "
+            f"in {EXAMPLE}; got {given!r}."
+        )
+    return index, len(workers)
 
 
 def resolve_strategy(name: str) -> tf.distribute.Strategy:
