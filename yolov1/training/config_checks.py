@@ -15,12 +15,17 @@ MONITORS = {
 }
 DARKNET = "darknet:"  # of a choice that is what a cfg file of Darknet says
 
+# The least value of a field whose other bound, if it has one, is that it is finite.
+LEAST = {
+    **dict.fromkeys(("batch_size", "epochs", "keep_last"), 1),
+    **dict.fromkeys(("seen", "cache_bytes", "eval_every", "patience", "keep_every", "digests"), 0),
+    **dict.fromkeys(("weight_decay", "warmup_epochs", "clip_norm", "hours", "keep_hours"), 0),
+    "checkpoint_minutes": 0,
+}
+
 
 def check_config(config):
     """Refuses values of a `TrainConfig` that cannot be, or do not go together.
-
-    What a file or another run says is not known here: `cfg_files.augmentation` refuses what does not
-    go with that, and `TrainConfig.require_activations` what does not go with another run.
 
     Raises:
         ValueError: names the flag, what is expected and what was got.
@@ -33,30 +38,24 @@ def check_config(config):
             raise ValueError(
                 f"--{field.name} must be one of {', '.join(allowed)}{others}, got {value!r}."
             )
+    for name, least in LEAST.items():
+        value = getattr(config, name)
+        if not least <= value < float("inf"):
+            finite = " and finite" if isinstance(value, float) else ""
+            raise ValueError(f"--{name} must be at least {least}{finite}, got {value!r}.")
     for name, valid, expected in (
-        ("batch_size", config.batch_size >= 1, "at least 1"),
         (
             "subdivisions",
             config.subdivisions >= 1 and config.batch_size % config.subdivisions == 0,
             f"at least 1, and divide --batch_size={config.batch_size}",
         ),
-        ("epochs", config.epochs >= 1, "at least 1"),
-        ("seen", config.seen >= 0, "at least 0"),
         (
             "seen",
             not config.seen or config.schedule.startswith(DARKNET),
             f"0 with --schedule={config.schedule}: only --schedule=darknet:CFG goes on from it",
         ),
         ("learning_rate", 0 < config.learning_rate < float("inf"), "positive and finite"),
-        ("weight_decay", 0 <= config.weight_decay < float("inf"), "at least 0"),
-        ("warmup_epochs", 0 <= config.warmup_epochs, "at least 0"),
         ("ema", 0 <= config.ema < 1, "in [0, 1)"),
-        ("clip_norm", config.clip_norm >= 0, "at least 0"),
-        ("cache_bytes", config.cache_bytes >= 0, "at least 0"),
-        ("eval_every", config.eval_every >= 0, "at least 0"),
-        ("checkpoint_minutes", config.checkpoint_minutes >= 0, "at least 0"),
-        ("hours", 0 <= config.hours < float("inf"), "at least 0"),
-        ("patience", config.patience >= 0, "at least 0"),
         ("S", config.task == "detect" or config.S == 1, "1 with --task=classify"),
         (
             "monitor",
@@ -67,10 +66,6 @@ def check_config(config):
         ("capture", config.task == "detect" or not config.capture, "empty with --task=classify"),
         ("watch", config.task == "detect" or not config.watch, "empty with --task=classify"),
         ("output_dir", config.output_dir or not config.resume, "given with --resume"),
-        ("keep_last", config.keep_last >= 1, "at least 1"),
-        ("keep_hours", 0 <= config.keep_hours < float("inf"), "at least 0"),
-        ("keep_every", config.keep_every >= 0, "at least 0"),
-        ("digests", config.digests >= 0, "at least 0"),
     ):
         if not valid:
             raise ValueError(f"--{name} must be {expected}, got {getattr(config, name)!r}.")
