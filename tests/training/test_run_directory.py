@@ -37,6 +37,19 @@ def test_a_resume_adds_its_environment_and_keeps_the_first(tmp_path):
     assert second["environment"] == first["environment"] and len(second["resumed"]) == 1
 
 
+def test_the_configuration_of_a_step_before_a_resume_of_an_earlier_version(tmp_path):
+    """Which had a field that is no more, and a switch where there is a choice now."""
+    run = RunDirectory(tmp_path)
+    run.write_config(TrainConfig(epochs=5), GridSpec(C=2), ("a", "b"))
+    path = tmp_path / "config.json"
+    values = json.loads(path.read_text())
+    changed = {"epochs": [3, 5], "cache": [False, True], "dropped_later": [1, 2]}
+    values["resumed"] = [{"step": 8, "changed": changed}]
+    path.write_text(json.dumps(values))
+    assert run.config_at(7) == TrainConfig(epochs=3, cache="off")
+    assert run.config_at(8) == TrainConfig(epochs=5)
+
+
 def test_config_round_trip(tmp_path):
     run = RunDirectory(tmp_path)
     config = TrainConfig(S=5, epochs=7, classes="x,y")

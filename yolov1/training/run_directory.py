@@ -1,7 +1,6 @@
 """The files of a run: what each is called, and how none is ever half written."""
 
 import csv
-import dataclasses
 import datetime
 import json
 import os
@@ -177,14 +176,12 @@ class RunDirectory:
         Raises:
             FileNotFoundError, WrongRun: as `read_config`.
         """
-        config, _, _ = self.read_config()
+        values = self.read_config()[0].to_dict()
         for resumed in reversed(self.read_json("config.json")["resumed"]):
             if resumed.get("step", 0) <= step:
                 break
-            config = dataclasses.replace(
-                config, **{name: old for name, (old, _) in resumed["changed"].items()}
-            )
-        return config
+            values |= {name: old for name, (old, _) in resumed["changed"].items()}
+        return TrainConfig.from_dict(values)  # also what an earlier version had changed
 
     def epochs_from(self, step: int) -> dict[int, int]:
         """The ``epochs`` that a step was taken with, and those of later steps before which the run
