@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from yolov1.grid import GridSpec
-from yolov1.training import TrainConfig
+from yolov1.training import TrainConfig, WrongRun
 from yolov1.training.parting import first_difference, interval, sentences, step_of_parting
 from yolov1.training.step_file import Step, read_step
 
@@ -133,3 +133,14 @@ def test_bits_count_and_not_values(step, tmp_path):
     difference = first_difference(step, other)
     assert difference["tensor"] == "weights_before" and difference["shape"] == [[2], None]
     assert "Its shapes differ: [2] in A, none in B." in sentences(difference, 7)
+
+
+def test_a_file_of_another_version_is_told_from_another_file(step, tmp_path):
+    step.about["version"] = 2
+    step.save(tmp_path / "step.npz")
+    with pytest.raises(WrongRun, match="step.npz is a step of version 2, expected 1"):
+        read_step(tmp_path / "step.npz")
+    step.about["format"] = "other"
+    step.save(tmp_path / "step.npz")
+    with pytest.raises(WrongRun, match="step.npz is no file of experiments.replay --save"):
+        read_step(tmp_path / "step.npz")

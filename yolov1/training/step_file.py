@@ -91,7 +91,7 @@ def read_step(path) -> Step:
 
     Raises:
         FileNotFoundError: there is no file.
-        WrongRun: it is another's, or damaged.
+        WrongRun: it is another's, of another version, or damaged.
     """
     path = user_path(path)
     if not path.is_file():
@@ -100,11 +100,19 @@ def read_step(path) -> Step:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         about = json.loads(str(arrays.pop("about")))
-        if about.pop("format") != FORMAT or about.pop("version") != VERSION:
+        if about.pop("format") != FORMAT:
             raise KeyError("format")
+        version = about.pop("version")
+        if version != VERSION:
+            raise WrongRun(
+                f"{path} is a step of version {version}, expected {VERSION}; write it with this "
+                "revision."
+            )
         step = Step(about, arrays)
         step.config, step.grid, step.number  # noqa: B018 (can be read)
         return step
+    except WrongRun:
+        raise
     except (ValueError, OSError, KeyError, TypeError, AttributeError, EOFError) as error:
         raise WrongRun(f"{path} is no file of experiments.replay --save ({error!r}).") from error
     except (zipfile.BadZipFile, zlib.error) as error:
