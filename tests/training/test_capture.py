@@ -11,7 +11,8 @@ from tests.training.small_runs import run
 from yolov1 import kernels
 from yolov1.grid import GridSpec
 from yolov1.semantics import PRESETS
-from yolov1.training import Workload, WorkloadError, read_workload
+from yolov1.training import TrainConfig, Workload, WorkloadError, read_workload
+from yolov1.training.capture import Capture
 
 GRID = GridSpec(S=2, B=2, C=6, image_size=32)  # of shapes
 
@@ -71,6 +72,14 @@ def test_a_resumed_run_keeps_what_was_captured_before(tmp_path):
     after = read_workload(file).steps
     assert list(after) == [1, 4, 7]
     assert all(a.tobytes() == b.tobytes() for a, b in zip(before[4], after[4], strict=True))
+
+
+def test_steps_that_are_done_already_are_said(tmp_path, capsys):
+    config = TrainConfig(capture=str(tmp_path / "w.npz"), capture_steps="1,4")
+    for start, said in ((0, ""), (4, ""), (5, "=1,4: the run goes on at step 5; they are done")):
+        Capture(config, GRID, start, end=9)
+        told = capsys.readouterr().out
+        assert said in told and bool(said) == bool(told)
 
 
 @pytest.mark.parametrize("dtype", (np.float32, np.float64, np.float16, ml_dtypes.bfloat16))

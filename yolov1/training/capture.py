@@ -14,7 +14,6 @@ stands in ``dtypes``.
 
 import dataclasses
 import json
-import os
 import zipfile
 import zlib
 from pathlib import Path
@@ -22,7 +21,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 
-from yolov1.files import make_folder, user_path
+from yolov1.files import make_folder, replacing, user_path
 from yolov1.grid import GridSpec
 from yolov1.revision import git_revision
 from yolov1.semantics import LossSemantics
@@ -76,13 +75,8 @@ class Workload:
             "revision": git_revision(),
         }
         make_folder(path.parent)
-        partial = path.with_name(path.name + ".partial")
-        try:
-            with partial.open("wb") as file:  # a name without .npz stays as it is
-                np.savez_compressed(file, workload=json.dumps(about), **arrays)
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with replacing(path, binary=True) as file:  # a name without .npz stays as it is
+            np.savez_compressed(file, workload=json.dumps(about), **arrays)
 
 
 def read_workload(path) -> Workload:
@@ -156,6 +150,11 @@ class Capture:
             raise WorkloadError(
                 f"--capture_steps={config.capture_steps}: the run has the steps 0 to {end - 1}; "
                 "give some of them."
+            )
+        if writes and max(self.wanted) < start:
+            print(
+                f"--capture_steps={config.capture_steps}: the run goes on at step {start}; they "
+                "are done already."
             )
         before = read_workload(self.path) if self.path.exists() else None
         kept = before.steps if before and start and before.grid == grid else {}
