@@ -1,35 +1,29 @@
-"""A cfg file of Darknet's for images of 32 pixels, S=2, B=2 and six classes."""
+"""Cfg files of Darknet's for tests: their sections, and a network for images of 32 pixels, S=2, B=2
+and six classes."""
+
+
+def section(name, **options) -> str:
+    """The lines of a section."""
+    return "".join(f"{line}\n" for line in (f"[{name}]", *(f"{k}={v}" for k, v in options.items())))
+
+
+def convolution(filters, **options) -> str:
+    """A convolution of stride 2."""
+    shape = {"filters": filters, "size": 3, "stride": 2, "pad": 1, "activation": "leaky"}
+    return section("convolutional", **options, **shape)
+
+
+POOL = section("maxpool", size=2, stride=2)
 
 # Small, so that it is traced in no time; dropout must be the same again, too.
-CFG = """[net]
-height=32
-width=32
-channels=3
-[convolutional]
-batch_normalize=1
-filters=6
-size=3
-stride=2
-pad=1
-activation=leaky
-[maxpool]
-size=2
-stride=2
-[convolutional]
-filters=8
-size=3
-stride=2
-pad=1
-activation=leaky
-[dropout]
-probability=.3
-[connected]
-output=64
-activation=linear
-[detection]
-classes=6
-coords=4
-num=2
-side=2
-sqrt=1
-"""
+CFG = "".join(
+    (
+        section("net", height=32, width=32, channels=3),
+        convolution(6, batch_normalize=1),
+        POOL,
+        convolution(8),
+        section("dropout", probability=".3"),
+        section("connected", output=64, activation="linear"),
+        section("detection", classes=6, coords=4, num=2, side=2, sqrt=1),
+    )
+)

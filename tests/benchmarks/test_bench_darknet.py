@@ -10,36 +10,18 @@ from benchmarks import bench_darknet, darknet_providers
 from benchmarks.darknet_program import Program
 from tests.benchmarks.test_bench_yolo_loss import run
 from tests.shared import ROOT
+from tests.small_cfg import POOL, convolution, section
 from yolov1 import darknet
 
-CFG = """[net]
-width=28
-height=28
-channels=3
-
-[convolutional]
-batch_normalize=1
-filters=4
-size=3
-stride=2
-pad=1
-activation=leaky
-
-[maxpool]
-size=2
-stride=2
-
-[connected]
-output=1470
-activation=linear
-
-[detection]
-classes=20
-coords=4
-side=7
-num=2
-sqrt=1
-"""
+CFG = "\n".join(
+    (
+        section("net", width=28, height=28, channels=3),
+        convolution(4, batch_normalize=1),
+        POOL,
+        section("connected", output=1470, activation="linear"),
+        section("detection", classes=20, coords=4, side=7, num=2, sqrt=1),
+    )
+)
 
 
 @pytest.fixture

@@ -12,73 +12,32 @@ import pytest
 
 from tests import programs
 from tests.shared import ROOT
+from tests.small_cfg import POOL, convolution, section
 from tests.training.small_runs import assert_same_bits, final_state, rows
 from yolov1.training import RunDirectory, load_run
 
-NETWORK = """# kept
-[net]
-batch=8
-subdivisions=2
-height=64
-width=64
-channels=3
-momentum=0.8
-decay=0.001
-hue=.1
-saturation=.75
-exposure=1.5
-learning_rate=0.002
-policy=steps
-steps=4,14
-scales=2.5,.1
+NET = {"batch": 8, "subdivisions": 2, "height": 64, "width": 64, "channels": 3, "momentum": 0.8}
+NET |= {"decay": 0.001, "hue": ".1", "saturation": ".75", "exposure": 1.5, "learning_rate": 0.002}
+NET |= {"policy": "steps", "steps": "4,14", "scales": "2.5,.1"}
+DETECTION = {"coords": 4, "rescore": 1, "side": 4, "num": 2, "sqrt": 1, "jitter": ".2"}
+DETECTION |= {"noobject_scale": ".25", "coord_scale": 5}
 
-[convolutional]
-batch_normalize=1
-filters=8
-size=3
-stride=2
-pad=1
-activation=leaky
 
-[maxpool]
-size=2
-stride=2
-
-[convolutional]
-batch_normalize=1
-filters=16
-size=3
-stride=2
-pad=1
-activation=leaky
-
-[maxpool]
-size=2
-stride=2
-
-[dropout]
-probability=.3
-
-[connected]
-output={output}
-activation=linear
-
-[detection]
-classes={classes}
-coords=4
-rescore=1
-side=4
-num=2
-sqrt=1
-jitter=.2
-noobject_scale=.25
-coord_scale=5
-"""
+def network(classes) -> str:
+    sections = (
+        section("net", **NET),
+        *(convolution(8, batch_normalize=1), POOL),
+        *(convolution(16, batch_normalize=1), POOL),
+        section("dropout", probability=".3"),
+        section("connected", output=16 * (classes + 10), activation="linear"),
+        section("detection", classes=classes, **DETECTION),
+    )
+    return "# kept\n" + "\n".join(sections)
 
 
 def cfg_of(folder, classes=3):
     path = folder / f"shapes{classes}.cfg"
-    path.write_text(NETWORK.format(classes=classes, output=16 * (classes + 10)))
+    path.write_text(network(classes))
     return path
 
 
