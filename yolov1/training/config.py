@@ -168,8 +168,8 @@ class TrainConfig:
     )
     strategy: str = _field(
         "auto",
-        "one device; mirrored: every GPU of this machine; multi_worker: as TF_CONFIG says; auto: "
-        "what is there.",
+        "one device; mirrored: every GPU of this machine; multi_worker: as TF_CONFIG or SLURM "
+        "says; auto: what is there.",
         choices=("auto", "one", "mirrored", "multi_worker"),
     )
     jit_compile: bool = _field(False, "Compile the step with XLA.")

@@ -86,6 +86,12 @@ def steps_per_epoch(config: TrainConfig, images: int) -> float:
 
 
 def build_state(config: TrainConfig, grid, directory, strategy, epoch_steps: float) -> State:
+    """As `new_state`, of an epoch of so many steps; Keras' seed and precision are as they are.
+
+    Raises:
+        WrongRun: as `build_model`; or replicas would share batch statistics of parts of a batch.
+        DarknetError, OSError: as `build_optimizer`.
+    """
     replicas = strategy.num_replicas_in_sync
     with strategy.scope():
         model = build_model(config, grid, folder=directory.path)
