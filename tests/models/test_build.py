@@ -73,7 +73,7 @@ def test_round_trip_through_a_file(name, policy, mixed_precision, tmp_path):
 def test_a_new_process_reads_every_network_after_one_import(tmp_path):
     """Each uses layers and activations of its own, and Keras reads what has been imported."""
     names = [name for name in models.NAMES if ":" not in name]
-    for name in (*names, "applications:MobileNetV2"):
+    for name in (*names, "applications:VGG16"):  # that of the fewest layers
         options = SMALL.get(name, {"width": 1 / 64, "batch_norm": True})
         grid = GridSpec(S=3, B=2, C=4, image_size=144)
         models.build(name, grid=grid, **options if ":" not in name else {}).save(

@@ -16,10 +16,9 @@ def profiles(output_dir):
 
 @pytest.fixture(scope="module")
 def profiled(tmp_path_factory):
-    """A run, and the same with a profile, in a folder whose name is a pattern."""
+    """What `whole` is, with a profile, in a folder whose name is a pattern."""
     folder = tmp_path_factory.mktemp("profiled")
-    assert run(folder / "plain", **CONSTANT)[0] == 0
-    code, said = run(folder / "run [0]*", profile="1,3", **CONSTANT)
+    code, said = run(folder / "run [0]*", profile="1,3")
     assert code == 0, said
     return folder, said
 
@@ -33,12 +32,12 @@ def test_the_profile_has_the_steps_and_is_named(profiled):
     assert f"profile of the steps 1 to 3: {folder / 'run [0]*' / 'tensorboard'}" in said
 
 
-def test_a_run_with_a_profile_ends_with_the_same_bits(profiled):
+def test_a_run_with_a_profile_ends_with_the_same_bits(profiled, whole):
     folder, _ = profiled
     copy = folder / "copy"  # `tf.train.latest_checkpoint` takes the name for a pattern
     shutil.copytree(folder / "run [0]*", copy)
-    assert_same_bits(final_state(folder / "plain"), final_state(copy))
-    assert not (folder / "plain" / "tensorboard" / "plugins").exists()
+    assert_same_bits(final_state(whole[0]), final_state(copy))
+    assert not (whole[0] / "tensorboard" / "plugins").exists()
 
 
 @pytest.mark.slow

@@ -4,8 +4,8 @@ import pytest
 
 from tests import programs
 
-SMALL = {"image_size": 64, "S": 4, "batch_size": 4, "epochs": 1, "eval_every": 0}
-SMALL |= {"model_options": "width=0.25", "augment": "none", "dataset": "shapes:count=4,classes=2"}
+SMALL = {"image_size": 32, "S": 4, "batch_size": 4, "epochs": 1, "eval_every": 0, "augment": "none"}
+SMALL |= {"model_options": "width=0.25,depth=0", "dataset": "shapes:count=4,classes=2"}
 
 
 def trained(folder, **values):

@@ -14,6 +14,7 @@ from yolov1.training.step import accumulated, make_step
 
 CONFIG = TrainConfig(
     model="fast",
+    model_options="dropout=0,width=0.125",
     image_size=64,
     batch_size=8,
     weight_decay=1e-3,
@@ -74,10 +75,9 @@ def trained(tmp_path, steps=3, **changes):
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sgd", "darknet"])
 def test_a_network_without_batch_statistics_learns_the_same(tmp_path, optimizer):
-    changes = {"optimizer": optimizer, "model_options": "dropout=0"}
-    whole, told = trained(tmp_path, **changes)
+    whole, told = trained(tmp_path, optimizer=optimizer)
     for parts in (2, 8):
-        state, other = trained(tmp_path, subdivisions=parts, **changes)
+        state, other = trained(tmp_path, subdivisions=parts, optimizer=optimizer)
         for a, b in zip(told, other, strict=True):
             for x, y in zip(a, b, strict=True):  # terms, their mean, rate, predictions
                 np.testing.assert_allclose(y, x, rtol=1e-5, atol=1e-6)
@@ -118,7 +118,7 @@ def test_batch_normalisation_sees_each_part(tmp_path):
 @pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_and_xla_in_parts(tmp_path, precision):
     """Loss scaling, and a compiled step: each part's gradients are summed before they are used."""
-    changes = {"optimizer": "darknet", "model_options": "dropout=0", "precision": precision}
+    changes = {"optimizer": "darknet", "precision": precision}
     try:
         keras.mixed_precision.set_dtype_policy(precision)
         _, whole = trained(tmp_path, steps=2, **changes)
