@@ -177,8 +177,9 @@ def test_user_callbacks_run_and_can_stop(tmp_path):
 @pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_learns(tmp_path, precision):
     dataset = data.open("shapes:count=8", image_size=32)
-    values = {"batch_size": 8, "epochs": 12, "augment": "none", "model_options": "width=0.34"}
+    values = {"batch_size": 8, "epochs": 12, "augment": "none"}
     values |= {"precision": precision, "warmup_epochs": 0.0, "eval_every": 0}
+    values["model_options"] = "width=0.34,depth=0"
     try:
         state = train(TrainConfig(**TINY | values), dataset, RunDirectory(tmp_path))
     finally:

@@ -72,7 +72,7 @@ def test_a_run_that_ends_before_its_steps_says_so(tmp_path, capsys):
             self.model.stop_training = True
 
     config = TrainConfig(
-        image_size=32, S=2, batch_size=4, epochs=2, model_options="width=0.34", profile="3"
+        image_size=32, S=2, batch_size=4, epochs=2, model_options="width=0.34,depth=0", profile="3"
     )
     dataset = data.open("shapes:count=8", image_size=32)
     train(config, dataset, RunDirectory(tmp_path), callbacks=[Stop()])
