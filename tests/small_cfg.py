@@ -1,5 +1,5 @@
-"""Cfg files of Darknet's for tests: their sections, and a network for images of 32 pixels, S=2, B=2
-and six classes."""
+"""Networks that are traced in no time: cfg files of Darknet's, their sections and one for images of
+32 pixels, S=2, B=2 and six classes; and few layers of our own."""
 
 
 def section(name, **options) -> str:
@@ -12,6 +12,9 @@ def convolution(filters, **options) -> str:
     shape = {"filters": filters, "size": 3, "stride": 2, "pad": 1, "activation": "leaky"}
     return section("convolutional", **options, **shape)
 
+
+# Of --model=laptop: most of the time of a short run is that of tracing its layers.
+FEW_LAYERS = "--model_options=width=0.34,depth=0"
 
 POOL = section("maxpool", size=2, stride=2)
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests import programs
 from tests.shared import ROOT
-from tests.small_cfg import CFG
+from tests.small_cfg import CFG, FEW_LAYERS
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +28,7 @@ def known_run(tmp_path_factory):
         dataset="shapes:count=8",
         **{"S": 2, "B": 1, "image_size": 32, "ema": 0.0},
         **{"model": "laptop", "activations": "linear", "semantics": "paper"},
+        model_options=FEW_LAYERS.partition("=")[2],
     )
     classes = data.open("shapes:count=1").classes
     run = training.RunDirectory(tmp_path_factory.mktemp("runs") / "known")

@@ -2,43 +2,42 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.data.folders import write_image
-from tests.shared import ROOT
+from tests.small_cfg import FEW_LAYERS
+from yolov1 import inference, reporting
+from yolov1.evaluation import plots
 from yolov1.training import RunDirectory, WrongRun, load_run
 
 CLASSES = ("a$_$b", "mean", "猫", "a/b")
 LONG = "x" * 251  # with .jpg as long as a file's name may be
-TINY = ("--image_size=32", "--S=2", "--batch_size=4", "--eval_every=0", "--ema=0.9")
-NO_PAINT = """
-import runpy, sys
-from yolov1 import inference, reporting
-from yolov1.evaluation import plots
-def broken(*arguments, **options):
-    raise RuntimeError("no paint")
-inference.draw = reporting.write_report = plots.write = broken
-runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
-"""
-
-
-def run_without_paint(name, *arguments):
-    """An experiment where whatever draws fails."""
-    done = subprocess.run(
-        [sys.executable, "-c", NO_PAINT, f"experiments.{name}", *map(str, arguments)],
-        cwd=ROOT, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+TINY = ("--image_size=32", "--S=2", "--batch_size=4", "--eval_every=0", "--ema=0.9", FEW_LAYERS)
 
 
 @pytest.fixture(scope="module")
-def odd(tmp_path_factory):
+def run_without_paint(call_experiment):
+    """Runs an experiment where whatever draws fails; gives what it said."""
+
+    def broken(*arguments, **options):
+        raise RuntimeError("no paint")
+
+    def run(name, *arguments):
+        with pytest.MonkeyPatch.context() as patch:
+            for place in ((inference, "draw"), (reporting, "write_report"), (plots, "write")):
+                patch.setattr(*place, broken)
+            done = call_experiment(name, *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def odd(run_without_paint, tmp_path_factory):
     """A data set and a run of it under odd names, made without a picture."""
     root = tmp_path_factory.mktemp("odd")
     for k in range(4):
@@ -65,7 +64,7 @@ def test_a_training_has_its_results_without_its_pictures(odd):
     assert len(list((run / "checkpoints/last").glob("*.index"))) == 2
 
 
-def test_the_other_experiments_have_theirs(odd, tmp_path):
+def test_the_other_experiments_have_theirs(odd, run_without_paint, tmp_path):
     root, run, _ = odd
     said = run_without_paint("evaluate", f"--checkpoint={run}", f"--output_dir={tmp_path / 'a'}")
     assert {"summary.json", "evaluation.json"} <= set(os.listdir(tmp_path / "a"))

@@ -7,12 +7,13 @@ import shutil
 import pytest
 
 from tests.data.folders import voc_xml, write_voc
+from tests.small_cfg import FEW_LAYERS
 from yolov1.training.schedules import WarmupSchedule
 
 CAT = [("cat", (6, 4, 30, 24), False)]
 TINY = (
     *("--image_size=32", "--S=3", "--batch_size=8", "--eval_every=0", "--eval_split=train"),
-    *("--schedule=constant", "--warmup_epochs=0"),
+    *("--schedule=constant", "--warmup_epochs=0", FEW_LAYERS),
 )
 
 

@@ -18,6 +18,7 @@ from experiments.lib import children
 from tests import programs
 from tests.experiments.fake_train import STUDY
 from tests.shared import ROOT
+from tests.small_cfg import FEW_LAYERS
 
 pytest.importorskip("scipy", reason="the extra study is not installed")
 
@@ -241,7 +242,10 @@ def test_the_seed_in_a_flag(study, tmp_path):
 
 # ------------------------------------------------------------------ with real trainings
 
-REAL = ("--dataset=shapes:count=8", "--image_size=32", "--S=3", "--batch_size=4", "--epochs=2")
+REAL = (
+    *("--dataset=shapes:count=8", "--image_size=32", "--S=3", "--batch_size=4", "--epochs=2"),
+    FEW_LAYERS,
+)
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,9 @@ import pytest
 
 from tests.data.folders import write_voc
 from tests.shared import shared
+from tests.small_cfg import FEW_LAYERS
 
-TINY = ("--image_size=32", "--S=3", "--epochs=1", "--batch_size=8", "--eval_every=0")
+TINY = ("--image_size=32", "--S=3", "--epochs=1", "--batch_size=8", "--eval_every=0", FEW_LAYERS)
 
 
 def test_debug_ends_with_results(call_experiment, tmp_path):

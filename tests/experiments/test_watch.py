@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from experiments.lib.watching import Watching
+from tests.small_cfg import FEW_LAYERS
 from yolov1 import data
 from yolov1.cell_loss import cell_loss
 from yolov1.grid import GridSpec
@@ -19,7 +20,7 @@ from yolov1.training import RunDirectory, load_run
 
 TINY = (
     *("--dataset=shapes:count=16", "--image_size=32", "--S=3", "--batch_size=8"),
-    *("--eval_every=1", "--schedule=constant", "--warmup_epochs=0"),
+    *("--eval_every=1", "--schedule=constant", "--warmup_epochs=0", FEW_LAYERS),
 )
 WATCH = "--watch=hard:3,test-00005,train:train-00002"
 
