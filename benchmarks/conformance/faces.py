@@ -134,7 +134,7 @@ def dlpack_face():
     """The CUDA kernels on arrays of a GPU, or of a build that runs them on the host."""
     if not kernels.yolo_loss_versions("cuda"):
         raise NotHere("built without CUDA; --build names a build by benchmarks.gpu")
-    from benchmarks.gpu import checks as gpu_checks
+    from benchmarks.gpu import box_iou as gpu_iou
     from benchmarks.gpu import device as gpu_device
     from benchmarks.gpu.device import handed
 
@@ -161,8 +161,8 @@ def dlpack_face():
         return value, gradient, terms
 
     def iou(op, a, b, upstream, kind):
-        case = gpu_checks.IouCase(op, a.shape[:-1], b.shape[:-1], kind)
-        call = gpu_checks.IouCall(device, case, a, b, (None, None), upstream)
+        case = gpu_iou.IouCase(op, a.shape[:-1], b.shape[:-1], kind)
+        call = gpu_iou.IouCall(device, case, a, b, (None, None), upstream)
         call(device.stream())
         device.synchronize()
         return call.read()

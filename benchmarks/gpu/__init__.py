@@ -127,11 +127,12 @@ def check(config) -> int:
     """Runs the checks; how many failed."""
     from benchmarks.gpu import checks as gpu_checks
     from benchmarks.gpu import device as gpu_device
+    from benchmarks.gpu import yolo_loss as gpu_loss
 
     seed = secrets.randbits(31) if config.seed is None else config.seed
     checks = gpu_checks.run(gpu_device.make(config.cuda), seed, small=config.small)
     if config.cuda == "ON" and not config.only:
-        checks.run("loss, inside JAX", "paper", lambda: gpu_checks.check_jax(checks))
+        checks.run("loss, inside JAX", "paper", lambda: gpu_loss.check_jax(checks))
     print("\n".join(checks.report()), flush=True)
     if config.digest:
         Path(config.digest).write_text(checks.digest())
@@ -205,19 +206,21 @@ def profile(config, folder):
 def hot():
     """The loss of 1024 images, the IoU of 1024 x 1024 boxes, the suppression of 64 images' boxes,
     64 photos made ready: once each, for the tools."""
-    from benchmarks.gpu import checks as gpu_checks
+    from benchmarks.gpu import box_iou as gpu_iou
     from benchmarks.gpu import device as gpu_device
     from benchmarks.gpu import load_images as gpu_images
     from benchmarks.gpu import measurements as gpu_measure
     from benchmarks.gpu import nms as gpu_nms
+    from benchmarks.gpu import yolo_loss as gpu_loss
+    from benchmarks.gpu.verdicts import Checks
 
     device = gpu_device.make(flags.FLAGS.cuda)
     images = 1024 if device.graphs else 8
     inputs = gpu_measure.loss_sets(1, images, "float32", "float32")[0]
-    gpu_checks.LossCall(device, gpu_checks.LossCase(images=images), *inputs)(device.stream())
-    checks = gpu_checks.Checks(device, 1)
+    gpu_loss.LossCall(device, gpu_loss.LossCase(images=images), *inputs)(device.stream())
+    checks = Checks(device, 1)
     size = (1024,) if device.graphs else (40,)
-    gpu_checks.make_iou_call(checks, gpu_checks.IouCase(a=size, b=size))[0](device.stream())
+    gpu_iou.make_iou_call(checks, gpu_iou.IouCase(a=size, b=size))[0](device.stream())
     images = 64 if device.graphs else 1
     for case in (gpu_nms.NmsCase(images), gpu_nms.NmsCase(1, 300, 2, "ties", rule=3)):
         gpu_nms.NmsCall(device, case, *gpu_nms.inputs(checks, case))(device.stream())

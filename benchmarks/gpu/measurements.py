@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import harness, targets
-from benchmarks.gpu import checks as gpu_checks
+from benchmarks.gpu import box_iou as gpu_iou
 from benchmarks.gpu import load_images as gpu_images
 from benchmarks.gpu import nms as gpu_nms
 from benchmarks.gpu import timing as gpu_timing
+from benchmarks.gpu import verdicts as gpu_verdicts
+from benchmarks.gpu import yolo_loss as gpu_loss
 from yolov1 import kernels
 from yolov1.grid import GridSpec
 
@@ -120,8 +122,8 @@ def floor(rows, device, clock):
 
 def loss(rows, device, clock, images, dtype, targets_dtype, with_peers, left_out):
     """Loss, terms and gradient of N images with an object in 6 % of the cells."""
-    case = gpu_checks.LossCase(images=images, dtype=dtype, targets=targets_dtype)
-    size, targets_size = (gpu_checks.DTYPES[d].itemsize for d in (dtype, targets_dtype))
+    case = gpu_loss.LossCase(images=images, dtype=dtype, targets=targets_dtype)
+    size, targets_size = (gpu_verdicts.DTYPES[d].itemsize for d in (dtype, targets_dtype))
     cells = images * GRID.cells
     moved = cells * (2 * size * GRID.channels + targets_size * GRID.target_channels) + 24 * images
     count = gpu_timing.sets_for(moved, clock.cache_bytes)
@@ -129,7 +131,7 @@ def loss(rows, device, clock, images, dtype, targets_dtype, with_peers, left_out
     timers = {}
     for version in kernels.yolo_loss_versions("cuda"):
         one = dataclasses.replace(case, version=version)
-        calls = [gpu_checks.LossCall(device, one, *sets[k % len(sets)]) for k in range(count)]
+        calls = [gpu_loss.LossCall(device, one, *sets[k % len(sets)]) for k in range(count)]
         timers[version, "graph"] = clock.replayed(calls), count
     if with_peers:
         timers |= gpu_timing.loss_peers(clock, GRID, sets, device.put, left_out)
@@ -148,7 +150,7 @@ def loss_sets(count, images, dtype, targets_dtype):
         arrays = predictions, truth
         names = dtype, targets_dtype
         sets.append(
-            tuple(x.astype(gpu_checks.DTYPES[n]) for x, n in zip(arrays, names, strict=True))
+            tuple(x.astype(gpu_verdicts.DTYPES[n]) for x, n in zip(arrays, names, strict=True))
         )
     # The same values in other memory do as well.
     return [sets[k % different] for k in range(count)]
@@ -156,9 +158,9 @@ def loss_sets(count, images, dtype, targets_dtype):
 
 def iou(rows, device, clock, name, shapes, mode, left_out):
     """Pairwise IoU of corner boxes, float32."""
-    case = gpu_checks.IouCase("pairwise_iou", *shapes)
+    case = gpu_iou.IouCase("pairwise_iou", *shapes)
     generator = np.random.default_rng(0)
-    a, b = (gpu_checks.boxes(generator, shape, case) for shape in shapes)
+    a, b = (gpu_iou.boxes(generator, shape, case) for shape in shapes)
     pairs = int(np.prod(shapes[0])) * shapes[1][-1]
     upstream = generator.uniform(-1, 1, (*shapes[0], shapes[1][-1])).astype(np.float32)
     moved = 4 * pairs + (1 if mode == "forward" else 2) * (a.nbytes + b.nbytes)
@@ -166,9 +168,7 @@ def iou(rows, device, clock, name, shapes, mode, left_out):
     timers = {}
     for version in kernels.box_iou_versions("cuda"):
         one = dataclasses.replace(case, version=version)
-        calls = [
-            gpu_checks.IouCall(device, one, a, b, (None, None), upstream) for _ in range(count)
-        ]
+        calls = [gpu_iou.IouCall(device, one, a, b, (None, None), upstream) for _ in range(count)]
         launches = [getattr(call, mode) for call in calls]
         timers[version, "graph"] = clock.replayed(launches), count
     arguments = (a, b) if mode == "forward" else (a, b, upstream)

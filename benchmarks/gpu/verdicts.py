@@ -3,7 +3,16 @@
 import hashlib
 import zlib
 
+import ml_dtypes
 import numpy as np
+
+DTYPES = {name: np.dtype(name) for name in ("float32", "float64", "float16")}
+DTYPES["bfloat16"] = np.dtype(ml_dtypes.bfloat16)
+# Of the largest value of an array: what an array of this dtype may be off by. Of the CPU's kernel,
+# which rounds in the same places but in sums, and of float64, where the paper's own arithmetic is
+# float32 (for a 16-bit dtype the rounding of the result is what counts).
+NEAR_CPU = {"float32": 4e-6, "float64": 1e-14, "float16": 2e-3, "bfloat16": 1.6e-2}
+NEAR_TWIN = {"float32": 4e-5, "float64": 1e-12, "float16": 2e-3, "bfloat16": 1.6e-2}
 
 
 class Checks:
@@ -65,3 +74,7 @@ class Checks:
             lines.append(f"{group:36}{count:8}  {self.worst[group]:.2e}")
         lines.append(f"{'all':36}{sum(self.count.values()):8}  {len(self.failures)} failed")
         return lines + self.failures[:50]
+
+
+def arrays_of(call):
+    return [x for x in call.read() if x is not None]

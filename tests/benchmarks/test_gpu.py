@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 from benchmarks import gpu, harness
-from benchmarks.gpu import checks as gpu_checks
+from benchmarks.gpu import box_iou as gpu_iou
 from benchmarks.gpu import device as gpu_device
 from benchmarks.gpu import formulas as gpu_formulas
 from benchmarks.gpu import load_images as gpu_images
 from benchmarks.gpu import measurements as gpu_measure
 from benchmarks.gpu import timing as gpu_timing
+from benchmarks.gpu import yolo_loss as gpu_loss
+from benchmarks.gpu.verdicts import DTYPES, Checks
 from tests.ops import iou_twin, nms_twin, numpy_twin
 from yolov1 import kernels
 from yolov1.grid import GridSpec
@@ -98,7 +100,7 @@ def test_nothing_imports_tensorflow():
 
 
 def test_deviations_are_failures():
-    checks = gpu_checks.Checks(None, 0)
+    checks = Checks(None, 0)
     checks.near("group", "equal", [1.0, np.nan], [1.0, np.nan], 0)
     checks.same("group", "equal", [np.ones(2)], [np.ones(2)])
     assert not checks.failures
@@ -140,9 +142,9 @@ def loss_case(dtype=np.float32):
 
 
 def iou_case():
-    case = gpu_checks.IouCase(a=(2, 9), b=(2, 7))
+    case = gpu_iou.IouCase(a=(2, 9), b=(2, 7))
     generator = np.random.default_rng(0)
-    a, b = (gpu_checks.boxes(generator, shape, case) for shape in (case.a, case.b))
+    a, b = (gpu_iou.boxes(generator, shape, case) for shape in (case.a, case.b))
     upstream = generator.uniform(-1, 1, (2, 9, 7)).astype(np.float32)
     return (a, b, upstream), iou_twin.iou("pairwise_iou", a, b, upstream)
 
@@ -192,7 +194,7 @@ def torch_memory_keeps_bits_and_offsets():
     device = gpu_device.Cuda("cpu")
     device.synchronize = lambda: None
     others = (bool, np.uint8, np.int32, np.int64)
-    for dtype in (*gpu_checks.DTYPES.values(), *map(np.dtype, others)):
+    for dtype in (*DTYPES.values(), *map(np.dtype, others)):
         array = np.arange(12).reshape(3, 4).astype(dtype)
         there = device.put(array, 3)
         assert there.data_ptr() % 16 == 3 * dtype.itemsize % 16
@@ -275,9 +277,9 @@ def test_handlers_that_cannot_be_registered_end_no_measurement(capsys, monkeypat
 
 def test_handlers_that_cannot_be_registered_are_a_failed_check(monkeypatch):
     monkeypatch.setattr(gpu_formulas, "register_handlers", failing)
-    monkeypatch.setattr(gpu_checks.importlib.util, "find_spec", lambda name: name)
-    checks = gpu_checks.Checks(None, 0)
-    checks.run("loss, inside JAX", "paper", lambda: gpu_checks.check_jax(checks))
+    monkeypatch.setattr(gpu_loss.importlib.util, "find_spec", lambda name: name)
+    checks = Checks(None, 0)
+    checks.run("loss, inside JAX", "paper", lambda: gpu_loss.check_jax(checks))
     assert len(checks.failures) == 1 and "RuntimeError: not here" in checks.failures[0]
 
 
