@@ -1,9 +1,9 @@
 """What a kernel of the YOLO loss must do: values, ties, properties, bits, special values.
 
-The reference is the tests' twin in float64, which gathers the object cells and computes those alone
-(`tests.ops.numpy_twin`). Cells whose responsible box float32 cannot tell are left with no object.
-A *kernel* is here ``(predictions, targets, grid, layout)`` to ``(loss [N], gradient)``, or to
-``(loss, gradient, terms [N, 5])``, of NumPy arrays in float32.
+The reference is the tests' second implementation in NumPy (`tests.ops.numpy_twin`), in float64: it
+gathers the cells that hold an object and computes those alone. Objects whose responsible box
+float32 cannot tell are left out. A *kernel* is here a function of ``(predictions, targets, grid,
+layout)`` to ``(loss [N], gradient)`` or ``(loss, gradient, terms [N, 5])``, all NumPy's in float32.
 """
 
 import numpy as np
@@ -183,7 +183,7 @@ def special_case(which):
 
 
 def _special(checks, run, semantics, which):
-    """Against the twin in float32, where it overflows as well: finite in the same places, and near
+    """Against the reference in float32, which overflows too: finite in the same places, and near
     each other there."""
     grid, predictions, targets = special_case(which)
     with np.errstate(all="ignore"):

@@ -220,7 +220,7 @@ def hot():
     gpu_loss.LossCall(device, gpu_loss.LossCase(images=images), *inputs)(device.stream())
     checks = Checks(device, 1)
     size = (1024,) if device.graphs else (40,)
-    gpu_iou.make_iou_call(checks, gpu_iou.IouCase(a=size, b=size))[0](device.stream())
+    gpu_iou.make_call(checks, gpu_iou.IouCase(a=size, b=size))[0](device.stream())
     images = 64 if device.graphs else 1
     for case in (gpu_nms.NmsCase(images), gpu_nms.NmsCase(1, 300, 2, "ties", rule=3)):
         gpu_nms.NmsCall(device, case, *gpu_nms.inputs(checks, case))(device.stream())

@@ -1,4 +1,8 @@
-"""Non-maximum suppression for `benchmarks.gpu`: calls, and checks against the CPU's bits."""
+"""Non-maximum suppression for `benchmarks.gpu`: calls, and checks of their bits.
+
+These must be those of the CPU's kernel and of the rule written plainly in NumPy
+(`tests.ops.nms_twin`).
+"""
 
 import dataclasses
 
@@ -27,7 +31,7 @@ SHAPES = (  # images, boxes, classes
     (1, 127, 2), (1, 128, 2), (1, 129, 2), (2, 300, 3), (1, 1000, 1),
 )  # fmt: skip
 LARGE = (64, 98, 20), (3, 1024, 20), (1, 5000, 3), (1, 20000, 1)
-TWIN_UP_TO = 1000  # scores: it is slow
+NUMPY_UP_TO = 1000  # scores: the rule in NumPy is slow
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +136,6 @@ def check(checks, case):
     checks.device.synchronize()
     got, rule = call.read(), RULES[case.rule]
     checks.same("NMS, CPU", case, got, kernels.non_max_suppression(*arrays, **rule))
-    if (
-        arrays[1].size <= TWIN_UP_TO and rule.get("suppression") != "gaussian"
-    ):  # NumPy's exponential
+    # NumPy's exponential has other last bits.
+    if arrays[1].size <= NUMPY_UP_TO and rule.get("suppression") != "gaussian":
         checks.same("NMS, plain rule", case, got, nms_twin.twin(*arrays, **rule))

@@ -12,7 +12,7 @@ DTYPES["bfloat16"] = np.dtype(ml_dtypes.bfloat16)
 # which rounds in the same places but in sums, and of float64, where the paper's own arithmetic is
 # float32 (for a 16-bit dtype the rounding of the result is what counts).
 NEAR_CPU = {"float32": 4e-6, "float64": 1e-14, "float16": 2e-3, "bfloat16": 1.6e-2}
-NEAR_TWIN = {"float32": 4e-5, "float64": 1e-12, "float16": 2e-3, "bfloat16": 1.6e-2}
+NEAR_FLOAT64 = {"float32": 4e-5, "float64": 1e-12, "float16": 2e-3, "bfloat16": 1.6e-2}
 
 
 class Checks:
@@ -77,4 +77,5 @@ class Checks:
 
 
 def arrays_of(call):
+    """What a call wrote, without what it was not asked for."""
     return [x for x in call.read() if x is not None]

@@ -1,4 +1,8 @@
-"""The YOLO loss for `benchmarks.gpu`: calls, and checks against the CPU's kernel and float64."""
+"""The YOLO loss for `benchmarks.gpu`: calls, and checks against two others.
+
+These are the CPU's kernel, and in float64 the second implementation in NumPy that the tests have
+(`tests.ops.numpy_twin`), which shares no code with either.
+"""
 
 import dataclasses
 import importlib.util
@@ -8,7 +12,7 @@ import numpy as np
 
 from benchmarks.gpu import formulas as gpu_formulas
 from benchmarks.gpu.device import handed
-from benchmarks.gpu.verdicts import DTYPES, NEAR_CPU, NEAR_TWIN, arrays_of
+from benchmarks.gpu.verdicts import DTYPES, NEAR_CPU, NEAR_FLOAT64, arrays_of
 from tests.ops import numpy_twin
 from tests.ops.matrix import GRIDS, VARIANTS
 from yolov1 import kernels
@@ -33,7 +37,7 @@ SEMANTICS |= {
 # By cells: fewer than a warp has lanes and than a block has threads, as many, and more: then in
 # tiles, the last of which may be smaller.
 SIDES = {f"{S * S} cells": GridSpec(S=S, B=2, C=3) for S in (1, 5, 6, 7, 8, 9, 14)}
-LOSS_GRIDS = GRIDS | SIDES
+ALL_GRIDS = GRIDS | SIDES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,10 +59,10 @@ class LossCase:
     def options(self):
         names = ("layout", "reduction", "gradient")
         options = {name: getattr(self, name) for name in names}
-        return options | {"grid": LOSS_GRIDS[self.grid], "semantics": SEMANTICS[self.semantics]}
+        return options | {"grid": ALL_GRIDS[self.grid], "semantics": SEMANTICS[self.semantics]}
 
 
-def loss_cases(versions, small):
+def cases(versions, small):
     """The matrix: every choice with every version, and what depends on addresses and types."""
     pairs = [(dtype, dtype) for dtype in DTYPES]
     pairs += [("float16", "float32"), ("bfloat16", "float32")]
@@ -82,9 +86,9 @@ def loss_cases(versions, small):
             yield LossCase(grid, layout=layout, offset=1, version=version)
 
 
-def loss_inputs(checks, case):
+def inputs(checks, case):
     """Random predictions and targets, without objects whose best box float32 cannot tell."""
-    grid = LOSS_GRIDS[case.grid]
+    grid = ALL_GRIDS[case.grid]
     generator = checks.generator(dataclasses.replace(case, version=None, offset=0))
     predictions = generator.uniform(0.05, 0.95, (case.images, *grid.prediction_shape))
     targets = generator.uniform(0.05, 0.95, (case.images, *grid.target_shape))
@@ -123,28 +127,26 @@ class LossCall:
         return mean if mean is not None else loss, terms, gradient
 
 
-def check_loss(checks, case):
-    predictions, targets = loss_inputs(checks, case)
+def check(checks, case):
+    predictions, targets = inputs(checks, case)
     call = LossCall(checks.device, case, predictions, targets)
     call(checks.device.stream())
     checks.device.synchronize()
     got = call.read()
     cpu = kernels.yolo_loss(predictions, targets, **case.options())
-    twin = numpy_twin.yolo_loss(
-        predictions, targets, LOSS_GRIDS[case.grid], SEMANTICS[case.semantics], case.layout
+    true = numpy_twin.yolo_loss(
+        predictions, targets, ALL_GRIDS[case.grid], SEMANTICS[case.semantics], case.layout
     )
     mean = case.reduction == "mean"
-    loss = twin.loss.sum() / max(case.images, 1) if mean else twin.loss
-    gradient = twin.gradient / (max(case.images, 1) if mean else 1)
-    truth = (loss, twin.terms, gradient)
-    for name, ours, theirs, true in zip(
-        ("loss", "terms", "gradient"), got, cpu, truth, strict=True
-    ):
+    loss = true.loss.sum() / max(case.images, 1) if mean else true.loss
+    gradient = true.gradient / (max(case.images, 1) if mean else 1)
+    names, truth = ("loss", "terms", "gradient"), (loss, true.terms, gradient)
+    for name, ours, of_cpu, wanted in zip(names, got, cpu, truth, strict=True):
         if ours is None:
             continue
         dtype = case.dtype if name == "gradient" else case.sums().name
-        checks.near(f"loss, {name}, CPU, {dtype}", case, ours, theirs, NEAR_CPU[dtype])
-        checks.near(f"loss, {name}, float64, {dtype}", case, ours, true, NEAR_TWIN[dtype])
+        checks.near(f"loss, {name}, CPU, {dtype}", case, ours, of_cpu, NEAR_CPU[dtype])
+        checks.near(f"loss, {name}, float64, {dtype}", case, ours, wanted, NEAR_FLOAT64[dtype])
 
 
 def check_jax(checks):
@@ -156,7 +158,7 @@ def check_jax(checks):
 
     for name in ("float32", "bfloat16"):
         case = LossCase(images=33, dtype=name, targets=name)
-        predictions, targets = loss_inputs(checks, case)
+        predictions, targets = inputs(checks, case)
         run = jax.jit(gpu_formulas.fused_jax_loss(GRIDS["paper"], name))
         loss, gradient = run(predictions, targets)
         want = kernels.yolo_loss(predictions, targets, **case.options())
@@ -164,9 +166,9 @@ def check_jax(checks):
         checks.near("loss, inside JAX", case, gradient, want[2], NEAR_CPU[name])
 
 
-def check_places(checks, case):
+def check_alone(checks, case):
     """An image alone, and without a gradient, has the bits that it has within a batch."""
-    predictions, targets = loss_inputs(checks, case)
+    predictions, targets = inputs(checks, case)
 
     def bits(case, image=slice(None)):
         call = LossCall(checks.device, case, predictions[image], targets[image])
