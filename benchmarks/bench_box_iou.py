@@ -16,18 +16,20 @@ With --workload=FILE, the predicted boxes of each step of a captured run against
 well, under "captured:FILE:step".
 
 Providers are in `box_iou_providers`; "strong" is plain TensorFlow as one writes it for speed. The
-gradient that comes from above is an input that nobody pays for. Roofs: a store of the overlaps, and
-a copy that moves as many bytes as must be read and written, both past the caches and into memory
-that is there already; small results that stay in the caches may be faster. Floors: the no-ops make
-as many op calls that write nothing, `fill_op` fills fresh memory of the overlaps' size. Rows go to
-``results/box_iou.csv``, the plot comes from `benchmarks.plot`, the targets are printed at the end.
+upstream gradient is an input whose making is not timed. Two transfers show what the bandwidth of
+the memory allows: a store of the overlaps, and a copy that moves as many bytes as must be read and
+written, both past the caches and into memory that is allocated already; small results that stay in
+the caches may be faster. Two floors show what a call costs without the computation: the no-ops make
+as many op calls that write nothing, `fill_op` fills newly allocated memory of the overlaps' size.
+Rows go to ``results/box_iou.csv``, the plot comes from `benchmarks.plot`; the targets are printed at
+the end.
 """
 
 import numpy as np
 from absl import app, flags
 
 from benchmarks import box_iou_providers, box_iou_targets, runner, workloads
-from benchmarks.box_iou_providers import PROVIDERS, ROOFS, VERSIONS, Case
+from benchmarks.box_iou_providers import PROVIDERS, TRANSFERS, VERSIONS, Case
 from yolov1 import kernels
 
 PARTS = ["time", "kinds", "dtypes", "aligned", "versions", "memory"]
@@ -39,7 +41,7 @@ SHAPES = ["16x98x20", "64x98x64", "1x4096x4096", "8x2048x512"]
 
 
 class Bench(runner.Bench):
-    """Adds pairs in a second and the share of the roof."""
+    """Adds pairs in a second, and the share of the speed of a store as large."""
 
     benchmark = "box_iou"
     label = (
@@ -48,12 +50,12 @@ class Bench(runner.Bench):
     rate = "{pairs_per_us:9.1f} pairs/us {of_store:>6} of a store"
     warm_up = 1  # a round of the large shapes takes seconds
 
-    def figures(self, case, seconds, roof):
+    def figures(self, case, seconds, transfer):
         size = {"output_mb": round(case.output_bytes / 1e6, 3)}
         if seconds is None:
             return {"pairs_per_us": "", "of_store": "", **size}
         own = np.median(seconds)
-        share = "" if roof is None else round(np.median(roof) / own, 3)
+        share = "" if transfer is None else round(np.median(transfer) / own, 3)
         return {"pairs_per_us": round(case.pairs / own / 1e6, 1), "of_store": share, **size}
 
 
@@ -72,18 +74,18 @@ def run(config) -> list[dict]:
         for shape in shapes:
             for mode in MODES:
                 names = [name for name in PROVIDERS if name not in VERSIONS]
-                time("time", (*names, *ROOFS), [Case(*shape, mode)])
+                time("time", (*names, *TRANSFERS), [Case(*shape, mode)])
     for shape in ends:
         if "kinds" in config.parts:
             cases = [Case(*shape, kind=kind) for kind in kernels.KINDS]
-            time("kinds", (*STRONGEST, ROOFS[0]), cases)
+            time("kinds", (*STRONGEST, TRANSFERS[0]), cases)
         if "dtypes" in config.parts:
             names = ("float32", "bfloat16", "float16", "float64")
-            time("dtypes", (*STRONGEST, ROOFS[0]), [Case(*shape, dtype=name) for name in names])
+            time("dtypes", (*STRONGEST, TRANSFERS[0]), [Case(*shape, dtype=name) for name in names])
     if "aligned" in config.parts:
         for pairs in map(int, config.pairs):
             for mode in MODES:
-                time("aligned", (*ALIGNED, *ROOFS), [Case(1, pairs, 1, mode, "aligned_iou")])
+                time("aligned", (*ALIGNED, *TRANSFERS), [Case(1, pairs, 1, mode, "aligned_iou")])
     if "versions" in config.parts:
         for shape in shapes:
             if shape in ends or shape == (64, 98, 64):
@@ -94,7 +96,7 @@ def run(config) -> list[dict]:
     for step in workloads.load(config.workload).steps if config.workload else ():
         part = workloads.part(config.workload, step)
         for mode in MODES:
-            time(part, (*PROVIDERS, *ROOFS), [Case.captured(config.workload, step, mode)])
+            time(part, (*PROVIDERS, *TRANSFERS), [Case.captured(config.workload, step, mode)])
     return bench.rows
 
 

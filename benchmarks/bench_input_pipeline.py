@@ -11,9 +11,10 @@ start of a pipeline is counted, as none is noticed in training. CPU time is that
 child processes.
 
 Providers are in `input_pipeline_providers`; one whose package is not installed is left out.
-"decoding" is the roof: TensorFlow decodes whole images, with the flags of our pipeline, and nothing
-else. The posts' way is the faster of OpenCV and Pillow on one thread; it does not augment. Rows go
-to ``results/input_pipeline.csv``; the targets are printed at the end.
+"decoding" is the upper bound of whatever decodes whole images: TensorFlow does that and nothing
+else, with the flags of our pipeline. The posts' way is the faster of OpenCV and Pillow on one
+thread; it does not augment. Rows go to ``results/input_pipeline.csv``; the targets are printed at
+the end.
 """
 
 import itertools

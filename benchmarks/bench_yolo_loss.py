@@ -17,17 +17,18 @@ memory    how far the resident memory rises in a call, in a process of its own
 With --workload=FILE, each step of a captured run as well, under "captured:FILE:step".
 
 Providers are in `yolo_loss_providers`; "strong" is the fastest plain TensorFlow that we could
-write. Floors: `noop_op` has the loss op's inputs and outputs and does nothing, `outputs_only` only
-gives memory; in "marginal", where every result is summed up, it is what the sums cost. The posts
-compute their own loss, everything else the paper's. Rows go to ``results/yolo_loss.csv``, plots
-come from `benchmarks.plot`; the targets are printed at the end.
+write. The copies show what the bandwidth of the memory allows. Two floors show what a call costs
+without the computation: `noop_op` has the loss op's inputs and outputs and does nothing,
+`outputs_only` only allocates the results; in "marginal", where every result is summed up, it is what
+the sums cost. The posts compute their own loss, everything else the paper's. Rows go to
+``results/yolo_loss.csv``, plots come from `benchmarks.plot`; the targets are printed at the end.
 """
 
 import numpy as np
 from absl import app, flags
 
 from benchmarks import runner, workloads, yolo_loss_providers, yolo_loss_targets
-from benchmarks.yolo_loss_providers import PROVIDERS, ROOFS, VERSIONS, Case, make_copies
+from benchmarks.yolo_loss_providers import PROVIDERS, TRANSFERS, VERSIONS, Case, make_copies
 
 PARTS = ["time", "marginal", "objects", "dtypes", "versions", "memory"]
 COPIES = (4, 24)
@@ -41,8 +42,8 @@ class Bench(runner.Bench):
     label = "{part:9}{mode:8} N={images:<5}{objects:<5} {dtype:9}{targets_dtype:9}{provider:19}"
     rate = "{gb_per_s:8.1f} GB/s"
 
-    def figures(self, case, seconds, roof):
-        del roof  # it moves as many bytes
+    def figures(self, case, seconds, transfer):
+        del transfer  # it moves as many bytes
         if seconds is None:
             return {"gb_per_s": ""}
         return {"gb_per_s": round(case.bytes_moved / np.median(seconds) / 1e9, 2)}
@@ -73,7 +74,7 @@ def run(config) -> list[dict]:
         for images in batches:
             for mode in ("forward", "full"):
                 names = [n for n in PROVIDERS if n != "outputs_only" and n not in VERSIONS]
-                bench.time("time", [(name, Case(images, mode)) for name in (*names, *ROOFS)])
+                bench.time("time", [(name, Case(images, mode)) for name in (*names, *TRANSFERS)])
     if "marginal" in config.parts:
         for images in batches:
             if images <= 256:  # 24 copies of the results of more images do not stay in memory
@@ -96,7 +97,7 @@ def run(config) -> list[dict]:
         case = Case.captured(config.workload, step)
         names = [name for name in PROVIDERS if name != "outputs_only"]
         part = workloads.part(config.workload, step)
-        bench.time(part, [(name, case) for name in (*names, *ROOFS)])
+        bench.time(part, [(name, case) for name in (*names, *TRANSFERS)])
     return bench.rows
 
 

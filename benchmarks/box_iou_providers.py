@@ -211,7 +211,7 @@ PROVIDERS = {
 }
 VERSIONS = {f"kernel_{v}": (_kernel(v), "numpy") for v in ("naive", "baseline", "avx2", "avx512")}
 PROVIDERS |= VERSIONS
-ROOFS = ("store_non_temporal", "copy_non_temporal")
+TRANSFERS = ("store_non_temporal", "copy_non_temporal")
 
 
 def make(name: str, case: Case) -> Callable[[], object]:
@@ -224,7 +224,7 @@ def make(name: str, case: Case) -> Callable[[], object]:
     return called(name, way, form(case), case.tensors())
 
 
-def make_roof(name: str, case: Case, threads: int) -> tuple[Callable[[], object], int]:
+def make_transfer(name: str, case: Case, threads: int) -> tuple[Callable[[], object], int]:
     """A store of the overlaps' size, or a copy that moves as many bytes as the case must.
 
     Returns:

@@ -42,10 +42,10 @@ def _rules(r):
             for slow, target in goals.items():
                 measured = r.times(slow, "fused", shape, mode)
                 yield f"{shape}, {mode}, {slow} / fused", measured, "at least", target
-    for mode, roof in (("forward", "store"), ("full", "copy")):
+    for mode, transfer in (("forward", "store"), ("full", "copy")):
         for shape in LARGE:
-            share = r.times(f"{roof}_non_temporal", "fused_op", shape, mode)
-            yield f"{shape}, {mode}, one op call, of a {roof}", share, "", None
+            share = r.times(f"{transfer}_non_temporal", "fused_op", shape, mode)
+            yield f"{shape}, {mode}, one op call, of a {transfer}", share, "", None
     for shape in LARGE:
         share = r.memory("fused", shape, "full")
         yield f"{shape}, full, extra memory / results", share, "at most", 1.15

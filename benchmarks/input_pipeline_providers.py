@@ -103,7 +103,7 @@ def _posts_workers(work):
     return lambda: (images for images, _ in in_order(4, 9, start))
 
 
-# ----------------------------------------------------------------------------- the roof, and ours
+# ------------------------------------------------------------------- decoding alone, the bound; ours
 
 
 def decode(encoded, ratio):

@@ -51,21 +51,21 @@ def copier(bytes_moved: int, non_temporal: bool, threads: int):
         threads: how many share a copy.
     """
     size = max(bytes_moved // 2 // 64, 1) * 64
-    return _roof(_aligned(size), _aligned(size), bytes_moved, non_temporal, threads)
+    return _transfer(_aligned(size), _aligned(size), bytes_moved, non_temporal, threads)
 
 
 def storer(size: int, threads: int):
-    """The same for a function that only stores `size` bytes, zeros, past the caches."""
-    return _roof(_aligned(max(size // 64, 1) * 64), None, size, True, threads)
+    """As `copier`, of a function that only stores `size` bytes of zeros, past the caches."""
+    return _transfer(_aligned(max(size // 64, 1) * 64), None, size, True, threads)
 
 
-def _roof(destination, source, bytes_moved, non_temporal, threads):
-    function = ctypes.CDLL(str(build("copy_roof.cc", ["-fno-tree-loop-distribute-patterns"])))
+def _transfer(destination, source, bytes_moved, non_temporal, threads):
+    function = ctypes.CDLL(str(build("memory_transfer.cc", ["-fno-tree-loop-distribute-patterns"])))
     # About 10 ms, beside which starting the threads is nothing.
     rounds = max(3, min(2**27 // max(bytes_moved, 1), 2**14))
 
     def move():
-        function.copy_roof(
+        function.memory_transfer(
             ctypes.c_void_p(destination.ctypes.data),
             ctypes.c_void_p(None if source is None else source.ctypes.data),
             ctypes.c_size_t(destination.size),

@@ -21,7 +21,8 @@ FILES = [str(harness.RESULTS / f"{name}.csv") for name in ("yolo_loss", "box_iou
 flags.DEFINE_list("rows", FILES, "CSV files to draw; one that nothing has written yet is left out.")
 flags.DEFINE_string("folder", str(harness.ROOT / "docs" / "images"), "Folder of the pictures.")
 
-# Colour: whose code; dashes: the strongest form of it; grey: floors and roofs.
+# Colour: whose code; dashes: the strongest form of it; grey: floors (ops that do nothing) and
+# transfers (copies and stores of as many bytes).
 STYLES = {
     "eager_tf": ("tab:red", "-"),
     "eager_tf_strong": ("tab:red", "--"),
@@ -42,7 +43,7 @@ STYLES = {
     "copy_non_temporal": ("grey", "-"),
     "store_non_temporal": ("grey", "-."),
 }
-ROOFS = ("copy", "copy_non_temporal")
+COPIES = ("copy", "copy_non_temporal")
 LOSS = "S=7, B=2, C=20, float32, 6 % object cells. "
 # The columns that say what was measured, of any benchmark.
 WHAT = ("part", "mode", "provider", "images", "objects", "dtype", "targets_dtype")
@@ -101,7 +102,7 @@ def time_plot(rows: list[dict]):
     for axes, mode, title in zip(
         panels, ("forward", "full"), ("loss alone", "loss and gradient"), strict=True
     ):
-        lines = {n: p for n, p in curves(rows, mode, "median_us").items() if n not in ROOFS}
+        lines = {n: p for n, p in curves(rows, mode, "median_us").items() if n not in COPIES}
         _draw(axes, lines, "images in the batch")
         axes.set_yscale("log")
         axes.set_title(title)
@@ -114,10 +115,10 @@ def time_plot(rows: list[dict]):
 def bandwidth_plot(rows: list[dict]):
     """Bytes that the loss and its gradient must move, over the time, against copies; a figure."""
     figure, axes = plt.subplots(figsize=(8.5, 5), layout="constrained")
-    shown = ("fused_op", "fused", "fused_xla", "xla_strong", "xla", "tf_function_strong", *ROOFS)
+    shown = ("fused_op", "fused", "fused_xla", "xla_strong", "xla", "tf_function_strong", *COPIES)
     lines = {n: p for n, p in curves(rows, "full", "gb_per_s").items() if n in shown}
     # Copies that stay in a core's cache are faster than anything that is called once.
-    lines = {n: [(k, v) for k, v in p if k >= 64 or n not in ROOFS] for n, p in lines.items()}
+    lines = {n: [(k, v) for k, v in p if k >= 64 or n not in COPIES] for n, p in lines.items()}
     lines = {n: p for n, p in lines.items() if p}
     _draw(axes, lines, "images in the batch")
     axes.set_ylim(bottom=0)

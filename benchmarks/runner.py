@@ -53,8 +53,9 @@ class Bench:
 
     Args:
         config: the flags.
-        suite: the module of the providers: PROVIDERS, ROOFS, ``make(name, case)``,
-            ``make_roof(name, case, threads)`` to a function and the rounds in a call of it.
+        suite: the module of the providers: PROVIDERS, ``make(name, case)``; TRANSFERS, the copies
+            and stores of as many bytes that bound what memory allows, with ``make_transfer(name,
+            case, threads)`` to a function and the rounds in a call of it.
     """
 
     benchmark = ""  # its name in the rows
@@ -71,13 +72,13 @@ class Bench:
         self._missing = set()
         ops.available()  # the library must be there before XLA compiles for the first time
 
-    def figures(self, case, seconds, roof) -> dict:
+    def figures(self, case, seconds, transfer) -> dict:
         """Further columns.
 
         Args:
             case: what was measured.
             seconds: of each call, or None where they were not, or are no call's.
-            roof: seconds of each call of the first of the roofs on this case, or None.
+            transfer: seconds of each call of the first of the transfers on this case, or None.
         """
         raise NotImplementedError
 
@@ -85,15 +86,15 @@ class Bench:
         """One row for each (provider, case) of the group, timed in turn."""
         calls, per_call = {}, {}
         for name, case in group:
-            if name in self._suite.ROOFS:
-                run, per_call[name, case] = self._suite.make_roof(name, case, self._threads)
+            if name in self._suite.TRANSFERS:
+                run, per_call[name, case] = self._suite.make_transfer(name, case, self._threads)
                 calls[name, case] = run
             elif run := self._make(name, case):
                 calls[name, case] = run
         seconds = {key: s / per_call.get(key, 1) for key, s in self._measure(calls).items()}
         for (name, case), own in seconds.items():
-            roof = seconds.get((self._suite.ROOFS[0], case))
-            self._add(part, name, case, own, figures=self.figures(case, own, roof))
+            transfer = seconds.get((self._suite.TRANSFERS[0], case))
+            self._add(part, name, case, own, figures=self.figures(case, own, transfer))
 
     def memory(self, group):
         """One row for each of the group: by how much a call raises the resident memory."""

@@ -167,7 +167,7 @@ PROVIDERS = {
 }
 VERSIONS = {f"kernel_{v}": (_kernel(v), "numpy") for v in ("naive", "baseline", "avx2", "avx512")}
 PROVIDERS |= VERSIONS
-ROOFS = ("copy", "copy_non_temporal")
+TRANSFERS = ("copy", "copy_non_temporal")
 
 
 def make(name: str, case: Case) -> Callable[[], object]:
@@ -210,6 +210,6 @@ def make_copies(name: str, case: Case, copies: int) -> Callable[[], object]:
     return tried(name, consumed)
 
 
-def make_roof(name: str, case: Case, threads: int) -> tuple[Callable[[], object], int]:
+def make_transfer(name: str, case: Case, threads: int) -> tuple[Callable[[], object], int]:
     """A copy of as many bytes as the case moves; and the copies that one call makes."""
     return native.copier(case.bytes_moved, name == "copy_non_temporal", threads)

@@ -56,10 +56,10 @@ def _rules(r):
     for images, graph in ((1024, 35), (4096, 40)):
         for slow, target in (("tf_function", graph), ("xla", 10), ("xla_strong", 8)):
             yield f"N={images}, {slow} / fused", r.times(slow, "fused", images), "at least", target
-        roof = r.times("copy", "fused_op", images)
-        yield f"N={images}, or: bandwidth / copy", roof, "at least", 0.9
-    roof = r.times("copy_non_temporal", "fused_op", 4096)
-    yield "N=4096, bandwidth / non-temporal copy", roof, "at least", 0.9
+        share = r.times("copy", "fused_op", images)
+        yield f"N={images}, or: bandwidth / copy", share, "at least", 0.9
+    share = r.times("copy_non_temporal", "fused_op", 4096)
+    yield "N=4096, bandwidth / non-temporal copy", share, "at least", 0.9
     yield "N=64, eager_tf / fused_eager", r.times("eager_tf", "fused_eager", 64), "at least", 60
     bfloat16 = r.against_itself(4096, "dtypes", dtype="bfloat16")
     yield "N=4096, bfloat16, float32 targets / float32", bfloat16, "at most", 0.72

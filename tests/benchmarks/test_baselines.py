@@ -107,7 +107,7 @@ def test_noop_op_infers_shapes_of_an_unknown_batch():
 
 
 @pytest.mark.parametrize("non_temporal", (False, True))
-def test_copy_roof_copies_everything(non_temporal):
+def test_a_copy_copies_everything(non_temporal):
     for threads in (1, 2, 3):
         copy, rounds = native.copier(2 * 64 * 1001, non_temporal, threads)
         source, destination = copy.buffers
@@ -117,7 +117,7 @@ def test_copy_roof_copies_everything(non_temporal):
         assert rounds >= 3
 
 
-def test_store_roof_stores_everything():
+def test_a_store_stores_everything():
     for threads in (1, 2, 3):
         store, rounds = native.storer(64 * 1001, threads)
         _, destination = store.buffers

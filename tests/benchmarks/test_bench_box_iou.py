@@ -41,7 +41,7 @@ def test_bench_writes_rows_of_every_part(rows_file):
     shape = {"N": "1", "M": "9", "K": "17", "mode": "full", "part": "time"}
     timed = {row["provider"]: row for row in rows if all(row[k] == v for k, v in shape.items())}
     names = {"tf_function", "fused", "fused_op", "noop_op", "fill_op"}
-    assert set(timed) == names | set(box_iou_providers.ROOFS)
+    assert set(timed) == names | set(box_iou_providers.TRANSFERS)
     store = float(timed["store_non_temporal"]["median_us"])
     for row in timed.values():
         time = float(row["median_us"])

@@ -1,5 +1,5 @@
-// How fast can these cores copy memory, or only store: the roofs that a kernel bound by memory is
-// held against.
+// How fast can these cores copy memory, or only store: what a kernel that memory bandwidth bounds
+// is held against.
 #include <cstddef>
 #include <cstring>
 #include <thread>
@@ -58,8 +58,8 @@ void StoreNonTemporal(char* to, const char*, size_t bytes) {
 // Copies `bytes` (a multiple of 64, both sides aligned to 64) `rounds` times, or stores as many
 // where there is nothing to copy from (`from` null; then always past the caches). Each thread has
 // its own part and does not wait for the others: starting the threads then counts once.
-extern "C" void copy_roof(char* to, const char* from, size_t bytes, int threads, int rounds,
-                          int non_temporal) {
+extern "C" void memory_transfer(char* to, const char* from, size_t bytes, int threads, int rounds,
+                                int non_temporal) {
   const auto move = !from ? StoreNonTemporal : non_temporal ? CopyNonTemporal : CopyPlain;
   const size_t lines = bytes / kLine;
   std::vector<std::thread> others;
