@@ -21,8 +21,7 @@ the memory allows: a store of the overlaps, and a copy that moves as many bytes 
 written, both past the caches and into memory that is allocated already; small results that stay in
 the caches may be faster. Two floors show what a call costs without the computation: the no-ops make
 as many op calls that write nothing, `fill_op` fills newly allocated memory of the overlaps' size.
-Rows go to ``results/box_iou.csv``, the plot comes from `benchmarks.plot`; the targets are printed at
-the end.
+Rows go to ``results/box_iou.csv``, the plot comes from `benchmarks.plot`; targets are printed last.
 """
 
 import numpy as np

@@ -19,8 +19,8 @@ With --workload=FILE, each step of a captured run as well, under "captured:FILE:
 Providers are in `yolo_loss_providers`; "strong" is the fastest plain TensorFlow that we could
 write. The copies show what the bandwidth of the memory allows. Two floors show what a call costs
 without the computation: `noop_op` has the loss op's inputs and outputs and does nothing,
-`outputs_only` only allocates the results; in "marginal", where every result is summed up, it is what
-the sums cost. The posts compute their own loss, everything else the paper's. Rows go to
+`outputs_only` only allocates the results; in "marginal", where every result is summed up, it is
+what the sums cost. The posts compute their own loss, everything else the paper's. Rows go to
 ``results/yolo_loss.csv``, plots come from `benchmarks.plot`; the targets are printed at the end.
 """
 

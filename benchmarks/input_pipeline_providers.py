@@ -103,7 +103,7 @@ def _posts_workers(work):
     return lambda: (images for images, _ in in_order(4, 9, start))
 
 
-# ------------------------------------------------------------------- decoding alone, the bound; ours
+# ------------------------------------------------------------------- decoding alone (the bound), ou
 
 
 def decode(encoded, ratio):
