@@ -106,7 +106,7 @@ def starts(files, programs, image, config):
 
     calls = {name: lambda n=name, p=path: theirs(n, p) for name, path in programs.items()}
     calls |= {"ours": ours} if "file" in config.providers else {}
-    return harness.measure(calls, repeats=config.starts, warm_up=0) if calls else {}, peak
+    return harness.measure(calls, repeats=config.starts, warm_up=0), peak
 
 
 def start(path, files, config):

@@ -113,6 +113,11 @@ def _rows(wall, cpu, what):
 def run(config, measured) -> list[dict]:
     """All cases that were asked for; the rows. Adds (wall, CPU) by image size to `measured`."""
     rows = []
+    if config.files < config.batch_size:
+        raise app.UsageError(
+            f"--files must be at least --batch_size={config.batch_size}, got {config.files}: a "
+            "batch is made of different files."
+        )
     with tempfile.TemporaryDirectory() as folder:
         files = config.files - config.files % config.batch_size
         kilobytes = np.mean(write_photos(Path(folder), files)) / 1000

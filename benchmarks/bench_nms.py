@@ -173,7 +173,10 @@ def run(config) -> list[dict]:
 
 
 def ratios(rows):
-    """TensorFlow's time by that of the fused op, each less `outputs_only` inside a graph."""
+    """TensorFlow's time by that of the fused op, each less `outputs_only` inside a graph.
+
+    None where the fused op took no more than that.
+    """
     times = {}
     for row in rows:
         key = row["part"], row["inputs"], row["score_threshold"], row["images"]
@@ -181,7 +184,8 @@ def ratios(rows):
     for (part, *case), time in times.items():
         floor = time.get("outputs_only", 0)
         if {"tf_function", "fused"} <= time.keys():
-            yield part, *case, (time["tf_function"] - floor) / (time["fused"] - floor)
+            ours, theirs = time["fused"] - floor, time["tf_function"] - floor
+            yield part, *case, theirs / ours if ours > 0 else None
 
 
 def main(argv):
@@ -190,7 +194,8 @@ def main(argv):
     harness.write_rows(Path(flags.FLAGS.output), rows)
     print()
     for part, inputs, threshold, images, ratio in ratios(rows):
-        print(f"{part:9}{inputs:10} > {threshold:<6} N={images:<4}{ratio:6.1f} times as fast")
+        said = "too short to tell" if ratio is None else f"{ratio:6.1f} times as fast"
+        print(f"{part:9}{inputs:10} > {threshold:<6} N={images:<4}{said}")
 
 
 if __name__ == "__main__":

@@ -243,6 +243,10 @@ def run(config) -> list[dict]:
             photos.write_photos(folder, config.pictures)
         images = Path(config.images or folder / "JPEGImages")
         files = sorted(images.glob("*.jpg"))[: config.pictures]
+        if not files:
+            raise SystemExit(
+                f"error: --images={images} holds no *.jpg; give a folder of JPEG files."
+            )
         checkpoint = config.checkpoint or made_run(folder)
         detector = inference.load(checkpoint, score_threshold=THRESHOLD)
         with server(checkpoint, config) as (_, *place):

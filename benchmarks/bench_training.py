@@ -80,8 +80,8 @@ def measure(setup, names, config):
             turns[name] = PROVIDERS[name](setup)
         except Unavailable as error:
             print(f"left out: {error}", flush=True)
-    step = min(run(1, 1)[0] for run in turns.values())  # after tracing, with caches filled
-    timed = max(2, round(config.turn_seconds / step))
+    steps = [run(1, 1)[0] for run in turns.values()]  # after tracing, with caches filled
+    timed = max(2, round(config.turn_seconds / min(steps, default=1)))
     untimed = max(2, timed // 3)  # in which queues fill, or run dry
     found = {name: [] for name in turns}
 

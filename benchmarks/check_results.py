@@ -51,20 +51,27 @@ def in_order(checks, names) -> list[str]:
     for name in names:
         if name not in checks:
             raise app.UsageError(f"--only: no check {name!r}; there are {', '.join(checks)}.")
-        needed = [
-            other for other in checks if any(f"{{{other}}}" in w for w in checks[name]["program"])
-        ]
-        ordered += [n for n in (*in_order(checks, needed), name) if n not in ordered]
+        needed = in_order(checks, needs(checks, name))
+        ordered += [n for n in (*needed, name) if n not in ordered]
     return ordered
+
+
+def needs(checks, name) -> list[str]:
+    """The checks whose folders a check takes."""
+    words = checks[name]["program"]
+    return [other for other in checks if any(f"{{{other}}}" in word for word in words)]
 
 
 def check(checks, names, folder) -> int:
     """Runs them one after the other; gives the exit status."""
-    outside, folders = 0, {}
+    outside, left_out, folders = 0, 0, {}
     for name in names:
         place = checks[name].get("data")
-        if place and not (results_table.ROOT / place).exists():
-            print(f"{name}: left out, there is no {place}")
+        missing = [place] if place and not (results_table.ROOT / place).exists() else []
+        missing += [f"folder of {other}" for other in needs(checks, name) if other not in folders]
+        if missing:
+            left_out += 1
+            print(f"{name}: left out, there is no {missing[0]}")
             continue
         folders |= {name: folder / name, "out": folder / name}
         folders[name].mkdir(parents=True, exist_ok=True)
@@ -90,7 +97,8 @@ def check(checks, names, folder) -> int:
             continue
         for figure in checks[name]["figure"]:
             outside += not inside(figure, folders[name])
-    print(f"{outside} outside" if outside else "all inside their intervals")
+    said = f"{outside} outside" if outside else "all inside their intervals"
+    print(f"{said}; {left_out} left out" if left_out else said)
     return 1 if outside else 0
 
 

@@ -108,10 +108,10 @@ class Peer:
         """Whether its weights are there; raises `Failed` where they are of another training."""
         job, wanted = folder.with_name(f"{folder.name}.job.json"), self._job(folder, seed, epochs)
         if job.exists() and folder.exists():
-            own = json.loads(job.read_text())
-            if own["options"] != wanted["options"]:
-                changed = {k: v for k, v in own["options"].items() if wanted["options"][k] != v}
-                raise _other(folder, changed, {k: wanted["options"][k] for k in changed})
+            both = [options["options"] for options in (json.loads(job.read_text()), wanted)]
+            changed = [k for k in both[0] | both[1] if both[0].get(k) != both[1].get(k)]
+            if changed:
+                raise _other(folder, *({k: options.get(k) for k in changed} for options in both))
         return (folder / "summary.json").exists()
 
     def result(self, folder):

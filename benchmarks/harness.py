@@ -30,7 +30,7 @@ def measure(
     turn_seconds: float = 0,
     budget_seconds: float = math.inf,
 ) -> dict[str, np.ndarray]:
-    """Seconds of a call, ``{variant: [repeats]}``.
+    """Seconds of a call, ``{variant: [repeats]}``; of no variants nothing.
 
     Args:
         variants: functions that return when their work is done, results included.
@@ -42,6 +42,8 @@ def measure(
             those of the variant before. 0: a turn is one call.
         budget_seconds: no further round starts after this time, from the third on.
     """
+    if not variants:
+        return {}
     names = list(variants)
     seconds = {name: [] for name in names}
     calls = dict.fromkeys(names, 1)
@@ -106,9 +108,15 @@ def write_rows(path: Path, rows: Iterable[dict]) -> None:
     """Adds rows, all with the same columns, to a CSV file; writes the header where it is new.
 
     Raises:
-        ValueError: the file has other columns.
+        SystemExit: there are no rows.
+        ValueError: the file has other columns; the rows are in a file beside it, which it names.
     """
     rows = list(rows)
+    if not rows:
+        raise SystemExit(
+            f"error: nothing was measured, so that {path} gets no rows: the flags name nothing, or "
+            "nothing that exists here."
+        )
     columns = list(rows[0])
     path.parent.mkdir(parents=True, exist_ok=True)
     new = not path.exists() or path.stat().st_size == 0
@@ -116,8 +124,11 @@ def write_rows(path: Path, rows: Iterable[dict]) -> None:
         with path.open(newline="") as file:
             header = next(csv.reader(file))
         if header != columns:
+            beside = path.with_name(f"{path.stem}-other{path.suffix}")
+            write_rows(beside, rows)
             raise ValueError(
-                f"{path} has the columns {header}, expected {columns}: give another --output."
+                f"{path} has the columns {header}, expected {columns}: the rows are in {beside}. "
+                f"Move {path.name} away, or give another --output."
             )
     with path.open("a", newline="") as file:
         writer = csv.DictWriter(file, columns)

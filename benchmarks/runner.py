@@ -116,8 +116,6 @@ class Bench:
             return None
 
     def _measure(self, calls):
-        if not calls:
-            return {}
         return harness.measure(
             calls,
             repeats=self.config.repeats,

@@ -8,11 +8,10 @@ points of VOC 2007; the largest change where one image is left out; the standard
 that is in the last of them, at recall 1. Figures go to `--json` as well.
 """
 
-import glob
-
 import numpy as np
 from absl import app, flags
 
+from benchmarks.collect_results import matching
 from yolov1 import data, inference, training
 from yolov1.evaluation import average_precision, evaluate
 from yolov1.files import user_path
@@ -23,10 +22,8 @@ RULES = ("area", "voc07")
 def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"unknown argument {argv[1]!r}; a flag is --NAME=VALUE.")
-    paths = [path for p in flags.FLAGS.runs for path in sorted(glob.glob(str(user_path(p))))]
-    if not paths:
-        raise app.UsageError(f"--runs={','.join(flags.FLAGS.runs)}: no such folder.")
-    found = {path: of_run(path) for path in paths}
+    paths = list(matching(flags.FLAGS.runs))
+    found = {str(path): of_run(path) for path in paths}
     if flags.FLAGS.json:
         training.write_json(user_path(flags.FLAGS.json), found)
     for path, rules in found.items():

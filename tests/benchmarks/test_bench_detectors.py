@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from benchmarks import bench_detectors, bench_serve, detectors_ours, detectors_p
 from benchmarks import detectors_results as results
 from benchmarks.detectors_data import Case, Files
 from benchmarks.detectors_programs import Failed, Program, metered, read_record
-from benchmarks.detectors_training import epochs_of
+from benchmarks.detectors_training import Peer, epochs_of
 from tests.benchmarks.test_bench_yolo_loss import run
 from tests.shared import ROOT, shared
 from yolov1 import inference, models
@@ -189,6 +190,21 @@ def test_cpu_seconds_are_those_of_every_process(tmp_path, monkeypatch):
     with metered(record):
         pass
     assert read_record(record)[-1] < 0.1
+
+
+def test_weights_of_other_options_are_refused(tmp_path):
+    """Also of options that only the one or the other training has."""
+    files = types.SimpleNamespace(folder=tmp_path / "yolo")
+    known = Peer("python", files, 64, {"flipud": 0.5})
+    (tmp_path / "seed-0").mkdir()
+    known.command(tmp_path / "seed-0", 0, 2)  # writes the job
+    assert not known.finished(tmp_path / "seed-0", 0, 2)
+    for options, there in (
+        ({}, "{'flipud': 0.5}"),
+        ({"flipud": 0.5, "mosaic": 0}, "{'mosaic': None}"),
+    ):
+        with pytest.raises(Failed, match=f"holds another training: {there}, expected"):
+            Peer("python", files, 64, options).finished(tmp_path / "seed-0", 0, 2)
 
 
 def test_epochs_fill_the_budget_and_no_more():

@@ -191,6 +191,11 @@ def test_it_runs_without_what_is_missing(monkeypatch, tmp_path):
         assert next(csv.reader(new)) == next(csv.reader(kept))
 
 
+def test_less_than_a_batch_is_refused():
+    done = programs.call("benchmarks.bench_input_pipeline", "--files=8")
+    assert done.returncode == 1 and "--files must be at least --batch_size=16" in done.stderr
+
+
 def test_a_turn_is_timed_from_where_it_has_settled():
     taken = []
 

@@ -47,3 +47,5 @@ def test_ratios_leave_out_what_stands_around():
     times = {"tf_function": 110.0, "fused": 20.0, "outputs_only": 10.0}
     rows = [{**case, "provider": name, "median_us": value} for name, value in times.items()]
     assert list(ratios(rows)) == [("marginal", "uniform", 0.2, 1, 10.0)]
+    rows[1]["median_us"] = 10.0  # no more than the floor, on a busy machine
+    assert list(ratios(rows)) == [("marginal", "uniform", 0.2, 1, None)]

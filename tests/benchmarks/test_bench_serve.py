@@ -27,6 +27,11 @@ def test_answers_are_compared(change, is_same):
     assert not same([], [BOX]) and not same([BOX, BOX], [BOX])
 
 
+def test_a_folder_without_jpeg_files_is_a_sentence(tmp_path):
+    done = programs.call("benchmarks.bench_serve", f"--images={tmp_path}")
+    assert done.returncode == 1 and f"--images={tmp_path} holds no *.jpg" in done.stderr
+
+
 @pytest.mark.slow
 def test_the_benchmark_loses_nothing_and_the_memory_of_the_server_stays(tmp_path):
     """An answer that is wrong, refused or missing ends the benchmark with an error."""

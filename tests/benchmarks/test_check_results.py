@@ -115,6 +115,12 @@ program = ["json.tool", "{folder}/measured.json", "{{out}}/summary.json"]
 data = "{folder}/data"
 seconds = 1
 figure = []
+[[run]]
+name = "after"
+[run.check]
+program = ["json.tool", "{{elsewhere}}/summary.json", "{{out}}/summary.json"]
+seconds = 1
+figure = []
 """
 
 
@@ -129,7 +135,8 @@ figure = []
             1,
             ["inside  images: 8", "next: python", "failed", "nothing.json", "1 outside"],
         ),
-        (8, "elsewhere", 0, ["left out, there is no", "/data"]),
+        (8, "elsewhere", 0, ["left out, there is no", "/data", "; 1 left out"]),
+        (8, "after", 0, ["after: left out, there is no folder of elsewhere", "; 2 left out"]),
         (8, "other", 1, ["no check 'other'; there are run, next"]),
     ],
 )

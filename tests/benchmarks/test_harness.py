@@ -5,6 +5,7 @@ import time
 import pytest
 
 from benchmarks import harness
+from tests.benchmarks.test_bench_yolo_loss import run
 
 
 def test_every_variant_has_its_turns():
@@ -34,7 +35,26 @@ def test_a_budget_ends_the_rounds():
     assert len(seconds["slow"]) == 3
 
 
+def test_no_variants_take_no_turns():
+    assert harness.measure({}, repeats=3) == {}
+
+
 def test_rows_keep_their_columns(tmp_path):
+    """And those with others are not lost: measuring them took minutes."""
     harness.write_rows(tmp_path / "rows.csv", [{"a": 1}])
-    with pytest.raises(ValueError, match="give another --output"):
-        harness.write_rows(tmp_path / "rows.csv", [{"b": 1}])
+    for _ in range(2):
+        with pytest.raises(ValueError, match="in .*rows-other.csv.* give another --output"):
+            harness.write_rows(tmp_path / "rows.csv", [{"b": 1}])
+    assert (tmp_path / "rows.csv").read_text().split() == ["a", "1"]
+    assert (tmp_path / "rows-other.csv").read_text().split() == ["b", "1", "1"]
+
+
+def test_a_benchmark_of_nothing_is_a_sentence(tmp_path):
+    for words in (
+        ("bench_box_iou", "--parts="),
+        ("bench_nms", "--parts=marginal", "--providers=kernel", "--batches=1", "--inputs=uniform"),
+        ("bench_scaling", "--scalings=strong", "--processes=1"),
+    ):
+        done = run(*words, f"--output={tmp_path / 'rows.csv'}")
+        assert done.returncode == 1 and "Traceback" not in done.stderr, words
+        assert "error: nothing was measured" in done.stderr

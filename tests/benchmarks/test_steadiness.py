@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks import steadiness
+from tests import programs
 from yolov1 import data, inference
 
 
@@ -30,6 +31,13 @@ def test_one_object_that_is_missed():
         assert figures[rule]["largest_change_without_an_image"] == pytest.approx(change)
         assert figures[rule]["deviation_over_draws"] > 0
     assert figures["voc07"]["missing_at_recall_1"] == pytest.approx(figures["voc07"]["missing"])
+
+
+def test_each_pattern_must_stand_for_a_run(tmp_path):
+    (tmp_path / "run").mkdir()
+    patterns = f"{tmp_path}/run,{tmp_path}/none-*"
+    done = programs.call("benchmarks.steadiness", f"--runs={patterns}")
+    assert done.returncode == 1 and "none-*: no such folder" in done.stderr
 
 
 def test_what_is_wrong_after_the_last_object_counts_nothing():
