@@ -29,7 +29,6 @@ from benchmarks.nms_inputs import INPUTS
 from yolov1 import kernels, ops
 
 PARTS = ["time", "marginal"]
-COPIES = (4, 24)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +123,7 @@ def measure(case, config):
         calls |= {("time", name): make(name, case) for name in names}
     if "marginal" in config.parts:
         graphs = [name for name in config.providers if PROVIDERS[name][1] == "graph"]
-        calls |= {(name, n): make_copies(name, case, n) for name in graphs for n in COPIES}
+        calls |= {(name, n): make_copies(name, case, n) for name in graphs for n in runner.COPIES}
     seconds = harness.measure(
         calls,
         repeats=config.repeats,
@@ -132,7 +131,7 @@ def measure(case, config):
         turn_seconds=config.turn_ms / 1000,
         budget_seconds=config.budget,
     )
-    few, many = COPIES
+    few, many = runner.COPIES
     for key in calls:
         if key[0] == "time":
             yield *key, seconds[key]

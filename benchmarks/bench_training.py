@@ -67,7 +67,6 @@ DIFFERENCES = {
 }
 CEILING, STEP, MS = "the ceiling", "a step of ours", "ms a step"
 LOSSES = {"fused": "ours", "reference": "ours_reference"}  # the provider that trains with each
-COPIES = (4, 24)
 EVALUATED = (8, 40)  # images: what one more takes
 TARGET = 0.97
 
@@ -116,9 +115,9 @@ def parts_of(turns):
 
 def loss_alone(setup, impls):
     """``{impl: seconds of one more loss in a graph, of each round}``."""
-    calls = {(i, n): loss_copies(setup, i, n) for i in impls for n in COPIES}
+    calls = {(i, n): loss_copies(setup, i, n) for i in impls for n in runner.COPIES}
     seconds = harness.measure(calls, repeats=30, warm_up=3, turn_seconds=0.01, budget_seconds=15)
-    few, many = COPIES
+    few, many = runner.COPIES
     return {i: (seconds[i, many] - seconds[i, few]) / (many - few) for i in impls}
 
 

@@ -31,7 +31,6 @@ from benchmarks import runner, workloads, yolo_loss_providers, yolo_loss_targets
 from benchmarks.yolo_loss_providers import PROVIDERS, TRANSFERS, VERSIONS, Case, make_copies
 
 PARTS = ["time", "marginal", "objects", "dtypes", "versions", "memory"]
-COPIES = (4, 24)
 STRONGEST = ("tf_function_strong", "xla_strong", "fused", "fused_op")
 
 
@@ -52,11 +51,11 @@ class Bench(runner.Bench):
         """One row for each (provider, case), timed in turn: what one more copy costs."""
         calls = {}
         for name, case in group:
-            runs = [self._make(name, case, make_copies, n) for n in COPIES]
+            runs = [self._make(name, case, make_copies, n) for n in runner.COPIES]
             if all(runs):
-                calls |= {(name, case, n): run for n, run in zip(COPIES, runs, strict=True)}
+                calls |= {(name, case, n): run for n, run in zip(runner.COPIES, runs, strict=True)}
         seconds = self._measure(calls)
-        few, many = COPIES
+        few, many = runner.COPIES
         for name, case, copies in calls:
             if copies == many:
                 more = seconds[name, case, many] - seconds[name, case, few]

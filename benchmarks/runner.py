@@ -13,6 +13,9 @@ from yolov1 import ops
 
 flags.disclaim_key_flags()  # --help shows what is defined here as the benchmark's own
 
+# In one graph: what one more costs there is the difference of the two times, over that of these.
+COPIES = (4, 24)
+
 
 def define_flags(benchmark: str, parts, providers, *, budget: float):
     """The flags that every benchmark has, for one that is run; `Bench` takes them as its config."""

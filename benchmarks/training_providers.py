@@ -263,14 +263,15 @@ def loss_copies(setup, impl: str, copies: int):
     predictions = tf.random.stateless_uniform(shape, [1, 1])
     inputs = [(tf.identity(predictions), tf.identity(targets)) for _ in range(copies)]
 
+    @tf.function(autograph=False)  # traced once, and inlined into the graph of all
+    def one(p, t):
+        with tf.GradientTape() as tape:
+            tape.watch(p)
+            loss = loss_of(p, t)[0]
+        return loss, tape.gradient(loss, p)
+
     @tf.function(jit_compile=setup.config.jit_compile or None, autograph=False)
     def all_copies():
-        results = []
-        for p, t in inputs:
-            with tf.GradientTape() as tape:
-                tape.watch(p)
-                loss = loss_of(p, t)[0]
-            results.append((loss, tape.gradient(loss, p)))
-        return results
+        return [one(p, t) for p, t in inputs]
 
     return lambda: all_copies()[-1][0].numpy()
