@@ -19,7 +19,11 @@ def make_photo(rng):
 
 
 def write_photos(folder, count):
-    """Writes the files, each at the quality that brings it near 65 KB, and their VOC boxes."""
+    """Writes a VOC data set of `count` files, each at the quality that brings it near 65 KB.
+
+    Returns:
+        The bytes of each file.
+    """
     for name in ("JPEGImages", "Annotations"):
         (folder / name).mkdir()
     rng = np.random.default_rng(0)

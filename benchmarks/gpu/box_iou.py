@@ -47,6 +47,7 @@ SHAPES = {
 
 
 def cases(versions, small):
+    """Every shape with its masks; every kind, format and dtype, at addresses of all alignments."""
     for version, op in itertools.product(versions, SHAPES):
         first = IouCase(op, *SHAPES[op][2], version=version)
         for a, b in SHAPES[op]:
@@ -61,6 +62,7 @@ def cases(versions, small):
 
 
 def boxes(generator, shape, case):
+    """Random boxes ``[*shape, 4]`` in [0, 1], in the format and dtype of the case."""
     sizes = generator.uniform(0.1, 0.6, (*shape, 2))
     low = generator.uniform(0, 1 - sizes)
     high = low + sizes
@@ -133,6 +135,7 @@ def make_call(checks, case):
 
 
 def check(checks, case):
+    """One call, against the CPU's kernel and against float64."""
     call, cpu, truth = make_call(checks, case)
     call(checks.device.stream())
     checks.device.synchronize()

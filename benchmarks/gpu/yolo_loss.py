@@ -54,6 +54,7 @@ class LossCase:
     version: str | None = None
 
     def sums(self):
+        """The dtype of loss and terms."""
         return np.dtype("float64" if self.dtype == "float64" else "float32")
 
     def options(self):
@@ -128,6 +129,7 @@ class LossCall:
 
 
 def check(checks, case):
+    """One call, against the CPU's kernel and against float64."""
     predictions, targets = inputs(checks, case)
     call = LossCall(checks.device, case, predictions, targets)
     call(checks.device.stream())
