@@ -9,7 +9,7 @@ import tensorflow as tf
 from benchmarks import bench_box_iou, box_iou_providers, box_iou_targets, strong_iou
 from benchmarks.box_iou_providers import PROVIDERS, Case, make
 from benchmarks.providers import Unavailable
-from tests.benchmarks.test_bench_yolo_loss import run
+from tests.benchmarks.running import run
 from tests.ops.iou_cases import KINDS, random_boxes, random_upstream
 from yolov1 import kernels, ops
 

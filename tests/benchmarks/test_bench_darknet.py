@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import bench_darknet, darknet_providers
 from benchmarks.darknet_program import Program
-from tests.benchmarks.test_bench_yolo_loss import run
+from tests.benchmarks.running import run
 from tests.shared import ROOT
 from tests.small_cfg import POOL, convolution, section
 from yolov1 import darknet

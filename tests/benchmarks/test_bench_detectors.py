@@ -16,7 +16,7 @@ from benchmarks import detectors_results as results
 from benchmarks.detectors_data import Case, Files
 from benchmarks.detectors_programs import Failed, Program, metered, read_record
 from benchmarks.detectors_training import Peer, epochs_of
-from tests.benchmarks.test_bench_yolo_loss import run
+from tests.benchmarks.running import run
 from tests.shared import ROOT, shared
 from yolov1 import inference, models
 

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.bench_nms import PROVIDERS, Case, make, make_copies, ratios
 from benchmarks.nms_inputs import INPUTS
-from tests.benchmarks.test_bench_yolo_loss import run
+from tests.benchmarks.running import run
 
 
 def test_bench_writes_rows_of_every_part(tmp_path):

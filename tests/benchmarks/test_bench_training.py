@@ -11,7 +11,7 @@ import pytest
 from benchmarks import bench_training, photos
 from benchmarks.providers import Unavailable
 from benchmarks.training_providers import PROVIDERS, Case, Setup, _Clock
-from tests.benchmarks.test_bench_yolo_loss import run
+from tests.benchmarks.running import run
 from yolov1 import data
 from yolov1.data.formats.voc import VOC_CLASSES
 from yolov1.training import TrainConfig

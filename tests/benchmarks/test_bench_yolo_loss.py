@@ -4,21 +4,12 @@ import csv
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from benchmarks import bench_yolo_loss, harness, plot, runner, yolo_loss_targets
 from benchmarks.providers import Unavailable
 from benchmarks.yolo_loss_providers import PROVIDERS, Case, make, make_copies
-from tests import programs
+from tests.benchmarks.running import run
 from yolov1 import kernels
-
-
-def run(module, *arguments):
-    level = tf.get_logger().level  # which a benchmark raises
-    try:
-        return programs.call(f"benchmarks.{module}", *arguments)
-    finally:
-        tf.get_logger().setLevel(level)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from benchmarks import harness
-from tests.benchmarks.test_bench_yolo_loss import run
+from tests.benchmarks.running import run
 
 
 def test_every_variant_has_its_turns():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import workloads
-from tests.benchmarks.test_bench_yolo_loss import run
+from tests.benchmarks.running import run
 from yolov1 import boxes as box_formats
 from yolov1 import data, inference
 from yolov1.grid import GridSpec
