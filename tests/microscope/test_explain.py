@@ -51,6 +51,9 @@ def test_who_suppressed_whom_by_hand():
     fewer = trace_suppression(planted(), GRID, "predict_sqrt", **THRESHOLDS, max_detections=2)
     assert fewer.kept.tolist() == [True, False, True, False]
     assert fewer.by.tolist() == [-1, 0, -1, -1]  # the last went because there are too many
+    thresholds = THRESHOLDS | {"iou_threshold": 0.0}  # any overlap, and none is none
+    fewer = trace_suppression(planted(), GRID, "predict_sqrt", **thresholds, max_detections=2)
+    assert fewer.by.tolist() == [-1, 0, -1, -1]
     none = trace_suppression(planted() * 0, GRID, "predict_sqrt", **THRESHOLDS)
     assert len(none.kept) == 0
 

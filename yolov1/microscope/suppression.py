@@ -74,43 +74,34 @@ def trace_suppression(
         kept[at], left[at] = True, score
     order = np.argsort(-left, kind="stable")
     corners, labels, places, kept = corners[order], labels[order], places[order], kept[order]
-    candidates = corners, left[order], labels, kept
-    if hard:
-        by, overlap = _in_favour_of(*candidates, iou_threshold, impl)
-    else:
-        rule = score_threshold, iou_threshold, suppression, sigma, impl
-        by, overlap = _fallen_by(*candidates, *rule)
+    left = left[order]
+    rule = score_threshold, iou_threshold, suppression, sigma
+    by, overlap = _fallen_by(corners, left, labels, kept, rule, impl)
     return Candidates(
-        *(corners, left[order], labels, places // grid.B, places % grid.B, kept, by, overlap)
+        *(corners, left, labels, places // grid.B, places % grid.B, kept, by, overlap)
     )
 
 
-def _in_favour_of(corners, scores, labels, kept, iou_threshold, impl):
+def _fallen_by(corners, scores, labels, kept, rule, impl):
+    """``by`` and ``overlap`` of `Candidates`."""
+    score_threshold, iou_threshold, suppression, sigma = rule
     by, overlap = np.full(len(kept), -1), np.zeros(len(kept), np.float32)
     judges, judged = np.flatnonzero(kept), np.flatnonzero(~kept)
     if not len(judges) or not len(judged):
         return by, overlap
     iou = pairwise_iou(corners[None, judged], corners[None, judges], impl=impl).numpy()[0]
-    able = (labels[judges] == labels[judged, None]) & (scores[judges] >= scores[judged, None])
+    able = labels[judges] == labels[judged, None]
+    if suppression == "hard":
+        able &= scores[judges] >= scores[judged, None]
     iou = np.where(able, np.nan_to_num(iou), 0)
     best, most = iou.argmax(axis=1), iou.max(axis=1)
-    gone = most > iou_threshold - 1e-6  # the op's own IoU may differ in the last bits
+    # What is beyond `max_detections` went in favour of none.
+    if suppression == "hard":  # the op's own IoU may differ in the last bits
+        gone = (most > iou_threshold - 1e-6) & (most > 0)
+    else:  # the overlaps left too little of the score
+        factors = np.exp(-(iou**2) / sigma)
+        if suppression == "linear":
+            factors = np.where(iou > iou_threshold, 1 - iou, 1)
+        gone = scores[judged] * factors.prod(axis=1) <= score_threshold * (1 + 1e-5)
     by[judged[gone]], overlap[judged[gone]] = judges[best[gone]], most[gone]
-    return by, overlap
-
-
-def _fallen_by(corners, scores, labels, kept, score_threshold, iou_threshold, rule, sigma, impl):
-    """Of the soft rules: whose overlaps left too little of the score."""
-    by, overlap = np.full(len(kept), -1), np.zeros(len(kept), np.float32)
-    judges, judged = np.flatnonzero(kept), np.flatnonzero(~kept)
-    if not len(judges) or not len(judged):
-        return by, overlap
-    iou = pairwise_iou(corners[None, judged], corners[None, judges], impl=impl).numpy()[0]
-    iou = np.where(labels[judges] == labels[judged, None], np.nan_to_num(iou), 0)
-    factors = np.exp(-(iou**2) / sigma)
-    if rule == "linear":
-        factors = np.where(iou > iou_threshold, 1 - iou, 1)
-    best, left = iou.argmax(axis=1), scores[judged] * factors.prod(axis=1)
-    gone = left <= score_threshold * (1 + 1e-5)  # what is beyond `max_detections` is not
-    by[judged[gone]], overlap[judged[gone]] = judges[best[gone]], iou.max(axis=1)[gone]
     return by, overlap
