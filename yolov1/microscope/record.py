@@ -4,9 +4,10 @@ The file is NumPy's ``.npz``, readable with ``numpy.load(file, allow_pickle=Fals
 evaluations, n images and L = S * S cells (number row * S + col):
 
     about        JSON: format "yolov1 watched images", version 1; watch, as it was asked for; grid;
-                 semantics; on_collision; classes; images, of each id, set ("evaluation" or
-                 "training"), and of its objects that are not difficult boxes_cxcywh, labels, cells
-                 (in which each falls) and keepers (the number of the object that the cell keeps)
+                 semantics; on_collision; classes; terms, their names; images, of each id, set
+                 ("evaluation" or "training"), and of its objects that are not difficult
+                 boxes_cxcywh, labels, cells (in which each falls) and keepers (the number of the
+                 object that the cell keeps)
     pictures     uint8 [n, side, side, 3]: small, stretched to a square as the network sees them
     epoch, step  int64 [E]: how many were done
     terms        float32 [E, n, L, 5]: xy, wh, object, no_object, class, weighted
@@ -44,7 +45,7 @@ class RecordError(ValueError):
 
 @dataclasses.dataclass
 class Record:
-    """See the module; arrays of E = 0 are None."""
+    """See the module; `seen` has its arrays by name, none of them before the first evaluation."""
 
     about: dict
     pictures: np.ndarray
