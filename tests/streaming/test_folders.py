@@ -192,5 +192,10 @@ def test_pictures_upright(tmp_path):
     save(tmp_path / "a.jpg", exif=turned)
     (frame,) = streaming.open_source(tmp_path).frames(threading.Event())
     assert frame.image.shape == (64, 48, 3) and frame.image.dtype == np.uint8
+    other, reports = tmp_path / "scan.xyz", []
+    other.write_bytes(b"what may have been a picture")
+    source = streaming.open_source(tmp_path, report=reports.append)
+    assert len(list(source.frames(threading.Event()))) == 1
+    assert [entry["file"] for entry in reports] == [str(other)] and "suffix" in reports[0]["reason"]
     with pytest.raises(streaming.StreamError, match="no such file, and no camera"):
         streaming.open_source(tmp_path / "none.jpg")

@@ -45,7 +45,7 @@ def open_source(text, *, report=None, leave_out=()) -> Source:
             ``rtsp://``, ``http://`` or ``https://``, ``watch:FOLDER``, ``-`` for names of files on
             standard input, a picture, or a folder of pictures.
         report: of sources of picture files: called with ``{"file": ..., "reason": ...}`` for each
-            that cannot be read.
+            that cannot be read, and for each of a folder that is no picture.
         leave_out: folders below a watched one that are not looked into.
 
     Raises:
@@ -58,7 +58,10 @@ def open_source(text, *, report=None, leave_out=()) -> Source:
         return _OPENERS[kind](text.removeprefix(kind), report=report, leave_out=leave_out)
     path = user_path(text)
     if path.is_dir():
-        return folders.pictures(images_in(path)[0], report=report)
+        found, left_out = images_in(path)
+        for file, reason in left_out if report else ():
+            report({"file": file, "reason": reason})
+        return folders.pictures(found, report=report)
     if not path.exists():
         raise StreamError(f"{path}: no such file, and no camera:NUMBER, watch:FOLDER or address.")
     return containers.film(path) if is_stream(path) else folders.pictures([path], report=report)
