@@ -13,7 +13,7 @@ import time
 import pytest
 
 from tests.shared import ROOT
-from tests.tracking.conftest import HAS_MLFLOW, VALUES
+from tests.tracking.conftest import HAS_MLFLOW
 from tests.training.small_runs import assert_same_bits, final_state, rows, run
 from yolov1 import tracking
 from yolov1.tracking import mlflow, tracker
@@ -233,11 +233,12 @@ def all_rows(path):
 
 
 @needs_mlflow
-def test_a_resumed_run_is_the_same_in_mlflow(tracked):
+def test_a_resumed_run_is_the_same_in_mlflow(tracked, values):
     """With more epochs, and moved; MLflow lets no parameter change."""
     folder, _ = tracked
     shutil.copytree(folder / "run [0]*", folder / "moved")
-    code, said = run(folder / "moved", resume=True, epochs=3, eval_every=0)
+    changes = {"epochs": 3, "eval_every": 0}
+    code, said = run(folder / "moved", resume=True, **values | changes)
     assert code == 0 and "warning" not in said, said
     client, found = only_run(folder)
     assert found.info.status == "FINISHED" and found.data.params["epochs"] == "2"
@@ -308,13 +309,13 @@ def test_two_runs_that_make_the_database_at_once(tracked, tmp_path, monkeypatch)
 
 @needs_mlflow
 @pytest.mark.slow
-def test_a_server_that_is_down_stops_nothing(tracked, plain, tmp_path, monkeypatch):
+def test_a_server_that_is_down_stops_nothing(tracked, plain, values, tmp_path, monkeypatch):
     """The training ends with the same bits, and says once that nobody listened."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # a port where nobody listens
         track = f"mlflow:http://127.0.0.1:{taken.getsockname()[1]}"
-        code, said = run(tmp_path / "down", track=track, **VALUES)
+        code, said = run(tmp_path / "down", track=track, **values)
     assert code == 0 and "Traceback" not in said, said
     assert said.count(f"warning: --track={track}: the training goes on") == 1
     assert "entries were not written; everything is in" in said
