@@ -105,10 +105,10 @@ def _check_name(place, module, format):
         raise ValueError(
             f"export: a file of format {format} must be called {expected}, got {place.name}."
         )
-    if format == "saved_model" and set(str(place)) & set("[]*?"):
+    if format == "saved_model" and set(str(place)) & module.PATTERN:
         warnings.warn(
-            f"export: TensorFlow cannot load a SavedModel from {place}, because it reads [ ] * ? "
-            "in a path as a pattern. Rename the folder before you load it elsewhere.",
+            f"export: TensorFlow cannot load a SavedModel from {place}, because it reads "
+            "[ ] * ? \\ in a path as a pattern. Rename the folder before you load it elsewhere.",
             stacklevel=3,
         )
     if place.is_dir():

@@ -82,7 +82,7 @@ def _check(known, options):
         "suppression": (known.suppression, lambda value: value == known.suppression),
         "score_threshold": (f"at least {lowest:g}", lambda value: value >= lowest),
         "iou_threshold": (f"{known.iou_threshold:g}", lambda value: value == known.iou_threshold),
-        "max_detections": (f"at most {most}", lambda value: 1 <= value <= most),
+        "max_detections": (f"at most {most}", lambda value: value and 1 <= value <= most),
         "clip": (f"{known.clip}", lambda value: bool(value) == known.clip),
         "sigma": (f"{known.sigma:g}", lambda value: value == known.sigma),
     }

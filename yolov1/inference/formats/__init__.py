@@ -74,13 +74,14 @@ def check(format, *, suppression="hard", **choices):
     if format not in FORMATS:
         raise ValueError(f"export: format must be one of {', '.join(FORMATS)}, got {format!r}.")
     module = FORMATS[format]
-    have = {"precision": module.PRECISIONS, "nms": module.NMS, "input_dtype": module.INPUTS}
+    lists = {"precision": "PRECISIONS", "nms": "NMS", "input_dtype": "INPUTS"}
     for name, value in choices.items():
-        if value not in have[name]:
-            others = [key for key, m in FORMATS.items() if value in _all(m)]
+        have = getattr(module, lists[name])
+        if value not in have:
+            others = [key for key, m in FORMATS.items() if value in getattr(m, lists[name])]
             hint = f" {', '.join(others)} can." if others else ""
             raise ValueError(
-                f"export: {name} of {format} must be {' or '.join(map(repr, have[name]))}, got "
+                f"export: {name} of {format} must be {' or '.join(map(repr, have))}, got "
                 f"{value!r}.{hint}"
             )
     if choices.get("nms") == "inside" and suppression not in module.INSIDE:
@@ -138,7 +139,3 @@ def _readable(path, name):
             f"{path} cannot be read as {name}: it is damaged, or another kind of file. Export it "
             f"again. ({reason[:300]})"
         ) from error
-
-
-def _all(module):
-    return (*module.PRECISIONS, *module.NMS, *module.INPUTS)
