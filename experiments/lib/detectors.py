@@ -95,8 +95,7 @@ def load_detector(**options):
 def load_named():
     """As `load_detector`; classes whose names nobody knew are numbered."""
     detector = load_detector()
-    if detector.classes is None:
-        detector.classes = tuple(f"class {label}" for label in range(detector.grid.C))
+    detector.classes = inference.class_names(detector)
     return detector
 
 

@@ -81,6 +81,13 @@ def test_batches_do_not_matter(detector, batch_size):
     assert [f.boxes_xyxy[0, 1] for f in found] == pytest.approx([0, 0.25, 0.5, 0.75, 0], abs=1e-6)
 
 
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_a_batch_of_no_image_is_refused(detector, batch_size):
+    for one in (detector, inference.flipped(detector)):
+        with pytest.raises(ValueError, match=f"batch_size must be at least 1, got {batch_size}"):
+            inference.detect(one, [picture([(1, 2)])], batch_size=batch_size)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
 @pytest.mark.parametrize("side", [32, 64, 96, 256])
 def test_sizes_and_dtypes(detector, side, dtype):
@@ -121,9 +128,10 @@ def test_indices_decide_the_order(detector):
     assert [f.boxes_xyxy[0, 1] for f in found] == pytest.approx([0, 0.25, 0.5, 0.75], abs=1e-6)
 
 
-def test_batches_of_a_dataset_may_be_uint8(detector):
-    images = np.stack([picture([(k, 0)]) for k in range(3)])
-    assert images.dtype == np.uint8
+@pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.float64])
+def test_batches_of_a_dataset_may_be_of_other_dtypes(detector, dtype):
+    images = np.stack([picture([(k, 0)], dtype=dtype) for k in range(3)])
+    assert images.dtype == dtype
     found = detector.detect(tf.data.Dataset.from_tensor_slices(images).batch(2))
     for a, b in zip(found, detector.detect(images), strict=True):
         np.testing.assert_array_equal(a.boxes_xyxy, b.boxes_xyxy)
@@ -181,6 +189,13 @@ def test_a_detector_resizes_as_it_was_told():
         inference.Detector(Watching(), grid=grid, resize="cubic")
     with pytest.raises(ValueError, match="detect: resize must be one of half_pixel, .*'cubic'"):
         prepare(image, grid, "cubic")
+
+
+def test_classes_that_nobody_named_are_numbered(detector):
+    assert detector.classes is None
+    assert inference.class_names(detector) == ("class 0", "class 1", "class 2")
+    named = detector.with_other(classes=list("abc"))
+    assert inference.class_names(inference.flipped(named)) == ("a", "b", "c")
 
 
 def test_a_network_of_ours_needs_no_grid():
@@ -244,17 +259,23 @@ def test_a_detector_takes_no_options_twice(detector):
         inference.detect(detector, [picture([])], iou_threshold=0.3)
 
 
-def test_an_exported_detector_runs_without_this_package(tmp_path):
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A detector, images, what it found in them, and its SavedModel."""
     model = models.build("laptop", grid=GRID)
-    options = {"score_threshold": 0.0005, "max_detections": 20}
-    ours = inference.Detector(model, **options)
+    ours = inference.Detector(model, score_threshold=0.0005, max_detections=20)
     images = np.random.default_rng(0).random((2, 64, 64, 3)).astype(np.float32)
     want = ours(tf.constant(images))  # traced with the fused op before it is exported
-    inference.export(ours, tmp_path / "saved")
+    path = inference.export(ours, tmp_path_factory.mktemp("exported") / "saved")
+    return ours, images, want, path
+
+
+def test_an_exported_detector_runs_without_this_package(exported, tmp_path):
+    _, images, want, path = exported
     np.save(tmp_path / "images.npy", images)
     script = (
         "import sys, json, numpy as np, tensorflow as tf\n"
-        f"f = tf.saved_model.load({str(tmp_path / 'saved')!r}).signatures['serving_default']\n"
+        f"f = tf.saved_model.load({str(path)!r}).signatures['serving_default']\n"
         f"r = f(images=tf.constant(np.load({str(tmp_path / 'images.npy')!r})))\n"
         "assert not any(name.startswith('yolov1') for name in sys.modules)\n"
         "print(json.dumps({k: v.numpy().tolist() for k, v in r.items()}))\n"
@@ -282,16 +303,11 @@ def op_types(graph):
         yield from (node.op for node in function.node_def)
 
 
-def test_a_detector_runs_the_fused_op_and_exports_none(tmp_path):
-    ours = inference.Detector(models.build("laptop", grid=GRID))
-    ours.detect(np.zeros((1, 64, 64, 3), np.uint8))
+def test_a_detector_runs_the_fused_op_and_exports_none(exported):
+    ours, *_, path = exported
     graph = ours.run.get_concrete_function().graph.as_graph_def()
     assert "Yolov1>NonMaxSuppression" in set(op_types(graph))
-
-    with pytest.warns(UserWarning, match="cannot load a SavedModel from .*lr.*Rename"):
-        inference.export(ours, tmp_path / "lr[0.1]")
-    content = (tmp_path / "lr[0.1]" / "saved_model.pb").read_bytes()
-    saved = saved_model_pb2.SavedModel.FromString(content)
+    saved = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
     types = {op for meta in saved.meta_graphs for op in op_types(meta.graph_def)}
     assert "CombinedNonMaxSuppression" in types
     assert not [op for op in types if op.startswith("Yolov1")]
@@ -305,9 +321,11 @@ def test_beside_a_gpu_a_detector_leaves_its_boxes_there(on_request, place, monke
     monkeypatch.setattr(_library, "_kernels", lambda op: there)
     monkeypatch.setattr(_library, "ON_REQUEST", {"non_max_suppression": on_request})
     ours = inference.Detector(models.build("laptop", grid=GRID))
+    plain = ours.with_other(impl="reference")
     for detector, op in (
         (ours, ("Yolov1>NonMaxSuppression", place)),
-        (ours.with_other(impl="reference"), ("CombinedNonMaxSuppression", "")),
+        (plain, ("CombinedNonMaxSuppression", "")),
+        (plain.with_other(iou_threshold=0.4), ("CombinedNonMaxSuppression", "")),
     ):
         graph = detector.look.get_concrete_function().graph  # `run` calls it
         found = [(x.type, x.device) for x in graph.get_operations() if "MaxSuppr" in x.type]

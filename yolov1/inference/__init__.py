@@ -6,7 +6,7 @@ back, as it does that of a run.
 
 from yolov1.inference.dataset import as_dataset
 from yolov1.inference.decode import decode
-from yolov1.inference.detect import Detector, detect, prepare
+from yolov1.inference.detect import Detector, class_names, detect, prepare
 from yolov1.inference.detections import Detections
 from yolov1.inference.draw import class_colour, draw, draw_annotation, draw_grid
 from yolov1.inference.exporting import export
@@ -28,6 +28,7 @@ __all__ = [
     "WrongFile",
     "as_dataset",
     "class_colour",
+    "class_names",
     "decode",
     "detect",
     "draw",

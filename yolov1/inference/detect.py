@@ -73,7 +73,7 @@ class Detector(tf.Module):
         }
         self.options = options
         self.with_other = functools.partial(
-            Detector, model, grid=grid, wh=wh, classes=classes, resize=resize, **options
+            Detector, model, grid=grid, wh=wh, classes=classes, resize=resize, impl=impl, **options
         )
         self.look, self.run = self._functions(impl)
 
@@ -100,6 +100,8 @@ class Detector(tf.Module):
 
         `watch` is called with the predictions ``[n, S, S, D]`` of each batch and their indices.
         """
+        if batch_size < 1:
+            raise ValueError(f"detect: batch_size must be at least 1, got {batch_size}.")
         if isinstance(images, tf.data.Dataset):
             return self._detect_dataset(images, watch)
         found = []
@@ -119,8 +121,8 @@ class Detector(tf.Module):
                 indices = range(len(found), len(found) + len(images))
             indices = [int(i) for i in indices]
             pixels.check(images.numpy(), "detect")
-            if images.dtype == tf.uint8:
-                images = tf.cast(images, tf.float32) / 255
+            scale = 255 if images.dtype == tf.uint8 else 1
+            images = tf.cast(images, tf.float32) / scale
             found.update(zip(indices, self._detect_batch(images, indices, watch), strict=True))
         return [found[index] for index in sorted(found)]
 
@@ -179,9 +181,10 @@ def detect(model, images, *, batch_size=32, **options) -> list[Detections]:
     Args:
         model: a Keras model, or a `Detector`, which is not traced again, or one of several views.
         images: an array ``[N, H, W, 3]``; a sequence of arrays ``[H, W, 3]`` of any size, or of
-            `Example`; uint8 or floating point in [0, 1]. Or a `tf.data.Dataset` of image batches,
-            or of (image batch, indices) as `data.evaluation_batches` gives them.
-        batch_size: images run at once (a `tf.data.Dataset` has its own).
+            `Example`; uint8 or floating point in [0, 1]. Or, but for several views, a
+            `tf.data.Dataset` of image batches, or of (image batch, indices) as
+            `data.evaluation_batches` gives them.
+        batch_size: images run at once, at least 1 (a `tf.data.Dataset` has its own).
         options: `grid`, `wh`, `classes`, `score_threshold`, `iou_threshold`, `max_detections`,
             `clip`, `suppression`, `sigma`, `resize`, `impl` of `Detector`.
 
@@ -189,13 +192,21 @@ def detect(model, images, *, batch_size=32, **options) -> list[Detections]:
         One `Detections` per image, in order (by index, where a dataset gives indices).
 
     Raises:
-        ValueError: an image that is none, or a network whose output is not finite.
+        ValueError: an image that is none, a network whose output is not finite, another
+            `batch_size`, or options for a `Detector`, which has its own.
     """
     if not hasattr(model, "detect"):
         model = Detector(model, **options)
     elif options:
         raise ValueError(f"detect: a Detector has its options already, got {', '.join(options)}.")
     return model.detect(images, batch_size)
+
+
+def class_names(detector) -> tuple[str, ...]:
+    """The names of a detector's classes by label; where nobody knows them, they are numbered."""
+    if detector.classes is not None:
+        return tuple(detector.classes)
+    return tuple(f"class {label}" for label in range(detector.grid.C))
 
 
 def without_predictions(seen: dict) -> dict:

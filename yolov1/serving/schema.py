@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from yolov1.inference import class_colour
+from yolov1.inference import class_colour, class_names
 
 
 class Problem(BaseModel):
@@ -120,15 +120,13 @@ METRICS = {
 
 def classes(detector) -> list[dict]:
     """Id, name and colour of each class; those without a name have their number."""
-    count = detector.grid.C
-    names = detector.classes or [f"class {label}" for label in range(count)]
     return [
         {
             "id": label + 1,
             "name": name,
             "colour": "#{:02x}{:02x}{:02x}".format(*class_colour(label)),
         }
-        for label, name in enumerate(names)
+        for label, name in enumerate(class_names(detector))
     ]
 
 
