@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.ops import numpy_twin
+from tests.ops import loss_numpy
 from tests.ops.loss_cases import (
     GRIDS,
     IMPLS,
@@ -67,11 +67,11 @@ def test_one_cell_by_hand(layout, impl):
 
 def reference_of(predictions, targets, grid, semantics):
     """The same from what the NumPy reference says of the cells, in float64."""
-    cells = numpy_twin.object_cells(predictions, targets, grid, semantics)
-    chosen = numpy_twin.choose(cells, semantics)[1]
+    cells = loss_numpy.object_cells(predictions, targets, grid, semantics)
+    chosen = loss_numpy.choose(cells, semantics)[1]
     clamped = dataclasses.replace(semantics, iou_overlap="clamped")
-    overlap = numpy_twin.overlaps(cells, clamped)[0]
-    classes, confidences, _ = numpy_twin.split(predictions.astype(float), grid)
+    overlap = loss_numpy.overlaps(cells, clamped)[0]
+    classes, confidences, _ = loss_numpy.split(predictions.astype(float), grid)
     truth = targets.reshape(-1, grid.cells, grid.target_channels)[cells.at][:, : grid.C]
     values = {
         "has_object": np.ones(len(chosen)),

@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.conformance import loss as loss_checks
 from benchmarks.gpu.verdicts import Checks
-from tests.ops import iou_twin, nms_twin
+from tests.ops import iou_numpy, nms_numpy
 from tests.ops.matrix import GRIDS
 from yolov1 import kernels
 from yolov1.semantics import PRESETS
@@ -251,7 +251,7 @@ def _degenerate(boxes):
 
 
 def _iou(checks, run, op, a, b, upstream, kind):
-    want = iou_twin.iou(op, a, b, upstream, kind=kind)
+    want = iou_numpy.iou(op, a, b, upstream, kind=kind)
     got = run(op, a, b, upstream, kind)
     for name, mine, true in zip(("overlap", "by a", "by b"), got, want, strict=True):
         checks.near("values", f"{op}, {kind}, {name}", mine, true, IOU_NEAR)
@@ -261,8 +261,8 @@ def check_nms(checks, run, owes):
     """Bits of the plain rule in NumPy: suppression computes in float32 and rounds nothing after."""
     del owes
     for seed in range(3):
-        pair = nms_twin.random_case(seed)
-        checks.run("owed bits", seed, lambda p=pair: _owed(checks, run(*p), nms_twin.twin(*p)))
+        pair = nms_numpy.random_case(seed)
+        checks.run("owed bits", seed, lambda p=pair: _owed(checks, run(*p), nms_numpy.suppress(*p)))
 
 
 CHECKS = {"loss": check_loss, "iou": check_iou, "nms": check_nms}

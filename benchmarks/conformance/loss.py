@@ -1,6 +1,6 @@
 """What a kernel of the YOLO loss must do: values, ties, properties, bits, special values.
 
-The reference is the tests' second implementation in NumPy (`tests.ops.numpy_twin`), in float64: it
+The reference is the tests' second implementation in NumPy (`tests.ops.loss_numpy`), in float64: it
 gathers the cells that hold an object and computes those alone. Objects whose responsible box
 float32 cannot tell are left out. A *kernel* is here a function of ``(predictions, targets, grid,
 layout)`` to ``(loss [N], gradient)`` or ``(loss, gradient, terms [N, 5])``, all NumPy's in float32.
@@ -8,7 +8,7 @@ layout)`` to ``(loss [N], gradient)`` or ``(loss, gradient, terms [N, 5])``, all
 
 import numpy as np
 
-from tests.ops import numpy_twin
+from tests.ops import loss_numpy
 from tests.ops.matrix import GRIDS
 from yolov1.grid import GridSpec
 
@@ -34,7 +34,7 @@ def random_case(generator, grid, images, share, ties=False):
 
 def decided(predictions, targets, grid, semantics):
     """Targets without the objects whose responsible box float32 may see otherwise."""
-    doubtful = numpy_twin.undecided(predictions, targets, grid, semantics)
+    doubtful = loss_numpy.undecided(predictions, targets, grid, semantics)
     return np.where(doubtful.reshape(*targets.shape[:3], 1), np.float32(0), targets)
 
 
@@ -63,7 +63,7 @@ def check(checks, kernel, semantics, layout="cells"):
 
     def run(predictions, targets, grid):
         if layout == "planes":
-            predictions = numpy_twin.join(*numpy_twin.split(predictions, grid), grid, "planes")
+            predictions = loss_numpy.join(*loss_numpy.split(predictions, grid), grid, "planes")
         return kernel(predictions, targets, grid, layout)
 
     for case, grid, predictions, targets in cases(checks, semantics):
@@ -82,7 +82,7 @@ def check(checks, kernel, semantics, layout="cells"):
 
 def _values(checks, run, semantics, case, predictions, targets, grid):
     given = predictions.copy(), targets.copy()
-    want = numpy_twin.yolo_loss(predictions, targets, grid, semantics)
+    want = loss_numpy.yolo_loss(predictions, targets, grid, semantics)
     got = run(*given, grid)
     checks.near("values, loss", case, got[0], want.loss, NEAR)
     checks.near("values, gradient", case, _as_cells(got[1], grid), want.gradient, NEAR)
@@ -94,7 +94,7 @@ def _values(checks, run, semantics, case, predictions, targets, grid):
 def _as_cells(gradient, grid):
     """A gradient of either layout as one of cells."""
     if np.ndim(gradient) == 2:
-        gradient = numpy_twin.join(*numpy_twin.split(gradient, grid, "planes"), grid)
+        gradient = loss_numpy.join(*loss_numpy.split(gradient, grid, "planes"), grid)
     return gradient
 
 
@@ -187,7 +187,7 @@ def _special(checks, run, semantics, which):
     each other there."""
     grid, predictions, targets = special_case(which)
     with np.errstate(all="ignore"):
-        want = numpy_twin.yolo_loss(predictions, targets, grid, semantics, dtype=np.float32)
+        want = loss_numpy.yolo_loss(predictions, targets, grid, semantics, dtype=np.float32)
     got = run(predictions, targets, grid)
     pairs = (got[0], want.loss), (_as_cells(got[1], grid), want.gradient)
     for name, (mine, true) in zip(("loss", "gradient"), pairs, strict=True):

@@ -1,7 +1,7 @@
 """IoU for `benchmarks.gpu`: calls, and checks against two others.
 
 These are the CPU's kernel, and in float64 the second implementation in NumPy that the tests have
-(`tests.ops.iou_twin`), which shares no code with either.
+(`tests.ops.iou_numpy`), which shares no code with either.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.gpu.device import handed
 from benchmarks.gpu.verdicts import DTYPES, NEAR_CPU, NEAR_FLOAT64
-from tests.ops import iou_twin
+from tests.ops import iou_numpy
 from yolov1 import kernels
 
 
@@ -127,11 +127,11 @@ def make_call(checks, case):
     cpu = value, *getattr(kernels, f"{case.op}_gradient")(a, b, upstream, **options)
     # Counts are masks by now: the device takes bool.
     valid = [
-        None if mask is None else iou_twin.as_mask(mask, x)
+        None if mask is None else iou_numpy.as_mask(mask, x)
         for mask, x in zip(valid, (a, b), strict=True)
     ]
     call = IouCall(checks.device, case, a, b, valid, upstream)
-    return call, cpu, iou_twin.iou(case.op, a, b, upstream, **options)
+    return call, cpu, iou_numpy.iou(case.op, a, b, upstream, **options)
 
 
 def check(checks, case):

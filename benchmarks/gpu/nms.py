@@ -1,7 +1,7 @@
 """Non-maximum suppression for `benchmarks.gpu`: calls, and checks of their bits.
 
 These must be those of the CPU's kernel and of the rule written plainly in NumPy
-(`tests.ops.nms_twin`).
+(`tests.ops.nms_numpy`).
 """
 
 import dataclasses
@@ -9,8 +9,8 @@ import dataclasses
 import numpy as np
 
 from benchmarks.gpu.device import handed
-from tests.ops import nms_twin
-from tests.ops.nms_twin import random_case
+from tests.ops import nms_numpy
+from tests.ops.nms_numpy import random_case
 from yolov1 import kernels
 
 RULES = (
@@ -58,7 +58,7 @@ def _special(rng, boxes, scores):
     scores[:, ::5, :1] = np.nan
     scores[:, 1::7, 1:2] = -np.inf
     scores[:, 3:4, 2:3] = np.inf
-    return nms_twin.degenerate(boxes, int(rng.integers(1 << 20))), scores
+    return nms_numpy.degenerate(boxes, int(rng.integers(1 << 20))), scores
 
 
 def _chain(rng, boxes, scores):
@@ -138,4 +138,4 @@ def check(checks, case):
     checks.same("NMS, CPU", case, got, kernels.non_max_suppression(*arrays, **rule))
     # NumPy's exponential has other last bits.
     if arrays[1].size <= NUMPY_UP_TO and rule.get("suppression") != "gaussian":
-        checks.same("NMS, plain rule", case, got, nms_twin.twin(*arrays, **rule))
+        checks.same("NMS, plain rule", case, got, nms_numpy.twin(*arrays, **rule))

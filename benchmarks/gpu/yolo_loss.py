@@ -1,7 +1,7 @@
 """The YOLO loss for `benchmarks.gpu`: calls, and checks against two others.
 
 These are the CPU's kernel, and in float64 the second implementation in NumPy that the tests have
-(`tests.ops.numpy_twin`), which shares no code with either.
+(`tests.ops.loss_numpy`), which shares no code with either.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.gpu import formulas as gpu_formulas
 from benchmarks.gpu.device import handed
 from benchmarks.gpu.verdicts import DTYPES, NEAR_CPU, NEAR_FLOAT64, arrays_of
-from tests.ops import numpy_twin
+from tests.ops import loss_numpy
 from tests.ops.matrix import GRIDS, VARIANTS
 from yolov1 import kernels
 from yolov1.grid import GridSpec
@@ -98,9 +98,9 @@ def inputs(checks, case):
     predictions = predictions.astype(DTYPES[case.dtype])
     targets = (targets * has_object).astype(DTYPES[case.targets])
     if case.layout == "planes":
-        predictions = numpy_twin.join(*numpy_twin.split(predictions, grid), grid, "planes")
+        predictions = loss_numpy.join(*loss_numpy.split(predictions, grid), grid, "planes")
     semantics = SEMANTICS[case.semantics]
-    doubtful = numpy_twin.undecided(predictions, targets, grid, semantics, case.layout)
+    doubtful = loss_numpy.undecided(predictions, targets, grid, semantics, case.layout)
     kept = ~doubtful.reshape(*targets.shape[:3], 1)
     return predictions, np.where(kept, targets, targets.dtype.type(0))
 
@@ -136,7 +136,7 @@ def check(checks, case):
     checks.device.synchronize()
     got = call.read()
     cpu = kernels.yolo_loss(predictions, targets, **case.options())
-    true = numpy_twin.yolo_loss(
+    true = loss_numpy.yolo_loss(
         predictions, targets, ALL_GRIDS[case.grid], SEMANTICS[case.semantics], case.layout
     )
     mean = case.reduction == "mean"

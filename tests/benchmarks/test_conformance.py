@@ -11,7 +11,7 @@ import pytest
 from benchmarks.conformance import faces, foreign, loss
 from benchmarks.gpu.verdicts import Checks
 from tests import programs
-from tests.ops import numpy_twin
+from tests.ops import loss_numpy
 from tests.shared import ROOT
 from yolov1 import kernels
 from yolov1.grid import GridSpec
@@ -27,7 +27,7 @@ TIMED = r"N=(\d+) +(yours|ours, \d threads?) +[\d.]+ \("
 
 def right(predictions, targets, grid, semantics):
     """Our own reference, in NumPy."""
-    twin = numpy_twin.yolo_loss(predictions, targets, grid, semantics)
+    twin = loss_numpy.yolo_loss(predictions, targets, grid, semantics)
     return twin.loss.astype(np.float32), twin.gradient.astype(np.float32)
 
 

@@ -18,7 +18,7 @@ from benchmarks.gpu import measurements as gpu_measure
 from benchmarks.gpu import timing as gpu_timing
 from benchmarks.gpu import yolo_loss as gpu_loss
 from benchmarks.gpu.verdicts import DTYPES, Checks
-from tests.ops import iou_twin, nms_twin, numpy_twin
+from tests.ops import iou_numpy, nms_numpy, loss_numpy
 from yolov1 import kernels
 from yolov1.grid import GridSpec
 from yolov1.semantics import PRESETS
@@ -137,7 +137,7 @@ def test_what_is_written_outside_of_an_output_is_noticed(where):
 
 def loss_case(dtype=np.float32):
     predictions, targets = gpu_measure.loss_sets(1, 6, "float32", "float32")[0]
-    want = numpy_twin.yolo_loss(predictions, targets, GRID, PRESETS["paper"])
+    want = loss_numpy.yolo_loss(predictions, targets, GRID, PRESETS["paper"])
     return predictions, targets, want
 
 
@@ -146,7 +146,7 @@ def iou_case():
     generator = np.random.default_rng(0)
     a, b = (gpu_iou.boxes(generator, shape, case) for shape in (case.a, case.b))
     upstream = generator.uniform(-1, 1, (2, 9, 7)).astype(np.float32)
-    return (a, b, upstream), iou_twin.iou("pairwise_iou", a, b, upstream)
+    return (a, b, upstream), iou_numpy.iou("pairwise_iou", a, b, upstream)
 
 
 def assert_near(got, want):
@@ -180,9 +180,9 @@ def torch_has_the_formulas():
     assert_near(forward(*arguments[:2]), value)
     for got, true in zip(backward(*arguments), gradients, strict=True):
         assert_near(got, true)
-    case = nms_twin.random_case(0)
+    case = nms_numpy.random_case(0)
     found = gpu_formulas.torch_nms(max_detections=50)(*map(torch.from_numpy, case))
-    for got, true in zip(found, nms_twin.twin(*case, max_detections=50), strict=True):
+    for got, true in zip(found, nms_numpy.twin(*case, max_detections=50), strict=True):
         np.testing.assert_array_equal(got, true)
 
     pixels = np.random.default_rng(0).integers(0, 256, (2, 9, 14, 3), np.uint8)

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tests.ops import numpy_twin
+from tests.ops import loss_numpy
 from tests.ops.matrix import GRIDS as GRIDS
 from tests.ops.matrix import VARIANTS as VARIANTS
 from yolov1 import ops
@@ -30,14 +30,14 @@ def tie_boxes(predictions, grid):
 def empty_undecided(predictions, targets, grid, semantics, layout="cells"):
     """Targets without the objects whose responsible box float32 may see otherwise than float64
     does, and how many those were."""
-    doubtful = numpy_twin.undecided(predictions, targets, grid, semantics, layout)
+    doubtful = loss_numpy.undecided(predictions, targets, grid, semantics, layout)
     kept = ~doubtful.reshape(*targets.shape[:3], 1)
     return np.where(kept, targets, targets.dtype.type(0)), int(doubtful.sum())
 
 
 def to_planes(predictions, grid):
     """``[N, S, S, D]`` to the flat layout."""
-    return numpy_twin.join(*numpy_twin.split(predictions, grid), grid, "planes")
+    return loss_numpy.join(*loss_numpy.split(predictions, grid), grid, "planes")
 
 
 def loss_function(*, graph=False, xla=False, upstream=None, **options):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.ops import iou_twin
+from tests.ops import iou_numpy
 from tests.ops.iou_cases import (
     DTYPES,
     FORMATS,
@@ -40,9 +40,9 @@ SIZES = ((1, 1), (5, 3), (3, 15), (2, 16), (7, 17), (33, 31), (1, 64), (18, 1))
 def check(function, op, a, b, seed=0, valid_a=None, valid_b=None, **options):
     """One call against the twin, with an upstream gradient that is not 1."""
     value_tolerance, tolerance = TOLERANCES[a.dtype]
-    want = iou_twin.iou(op, a, b, valid_a=valid_a, valid_b=valid_b, **options)
+    want = iou_numpy.iou(op, a, b, valid_a=valid_a, valid_b=valid_b, **options)
     upstream = random_upstream(want[0].shape, a.dtype, seed)
-    want = iou_twin.iou(op, a, b, upstream, valid_a, valid_b, **options)
+    want = iou_numpy.iou(op, a, b, upstream, valid_a, valid_b, **options)
     got = function(a, b, upstream, valid_a, valid_b)
     for one, other, allowed in zip(got, want, (value_tolerance, tolerance, tolerance), strict=True):
         assert one.dtype == a.dtype and one.shape == other.shape
@@ -124,7 +124,7 @@ def test_nothing_to_do(impl, graph):
     ):
         boxes = random_boxes(*a), random_boxes(*b)
         value, by_a, by_b = functions[op](*boxes)
-        assert value.shape == iou_twin.iou(op, *boxes)[0].shape
+        assert value.shape == iou_numpy.iou(op, *boxes)[0].shape
         assert by_a.shape == boxes[0].shape and by_b.shape == boxes[1].shape
         assert not by_a.any() and not by_b.any()
 
@@ -161,7 +161,7 @@ def test_what_a_mask_hides_is_not_read(impl, op, mode):
         function = iou_function(op, impl=impl, **how, **options)
         clean = check(function, op, a, b, k, valid_a, valid_b, **options)
         upstream = random_upstream(clean[0].shape, seed=k)
-        hidden = [~iou_twin.as_mask(valid, boxes) for valid, boxes in ((valid_a, a), (valid_b, b))]
+        hidden = [~iou_numpy.as_mask(valid, boxes) for valid, boxes in ((valid_a, a), (valid_b, b))]
         for value in (np.nan, np.inf, 1e300):
             dirty = [
                 np.where(mask[..., None], value, boxes)

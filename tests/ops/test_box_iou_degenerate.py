@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from tests.ops import iou_twin
+from tests.ops import iou_numpy
 from tests.ops.iou_cases import (
     DTYPES,
     FORMATS,
@@ -57,7 +57,7 @@ def test_every_pair_is_that_of_the_twin(impl, kind, box_format, dtype):
     options = dict(kind=kind, box_format=box_format)
     tolerance = {2: 2**-8, 4: 2e-6, 8: 1e-14}[np.dtype(dtype).itemsize]
     boxes = np.concatenate(degenerate_pairs(box_format, dtype))
-    want = iou_twin.iou("pairwise_iou", boxes, boxes[:30], **options)
+    want = iou_numpy.iou("pairwise_iou", boxes, boxes[:30], **options)
     got = value_and_gradients("pairwise_iou", boxes, boxes[:30], impl=impl, **options)
     for one, other, scale in zip(got, want, (1, 60, 60), strict=True):
         one = one.astype(np.float64)
@@ -127,7 +127,7 @@ def test_huge_and_tiny_values(kind, box_format):
     huge = (1e38, -1e38, 3e38, 1e30, 1e20, -1e20)
     a, b = one_at_a_time((*huge, 1e12, 1e-12, 1e-25, -1e-25, 1e-30), box_format, np.float32)
     options = dict(kind=kind, box_format=box_format)
-    want = iou_twin.pairs(a, b, **options).iou
+    want = iou_numpy.pairs(a, b, **options).iou
     for impl in IMPLS:
         got = value_and_gradients("aligned_iou", a, b, impl=impl, **options)
         assert_alike(got[:1], [want], 1e-5)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.ops import iou_twin
+from tests.ops import iou_numpy
 from tests.ops.iou_cases import (
     DEGENERATE,
     FORMATS,
@@ -37,9 +37,9 @@ def numeric(boxes_a, boxes_b, kind, **options):
     value = ops.aligned_iou(a, b, kind="diou" if kind == "ciou" else kind, **options).numpy()
     if kind == "ciou":  # the op does not tell v: the twin does
         box_format = options["box_format"]
-        alpha = iou_twin.pairs(boxes_a, boxes_b, kind, box_format).alpha
-        held = iou_twin.pairs(a, b, kind, box_format, alpha).iou
-        value = value + held - iou_twin.pairs(a, b, "diou", box_format).iou
+        alpha = iou_numpy.pairs(boxes_a, boxes_b, kind, box_format).alpha
+        held = iou_numpy.pairs(a, b, kind, box_format, alpha).iou
+        value = value + held - iou_numpy.pairs(a, b, "diou", box_format).iou
     return ((value[:, 1] - value[:, 0]) / (2 * STEP)).T
 
 

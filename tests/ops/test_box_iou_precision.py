@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.ops import iou_twin
+from tests.ops import iou_numpy
 from tests.ops.iou_cases import FORMATS, IMPLS, KINDS, OPS, random_boxes, value_and_gradients
 from yolov1 import ops
 from yolov1.ops import reference
@@ -35,7 +35,7 @@ def test_error_rule(impl, op, kind, box_format, dtype):
         for seed, shape in enumerate(shapes, 1)
     )
     options = dict(kind=kind, box_format=box_format)
-    exact = iou_twin.iou(op, *(tf.cast(x, tf.float64).numpy() for x in (a, b)), **options)
+    exact = iou_numpy.iou(op, *(tf.cast(x, tf.float64).numpy() for x in (a, b)), **options)
     ours = value_and_gradients(op, a, b, impl=impl, **options)
     for got, other, want in zip(ours, native(op, a, b, **options), exact, strict=True):
         assert (errors(got, want) <= 2 * errors(other, want)).all()
@@ -59,5 +59,5 @@ def test_gradient_sums_over_many_boxes_are_taken_in_float32(kind):
     a, b = (tf.cast(boxes, tf.float16) for boxes in (a, b))
     got = value_and_gradients("pairwise_iou", a, b, impl="fused", kind=kind)[1]
     exact = [tf.cast(boxes, tf.float64).numpy() for boxes in (a, b)]
-    want = iou_twin.iou("pairwise_iou", *exact, kind=kind)[1]
+    want = iou_numpy.iou("pairwise_iou", *exact, kind=kind)[1]
     np.testing.assert_allclose(got, want, rtol=2**-10, atol=2e-2)

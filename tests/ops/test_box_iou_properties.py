@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.ops import iou_twin
+from tests.ops import iou_numpy
 from tests.ops.iou_cases import DTYPES, FORMATS, KINDS, OPS, in_format, random_upstream
 from yolov1 import kernels
 
@@ -75,7 +75,7 @@ def test_kernel_is_the_twin():
     def check(case):
         tolerance, slope = TOLERANCES[case.a.dtype.itemsize]
         masks = case.valid_a, case.valid_b
-        want = iou_twin.iou(case.op, case.a, case.b, 1, *masks, **case.options)[0]
+        want = iou_numpy.iou(case.op, case.a, case.b, 1, *masks, **case.options)[0]
         got = run(case)
         assert got.shape == want.shape and got.dtype == case.a.dtype
         np.testing.assert_allclose(got.astype(float), want, rtol=tolerance, atol=tolerance)
@@ -84,7 +84,7 @@ def test_kernel_is_the_twin():
         if not rounded_alike(case):
             return
         upstream = random_upstream(want.shape, case.a.dtype)
-        want = iou_twin.iou(case.op, case.a, case.b, upstream, *masks, **case.options)
+        want = iou_numpy.iou(case.op, case.a, case.b, upstream, *masks, **case.options)
         for one, other in zip(run(case, upstream=upstream), want[1:], strict=True):
             most = np.abs(other).max(initial=8)
             np.testing.assert_allclose(one.astype(float), other, rtol=0, atol=slope * most)

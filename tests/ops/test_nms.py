@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from tests.ops.nms_cases import IMPLS, SHAPES, assert_equal, bits, call
-from tests.ops.nms_twin import degenerate, random_case, twin
+from tests.ops.nms_numpy import degenerate, random_case, suppress
 from yolov1 import kernels, ops
 from yolov1.ops import _library
 
@@ -31,7 +31,7 @@ def test_equals_the_plain_rule(shape, impl):
         dict(score_threshold=-np.inf, iou_threshold=1, max_detections=3000),
         dict(score_threshold=1.0, max_detections=1),
     ):
-        want = twin(boxes, scores, **options)
+        want = suppress(boxes, scores, **options)
         for graph in (False, True):
             assert_equal(call(boxes, scores, impl, graph, **options), want)
 
@@ -45,7 +45,7 @@ def test_degenerate_boxes_and_scores(seed, clip):
     scores[:, 1::7, 1] = -np.inf
     scores[:, 3, 2] = np.inf
     options = dict(iou_threshold=0.3, clip=clip, max_detections=200)
-    want = twin(boxes, scores, **options)
+    want = suppress(boxes, scores, **options)
     assert (0 < want[3]).all() and (want[3] < 180).all()
     for impl in IMPLS:
         assert_equal(call(boxes, scores, impl, **options), want)
@@ -91,7 +91,7 @@ def test_equal_scores_go_by_box_then_by_class():
     scores[2] = 0.5 + ulps * 2.0**-24  # neighbours among the floats
     for options in ({}, dict(max_detections=3000), dict(max_detections=11, iou_threshold=0.2)):
         options |= dict(score_threshold=-0.2)
-        assert_equal(call(boxes, scores, **options), twin(boxes, scores, **options))
+        assert_equal(call(boxes, scores, **options), suppress(boxes, scores, **options))
     apart = np.float32([[[k, 0, k + 1, 1] for k in range(3)]])
     found, _, labels, _ = call(
         apart, np.full((1, 3, 2), 0.5, np.float32), clip=False, max_detections=6
@@ -126,7 +126,7 @@ def test_threads_repeats_and_neighbours_change_no_bit(suppression):
     rule = dict(suppression=suppression)
     first = kernels.non_max_suppression(boxes, scores, **rule)
     if suppression == "hard":
-        assert_equal(first, twin(boxes, scores))
+        assert_equal(first, suppress(boxes, scores))
     for threads in (1, 2, 3, 67, 100):
         again = kernels.non_max_suppression(boxes, scores, threads=threads, **rule)
         assert bits(again) == bits(first)
@@ -327,7 +327,7 @@ def test_overlaps_that_do_not_fit_in_memory_are_refused():
 def test_without_the_library_auto_takes_the_reference(monkeypatch):
     monkeypatch.setattr(_library, "_kernels", lambda op: {})
     boxes, scores = random_case(1)
-    want = twin(boxes, scores)
+    want = suppress(boxes, scores)
     assert_equal(call(boxes, scores, "auto"), want)
     with pytest.raises(NotImplementedError, match="no fused kernel for float32 on CPU"):
         call(boxes, scores, "fused")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.ops.nms_cases import IMPLS, SHAPES, assert_equal, call
-from tests.ops.nms_twin import degenerate, random_case, twin
+from tests.ops.nms_numpy import degenerate, random_case, suppress
 
 SOFT = ("linear", "gaussian")
 
@@ -33,7 +33,7 @@ def test_equals_the_plain_soft_rule(shape, suppression, impl):
         dict(score_threshold=1.0, max_detections=1),
     ):
         options |= dict(suppression=suppression)
-        want = twin(boxes, scores, **options)
+        want = suppress(boxes, scores, **options)
         for graph in (False, True):
             assert_follows(call(boxes, scores, impl, graph, **options), want, suppression)
 
@@ -49,8 +49,8 @@ def test_degenerate_boxes_and_scores_softly(seed, suppression, impl):
     scores[:, 3, 2] = np.inf
     options = dict(suppression=suppression, iou_threshold=0.3, clip=seed % 2 == 0)
     options |= dict(score_threshold=0.05, max_detections=200)
-    want = twin(boxes, scores, **options)
-    hard = twin(boxes, scores, **options | dict(suppression="hard"))
+    want = suppress(boxes, scores, **options)
+    hard = suppress(boxes, scores, **options | dict(suppression="hard"))
     assert hard[3].sum() < want[3].sum() and (want[3] < 180).all()
     assert_follows(call(boxes, scores, impl, graph=True, **options), want, suppression)
 
@@ -109,18 +109,18 @@ def test_soft_rules_at_their_ends(impl):
     boxes, scores = random_case(6, 2, 40, 3)
     boxes[:, 7] = boxes[:, 3]
     common = dict(score_threshold=0.01, max_detections=130)
-    everything = twin(boxes, scores, iou_threshold=1, **common)
+    everything = suppress(boxes, scores, iou_threshold=1, **common)
     for options in (
         dict(suppression="linear", iou_threshold=1),
         dict(suppression="gaussian", sigma=1e30),
     ):
         assert_equal(call(boxes, scores, impl, graph=True, **options, **common), everything)
-    apart = twin(boxes, scores, iou_threshold=0, **common)
+    apart = suppress(boxes, scores, iou_threshold=0, **common)
     options = dict(suppression="gaussian", sigma=1e-30, iou_threshold=0.9)
     assert_equal(call(boxes, scores, impl, graph=True, **options, **common), apart)
     one_place = np.broadcast_to(boxes[:, :1], boxes.shape)
     linear = call(one_place, scores, impl, graph=True, suppression="linear", **common)
-    assert_equal(linear, twin(one_place, scores, **common))
+    assert_equal(linear, suppress(one_place, scores, **common))
 
 
 @pytest.mark.parametrize("impl", IMPLS)
@@ -129,6 +129,6 @@ def test_ties_of_what_is_left_go_by_box_then_by_class(impl):
     scores = np.ceil(scores * 4) / 4
     boxes[:, 20:] = boxes[:, :20]  # the same overlaps: equal scores stay so
     options = dict(suppression="linear", iou_threshold=0.2, max_detections=200)
-    want = twin(boxes, scores, **options)
+    want = suppress(boxes, scores, **options)
     assert ((want[1][:, 1:] == want[1][:, :-1]) & (want[1][:, 1:] > 0)).sum() > 60
     assert_equal(call(boxes, scores, impl, graph=True, **options), want)

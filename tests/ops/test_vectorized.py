@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.ops import nms_twin
+from tests.ops import nms_numpy
 from tests.ops.iou_cases import random_boxes
 from tests.ops.loss_cases import GRIDS, random_case
 from yolov1 import kernels, ops
@@ -126,7 +126,7 @@ def test_jacobians():
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("which", ("boxes", "scores", "both"))
 def test_suppression(which, mode):
-    cases = [nms_twin.random_case(seed, 2, 20, 3) for seed in range(STEPS)]
+    cases = [nms_numpy.random_case(seed, 2, 20, 3) for seed in range(STEPS)]
     fixed, stacked = cases[0], [np.stack(x) for x in zip(*cases, strict=True)]
 
     def function(row):

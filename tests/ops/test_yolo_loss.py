@@ -4,7 +4,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from tests.ops import numpy_twin
+from tests.ops import loss_numpy
 from tests.ops.loss_cases import (
     GRIDS,
     IMPLS,
@@ -42,7 +42,7 @@ def test_every_choice_is_that_of_the_twin(variant, impl):
     predictions[1, :2, :, grid.box_channels] *= 0.01  # boxes too small to overlap
     got = value_and_gradient(predictions, targets, grid=grid, semantics=semantics, impl=impl)
     for one, other in zip(
-        got, numpy_twin.yolo_loss(predictions, targets, grid, semantics), strict=False
+        got, loss_numpy.yolo_loss(predictions, targets, grid, semantics), strict=False
     ):
         assert_near(one, other, 1e-12)
 
@@ -61,7 +61,7 @@ def matrix_case(grid, semantics, dtype):
 
 def check(function, predictions, targets, upstream, grid, semantics, layout):
     loss_tolerance, tolerance = TOLERANCES[predictions.dtype]
-    want = numpy_twin.yolo_loss(predictions, targets, grid, PRESETS[semantics], layout)
+    want = loss_numpy.yolo_loss(predictions, targets, grid, PRESETS[semantics], layout)
     loss, terms, gradient = function(predictions, targets, upstream)
     assert loss.dtype == terms.dtype == upstream.dtype and gradient.dtype == predictions.dtype
     assert_near(loss, want.loss, loss_tolerance)

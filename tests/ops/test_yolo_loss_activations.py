@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.ops import numpy_twin
+from tests.ops import loss_numpy
 from tests.ops.loss_cases import (
     GRIDS,
     assert_near,
@@ -53,7 +53,7 @@ def activated(raw, activation):
 def twin(raw, targets, grid, semantics, layout, activations):
     """Loss, terms and gradient by the raw outputs, in float64, of the twin of the loss."""
     blocks = resolve_activations(activations)
-    classes, confidences, boxes = numpy_twin.split(raw.astype(np.float64), grid, layout)
+    classes, confidences, boxes = loss_numpy.split(raw.astype(np.float64), grid, layout)
     if blocks["classes"] == "softmax":
         power = np.exp(classes - classes.max(-1, keepdims=True))
         p = power / power.sum(-1, keepdims=True)
@@ -62,15 +62,15 @@ def twin(raw, targets, grid, semantics, layout, activations):
     c, confidence_slope = activated(confidences, blocks["confidences"])
     ends = activated(boxes[..., :2], blocks["xy"]), activated(boxes[..., 2:], blocks["wh"])
     b, box_slope = (np.concatenate(parts, -1) for parts in zip(*ends, strict=True))
-    predictions = numpy_twin.join(p, c, b, grid, layout)
-    out = numpy_twin.yolo_loss(predictions, targets.astype(np.float64), grid, semantics, layout)
-    by_p, by_c, by_b = numpy_twin.split(out.gradient, grid, layout)
+    predictions = loss_numpy.join(p, c, b, grid, layout)
+    out = loss_numpy.yolo_loss(predictions, targets.astype(np.float64), grid, semantics, layout)
+    by_p, by_c, by_b = loss_numpy.split(out.gradient, grid, layout)
     if blocks["classes"] == "softmax":
         by_classes = p * (by_p - (p * by_p).sum(-1, keepdims=True))
     else:
         by_classes = by_p * class_slope
     parts = by_classes, by_c * confidence_slope, by_b * box_slope
-    return predictions, (out.loss, out.terms, numpy_twin.join(*parts, grid, layout))
+    return predictions, (out.loss, out.terms, loss_numpy.join(*parts, grid, layout))
 
 
 def raw_case(grid, images, semantics, activations, layout="cells", dtype=np.float32):

@@ -8,7 +8,7 @@ import pytest
 
 from tests.losses.cases import GRID as MODEL_GRID
 from tests.losses.cases import fit, small_data, small_model
-from tests.ops import numpy_twin
+from tests.ops import loss_numpy
 from tests.ops.loss_cases import (
     GRIDS,
     IMPLS,
@@ -115,7 +115,7 @@ def test_with_other_choices(impl, kind, wh, ties):
         box=kind, wh=wh, ties=ties, iou_overlap="abs", weight_xy=3, factor=0.5
     )
     got = value_and_gradient(predictions, targets, grid=grid, semantics=semantics, impl=impl)
-    want = numpy_twin.yolo_loss(predictions, targets, grid, semantics)
+    want = loss_numpy.yolo_loss(predictions, targets, grid, semantics)
     for one, other in zip(got, want, strict=False):
         assert_near(one, other, 1e-12)
     unread = dataclasses.replace(semantics, weight_wh=1e300)

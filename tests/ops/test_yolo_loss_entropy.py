@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.ops import numpy_twin
+from tests.ops import loss_numpy
 from tests.ops.loss_cases import (
     GRIDS,
     IMPLS,
@@ -150,11 +150,11 @@ def probable_case(grid, images, semantics, activations, layout="cells", dtype=np
     gradient is beyond float16."""
     raw, targets = raw_case(grid, images, semantics, activations, layout, dtype)
     blocks = resolve_activations(activations)
-    parts = numpy_twin.split(raw, grid, layout)
-    plain = numpy_twin.split(random_case(grid, images, 0, dtype=dtype)[0], grid)
+    parts = loss_numpy.split(raw, grid, layout)
+    plain = loss_numpy.split(random_case(grid, images, 0, dtype=dtype)[0], grid)
     for k, block in enumerate(("classes", "confidences")):
         parts[k] = plain[k] if blocks[block] == "linear" else parts[k]
-    return numpy_twin.join(*parts, grid, layout), targets
+    return loss_numpy.join(*parts, grid, layout), targets
 
 
 @pytest.mark.on_cpu
@@ -370,7 +370,7 @@ def test_error_in_16_bits_is_at_most_twice_that_of_plain_tensorflow(semantics, n
     grid, semantics = GRIDS[name], ENTROPIES[semantics]
     predictions, targets = (tf.cast(x, dtype) for x in random_case(grid, 16, 0.3, seed=7))
     rounded = [tf.cast(x, tf.float64).numpy() for x in (predictions, targets)]
-    exact = numpy_twin.yolo_loss(*rounded, grid, semantics)
+    exact = loss_numpy.yolo_loss(*rounded, grid, semantics)
     plain = native(predictions, targets, grid, semantics, "cells")
     ours = value_and_gradient(predictions, targets, grid=grid, semantics=semantics, impl="fused")
     for got, other, want in ((ours[0], plain[0], exact.loss), (ours[2], plain[1], exact.gradient)):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.ops import numpy_twin
+from tests.ops import loss_numpy
 from tests.ops.loss_cases import (
     IMPLS,
     VARIANTS,
@@ -102,7 +102,7 @@ def test_special_values_in_the_kernel(name, layout, dtype, kind):
     sums = np.float64 if dtype == np.float64 else np.float32
     for semantics in VARIANTS.values():
         arrays, tolerance = moderate(case, semantics), gradient_tolerance(semantics, dtype)
-        want = numpy_twin.yolo_loss(*arrays, grid, semantics, layout, sums)
+        want = loss_numpy.yolo_loss(*arrays, grid, semantics, layout, sums)
         got = kernels.yolo_loss(*arrays, grid=grid, semantics=semantics, layout=layout)
         assert_alike(got[0], want.loss)
         assert_alike(got[1], want.terms)
@@ -174,7 +174,7 @@ def test_subnormal_flags_mark_no_object(dtypes):
         kernels.yolo_loss(predictions, targets, grid=grid, version=version)[1]
         for version in kernels.yolo_loss_versions()
     ]
-    results.append(numpy_twin.yolo_loss(predictions, targets, grid, VARIANTS["paper"]).terms)
+    results.append(loss_numpy.yolo_loss(predictions, targets, grid, VARIANTS["paper"]).terms)
     for impl in IMPLS:
         for xla in (None, True):
             function = tf.function(ops.yolo_loss, jit_compile=xla)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.ops import iou_twin, numpy_twin
+from tests.ops import iou_numpy, loss_numpy
 from tests.ops.loss_cases import (
     GRIDS,
     IMPLS,
@@ -37,9 +37,9 @@ def moved_copies(predictions, points, step):
 
 def aspects(predictions, targets, grid, semantics):
     """CIoU's v and alpha of the responsible boxes, zeros elsewhere: two ``[N, L, B]``."""
-    cells = numpy_twin.object_cells(predictions, targets, grid, semantics)
-    pairs = iou_twin.pairs(cells.frame, cells.target_frame, "ciou", "cxcywh")
-    _, chosen = numpy_twin.choose(cells, semantics)
+    cells = loss_numpy.object_cells(predictions, targets, grid, semantics)
+    pairs = iou_numpy.pairs(cells.frame, cells.target_frame, "ciou", "cxcywh")
+    _, chosen = loss_numpy.choose(cells, semantics)
     out = np.zeros((2, len(predictions), grid.cells, grid.B))
     out[0][cells.at] = np.where(chosen, pairs.v, 0)
     out[1][cells.at] = np.where(chosen, pairs.alpha, 0)
@@ -61,7 +61,7 @@ def test_gradient_is_the_numeric_one(impl, variant):
     low, high = (moved_copies(predictions, points, step) for step in (-STEP, STEP))
     copied = np.repeat(targets, points.size, axis=0)
     responsible_low, responsible_high = (
-        numpy_twin.yolo_loss(p, copied, grid, semantics).responsible for p in (low, high)
+        loss_numpy.yolo_loss(p, copied, grid, semantics).responsible for p in (low, high)
     )
     tie = (responsible_low != responsible_high).any((1, 2))
     kink = (semantics.wh in ("sqrt_in_loss", "heron10")) & (predictions.ravel()[points] == 0)

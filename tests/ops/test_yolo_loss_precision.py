@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.ops import numpy_twin
+from tests.ops import loss_numpy
 from tests.ops.loss_cases import GRIDS, random_case, to_planes, value_and_gradient
 from yolov1 import kernels, ops
 from yolov1.ops import reference
@@ -31,7 +31,7 @@ def test_error_rule(semantics, name, layout, dtype, target_dtype):
         predictions = to_planes(predictions, grid)
     predictions, targets = (tf.cast(x, dtype) for x in (predictions, targets))
     rounded = [tf.cast(x, tf.float64).numpy() for x in (predictions, targets)]
-    exact = numpy_twin.yolo_loss(*rounded, grid, preset, layout)
+    exact = loss_numpy.yolo_loss(*rounded, grid, preset, layout)
     plain = native(predictions, targets, grid, preset, layout)
     if target_dtype == "float32":
         targets = tf.cast(targets, tf.float32)

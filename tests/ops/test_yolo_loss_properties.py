@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.ops import numpy_twin
+from tests.ops import loss_numpy
 from tests.ops.loss_cases import empty_undecided, to_planes
 from yolov1 import kernels
 from yolov1.grid import GridSpec
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.on_cpu
 
 # The same examples in every run.
 PROFILE = settings(max_examples=1000, deadline=None, derandomize=True, database=None)
-EPS = numpy_twin.EPS32
+EPS = loss_numpy.EPS32
 # Predictions, targets, and the relative error of one rounding to the predictions' dtype.
 DTYPES = (
     (np.float32, np.float32, EPS),
@@ -67,7 +67,7 @@ def cases(draw):
         PROBABLE if kind == "cross_entropy" else (-1, 1)
         for kind in (semantics.class_loss, semantics.confidence_loss)
     )
-    predictions = numpy_twin.join(
+    predictions = loss_numpy.join(
         generator.uniform(*of_classes, (images, grid.cells, grid.C)),
         generator.uniform(*of_confidences, (images, grid.cells, grid.B)),
         make_boxes(generator, kind, images, grid, semantics.wh),
@@ -112,8 +112,8 @@ def tolerances(case, targets):
     gradient, absolutely before its weight. Values are of the order of 1 (centres "apart": 40)."""
     grid, semantics = case.grid, case.semantics
     with np.errstate(all="ignore"):
-        boxes = numpy_twin.object_cells(case.predictions, targets, grid, semantics)
-        noise = numpy_twin.overlap_noise(boxes, semantics)
+        boxes = loss_numpy.object_cells(case.predictions, targets, grid, semantics)
+        noise = loss_numpy.overlap_noise(boxes, semantics)
     exact = case.dtypes[0] == np.float64
     eps = 2.0**-53 if exact else EPS
     overlap = float(noise.max(initial=0)) * (eps / EPS)
@@ -138,7 +138,7 @@ def check_gradient(case, got, want, tolerance):
     rounding = case.dtypes[2]
     tiny = 2.0**-25 if case.dtypes[0] == np.float16 else 0.0  # half a subnormal
     scale = 1 / max(1, len(want)) if case.reduction == "mean" else 1.0
-    blocks = [numpy_twin.split(x, case.grid, case.layout) for x in (got.astype(float), want)]
+    blocks = [loss_numpy.split(x, case.grid, case.layout) for x in (got.astype(float), want)]
     weights = block_weights(case.semantics)
     for one, other, weight in zip(*blocks, weights, strict=True):
         allowed = (8 * EPS + rounding) * np.abs(other) + tolerance * weight * scale + tiny
@@ -159,7 +159,7 @@ def test_kernel_is_the_twin():
         seen["emptied"] += emptied
         seen["objects"] += np.count_nonzero(case.targets[..., case.grid.target_object_channel])
         predictions, (loss, terms, gradient) = run(case, targets)
-        want = numpy_twin.yolo_loss(predictions, targets, case.grid, case.semantics, case.layout)
+        want = loss_numpy.yolo_loss(predictions, targets, case.grid, case.semantics, case.layout)
         share, absolute, slope = tolerances(case, targets)
         s = case.semantics
         weights = s.weight_xy, s.weight_wh, s.weight_object, s.weight_no_object, s.weight_class

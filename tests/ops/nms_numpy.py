@@ -5,7 +5,7 @@ import numpy as np
 ZERO = np.float32(0)
 
 
-def twin(
+def suppress(
     boxes,
     scores,
     *,

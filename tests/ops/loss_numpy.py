@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tests.ops import iou_twin
+from tests.ops import iou_numpy
 
 EPS32 = 2.0**-24  # relative error of one float32 operation, in which every narrow dtype is computed
 
@@ -138,7 +138,7 @@ def squared_boxes(cells, semantics):
 def overlapping_boxes(cells, grid, semantics):
     """The same where `semantics.box` is not "squared"; NaN where a box is not finite."""
     broken = sum((x - x).sum(-1, keepdims=True) for x in (cells.outputs, cells.target))
-    pairs = iou_twin.pairs(cells.frame + broken, cells.target_frame, semantics.box, "cxcywh")
+    pairs = iou_numpy.pairs(cells.frame + broken, cells.target_frame, semantics.box, "cxcywh")
     by_frame = np.ones_like(cells.outputs)
     by_frame[..., :2] /= grid.S
     if semantics.wh == "predict_sqrt":
