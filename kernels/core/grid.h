@@ -1,4 +1,4 @@
-// The geometry of a YOLOv1 grid: the twin of yolov1/grid.py, held against it by a test.
+// The geometry of a YOLOv1 grid, as yolov1/grid.py has it: a test compares the two.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// Objects as boxes: the cell that holds each, and which of several a cell keeps. The twin of
-// yolov1/data/targets.py, in whose place the loss takes boxes.
+// Objects as boxes: the cell that holds each, and which of several a cell keeps, by the rules of
+// yolov1/data/targets.py: the loss takes boxes in place of the targets made there.
 #pragma once
 
 #include <cmath>

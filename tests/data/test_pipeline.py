@@ -8,7 +8,7 @@ from PIL import Image
 
 from tests.data.batches import assert_same, in_numpy, joined
 from tests.data.folders import write_image, write_voc
-from tests.ops.image_cases import expected, twin
+from tests.ops.image_cases import expected, expected_darknet
 from yolov1 import data, ops
 from yolov1.data import order, pipeline
 from yolov1.data.augmentation import GREY, PRESETS, Augmentation, change_colours, draw
@@ -155,7 +155,7 @@ def test_evaluation_resizes_as_asked(resize):
     grid = GridSpec(S=4, C=1, image_size=448)
     dataset = data.Dataset([example], ["a"])
     (batch, _) = next(iter(data.evaluation_batches(dataset, grid, 1, resize=resize)))
-    see = expected if resize == "half_pixel" else twin
+    see = expected if resize == "half_pixel" else expected_darknet
     black = {"black_row": True} if resize == "darknet_black_row" else {}
     want = see(image, (0, 0, 1, 1), (False, False), False, 448, **black)
     np.testing.assert_allclose(batch[0], want, rtol=0, atol=1e-6)
@@ -264,7 +264,7 @@ def test_equals_the_pipeline_of_one_image_at_a_time(dataset, preset, impl):
             assert indices[k] == index
             one = draw(PRESETS[preset], 3, [4 * step + k])
             window, flips, transpose = (value.numpy()[0] for value in one[:3])
-            see = twin if PRESETS[preset].sampling == "darknet" else expected
+            see = expected_darknet if PRESETS[preset].sampling == "darknet" else expected
             image = see(dataset[index].image, window, flips, transpose)
             turns = PRESETS[preset].hue > 0
             if not turns:  # which would make more of the rounding

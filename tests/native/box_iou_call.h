@@ -1,5 +1,5 @@
 // One call of the IoU kernels, forward and backward, and what must hold for any input. The values
-// are not checked here: tests/ops holds them against a NumPy twin.
+// are not checked here: tests/ops holds them against the NumPy reference (iou_numpy.py).
 #pragma once
 
 #include <algorithm>

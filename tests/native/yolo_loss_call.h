@@ -1,5 +1,5 @@
 // One call of the YOLO loss kernel and what must hold for any input. The values of the loss are not
-// checked here: tests/ops holds them against a NumPy twin.
+// checked here: tests/ops holds them against the NumPy reference (loss_numpy.py).
 #pragma once
 
 #include <algorithm>

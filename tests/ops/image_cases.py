@@ -74,7 +74,7 @@ def expected(image, window=(0, 0, 1, 1), flips=(False, False), transpose=False, 
     return resized.swapaxes(0, 1) if transpose else resized
 
 
-def twin_resize(image, height, width, black_row=False):
+def darknet_resize(image, height, width, black_row=False):
     """``[H, W, 3]`` of float32 to ``[height, width, 3]``: Darknet's `resize_image` in the order of
     its loops, with the bits of its own output."""
     rows, columns = image.shape[:2]
@@ -102,7 +102,7 @@ def twin_resize(image, height, width, black_row=False):
     return out
 
 
-def twin(image, window, flips, transpose, size=32, black_row=False):
+def expected_darknet(image, window, flips, transpose, size=32, black_row=False):
     """As `expected`, by Darknet's sampling."""
     sides = np.float32(image.shape[1::-1])
     low = np.round(np.float32(window[:2]) * sides).astype(int)
@@ -111,7 +111,7 @@ def twin(image, window, flips, transpose, size=32, black_row=False):
         np.clip(np.arange(a, b), 0, int(side) - 1)
         for a, b, side in zip(low, high, sides, strict=True)
     )
-    resized = twin_resize(np.float32(image[y][:, x]) / np.float32(255), size, size, black_row)
+    resized = darknet_resize(np.float32(image[y][:, x]) / np.float32(255), size, size, black_row)
     resized = resized[:: -1 if flips[1] else 1, :: -1 if flips[0] else 1]
     return resized.swapaxes(0, 1) if transpose else resized
 

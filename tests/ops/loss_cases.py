@@ -6,7 +6,7 @@ import tensorflow as tf
 from tests.ops import loss_numpy
 from tests.ops.matrix import GRIDS as GRIDS
 from tests.ops.matrix import VARIANTS as VARIANTS
-from yolov1 import ops
+from yolov1 import kernels, ops
 
 IMPLS = ("fused", "reference")
 
@@ -70,6 +70,25 @@ def loss_function(*, graph=False, xla=False, upstream=None, **options):
 
 def value_and_gradient(predictions, targets, **options):
     return loss_function(**options)(predictions, targets)
+
+
+def check_kernel(predictions, targets, want, tolerances, **options):
+    """Every version of the CPU's kernel near `want` (loss, terms, gradient), with the same bits on
+    threads, in place of the predictions and without the gradient; one for all levels of SIMD."""
+    results = {}
+    for version in kernels.yolo_loss_versions():
+        options["version"] = version
+        got = kernels.yolo_loss(predictions, targets, **options)
+        results[version] = [x.tobytes() for x in got]
+        for one, other, tolerance in zip(got, want, tolerances, strict=True):
+            assert_near(one.astype(np.float64), other, tolerance)
+        for more in ({"threads": 3}, {"gradient": "in_place"}):
+            got = kernels.yolo_loss(predictions.copy(), targets, **more, **options)
+            assert [x.tobytes() for x in got] == results[version]
+        loss, terms, _ = kernels.yolo_loss(predictions, targets, gradient=False, **options)
+        assert [loss.tobytes(), terms.tobytes()] == results[version][:2]
+    results.pop("naive")  # whose sums have another order
+    assert len(set(map(tuple, results.values()))) == 1
 
 
 def assert_near(got, want, tolerance):

@@ -14,7 +14,7 @@ from tests.ops import iou_numpy
 EPS32 = 2.0**-24  # relative error of one float32 operation, in which every narrow dtype is computed
 
 
-class Twin(NamedTuple):
+class Loss(NamedTuple):
     """loss ``[N]``, terms ``[N, 5]``, gradient like the predictions, responsible ``[N, L, B]``."""
 
     loss: np.ndarray
@@ -164,7 +164,7 @@ def class_penalty(kind, p, target):
 
 
 @np.errstate(all="ignore")
-def yolo_loss(predictions, targets, grid, semantics, layout="cells", dtype=np.float64) -> Twin:
+def yolo_loss(predictions, targets, grid, semantics, layout="cells", dtype=np.float64) -> Loss:
     """Value, terms and gradient, computed in `dtype`; arguments as in `yolov1.kernels`."""
     s = semantics
     classes, confidences, boxes = (a.astype(dtype) for a in split(predictions, grid, layout))
@@ -205,7 +205,7 @@ def yolo_loss(predictions, targets, grid, semantics, layout="cells", dtype=np.fl
     by_confidences[at] += np.where(chosen, s.factor * s.weight_object * by_object, 0)
     by_boxes[at] = np.where(chosen[..., None], s.factor * by_outputs, 0)
     gradient = join(by_classes, by_confidences, by_boxes, grid, layout)
-    return Twin(terms.sum(-1), terms, gradient, responsible)
+    return Loss(terms.sum(-1), terms, gradient, responsible)
 
 
 @np.errstate(all="ignore")

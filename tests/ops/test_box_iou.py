@@ -1,4 +1,4 @@
-"""The numbers of batched IoU, value and both gradients, against the twin in NumPy."""
+"""The numbers of batched IoU, value and both gradients, against the NumPy reference."""
 
 import ml_dtypes
 import numpy as np
@@ -38,7 +38,7 @@ SIZES = ((1, 1), (5, 3), (3, 15), (2, 16), (7, 17), (33, 31), (1, 64), (18, 1))
 
 
 def check(function, op, a, b, seed=0, valid_a=None, valid_b=None, **options):
-    """One call against the twin, with an upstream gradient that is not 1."""
+    """One call against the NumPy reference, with an upstream gradient that is not 1."""
     value_tolerance, tolerance = TOLERANCES[a.dtype]
     want = iou_numpy.iou(op, a, b, valid_a=valid_a, valid_b=valid_b, **options)
     upstream = random_upstream(want[0].shape, a.dtype, seed)

@@ -52,7 +52,7 @@ def test_values_worked_out_by_hand(impl, box_format):
 @pytest.mark.parametrize("box_format", FORMATS)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("impl", IMPLS)
-def test_every_pair_is_that_of_the_twin(impl, kind, box_format, dtype):
+def test_every_pair_is_that_of_numpy(impl, kind, box_format, dtype):
     """Each with each: all of the degenerate boxes, finite and right, value and gradients."""
     options = dict(kind=kind, box_format=box_format)
     tolerance = {2: 2**-8, 4: 2e-6, 8: 1e-14}[np.dtype(dtype).itemsize]

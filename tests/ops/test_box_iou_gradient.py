@@ -35,7 +35,7 @@ def numeric(boxes_a, boxes_b, kind, **options):
     """Both gradients, ``[P, 8]``; for ciou alpha is that of the pair where it was not moved."""
     a, b = moved(boxes_a, boxes_b)
     value = ops.aligned_iou(a, b, kind="diou" if kind == "ciou" else kind, **options).numpy()
-    if kind == "ciou":  # the op does not tell v: the twin does
+    if kind == "ciou":  # the op does not tell v: the NumPy reference does
         box_format = options["box_format"]
         alpha = iou_numpy.pairs(boxes_a, boxes_b, kind, box_format).alpha
         held = iou_numpy.pairs(a, b, kind, box_format, alpha).iou

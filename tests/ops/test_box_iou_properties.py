@@ -1,4 +1,4 @@
-"""The kernel on NumPy arrays against the twin, and what holds for any boxes whatever."""
+"""The kernel against the NumPy reference, and what holds for any boxes whatever."""
 
 import collections
 
@@ -67,7 +67,7 @@ def rounded_alike(case):
     return exact or case.a.dtype.itemsize == 2
 
 
-def test_kernel_is_the_twin():
+def test_kernel_is_the_numpy_reference():
     seen = collections.Counter()
 
     @PROFILE

@@ -1,6 +1,5 @@
-"""Images as Darknet samples them, against its own numbers (../shared/golden) and a plain twin.
-
-The twin is in image_cases.py.
+"""Images as Darknet samples them, against its own numbers (../shared/golden) and its loops in
+NumPy, which are in image_cases.py.
 """
 
 import io
@@ -14,15 +13,15 @@ from PIL import Image
 from tests.ops.image_cases import (
     CLOSE,
     assert_close,
+    darknet_resize,
     encoded,
     every_impl,
+    expected_darknet,
     needs_fused,
     noise,
     photo,
     ragged,
     random_views,
-    twin,
-    twin_resize,
 )
 from tests.shared import shared
 from yolov1 import kernels, ops
@@ -49,7 +48,7 @@ def planes(array):
 def test_a_resized_image():
     golden = np.load(shared("golden", "darknet", "data_resize_28x20.npz"))
     image, want = planes(golden["input"]), planes(golden["output"])
-    np.testing.assert_array_equal(twin_resize(image, 20, 28, black_row=True), want)
+    np.testing.assert_array_equal(darknet_resize(image, 20, 28, black_row=True), want)
     got = corner_aligned(image, [0, 0], image.shape[1::-1], (20, 28), "darknet_black_row")
     assert_close(got, want, 1e-6)
 
@@ -120,7 +119,7 @@ def test_the_input_of_a_network(impl):
         assert_close([values.mean(), values.std()], [want["mean"], want["std"]], 1e-6)
 
 
-# ----------------------------------------------------------------------------- against the twin
+# ------------------------------------------------------------------------ against the NumPy loops
 
 
 @every_impl
@@ -140,7 +139,7 @@ def test_windows_flips_and_transposes(size, sampling, impl):
     if size == 1:  # Darknet divides by 0
         assert np.isfinite(got).all()
         return
-    want = [twin(*one, size, black) for one in zip(images, *views, strict=True)]
+    want = [expected_darknet(*one, size, black) for one in zip(images, *views, strict=True)]
     assert_close(got, want, 1e-6)
 
 

@@ -1,4 +1,4 @@
-"""The numbers of the YOLO loss, value, terms and gradient, against the twin in NumPy."""
+"""The numbers of the YOLO loss, value, terms and gradient, against the NumPy reference."""
 
 import ml_dtypes
 import numpy as np
@@ -35,7 +35,7 @@ MODES = ("eager", "graph", "xla")
 
 @pytest.mark.parametrize("impl", IMPLS)
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_every_choice_is_that_of_the_twin(variant, impl):
+def test_every_choice_is_that_of_numpy(variant, impl):
     grid, semantics = GRIDS["many boxes"], VARIANTS[variant]
     predictions, targets = random_case(grid, 3, 0.4, seed=1, dtype=np.float64)
     tie_boxes(predictions[:1], grid)

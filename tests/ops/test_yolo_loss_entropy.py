@@ -14,11 +14,12 @@ from tests.ops.loss_cases import (
     GRIDS,
     IMPLS,
     assert_near,
+    check_kernel,
     loss_function,
     random_case,
     value_and_gradient,
 )
-from tests.ops.test_yolo_loss_activations import EACH, TOLERANCES, raw_case, twin
+from tests.ops.test_yolo_loss_activations import EACH, TOLERANCES, loss_of_raw, raw_case
 from tests.ops.test_yolo_loss_precision import native
 from yolov1 import kernels, ops
 from yolov1.activations import resolve_activations
@@ -142,7 +143,7 @@ def test_logarithms_are_some_units_in_the_last_place_off(dtype):
     np.testing.assert_allclose(gradient[:, 0, 0, grid.C], 1 / (1 - clipped), rtol=2 * eps)
 
 
-# -------------------------------------------------------------------------- against twin and ours
+# ------------------------------------------------- against the NumPy and the TensorFlow reference
 
 
 def probable_case(grid, images, semantics, activations, layout="cells", dtype=np.float32):
@@ -161,30 +162,14 @@ def probable_case(grid, images, semantics, activations, layout="cells", dtype=np
 @pytest.mark.parametrize("activations", ("linear", *EACH.values()), ids=("linear", *EACH))
 @pytest.mark.parametrize("dtype", TOLERANCES, ids=lambda d: np.dtype(d).name)
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
-def test_kernel_against_the_twin(grid, dtype, activations):
-    """All levels of SIMD have the same bits, on threads and in place of the predictions too."""
+def test_kernel_against_numpy(grid, dtype, activations):
     for k, semantics in enumerate((*ENTROPIES.values(), *OTHERS.values())):
         layout = ("cells", "planes")[k % 2]
         raw, targets = probable_case(grid, 6, semantics, activations, layout, dtype)
-        _, want = twin(raw, targets, grid, semantics, layout, activations)
-        options = {"grid": grid, "semantics": semantics, "layout": layout}
-        options["activations"] = activations
-        results = {}
-        for version in kernels.yolo_loss_versions():
-            got = kernels.yolo_loss(raw, targets, version=version, **options)
-            results[version] = [x.tobytes() for x in got]
-            tolerances = 2 * np.take(TOLERANCES[dtype], [0, 0, 1])
-            for one, other, tolerance in zip(got, want, tolerances, strict=True):
-                assert_near(one.astype(np.float64), other, tolerance)
-            for more in ({"threads": 3}, {"gradient": "in_place"}):
-                got = kernels.yolo_loss(raw.copy(), targets, version=version, **more, **options)
-                assert [x.tobytes() for x in got] == results[version]
-            loss, terms, _ = kernels.yolo_loss(
-                raw, targets, version=version, gradient=False, **options
-            )
-            assert [loss.tobytes(), terms.tobytes()] == results[version][:2]
-        results.pop("naive")  # whose sums have another order
-        assert len(set(map(tuple, results.values()))) == 1
+        _, want = loss_of_raw(raw, targets, grid, semantics, layout, activations)
+        options = {"semantics": semantics, "layout": layout, "activations": activations}
+        tolerances = 2 * np.take(TOLERANCES[dtype], [0, 0, 1])
+        check_kernel(raw, targets, want, tolerances, grid=grid, **options)
 
 
 @pytest.mark.parametrize("mode", ("eager", "graph", "xla"))
@@ -272,7 +257,7 @@ def test_reference_has_second_derivatives():
 @pytest.mark.parametrize("impl", IMPLS)
 def test_from_logits_is_the_loss_of_the_activated(impl):
     raw, targets = raw_case(GRID, 3, BOTH, "softmax")
-    activated, _ = twin(raw, targets, GRID, BOTH, "cells", "softmax")
+    activated, _ = loss_of_raw(raw, targets, GRID, BOTH, "cells", "softmax")
     got = YoloLoss(GRID, semantics=BOTH, from_logits=True, impl=impl)(targets, raw)
     want = YoloLoss(GRID, semantics=BOTH, impl=impl)(targets, activated.astype(np.float32))
     np.testing.assert_allclose(got, want, rtol=1e-5)

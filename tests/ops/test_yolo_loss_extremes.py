@@ -96,7 +96,7 @@ def gradient_tolerance(semantics, dtype):
 @pytest.mark.parametrize("layout", kernels.LAYOUTS)
 @pytest.mark.parametrize("name", GRIDS)
 def test_special_values_in_the_kernel(name, layout, dtype, kind):
-    """Against the twin, computed in the kernel's own precision, where it overflows too."""
+    """Against the NumPy reference in the kernel's own precision, where it overflows too."""
     grid = GRIDS[name]
     case = make_case(kind, grid, layout, dtype)
     sums = np.float64 if dtype == np.float64 else np.float32

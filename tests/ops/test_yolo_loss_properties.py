@@ -1,4 +1,4 @@
-"""The kernel on NumPy arrays against the twin, over random grids, semantics, dtypes and inputs."""
+"""The kernel against the NumPy reference, over random grids, semantics, dtypes and inputs."""
 
 import collections
 
@@ -147,7 +147,7 @@ def check_gradient(case, got, want, tolerance):
         assert (np.abs(one - other) <= allowed).all()
 
 
-def test_kernel_is_the_twin():
+def test_kernel_is_the_numpy_reference():
     seen = collections.Counter()
 
     @PROFILE
