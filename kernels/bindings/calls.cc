@@ -36,10 +36,15 @@ void InferOrThrow(const Op& op, Call* call) {
   throw py::value_error(error);
 }
 
+// None where there is no such kernel: for a GPU, in a build without CUDA.
+std::vector<std::string> VersionsOf(const Op& op, bool on_gpu) {
+  return on_gpu && op.cuda == nullptr ? std::vector<std::string>() : op.versions(on_gpu);
+}
+
 // The place of `version` among the op's; the first for "".
 int FindVersion(const Op& op, bool on_gpu, const std::string& version) {
   if (version.empty()) return 0;
-  const std::vector<std::string> versions = op.versions(on_gpu);
+  const std::vector<std::string> versions = VersionsOf(op, on_gpu);
   const auto found = std::find(versions.begin(), versions.end(), version);
   if (found != versions.end()) return static_cast<int>(found - versions.begin());
   std::string expected;
@@ -165,6 +170,9 @@ View ToView(const Op& op, const DeviceArray* array, DType if_null) {
 
 Call ReadOnGpu(const Op& op, const std::string& config, const DeviceArrays& inputs,
                uint32_t left_out) {
+  if (op.cuda == nullptr)
+    throw py::value_error(std::string(op.face) + ": " + op.name +
+                          " has no CUDA kernel in this build; copy its arrays to the host.");
   CheckLeftOut(op, left_out);
   Call call;
   call.on_gpu = true;
@@ -213,7 +221,7 @@ void CallOnGpu(const std::string& name, const std::string& config, const DeviceA
 void BindCalls(py::module_& module) {
   module.def("call", &CallOnCpu);
   module.def("versions",
-             [](const std::string& name, bool on_gpu) { return Find(name).versions(on_gpu); });
+             [](const std::string& name, bool on_gpu) { return VersionsOf(Find(name), on_gpu); });
 #ifdef YOLOV1_CUDA
   module.def("call_on_gpu", &CallOnGpu);
   module.def("results_on_gpu", &ResultsOnGpu);

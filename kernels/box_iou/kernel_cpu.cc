@@ -9,6 +9,7 @@
 #include "kernels/box_iou/kernel.h"
 #include "kernels/box_iou/kernel_simd.h"
 #include "kernels/caches.h"
+#include "kernels/versions.h"
 #include "levels.h"
 
 namespace yolov1 {
@@ -138,24 +139,12 @@ bool NaiveGradient(const BoxIouArgs& args) {
 
 // -------------------------------------------------------------------------------------- versions
 
-struct Version {
-  const char* name;
-  const BoxIouLevel* level;  // null: naive
-  bool here;                 // whether this processor has what it needs
-};
-
-// The best first.
-const std::vector<Version>& Versions() {
-  static const std::vector<Version> versions = [] {
-    std::vector<Version> all;
-#define LEVEL(name, here) all.push_back({#name, &name::kBoxIou, here});
-    YOLOV1_LEVELS(LEVEL)
+// The best first. Of "naive" the level is null.
+const std::vector<Version<BoxIouLevel>>& Versions() {
+#define LEVEL(name, here) {#name, &name::kBoxIou, here},
+  static const auto versions =
+      VersionsHere<BoxIouLevel>({YOLOV1_LEVELS(LEVEL){"naive", nullptr, true}});
 #undef LEVEL
-    all.push_back({"naive", nullptr, true});
-    all.erase(std::remove_if(all.begin(), all.end(), [](const Version& v) { return !v.here; }),
-              all.end());
-    return all;
-  }();
   return versions;
 }
 
@@ -294,11 +283,7 @@ void Pairwise(const BoxIouArgs& args, const BoxIouLevel& level, const ParallelFo
 
 }  // namespace
 
-std::vector<std::string> BoxIouVersions() {
-  std::vector<std::string> names;
-  for (const Version& version : Versions()) names.push_back(version.name);
-  return names;
-}
+std::vector<std::string> BoxIouVersions() { return NamesOf(Versions()); }
 
 bool BoxIouCpu(const BoxIouArgs& args, const ParallelFor& parallel, int version) {
   const BoxIouLevel* const level = Versions()[version].level;

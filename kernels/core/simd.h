@@ -166,25 +166,15 @@ YOLOV1_HOST_DEVICE Lanes<E> Select(const Mask<M>& mask, const Lanes<E>& a, const
 #elif defined(__SSE2__)
 #define YOLOV1_INTRINSIC(name) _mm_##name
 #endif
-YOLOV1_HOST_DEVICE Lanes<float> Sqrt(Lanes<float> value) {
 #if defined(YOLOV1_INTRINSIC)
+YOLOV1_HOST_DEVICE Lanes<float> Sqrt(Lanes<float> value) {
   YOLOV1_EACH_PART value.part[p] = YOLOV1_INTRINSIC(sqrt_ps)(value.part[p]);
-#else
-  YOLOV1_EACH_PART for (int k = 0; k < value.kPartCount; ++k) value.part[p][k] =
-      sqrtf(value.part[p][k]);
-#endif
   return value;
 }
 YOLOV1_HOST_DEVICE Lanes<double> Sqrt(Lanes<double> value) {
-#if defined(YOLOV1_INTRINSIC)
   YOLOV1_EACH_PART value.part[p] = YOLOV1_INTRINSIC(sqrt_pd)(value.part[p]);
-#else
-  YOLOV1_EACH_PART for (int k = 0; k < value.kPartCount; ++k) value.part[p][k] =
-      sqrt(value.part[p][k]);
-#endif
   return value;
 }
-#if defined(YOLOV1_INTRINSIC)
 // Lower and Higher (below): one instruction, where compare and select would be two.
 #define YOLOV1_LANES_CHOICE(Name, E, intrinsic)                                       \
   YOLOV1_HOST_DEVICE Lanes<E> Name(const Lanes<E>& a, const Lanes<E>& b) {            \
@@ -198,6 +188,13 @@ YOLOV1_LANES_CHOICE(Higher, float, max_ps)
 YOLOV1_LANES_CHOICE(Higher, double, max_pd)
 #undef YOLOV1_LANES_CHOICE
 #undef YOLOV1_INTRINSIC
+#else
+template <typename E>
+YOLOV1_HOST_DEVICE Lanes<E> Sqrt(Lanes<E> value) {
+  YOLOV1_EACH_PART for (int k = 0; k < value.kPartCount; ++k) value.part[p][k] =
+      Sqrt(value.part[p][k]);
+  return value;
+}
 #endif
 
 template <typename To, typename From>

@@ -9,6 +9,7 @@
 #include "kernels/load_images/jpeg.h"
 #include "kernels/load_images/kernel.h"
 #include "kernels/load_images/kernel_simd.h"
+#include "kernels/versions.h"
 #include "levels.h"
 
 namespace yolov1 {
@@ -16,23 +17,11 @@ namespace {
 
 // -------------------------------------------------------------------------------------- versions
 
-struct Version {
-  const char* name;
-  const LoadImagesLevel* level;
-  bool here;  // whether this processor has what it needs
-};
-
 // The best first.
-const std::vector<Version>& Versions() {
-  static const std::vector<Version> versions = [] {
-    std::vector<Version> all;
-#define LEVEL(name, here) all.push_back({#name, &name::kLoadImages, here});
-    YOLOV1_LEVELS(LEVEL)
+const std::vector<Version<LoadImagesLevel>>& Versions() {
+#define LEVEL(name, here) {#name, &name::kLoadImages, here},
+  static const auto versions = VersionsHere<LoadImagesLevel>({YOLOV1_LEVELS(LEVEL)});
 #undef LEVEL
-    all.erase(std::remove_if(all.begin(), all.end(), [](const Version& v) { return !v.here; }),
-              all.end());
-    return all;
-  }();
   return versions;
 }
 
@@ -230,11 +219,7 @@ std::atomic<const JpegDecoder*>& TheJpegDecoder() {
   return decoder;
 }
 
-std::vector<std::string> LoadImagesVersions() {
-  std::vector<std::string> names;
-  for (const Version& version : Versions()) names.push_back(version.name);
-  return names;
-}
+std::vector<std::string> LoadImagesVersions() { return NamesOf(Versions()); }
 
 std::string LoadImagesCpu(const LoadImagesArgs& args, int64_t begin, int64_t end, int version) try {
   thread_local Rooms rooms;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/caches.h"
+#include "kernels/versions.h"
 #include "kernels/yolo_loss/kernel.h"
 #include "kernels/yolo_loss/kernel_simd.h"
 #include "levels.h"
@@ -75,24 +76,12 @@ constexpr YoloLossLevel kNaive = {Naive, NaiveScale};
 
 // -------------------------------------------------------------------------------------- versions
 
-struct Version {
-  const char* name;
-  const YoloLossLevel* level;
-  bool here;  // whether this processor has what it needs
-};
-
 // The best first.
-const std::vector<Version>& Versions() {
-  static const std::vector<Version> versions = [] {
-    std::vector<Version> all;
-#define LEVEL(name, here) all.push_back({#name, &name::kYoloLoss, here});
-    YOLOV1_LEVELS(LEVEL)
+const std::vector<Version<YoloLossLevel>>& Versions() {
+#define LEVEL(name, here) {#name, &name::kYoloLoss, here},
+  static const auto versions =
+      VersionsHere<YoloLossLevel>({YOLOV1_LEVELS(LEVEL){"naive", &kNaive, true}});
 #undef LEVEL
-    all.push_back({"naive", &kNaive, true});
-    all.erase(std::remove_if(all.begin(), all.end(), [](const Version& v) { return !v.here; }),
-              all.end());
-    return all;
-  }();
   return versions;
 }
 
@@ -120,11 +109,7 @@ void Mean(const YoloLossArgs& args, void* mean) {
 
 }  // namespace
 
-std::vector<std::string> YoloLossVersions() {
-  std::vector<std::string> names;
-  for (const Version& version : Versions()) names.push_back(version.name);
-  return names;
-}
+std::vector<std::string> YoloLossVersions() { return NamesOf(Versions()); }
 
 void YoloLossCpu(const YoloLossArgs& args, int64_t begin, int64_t end, int version) {
   if (!Versions()[version].level->loss(args, begin, end, IsLarge(args)))

@@ -25,7 +25,8 @@ loss = factor * (weight_xy * sum r_j [(x_j - x)^2 + (y_j - y)^2]
 
 with r_j = 1 for the responsible box(es) j of an object cell, and 1 - IoU or its kin in place of the
 first two sums where box is not "squared", and cross-entropies in place of the others where
-confidence_loss and class_loss say so. yolov1/semantics.py says what each choice means. Sums are taken in Tloss: double for double predictions, else float. Targets are of the dtype of the
+confidence_loss and class_loss say so. yolov1/semantics.py says what each choice means. Sums are
+taken in Tloss: double for double predictions, else float. Targets are of the dtype of the
 predictions, or float beside predictions of 16 bits.
 
 predictions: [N, S, S, C + 5 B] (layout "cells") or [N, S S (C + 5 B)] (layout "planes").
@@ -33,9 +34,9 @@ targets: [N, S, S, C + 5]: classes, object flag, x, y in the cell, w, h of the i
 loss: [N], or a scalar with reduction "mean" (0 for an empty batch).
 terms: [N, 5]: xy, wh, object, no_object, class, weighted; they sum to the image's loss.
 gradient: of the sum of `loss` by the predictions, in their shape; [0] without compute_gradient.
-config: grid, layout, reduction, semantics and activations as yolov1/kernels/ writes them, "key=value" words:
-  S, B, C, layout, reduction, the weights, factor and the choices. One text and not sixteen
-  attributes, because eagerly each attribute costs 0.3 microseconds; and weights as
+config: grid, layout, reduction, semantics and activations as yolov1/kernels/ writes them,
+  "key=value" words: S, B, C, layout, reduction, the weights, factor and the choices. One text and
+  not sixteen attributes, because eagerly each attribute costs 0.3 microseconds; and weights as
   decimals, because a float attribute would round 5 / 49 to float32 in a float64 op.
 )doc";
 
@@ -99,8 +100,11 @@ std::string InferLossOfBoxes(Call* call) {
   const bool is_mask = known ? valid.shape.size() == 2 : valid.type == DType::kBool;
   if (!IsFloating(predictions.type) || boxes.type != DType::kFloat ||
       labels.type != DType::kInt32 || valid.type != (is_mask ? DType::kBool : DType::kInt32))
-    return "yolo_loss: predictions must be floating, boxes float32, labels int32, a count int32 "
-           "and a mask bool; convert them first.";
+    return std::string(
+               "yolo_loss: predictions must be floating, boxes float32, labels int32, a count "
+               "int32 and a mask bool, got ") +
+           DTypeName(predictions.type) + ", " + DTypeName(boxes.type) + ", " +
+           DTypeName(labels.type) + " and " + DTypeName(valid.type) + "; convert them first.";
   LossResults(std::max({Dim(predictions.shape, 0), Dim(labels.shape, 0), Dim(valid.shape, 0)}),
               call);
   return "";
@@ -170,7 +174,10 @@ std::string InferGrad(Call* call) {
            ", got " + ShapeText(upstream.shape) + ".";
   const bool wide = gradient.type == DType::kDouble;
   if (!IsFloating(gradient.type) || upstream.type != (wide ? DType::kDouble : DType::kFloat))
-    return "yolo_loss: the upstream gradient must be float32 (float64 for a float64 gradient).";
+    return std::string(
+               "yolo_loss: the gradient must be floating and the upstream gradient float32 "
+               "(float64 for a float64 gradient), got ") +
+           DTypeName(gradient.type) + " and " + DTypeName(upstream.type) + ".";
   call->Result(0, gradient.type, gradient.shape);
   return "";
 }
@@ -266,9 +273,6 @@ const Op kYoloLossGrad = [] {
   op.infer = InferGrad;
   op.cpu = GradOnCpu;
   op.cuda = YOLOV1_CUDA_OR_NULL(GradOnCuda);
-  op.versions = [](bool on_gpu) {
-    return on_gpu ? std::vector<std::string>{"only"} : YoloLossVersions();
-  };
   op.unchanged = Unscaled;
   op.versions = [](bool on_gpu) {
     return on_gpu ? std::vector<std::string>{"only"} : YoloLossVersions();

@@ -18,7 +18,7 @@ from benchmarks.gpu import measurements as gpu_measure
 from benchmarks.gpu import timing as gpu_timing
 from benchmarks.gpu import yolo_loss as gpu_loss
 from benchmarks.gpu.verdicts import DTYPES, Checks
-from tests.ops import iou_numpy, nms_numpy, loss_numpy
+from tests.ops import iou_numpy, loss_numpy, nms_numpy
 from yolov1 import kernels
 from yolov1.grid import GridSpec
 from yolov1.semantics import PRESETS

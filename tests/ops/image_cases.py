@@ -58,16 +58,21 @@ def ragged(images):
     return Pixels(np.concatenate([np.full(5, 200, np.uint8), *flat]), offsets, sizes)
 
 
-def expected(image, window=(0, 0, 1, 1), flips=(False, False), transpose=False, size=32, r=None):
-    """float32 ``[size, size, 3]`` in [0, 1], before the colours change."""
-    r = shrink_ratio(image.shape[:2], size) if r is None else r
-    image = shrink(image, r)
+def cut_out(image, window):
+    """What a window shows of an image, outside of it the nearest pixels; and where it is inside."""
     sides = np.float32(image.shape[1::-1])
     low = np.round(np.float32(window[:2]) * sides).astype(int)
     high = np.maximum(np.round(np.float32(window[2:]) * sides).astype(int), low + 1)
     x, y = (np.arange(a, b) for a, b in zip(low, high, strict=True))
     inside = ((0 <= y) & (y < image.shape[0]))[:, None] & (0 <= x) & (x < image.shape[1])
     cut = image[np.clip(y, 0, image.shape[0] - 1)][:, np.clip(x, 0, image.shape[1] - 1)]
+    return cut, inside
+
+
+def expected(image, window=(0, 0, 1, 1), flips=(False, False), transpose=False, size=32, r=None):
+    """float32 ``[size, size, 3]`` in [0, 1], before the colours change."""
+    r = shrink_ratio(image.shape[:2], size) if r is None else r
+    cut, inside = cut_out(shrink(image, r), window)
     cut = np.where(inside[..., None], cut, np.uint8(GREY))
     cut = cut[:: -1 if flips[1] else 1, :: -1 if flips[0] else 1]
     resized = tf.image.resize(cut, [size, size]).numpy() / 255
@@ -104,14 +109,8 @@ def darknet_resize(image, height, width, black_row=False):
 
 def expected_darknet(image, window, flips, transpose, size=32, black_row=False):
     """As `expected`, by Darknet's sampling."""
-    sides = np.float32(image.shape[1::-1])
-    low = np.round(np.float32(window[:2]) * sides).astype(int)
-    high = np.maximum(np.round(np.float32(window[2:]) * sides).astype(int), low + 1)
-    x, y = (
-        np.clip(np.arange(a, b), 0, int(side) - 1)
-        for a, b, side in zip(low, high, sides, strict=True)
-    )
-    resized = darknet_resize(np.float32(image[y][:, x]) / np.float32(255), size, size, black_row)
+    cut = np.float32(cut_out(image, window)[0]) / np.float32(255)
+    resized = darknet_resize(cut, size, size, black_row)
     resized = resized[:: -1 if flips[1] else 1, :: -1 if flips[0] else 1]
     return resized.swapaxes(0, 1) if transpose else resized
 

@@ -37,6 +37,16 @@ def test_arrays_of_the_host_are_no_device_arrays():
     assert _device.is_device_array(HostArray(PREDICTIONS))
 
 
+@pytest.mark.skipif(bool(kernels.build_info()["cuda"]), reason="built with CUDA")
+def test_a_build_without_cuda_has_no_versions_there():
+    for versions in (
+        kernels.yolo_loss_versions,
+        kernels.box_iou_versions,
+        kernels.load_images_versions,
+    ):
+        assert versions("cuda") == []
+
+
 @with_cuda
 def test_versions():
     assert kernels.yolo_loss_versions("cuda") == ["staged", "direct"]

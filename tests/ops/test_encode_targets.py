@@ -102,6 +102,15 @@ def test_empty_batch_and_no_boxes():
     assert targets.shape == (0, 7, 7, 10)
 
 
+@pytest.mark.parametrize("impl", ["fused", "reference"])
+def test_labels_beyond_32_bits_are_of_no_class(impl):
+    box, labels = np.float32([[0.2, 0.3, 0.2, 0.4]]), np.array([2**32 + 3])
+    targets = ops.encode_targets(
+        *(box, labels, [0, 1], [0], [[100, 100]], whole_windows(1)), grid=GRID, impl=impl
+    ).numpy()
+    assert targets[..., GRID.C].sum() == 1 and not targets[..., : GRID.C].any()
+
+
 def test_vectorized_map(boxes, batch):
     drawn = ops.draw_augmentation(data.Augmentation(), 5, range(BATCH))
     rows = tf.nest.map_structure(

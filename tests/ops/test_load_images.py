@@ -322,6 +322,8 @@ def test_values_that_do_not_fit(impl, device):
             {"sizes": [[20, 20], [20, 0]]},
             {"sizes": [[20, -20], [20, 20]]},
             {"sizes": [[2**30, 2**30], [20, 20]]},
+            {"sizes": [[2**31 - 1, 2**31 - 1], [20, 20]]},
+            {"sizes": [[2**32 + 20, 20], [20, 20]]},
         ):
             with pytest.raises(tf.errors.InvalidArgumentError, match="augment_images: "):
                 ops.augment_images(pixels._replace(**change), size=16, impl=impl)

@@ -191,13 +191,9 @@ def augment_images(
 
     Args:
         dtype, threads, version: as of `load_images`.
-        stream: for arrays on a GPU (CuPy, PyTorch, JAX: kernels/_device.py), which must be the
-            current device: the number of the cudaStream_t that the kernel is queued on; None: the
-            current stream of PyTorch or CuPy, for arrays of theirs; else the default stream. There
-            `pixels` are `Pixels`, and no argument is None: nothing is made or copied.
-        out: for arrays on a GPU: where to write, ``[n, size, size, 3]`` of `dtype`. The call then
-            neither allocates nor waits, and a CUDA graph may record it. None: a new array, of
-            PyTorch or CuPy.
+        stream: for arrays on a GPU: as in `yolo_loss`. There `pixels` are `Pixels`, and no argument
+            is None: nothing is made or copied.
+        out: for arrays on a GPU, as in `yolo_loss`: one array ``[n, size, size, 3]`` of `dtype`.
 
     Returns:
         ``[n, size, size, 3]`` of `dtype`. On a GPU, where values cannot be checked, an image whose

@@ -11,7 +11,6 @@ from yolov1.kernels._module import call, extension
 _FACE, _OP = "non_max_suppression", "Yolov1>NonMaxSuppression"
 _RESULTS = ("boxes_xyxy", "scores", "labels", "count", "workspace")
 
-
 SUPPRESSIONS = ("hard", "linear", "gaussian")
 _NAMES = ", ".join(SUPPRESSIONS)
 
@@ -89,13 +88,9 @@ def non_max_suppression(
 
     Args:
         threads: images are shared out among this many; the result does not depend on it.
-        stream: for arrays on a GPU (float32; CuPy, PyTorch, JAX: kernels/_device.py), which must be
-            the current device: the number of the cudaStream_t that the kernels are queued on; None:
-            the default stream.
-        out: for arrays on a GPU: where to write, the results and a workspace of uint8
-            ``[nms_workspace(boxes_xyxy, scores)]`` at a multiple of 16 bytes. The call then neither
-            allocates nor waits, and a CUDA graph may record it. None: new arrays, of PyTorch or
-            CuPy.
+        stream: for arrays on a GPU, of float32: as in `yolo_loss`.
+        out: for arrays on a GPU, as in `yolo_loss`: the results, and a workspace of uint8
+            ``[nms_workspace(boxes_xyxy, scores)]`` at a multiple of 16 bytes.
 
     Raises:
         ValueError: a shape does not fit, or a number is out of its range.

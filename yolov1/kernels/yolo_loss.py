@@ -239,10 +239,8 @@ def yolo_loss(
             )
         stream = _device.stream_of(predictions, stream)
         arrays = {"predictions": predictions, "targets": targets}
-        inputs, order = (
-            _device.views("yolo_loss", arrays, stream),
-            ("loss", "terms", "gradient", "mean"),
-        )
+        inputs = _device.views("yolo_loss", arrays, stream)
+        order = ("loss", "terms", "gradient", "mean")
         out = _device.call(
             *("yolo_loss", _OP, config, inputs, predictions, out),
             # With a mean the op's first result is that, and the loss of each image is its last.

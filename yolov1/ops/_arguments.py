@@ -13,6 +13,16 @@ def as_tensor(value, dtype=None):
     return tf.convert_to_tensor(value, None if hasattr(value, "dtype") else dtype)
 
 
+def saturating_cast(tensor, dtype):
+    """`tensor` cast to `dtype`. Integers that it does not hold become the nearest that it does: a
+    plain cast would make other numbers of them, 3 of 2^32 + 3."""
+    given = tensor.dtype
+    if given.is_integer and dtype.is_integer and given.size >= dtype.size and given != dtype:
+        limits = tf.constant([dtype.min if given.min < 0 else 0, dtype.max], given)
+        tensor = tf.clip_by_value(tensor, limits[0], limits[1])
+    return tf.cast(tensor, dtype)
+
+
 def device(tensor) -> str:
     """``"CPU"`` or ``"GPU"``: where an op on the tensor would run.
 

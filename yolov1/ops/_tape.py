@@ -4,6 +4,7 @@
 evaluation would pay for it), and its tape fills the gradients of all outputs with zeros.
 """
 
+import tensorflow as tf
 from tensorflow.python import pywrap_tfe
 from tensorflow.python.eager import record
 from tensorflow.python.framework import ops
@@ -36,5 +37,7 @@ def paused():
 
 
 def compiled_by_xla() -> bool:
-    """Whether the function that is being traced will be compiled by XLA."""
-    return control_flow_util.GraphOrParentsInXlaContext(ops.get_default_graph())
+    """Whether a function is being traced that XLA will compile."""
+    return not tf.executing_eagerly() and control_flow_util.GraphOrParentsInXlaContext(
+        ops.get_default_graph()
+    )

@@ -102,7 +102,7 @@ def _iou(op, boxes_a, boxes_b, kind, box_format, valid, impl):
     _check_shapes(op, *map(static_shape, boxes))
     valid = [_mask(op, side, *pair) for side, *pair in zip("ab", valid, boxes, strict=True)]
 
-    compiled = not tf.executing_eagerly() and _tape.compiled_by_xla()
+    compiled = _tape.compiled_by_xla()
     dtype = boxes[0].dtype
     if _library.choose(op, impl, device(boxes[0]), dtype.name, compiled) == "fused":
         valid = [_no_mask() if mask is None else mask for mask in valid]

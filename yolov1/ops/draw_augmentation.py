@@ -34,7 +34,7 @@ def draw_augmentation(augmentation, seed, positions, *, impl="auto") -> Draw:
         positions = tf.cast(as_tensor(positions, tf.int64), tf.int64)
         if not positions.shape.is_compatible_with([None]):
             raise ValueError(f"draw_augmentation: positions must be [n], got {positions.shape}.")
-        compiled = not tf.executing_eagerly() and _tape.compiled_by_xla()
+        compiled = _tape.compiled_by_xla()
         chosen = _library.choose("draw_augmentation", impl, "CPU", "float32", compiled)
         if chosen == "reference":
             return reference.draw_augmentation(augmentation, seed, positions)

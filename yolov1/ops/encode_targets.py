@@ -5,7 +5,7 @@ import tensorflow as tf
 from yolov1 import kernels
 from yolov1.data.augmentation import Draw
 from yolov1.ops import _library, _tape, reference
-from yolov1.ops._arguments import as_tensor, static_shape
+from yolov1.ops._arguments import as_tensor, saturating_cast, static_shape
 
 
 def encode_targets(
@@ -31,7 +31,7 @@ def encode_targets(
 
     Args:
         boxes_cxcywh: float32 ``[K, 4]``: the boxes of all N images, fractions of their image.
-        labels: int32 ``[K]``.
+        labels: int32 ``[K]`` in [0, C); another one is that of an object of no class.
         splits: int64 ``[N + 1]``: image i has the boxes from ``splits[i]`` on, before
             ``splits[i + 1]`` (`tf.RaggedTensor.row_splits`).
         indices: int64 ``[n]``, of the images in the batch.
@@ -68,14 +68,14 @@ def encode_targets(
         }
         tensors = []
         for name, (value, dtype, shape) in given.items():
-            tensor = tf.cast(as_tensor(value, dtype), dtype)
+            tensor = saturating_cast(as_tensor(value, dtype), dtype)
             if not tensor.shape.is_compatible_with(shape):
                 raise ValueError(
                     f"encode_targets: {name} must be {kernels.shape_text(shape)}, got "
                     f"{kernels.shape_text(static_shape(tensor))}."
                 )
             tensors.append(tensor)
-        compiled = not tf.executing_eagerly() and _tape.compiled_by_xla()
+        compiled = _tape.compiled_by_xla()
         chosen = _library.choose("encode_targets", impl, "CPU", "float32", compiled)
         if chosen == "reference":
             draws = Draw(*tensors[5:], draws.colour)

@@ -29,7 +29,7 @@ import tensorflow as tf
 from yolov1 import kernels
 from yolov1.kernels import Pixels
 from yolov1.ops import _library, _tape, reference
-from yolov1.ops._arguments import as_tensor, device, static_shape
+from yolov1.ops._arguments import as_tensor, device, saturating_cast, static_shape
 from yolov1.ops.reference.load_images import decode, each, is_jpeg, naming
 
 
@@ -89,7 +89,7 @@ def load_images(
             )
         kernels.check_images("load_images", contents=static_shape(contents))
         views = _views("load_images", contents, windows, flips, transpose, colours)
-        compiled = not tf.executing_eagerly() and _tape.compiled_by_xla()
+        compiled = _tape.compiled_by_xla()
         if _library.choose("load_images", impl, "CPU", dtype.name, compiled) == "reference":
             return reference.load_images(contents, *views, size, dtype, sampling)
         jpeg = is_jpeg(contents)
@@ -154,7 +154,7 @@ def augment_images(
     config = kernels.augment_images_config(size, dtype.name, shrink, sampling)
     pixels = _pixels(pixels)
     views = _views("augment_images", pixels.offsets, windows, flips, transpose, colours)
-    compiled = not tf.executing_eagerly() and _tape.compiled_by_xla()
+    compiled = _tape.compiled_by_xla()
     place = device(pixels.values)
     chosen = _library.choose("augment_images", impl, place, dtype.name, compiled)
     if chosen == "reference":
@@ -168,8 +168,8 @@ def _pixels(pixels) -> Pixels:
         values = as_tensor(pixels.values)
         pixels = Pixels(
             values,
-            tf.cast(as_tensor(pixels.offsets), tf.int64),
-            tf.cast(as_tensor(pixels.sizes), tf.int32),
+            saturating_cast(as_tensor(pixels.offsets), tf.int64),
+            saturating_cast(as_tensor(pixels.sizes), tf.int32),
         )
         shapes = {name: static_shape(part) for name, part in pixels._asdict().items()}
     else:

@@ -74,7 +74,7 @@ def non_max_suppression(
     boxes_xyxy, scores = tf.cast(boxes_xyxy, tf.float32), tf.cast(scores, tf.float32)
     _check_shapes(static_shape(boxes_xyxy), static_shape(scores))
 
-    compiled = not tf.executing_eagerly() and _tape.compiled_by_xla()
+    compiled = _tape.compiled_by_xla()
     place = device(boxes_xyxy)
     chosen = _library.choose("non_max_suppression", impl, place, "float32", compiled)
     if chosen == "fused":

@@ -8,7 +8,7 @@ import tensorflow as tf
 from yolov1 import kernels
 from yolov1.kernels import Boxes
 from yolov1.ops import _gradients, _library, _tape, reference
-from yolov1.ops._arguments import as_tensor, device
+from yolov1.ops._arguments import as_tensor, device, saturating_cast
 from yolov1.semantics import LossSemantics
 
 
@@ -100,7 +100,7 @@ def yolo_loss(
 
     activations = kernels.activation_key(activations)
     place = device(predictions)
-    compiled = not tf.executing_eagerly() and _tape.compiled_by_xla()
+    compiled = _tape.compiled_by_xla()
     chosen = _library.choose("yolo_loss", impl, place, predictions.dtype.name, compiled)
     if isinstance(targets, Boxes) and (chosen == "reference" or place == "GPU"):
         targets = reference.encode(targets, grid, on_collision)
@@ -127,17 +127,11 @@ def _box_tensors(boxes):
 
 
 def _int32(name, integers):
-    """What 32 bits do not hold as the nearest that they do: cast it would be another number."""
     if not integers.dtype.is_integer:
         raise TypeError(
             f"yolo_loss: {name} of Boxes must be integers, got {integers.dtype.name}; cast them."
         )
-    if integers.dtype.size < 4 or integers.dtype == tf.int32:
-        return tf.cast(integers, tf.int32)
-    limits = tf.constant(
-        [tf.int32.min if integers.dtype.min < 0 else 0, tf.int32.max], integers.dtype
-    )
-    return tf.cast(tf.clip_by_value(integers, limits[0], limits[1]), tf.int32)
+    return saturating_cast(integers, tf.int32)
 
 
 def _check(predictions, targets, grid, layout):

@@ -40,8 +40,10 @@ def augment_images(pixels, windows, flips, transpose, colours, size, dtype, shri
         return _from_pixels(image, *view, size, shrink, sampling)
 
     total = tf.size(pixels.values, tf.int64)
-    ends = pixels.offsets + 3 * tf.reduce_prod(tf.cast(pixels.sizes, tf.int64), axis=1)
-    inside = (pixels.offsets >= 0) & (ends <= total) & tf.reduce_all(pixels.sizes >= 1, axis=1)
+    height, width = (tf.cast(pixels.sizes[:, k], tf.int64) for k in (0, 1))
+    # Divided and not multiplied: the product of two sides need not fit into 64 bits.
+    room = (total - pixels.offsets) // 3 // tf.maximum(width, 1)
+    inside = (pixels.offsets >= 0) & (height >= 1) & (width >= 1) & (height <= room)
     message = "augment_images: offsets and sizes of Pixels must lie within its values."
     with tf.control_dependencies(_all(inside, message)):
         return _batch(
