@@ -1,5 +1,6 @@
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -100,3 +101,13 @@ def test_what_waits_is_answered_before_the_end():
     closing.join(10)
     assert [future.result(0).detections.scores[0] for future in futures] == list(range(5))
     assert not batcher.alive()
+
+
+def test_no_picture_is_kept_once_it_is_answered():
+    batcher = Batcher(lambda pictures: [scored(1) for _ in pictures])
+    pictures = [np.zeros((2, 2, 3), np.uint8) for _ in range(3)]
+    kept = [weakref.ref(picture) for picture in pictures]
+    futures = [batcher.submit(pictures.pop()) for _ in range(3)]
+    assert all(future.result(10).detections.scores == 1 for future in futures)
+    until(lambda: not any(reference() is not None for reference in kept))
+    batcher.close()

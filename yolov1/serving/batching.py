@@ -73,16 +73,21 @@ class Batcher:
         self._thread.join()
 
     def _run(self):
-        while (entry := self._waiting.get()) is not None:
-            batch = [entry]
-            with contextlib.suppress(queue.Empty):
-                while len(batch) < self.batch_size:
-                    entry = self._waiting.get_nowait()
-                    if entry is None:
-                        self._waiting.put(None)  # the end comes after this batch
-                        break
-                    batch.append(entry)
-            self._answer([one for one in batch if one[0].set_running_or_notify_cancel()])
+        while (first := self._waiting.get()) is not None:
+            self._answer(self._with_what_waits(first))
+            del first  # no picture is kept until the next one comes
+
+    def _with_what_waits(self, first):
+        """A batch, but for what has been cancelled."""
+        batch = [first]
+        with contextlib.suppress(queue.Empty):
+            while len(batch) < self.batch_size:
+                entry = self._waiting.get_nowait()
+                if entry is None:
+                    self._waiting.put(None)  # the end comes after this batch
+                    break
+                batch.append(entry)
+        return [one for one in batch if one[0].set_running_or_notify_cancel()]
 
     def _answer(self, batch):
         """Looks at pictures together; where that fails, at each alone, so that one picture's fault
