@@ -28,9 +28,19 @@ def reviewed():
     )
 
 
-def test_the_table(reviewed, tmp_path):
+@pytest.fixture
+def table(reviewed, tmp_path):
+    """The table of its suspects, of which nothing is decided."""
     labels, seen = reviewed
-    table = table_of(suspects(seen, labels), labels, tmp_path / "review.csv")
+    return table_of(suspects(seen, labels), labels, tmp_path / "review.csv")
+
+
+def accepted(table):
+    """All its proposals."""
+    return [row | {"decision": "accept"} for row in table]
+
+
+def test_the_table(table, tmp_path):
     assert (tmp_path / "review.csv").read_bytes().startswith(b"\xef\xbb\xbfrank,decision,")
     rows = {row["kind"]: row for row in table}
     assert [row["rank"] for row in table] == ["1", "2", "3", "4", "5"]
@@ -43,12 +53,9 @@ def test_the_table(reviewed, tmp_path):
     assert rows["duplicate"]["proposal"] == "remove"
 
 
-def test_accepting_everything(reviewed, tmp_path):
+def test_accepting_everything(reviewed, table):
     labels, seen = reviewed
-    table = table_of(suspects(seen, labels), labels, tmp_path / "review.csv")
-    for row in table:
-        row["decision"] = "accept"
-    examples, done, refused = decisions.apply(table, labels)
+    examples, done, refused = decisions.apply(accepted(table), labels)
     assert refused == []
     assert done == {"add": 1, "remove": 2, "move": 1, "rename": 1, "keep": 0, "undecided": 0}
     assert [[labels.classes[k] for k in e.labels] for e in examples] == [
@@ -59,9 +66,8 @@ def test_accepting_everything(reviewed, tmp_path):
     assert suspects(seen, Dataset(examples, labels.classes)) == []
 
 
-def test_other_decisions_than_the_proposal(reviewed, tmp_path):
-    labels, seen = reviewed
-    table = table_of(suspects(seen, labels), labels, tmp_path / "review.csv")
+def test_other_decisions_than_the_proposal(reviewed, table):
+    labels, _ = reviewed
     by_kind = {row["kind"]: row for row in table}
     by_kind["missing"] |= {"decision": "add", "new_class": "fox", "new_box": "0, 0, 50.5, 25"}
     by_kind["unseen"] |= {"decision": "keep"}
@@ -94,9 +100,8 @@ def test_other_decisions_than_the_proposal(reviewed, tmp_path):
         ("unseen", {"decision": "accept", "proposal": "burn"}, "must be of add, remove"),
     ],
 )
-def test_what_does_not_fit_is_named_and_left_out(reviewed, tmp_path, kind, change, said):
-    labels, seen = reviewed
-    table = table_of(suspects(seen, labels), labels, tmp_path / "review.csv")
+def test_what_does_not_fit_is_named_and_left_out(reviewed, table, kind, change, said):
+    labels, _ = reviewed
     row = next(row for row in table if row["kind"] == kind)
     row |= {"decision": "accept"} | change
     examples, done, refused = decisions.apply(table, labels)
@@ -106,12 +111,10 @@ def test_what_does_not_fit_is_named_and_left_out(reviewed, tmp_path, kind, chang
     assert done["undecided"] == 4 and sum(done.values()) == 4
 
 
-def test_labels_that_changed_since(reviewed, tmp_path):
+def test_labels_that_changed_since(reviewed, table):
     """One that was added by now is not added once more, and none is changed twice."""
-    labels, seen = reviewed
-    table = table_of(suspects(seen, labels), labels, tmp_path / "review.csv")
-    for row in table:
-        row["decision"] = "accept"
+    labels, _ = reviewed
+    table = accepted(table)
     examples, _, _ = decisions.apply(table, labels)
     again = Dataset(examples, labels.classes, name="corrected")
     examples, done, refused = decisions.apply(table, again)
@@ -165,9 +168,7 @@ def test_planted_faults_reviewed_and_accepted_give_the_labels_back(tmp_path):
     planted, faults = plant(original, 0.3, kinds=kinds, seed=5)
     table = table_of(suspects(seen_of(original), planted), planted, tmp_path / "review.csv")
     assert len(table) == len(faults)
-    for row in table:
-        row["decision"] = "accept"
-    examples, done, refused = decisions.apply(table, planted)
+    examples, done, refused = decisions.apply(accepted(table), planted)
     assert refused == [] and sum(done.values()) == len(faults)
     for before, after in zip(original, examples, strict=True):
         assert sorted(before.labels) == sorted(after.labels)
