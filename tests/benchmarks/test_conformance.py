@@ -27,8 +27,8 @@ TIMED = r"N=(\d+) +(yours|ours, \d threads?) +[\d.]+ \("
 
 def right(predictions, targets, grid, semantics):
     """Our own reference, in NumPy."""
-    twin = loss_numpy.yolo_loss(predictions, targets, grid, semantics)
-    return twin.loss.astype(np.float32), twin.gradient.astype(np.float32)
+    reference = loss_numpy.yolo_loss(predictions, targets, grid, semantics)
+    return reference.loss.astype(np.float32), reference.gradient.astype(np.float32)
 
 
 def wrong_sign(predictions, targets, grid, semantics):
