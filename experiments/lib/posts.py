@@ -13,6 +13,7 @@ from absl import app, flags
 
 from yolov1 import models
 from yolov1.models.posts import AS_PUBLISHED
+from yolov1.option_text import parse_options
 
 from . import flags as experiment_flags
 from . import session
@@ -288,8 +289,10 @@ def config_from_flags(post: str, **values):
         options["semantics_options"]["factor"] = config.batch_size
     texts = {}
     for field, values in options.items():
-        parts = [*(f"{key}={value}" for key, value in values.items()), getattr(config, field)]
-        texts[field] = ",".join(filter(None, parts))  # the flag's own come last, and so win
+        given = getattr(config, field)
+        words = parse_options(given)  # which win
+        parts = [f"{key}={value}" for key, value in values.items() if key not in words]
+        texts[field] = ",".join(filter(None, [*parts, given]))
     return dataclasses.replace(config, **texts)
 
 

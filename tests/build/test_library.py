@@ -38,11 +38,16 @@ def test_the_build_here_is_recorded_and_accepted():
     cpu = ["CPU"] + ["XLA_CPU_JIT"] * xla
     gpu = (["GPU"] + ["XLA_GPU_JIT"] * xla) * bool(info["cuda"])
     dtypes = ("bfloat16", "float16", "float32", "float64")
+    pixels = ("bfloat16", "float16", "float32", "uint8")
     assert ops.available() == {
         "yolo_loss": dict.fromkeys(cpu + gpu, dtypes),
         "pairwise_iou": dict.fromkeys(cpu + gpu, dtypes),
         "aligned_iou": dict.fromkeys(cpu + gpu, dtypes),
         "non_max_suppression": dict.fromkeys(cpu + gpu, ("float32",)),
+        "load_images": {"CPU": pixels},  # its inputs are texts, which XLA has not
+        "augment_images": dict.fromkeys(cpu + gpu, pixels),
+        "draw_augmentation": dict.fromkeys(cpu, ("float32",)),
+        "encode_targets": dict.fromkeys(cpu, ("float32",)),
     }
 
 
