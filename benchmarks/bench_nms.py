@@ -193,8 +193,8 @@ def main(argv):
     harness.write_rows(Path(flags.FLAGS.output), rows)
     print()
     for part, inputs, threshold, images, ratio in ratios(rows):
-        said = "too short to tell" if ratio is None else f"{ratio:6.1f} times as fast"
-        print(f"{part:9}{inputs:10} > {threshold:<6} N={images:<4}{said}")
+        said = "     ? (too short to tell)" if ratio is None else f"{ratio:6.1f}"
+        print(f"{part:9}{inputs:10} > {threshold:<6} N={images:<4}{said} times as fast")
 
 
 if __name__ == "__main__":
