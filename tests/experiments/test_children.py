@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from experiments.lib import children
+from tests import programs
 from yolov1.interrupts import Terminated
 
 SLEEPS = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -20,7 +21,7 @@ def test_a_signal_breaks_nothing_off_but_a_pause(tmp_path, number, raised):
     finished = False
     with pytest.raises(raised) as came, children.Pool(1) as pool:
         child = pool.start(None, SLEEPS, tmp_path / "log")
-        signal.raise_signal(number)
+        programs.interrupt(number)
         finished = True
         pool.pause()
     assert finished and type(came.value) is raised
@@ -31,7 +32,7 @@ def test_a_signal_breaks_nothing_off_but_a_pause(tmp_path, number, raised):
 def test_a_second_ctrl_c_does_not_wait(tmp_path):
     with pytest.raises(KeyboardInterrupt), children.Pool(1) as pool:
         pool.start(None, SLEEPS, tmp_path / "log")
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)
+        programs.interrupt(signal.SIGINT)
+        programs.interrupt(signal.SIGINT)
         pytest.fail("went on")
     assert not pool.running
