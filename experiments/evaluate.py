@@ -56,15 +56,8 @@ OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", "", "Default: the folder evaluate/ of the run, or beside file or detections."
 )
 detectors.define(required=False, score_threshold=None, iou_threshold=None)
-DEBUG_IMAGES = 32
-experiment_flags.define(
-    names=("bad_examples", "batch_size", "semantics", "semantics_options"),
-    batch_size=32,
-    texts={"batch_size": experiment_flags.AT_ONCE},
-    debug=f"The first {DEBUG_IMAGES} images only.",
-)
-
 SEMANTICS = ("semantics", "semantics_options")
+subjects.define_images(*SEMANTICS)
 
 
 def main(argv):
@@ -92,7 +85,7 @@ def measure_detector(path):
         path, config, config.eval_split, detector.classes, moved=not DATASET.value
     )
     if flags.FLAGS.debug:
-        dataset = dataset[:DEBUG_IMAGES]
+        dataset = dataset[: subjects.DEBUG_IMAGES]
     output = make_folder(user_path(OUTPUT_DIR.value or detectors.default_output("evaluate")))
 
     if COMP4.value:
@@ -140,7 +133,7 @@ def measure_files(path):
             known = dict(zip(("categories", "files"), ids, strict=True))
         found, remarks = result_files.read_results(path, dataset, **known)
     if flags.FLAGS.debug:
-        dataset, found = dataset[:DEBUG_IMAGES], found[:DEBUG_IMAGES]
+        dataset, found = dataset[: subjects.DEBUG_IMAGES], found[: subjects.DEBUG_IMAGES]
     folder = path if path.is_dir() else path.parent
     output = make_folder(user_path(OUTPUT_DIR.value or folder / "evaluate"))
     write(

@@ -60,13 +60,7 @@ DATASET = subjects.define_dataset()
 subjects.define_split()
 OUTPUT_DIR = flags.DEFINE_string("output_dir", "", "Default: the folder export/ of the run.")
 detectors.define(score_threshold=None, iou_threshold=None)
-DEBUG_IMAGES = 32
-experiment_flags.define(
-    names=("bad_examples", "batch_size"),
-    batch_size=32,
-    texts={"batch_size": experiment_flags.AT_ONCE},
-    debug=f"The first {DEBUG_IMAGES} images only.",
-)
+subjects.define_images()
 
 NAME = "export.json"
 
@@ -96,7 +90,7 @@ def main(argv):
     if any(job["precision"] == "int8" for job in jobs):
         calibration = calibration_images(path, config, detector, moved)
     if flags.FLAGS.debug:
-        dataset = dataset[:DEBUG_IMAGES]
+        dataset = dataset[: subjects.DEBUG_IMAGES]
     output = make_folder(user_path(OUTPUT_DIR.value or path / "export"))
 
     print(f"the network itself, on {len(dataset)} images")
@@ -163,7 +157,9 @@ def calibration_images(path, config, detector, moved):
     split = CALIBRATION.value or config.train_split
     dataset = subjects.open_split(path, config, split, detector.classes, moved=moved)
     chosen = dataset[:: max(1, len(dataset) // CALIBRATION_IMAGES.value)]
-    chosen = chosen[: min(CALIBRATION_IMAGES.value, DEBUG_IMAGES if flags.FLAGS.debug else 10**9)]
+    chosen = chosen[
+        : min(CALIBRATION_IMAGES.value, subjects.DEBUG_IMAGES if flags.FLAGS.debug else 10**9)
+    ]
     print(f"int8 is calibrated on {len(chosen)} of them")
 
     def images():

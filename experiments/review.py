@@ -64,13 +64,7 @@ OUTPUT_DIR = flags.DEFINE_string(
 )
 detectors.define(required=False, score_threshold=reviewing.FLOOR, iou_threshold=None)
 saving.define()
-DEBUG_IMAGES = 32
-experiment_flags.define(
-    names=("bad_examples", "batch_size"),
-    batch_size=32,
-    texts={"batch_size": experiment_flags.AT_ONCE},
-    debug=f"The first {DEBUG_IMAGES} images only.",
-)
+subjects.define_images()
 
 OF_REVIEWS = ("plant", "plant_faults", "plant_seed", "suspicion", "pictures", "save")
 
@@ -98,7 +92,7 @@ def review(path):
         path, config, config.eval_split, detector.classes, moved=not DATASET.value
     )
     if flags.FLAGS.debug:
-        dataset = dataset[:DEBUG_IMAGES]
+        dataset = dataset[: subjects.DEBUG_IMAGES]
     output = make_folder(user_path(OUTPUT_DIR.value or detectors.default_output("review")))
     saving.require_room(output)
     evaluator = evaluators.Evaluator(detector, dataset, detector.grid, config, loss=False)

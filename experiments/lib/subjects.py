@@ -10,7 +10,10 @@ from yolov1.files import user_path
 from yolov1.inference import formats
 
 from . import common
+from . import flags as experiment_flags
 from .flags import UserError, user_errors
+
+DEBUG_IMAGES = 32  # of a data set, with --debug
 
 # The flags belong to the experiment that calls `define_...`: ``--help`` shows the main module's.
 flags.disclaim_key_flags()
@@ -24,6 +27,17 @@ def define_dataset():
 def define_split():
     """Defines ``--eval_split`` of what measures a run, and gives its holder."""
     return flags.DEFINE_string("eval_split", "", "Split; empty: the run's own.")
+
+
+def define_images(*names):
+    """Defines ``--bad_examples``, ``--batch_size`` and ``--debug`` of what looks at the images of a
+    data set, and further flags of a training by their names."""
+    experiment_flags.define(
+        names=("bad_examples", "batch_size", *names),
+        batch_size=32,
+        texts={"batch_size": experiment_flags.AT_ONCE},
+        debug=f"The first {DEBUG_IMAGES} images only.",
+    )
 
 
 def is_file(path) -> bool:

@@ -121,8 +121,9 @@ class Detector(tf.Module):
                 indices = range(len(found), len(found) + len(images))
             indices = [int(i) for i in indices]
             pixels.check(images.numpy(), "detect")
-            scale = 255 if images.dtype == tf.uint8 else 1
-            images = tf.cast(images, tf.float32) / scale
+            of_bytes = images.dtype == tf.uint8
+            images = tf.cast(images, tf.float32)
+            images = images / 255 if of_bytes else images
             found.update(zip(indices, self._detect_batch(images, indices, watch), strict=True))
         return [found[index] for index in sorted(found)]
 
