@@ -225,9 +225,8 @@ def test_an_op_that_is_not_in_the_table_is_refused():
 
 
 def test_fuzz_without_clang_is_one_sentence_that_says_what_to_install():
-    answer = subprocess.run(
-        ["make", "-s", "fuzz", "CLANGXX=/no/such/clang++"], cwd=ROOT, capture_output=True, text=True
-    )
+    command = ["make", "-s", "--no-print-directory", "fuzz", "CLANGXX=/no/such/clang++"]
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert answer.returncode != 0
     assert "make fuzz needs clang++ and its sanitizers: install them (on Debian: " in answer.stdout
     assert answer.stdout.count("\n") == 1

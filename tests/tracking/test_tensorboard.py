@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+import time
 
 import keras
 import numpy as np
@@ -170,6 +171,7 @@ def test_a_resumed_run_takes_back_what_it_writes_again(tmp_path):
         with event_file(tmp_path, first):
             for step in steps:
                 tf.summary.scalar("loss", 10 * first + step, step)
+        time.sleep(1)  # the files' names are in order by the second they were begun in
     assert {k: float(v) for k, v in values(read(tmp_path), "loss").items()} == {2: 12, 4: 34}
 
 

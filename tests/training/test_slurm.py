@@ -1,6 +1,7 @@
 """What a task of SLURM makes of its environment."""
 
 import json
+import os
 
 import pytest
 
@@ -56,3 +57,4 @@ def test_without_slurm(monkeypatch):
     assert slurm.tf_config() is None
     with pytest.raises(ValueError, match="needs a task of SLURM's srun, or the environment"):
         cluster_task("multi_worker")
+    assert "TF_CONFIG" not in os.environ, "TensorFlow's strategies cannot read an empty one"

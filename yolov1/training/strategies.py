@@ -25,8 +25,10 @@ def cluster_task(name: str) -> tuple[int, int]:
         ValueError: ``multi_worker`` without TF_CONFIG; one that cannot be read, or does not say
             which of the workers this is; a cluster of other than workers.
     """
-    if name == "multi_worker" and not os.environ.get("TF_CONFIG"):
-        os.environ["TF_CONFIG"] = slurm.tf_config() or ""
+    if not os.environ.get("TF_CONFIG"):
+        os.environ.pop("TF_CONFIG", None)  # TensorFlow's strategies cannot read an empty one
+        if name == "multi_worker" and (of_slurm := slurm.tf_config()):
+            os.environ["TF_CONFIG"] = of_slurm
     given = os.environ.get("TF_CONFIG") or "{}"
     try:
         config = json.loads(given)
