@@ -15,7 +15,7 @@ A run of another machine or revision is replayed there (`experiments.replay --sa
 writes the digests of every step on its way), and the file given in place of the run; or --tree_a
 and --tree_b say in which checkout of the program a side is replayed here.
 
-Writes bisect.json and pictures of the cell to `--output_dir`.
+Writes bisect.json, summary.json and pictures of the cell to `--output_dir`.
 """
 
 import dataclasses
@@ -23,6 +23,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from absl import app, flags
@@ -84,6 +85,7 @@ class Side:
 def main(argv):
     if len(argv) != 3:
         raise app.UsageError(f"Give two runs (or files of a step), got {len(argv) - 1}.")
+    start = time.perf_counter()
     sides = [open_side(name, word) for name, word in zip("AB", argv[1:], strict=True)]
     output = make_folder(user_path(OUTPUT_DIR.value))
     changes = replays.changes(*(side.about() for side in sides))
@@ -106,6 +108,9 @@ def main(argv):
     if found and "image" in found:
         with common.drawing(output / "pictures"):
             draw(steps, found, make_folder(output / "pictures"))
+    summary = {"parted": number is not None, "step": number, "changes": len(changes)}
+    seconds = time.perf_counter() - start
+    training.write_json(output / "summary.json", summary | {"seconds": seconds})
     print(f"written to {output}")
 
 

@@ -5,15 +5,17 @@
     python -m experiments.explain --checkpoint=RUN --image=photo.jpg      # a picture of your own
 
 An image is one of the run's evaluation set by its id (`train:ID`: of its training set), or a file.
-Writes explain.html, explain.json and a folder of pictures for each image to `--output_dir`: what is
-found and which cell and box it comes of, what suppression took away, and, where the objects are
-known, the target with its collisions, what each cell adds to each term of the loss and to its
-gradient, and each object's boxes with their numbers. docs/microscope.md says how to read it.
+Writes explain.html, explain.json, summary.json and a folder of pictures for each image to
+`--output_dir`: what is found and which cell and box it comes of, what suppression took away, and,
+where the objects are known, the target with its collisions, what each cell adds to each term of the
+loss and to its gradient, and each object's boxes with their numbers. docs/microscope.md says how to
+read it.
 
 A file that lies in the data set's folder has the objects that the data set says; any other has
 none, and then there is no loss.
 """
 
+import time
 from pathlib import Path
 
 from absl import flags
@@ -47,6 +49,7 @@ experiment_flags.define(
 
 
 def main(argv):
+    start = time.perf_counter()
     words = [*IMAGE.value, *argv[1:]]  # a pattern that was not quoted arrives file by file
     path = flags.FLAGS.checkpoint
     if subjects.is_file(path):
@@ -78,6 +81,9 @@ def main(argv):
     page = output / "explain.html"
     with common.drawing(page), replacing(page, errors="replace") as file:
         file.write(explained.render(f"{Path(path).name}: {flags.FLAGS.which} weights", drawn))
+    seconds = time.perf_counter() - start
+    summary = {"checkpoint": str(path), "images": len(done), "seconds": seconds}
+    training.write_json(output / "summary.json", summary)
     print(f"page: {page}")
 
 

@@ -7,8 +7,9 @@
 
 Every file is loaded again and run on the evaluation split, beside the network: how far predictions
 and boxes are from the network's, what it costs in average precision, how large it is, how long it
-takes. The table is printed, is in export.json beside the files, and on the run's report.html. Where
-a figure exceeds `--tolerance` the experiment fails, after all is written, and says which.
+takes. The table is printed, is in export.json beside the files (summary.json has its precisions and
+speeds), and on the run's report.html. Where a figure exceeds `--tolerance` the experiment fails,
+after all is written, and says which.
 
 int8 is calibrated on images of `--calibration`, brought to the network's size as it sees them.
 docs/export.md says what is in each file and how it is run.
@@ -108,6 +109,7 @@ def main(argv):
             "passed": not any(map(faults, rows)),
         }
         training.write_json(output / NAME, done)
+    training.write_json(output / "summary.json", summary_of(done))
     report(path, output)
     print(proof.table(held.run, done["exports"]))
     if held.run["map_voc07"] is None:
@@ -204,6 +206,14 @@ def export(detector, job, output, path, calibration, held, allowed) -> dict:
         row["error"] = f"{type(error).__name__}: {str(error).strip()[:1000]}"
         print(f"{file.name}: {row['error']}")
     return row
+
+
+def summary_of(done) -> dict:
+    """The figures of export.json that every summary.json has, for each file that was looked at."""
+    figures = (*proof.MAPS, "images_per_second")
+    found = {row["file"]: row for row in done["exports"] if "map_voc07" in row}
+    files = {name: {key: row.get(key) for key in figures} for name, row in found.items()}
+    return {"passed": done["passed"], "files": files, "seconds": done["seconds"]}
 
 
 def faults(row) -> list[str]:

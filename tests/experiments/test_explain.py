@@ -21,6 +21,8 @@ def test_an_image_of_the_data_set(call_experiment, known_run, tmp_path):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     content = json.loads((tmp_path / "explain.json").read_text())
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["images"] == 2 and summary["seconds"] > 0
     one, other = content["images"]
     assert (one["image"], other["image"]) == ("test-00003", "train:train-00001")
     assert [found["cell"] for found in one["detections"]] == [[0, 0], [0, 1], [1, 0], [1, 1]]

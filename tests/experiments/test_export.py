@@ -93,6 +93,16 @@ def test_the_json_says_what_was_done(exported, run):
     assert result["tolerance"]["float32"]["map"] < result["tolerance"]["int8"]["map"]
 
 
+def test_the_summary_has_the_figures_of_each_file(exported, run):
+    _, result = exported
+    summary = json.loads((run / "export/summary.json").read_text())
+    seen = {row["file"]: row for row in result["exports"] if "ms" in row}
+    assert set(summary["files"]) == set(seen) and summary["passed"]
+    for name, figures in summary["files"].items():
+        assert figures["map_area"] == seen[name]["map_area"] and figures["images_per_second"] > 0
+    assert summary["seconds"] == result["seconds"]
+
+
 def test_the_report_shows_them(exported, run):
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "<h2>Exports</h2>" in page and "keras float32" in page

@@ -210,6 +210,8 @@ def test_a_change_of_one_cell_is_found(planted, kept_run, call_experiment, tmp_p
     assert f"First: image {image!r}, cell (row {row}, column {col}), term 'wh': " in done.stdout
     found = json.loads((tmp_path / "bisect.json").read_text())
     assert found["step"] == 5
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["parted"] and summary["step"] == 5 and summary["seconds"] > 0
     what = found["found"]
     names = ("tensor", "image", "place", "cell", "term")
     assert [what[n] for n in names] == ["cell_terms", image, place, [row, col], "wh"]
