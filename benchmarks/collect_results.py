@@ -49,6 +49,11 @@ def run_row(path) -> dict:
     summary = run.read_json("summary.json")
     if not summary:
         raise app.UsageError(f"{path} holds no summary.json: the run is not finished.")
+    missing = [name for name in FIGURES if name not in summary]
+    if missing:
+        raise app.UsageError(
+            f"{path}: summary.json has no {', '.join(missing)}. Give runs of a detector."
+        )
     figures = {name: round(summary[name], 6) for name in FIGURES}
     variant = path.absolute().parent.name  # of a study: OUTPUT_DIR/FLAG=VALUE/seed-N
     row = {

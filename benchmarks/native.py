@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import hashlib
 import os
 import subprocess
 
@@ -13,19 +14,20 @@ FLAGS = ["-std=c++17", "-O3", "-shared", "-fPIC", "-pthread"]
 
 
 def build(source: str, flags: list[str] = ()):
-    """Compiles ``benchmarks/<source>`` with $CXX (or g++) unless it was; the library's path.
+    """Compiles ``benchmarks/<source>`` with $CXX (or g++) unless the same was; the library's path.
 
     Raises:
         RuntimeError: the compiler refuses; says what it said.
     """
     code = ROOT / "benchmarks" / source
-    library = ROOT / "build" / "benchmarks" / f"{code.stem}-tensorflow-{tf.__version__}.so"
+    command = [os.environ.get("CXX", "g++"), *FLAGS, str(code), *flags]
+    digest = hashlib.sha256(repr((command, tf.__version__)).encode()).hexdigest()[:12]
+    library = ROOT / "build" / "benchmarks" / f"{code.stem}-{digest}.so"
     if library.exists() and library.stat().st_mtime > code.stat().st_mtime:
         return library
     library.parent.mkdir(parents=True, exist_ok=True)
     part = library.with_suffix(f".{os.getpid()}")  # two processes may build at once
-    command = [os.environ.get("CXX", "g++"), *FLAGS, str(code), "-o", str(part), *flags]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run([*command, "-o", str(part)], capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{source} could not be compiled ({' '.join(command)}): {done.stderr}")
     part.replace(library)

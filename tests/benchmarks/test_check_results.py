@@ -191,6 +191,9 @@ def test_rows_of_runs_and_exports(tmp_path):
     done = programs.call(*words, f"--runs={run.path}")
     assert done.returncode == 1 and "not finished" in done.stderr
     assert programs.call(*words, f"--runs={tmp_path}/none*").returncode == 1
+    training.write_json(run / "summary.json", {"accuracy": 1.0, "seconds": 2.0})  # a classifier's
+    done = programs.call(*words, f"--runs={run.path}")
+    assert done.returncode == 1 and "has no map_area, map_voc07" in done.stderr
     names = ("map_area", "map_voc07", "map_coco", "val_loss", "seconds", "images_per_second")
     training.write_json(run / "summary.json", dict.fromkeys(names, 0.25))
     for _ in range(2):  # once is enough

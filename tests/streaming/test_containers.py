@@ -5,6 +5,7 @@ import os
 import socket
 import threading
 import time
+import types
 from fractions import Fraction
 
 import numpy as np
@@ -300,6 +301,17 @@ def test_a_stream_without_an_end_is_live(tmp_path):
         assert source.live
         results = list(streaming.run(Brightness(), source, 8))
     assert [result.frame.index for result in results] == list(range(40))
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("01:02:03.500", 3723.5), ("2 minutes", None), ("1:2", None)]
+)
+def test_a_length_is_read_where_a_film_says_one(text, seconds):
+    """As Matroska does it, in a tag that anyone can write."""
+    container = types.SimpleNamespace(start_time=None, duration=None)
+    stream = types.SimpleNamespace(duration=None, metadata={"DURATION": text})
+    clock = containers._Clock(container, stream, None)
+    assert clock.promised == seconds and clock.missing() == (seconds is not None)
 
 
 def test_a_stream_that_breaks_off(tmp_path):

@@ -249,10 +249,11 @@ class _Clock:
         if stream.duration is not None:
             return float(stream.duration * stream.time_base)
         text = stream.metadata.get("DURATION")  # of Matroska and WebM: 00:01:02.500000000
-        if text is None:
+        try:
+            hours, minutes, seconds = (text or "").split(":")
+            return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+        except ValueError:  # there is none, or a text that some program put there
             return None
-        hours, minutes, seconds = text.split(":")
-        return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
 
     def missing(self) -> bool:
         """Whether more than the last moments of what was promised did not come."""

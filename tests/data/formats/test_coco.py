@@ -211,7 +211,7 @@ def test_roboflow_folders(tmp_path):
         write_image(tmp_path / split / f"{name}.jpg")
         write_image(tmp_path / split / "more.jpg")
         (tmp_path / split / "_annotations.coco.json").write_text(json.dumps(content))
-    for split, ids in (("train", ["a"]), ("val", ["b"]), (None, ["a", "b"])):
+    for split, ids in (("train", ["a"]), ("val", ["b"]), ("validation", ["b"]), (None, ["a", "b"])):
         dataset = data.open(f"coco:{tmp_path}", split)
         assert [e.image_id for e in dataset] == ids
         assert len([why for _, why in dataset.notes if "does not list it" in why]) == len(ids)

@@ -1,9 +1,9 @@
 """What splits are called, and under which other names one may lie."""
 
 NAMES = ("train", "trainval", "val", "valid", "validation", "test")  # in the order to list them
-_ALIASES = {"val": ("val", "valid", "validation"), "valid": ("valid", "val")}
+_SAME = ("val", "valid", "validation")
 
 
 def spellings(name) -> tuple[str, ...]:
     """The names to look for when a split is asked for: its own first."""
-    return _ALIASES.get(name, (name,))
+    return (name, *(other for other in _SAME if other != name)) if name in _SAME else (name,)
