@@ -28,7 +28,8 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import box_iou_providers, box_iou_targets, runner, workloads
-from benchmarks.box_iou_providers import PROVIDERS, TRANSFERS, VERSIONS, Case
+from benchmarks.box_iou_providers import PROVIDERS, TRANSFERS, Case
+from benchmarks.providers import VERSIONS
 from yolov1 import kernels
 
 PARTS = ["time", "kinds", "dtypes", "aligned", "versions", "memory"]

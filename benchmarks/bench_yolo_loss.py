@@ -28,7 +28,8 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import runner, workloads, yolo_loss_providers, yolo_loss_targets
-from benchmarks.yolo_loss_providers import PROVIDERS, TRANSFERS, VERSIONS, Case, make_copies
+from benchmarks.providers import VERSIONS
+from benchmarks.yolo_loss_providers import PROVIDERS, TRANSFERS, Case, make_copies
 
 PARTS = ["time", "marginal", "objects", "dtypes", "versions", "memory"]
 STRONGEST = ("tf_function_strong", "xla_strong", "fused", "fused_op")

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import native, strong_iou, workloads
-from benchmarks.providers import Unavailable, called
+from benchmarks.providers import Unavailable, called, of_op
 from benchmarks.runner import unlisted
 from yolov1 import kernels, ops
 from yolov1.ops import _library
@@ -194,23 +194,12 @@ def _fill(case):
     return lambda a, b, upstream: (tf.fill(upstream.shape, tf.zeros((), upstream.dtype)),)
 
 
-PROVIDERS = {
-    "eager_tf": (_of_ops("reference"), "eager"),
+PROVIDERS = of_op(_of_ops, _fused_op, _noop, _kernel) | {
     "eager_tf_strong": (_strong, "eager"),
-    "tf_function": (_of_ops("reference"), "graph"),
     "tf_function_strong": (_strong, "graph"),
-    "xla": (_of_ops("reference"), "xla"),
     "xla_strong": (_strong, "xla"),
-    "fused_eager": (_of_ops("fused"), "eager"),
-    "fused": (_of_ops("fused"), "graph"),
-    "fused_op": (_fused_op, "eager"),
-    "fused_xla": (_of_ops("fused"), "xla"),
-    "noop_op": (_noop, "eager"),
-    "noop_function": (_noop, "graph"),
     "fill_op": (_fill, "eager"),
 }
-VERSIONS = {f"kernel_{v}": (_kernel(v), "numpy") for v in ("naive", "baseline", "avx2", "avx512")}
-PROVIDERS |= VERSIONS
 TRANSFERS = ("store_non_temporal", "copy_non_temporal")
 
 

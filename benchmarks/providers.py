@@ -30,6 +30,34 @@ def called(name: str, way: str, compute: Callable, inputs) -> Callable[[], objec
     return tried(name, lambda: compute(*inputs))
 
 
+VERSIONS = tuple(f"kernel_{version}" for version in ("naive", "baseline", "avx2", "avx512"))
+
+
+def of_op(of_ops, fused_op, noop, kernel) -> dict[str, tuple[Callable, str]]:
+    """What the benchmark of any op compares: a form (a function of the case that returns what
+    computes it) and the way it is called, by name.
+
+    Args:
+        of_ops: returns the form of the public function for an ``impl``.
+        fused_op: the form of the op alone.
+        noop: the form of an op that takes and returns the same tensors, and does nothing.
+        kernel: returns the form of the kernel alone for one of its versions.
+    """
+    versions = {name: (kernel(name.removeprefix("kernel_")), "numpy") for name in VERSIONS}
+    return {
+        "eager_tf": (of_ops("reference"), "eager"),
+        "tf_function": (of_ops("reference"), "graph"),
+        "xla": (of_ops("reference"), "xla"),
+        "fused_eager": (of_ops("fused"), "eager"),
+        "fused": (of_ops("fused"), "graph"),
+        "fused_op": (fused_op, "eager"),
+        "fused_xla": (of_ops("fused"), "xla"),
+        "noop_op": (noop, "eager"),
+        "noop_function": (noop, "graph"),
+        **versions,
+    }
+
+
 def tried(name: str, run: Callable) -> Callable:
     """`run`, after a call of it; raises `Unavailable` where that fails."""
     try:

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import native, posts_loss, strong_tf, workloads
-from benchmarks.providers import called, tried
+from benchmarks.providers import called, of_op, tried
 from benchmarks.runner import unlisted
 from yolov1 import kernels, ops
 from yolov1.grid import GridSpec
@@ -148,25 +148,14 @@ def _outputs_only(case):
     return lambda p, t: (empty(p.shape[:1], tf.float32), empty(p.shape, p.dtype))
 
 
-PROVIDERS = {
-    "eager_tf": (_of_ops("reference"), "eager"),
+PROVIDERS = of_op(_of_ops, _fused_op, _noop, _kernel) | {
     "eager_tf_strong": (_strong(strong_tf.sparse), "eager"),
-    "tf_function": (_of_ops("reference"), "graph"),
     "tf_function_strong": (_strong(strong_tf.sparse), "graph"),
-    "xla": (_of_ops("reference"), "xla"),
     "xla_strong": (_strong(strong_tf.dense), "xla"),
     "posts_keras_voc": (_by_tape(posts_loss.keras_voc), "graph"),
     "posts_tf2_person": (_by_tape(posts_loss.tf2_person), "graph"),
-    "fused_eager": (_of_ops("fused"), "eager"),
-    "fused": (_of_ops("fused"), "graph"),
-    "fused_op": (_fused_op, "eager"),
-    "fused_xla": (_of_ops("fused"), "xla"),
-    "noop_op": (_noop, "eager"),
-    "noop_function": (_noop, "graph"),
     "outputs_only": (_outputs_only, "graph"),
 }
-VERSIONS = {f"kernel_{v}": (_kernel(v), "numpy") for v in ("naive", "baseline", "avx2", "avx512")}
-PROVIDERS |= VERSIONS
 TRANSFERS = ("copy", "copy_non_temporal")
 
 

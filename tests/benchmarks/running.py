@@ -1,5 +1,7 @@
 """A benchmark, run as a program."""
 
+import csv
+
 import tensorflow as tf
 
 from tests import programs
@@ -12,3 +14,11 @@ def run(module, *arguments):
         return programs.call(f"benchmarks.{module}", *arguments)
     finally:
         tf.get_logger().setLevel(level)
+
+
+def rows_of(file, module, *arguments):
+    """The rows of a run that ends well, which it writes to `file`, and what it printed."""
+    done = run(module, *arguments, f"--output={file}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    with file.open(newline="") as lines:
+        return list(csv.DictReader(lines)), done.stdout

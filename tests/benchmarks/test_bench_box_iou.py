@@ -1,7 +1,5 @@
 """The benchmark of IoU runs, judges its own rows rightly, and its rows can be drawn."""
 
-import csv
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,7 +7,7 @@ import tensorflow as tf
 from benchmarks import bench_box_iou, box_iou_providers, box_iou_targets, strong_iou
 from benchmarks.box_iou_providers import PROVIDERS, Case, make
 from benchmarks.providers import Unavailable
-from tests.benchmarks.running import run
+from tests.benchmarks.running import rows_of, run
 from tests.ops.iou_cases import KINDS, random_boxes, random_upstream
 from yolov1 import kernels, ops
 
@@ -17,26 +15,18 @@ FLOORS = ("noop_op", "noop_function", "fill_op")
 
 
 @pytest.fixture(scope="module")
-def rows_file(tmp_path_factory):
-    """The rows of a run of every part at a tiny size."""
+def measured(tmp_path_factory):
+    """The file of the rows of a run of every part at a tiny size, and the rows."""
     path = tmp_path_factory.mktemp("bench") / "rows.csv"
-    done = run(
-        "bench_box_iou",
-        "--shapes=2x5x3,1x9x17",
-        "--pairs=40",
-        "--repeats=2",
-        "--turn_ms=0.1",
-        "--providers=tf_function,fused,fused_op,noop_op,fill_op,kernel_naive",
-        f"--output={path}",
-    )
-    assert done.returncode == 0, done.stderr
-    assert "1x4096x4096, forward, xla / fused" in done.stdout
-    return path
+    options = ("--shapes=2x5x3,1x9x17", "--pairs=40", "--repeats=2", "--turn_ms=0.1")
+    providers = "tf_function,fused,fused_op,noop_op,fill_op,kernel_naive"
+    rows, printed = rows_of(path, "bench_box_iou", *options, f"--providers={providers}")
+    assert "1x4096x4096, forward, xla / fused" in printed
+    return path, rows
 
 
-def test_bench_writes_rows_of_every_part(rows_file):
-    with rows_file.open() as file:
-        rows = list(csv.DictReader(file))
+def test_bench_writes_rows_of_every_part(measured):
+    rows = measured[1]
     assert {row["part"] for row in rows} == set(bench_box_iou.PARTS)
     shape = {"N": "1", "M": "9", "K": "17", "mode": "full", "part": "time"}
     timed = {row["provider"]: row for row in rows if all(row[k] == v for k, v in shape.items())}
@@ -56,8 +46,8 @@ def test_bench_writes_rows_of_every_part(rows_file):
     assert all(row["peak_mb"] for row in rows if row["part"] == "memory")
 
 
-def test_plot_makes_a_picture(rows_file, tmp_path):
-    done = run("plot", f"--rows={rows_file}", f"--folder={tmp_path}")
+def test_plot_makes_a_picture(measured, tmp_path):
+    done = run("plot", f"--rows={measured[0]}", f"--folder={tmp_path}")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "box-iou-time.png").read_bytes().startswith(b"\x89PNG")
 

@@ -1,6 +1,5 @@
 """The benchmark against Darknet's own program: what that says is read rightly, and compared."""
 
-import csv
 import sys
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 
 from benchmarks import bench_darknet, darknet_providers
 from benchmarks.darknet_program import Program
-from tests.benchmarks.running import run
+from tests.benchmarks.running import rows_of, run
 from tests.shared import ROOT
 from tests.small_cfg import POOL, convolution, section
 from yolov1 import darknet
@@ -67,14 +66,11 @@ def test_a_program_that_ends_says_why(program, tmp_path):
 
 
 def test_bench_writes_rows_of_every_part(program, files, tmp_path):
-    path = tmp_path / "rows.csv"
-    quick = ("--repeats=3", "--starts=1", "--turn_ms=20", "--batches=1,2", f"--output={path}")
+    quick = ("--repeats=3", "--starts=1", "--turn_ms=20", "--batches=1,2")
     options = (f"--cfg={files[0]}", f"--weights={files[1]}", f"--darknet={program}")
-    done = run("bench_darknet", *options, *quick)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "small, network: function" in done.stdout
-    with path.open() as file:
-        rows = {(r["part"], r["provider"], r["images"]): r for r in csv.DictReader(file)}
+    rows, printed = rows_of(tmp_path / "rows.csv", "bench_darknet", *options, *quick)
+    assert "small, network: function" in printed
+    rows = {(row["part"], row["provider"], row["images"]): row for row in rows}
     theirs = "darknet:as it comes"
     network = {(p, "1") for p in ("predict", "function", "xla", "detector", theirs)} | {
         ("function", "2")
@@ -94,13 +90,9 @@ def test_bench_writes_rows_of_every_part(program, files, tmp_path):
 
 
 def test_without_the_program_ours_is_measured_alone(files, tmp_path):
-    path = tmp_path / "rows.csv"
-    options = ("--providers=function", "--batches=1", "--repeats=2", f"--output={path}")
-    done = run("bench_darknet", f"--cfg={files[0]}", *options)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "there is no baseline" in done.stdout
-    with path.open() as file:
-        (row,) = csv.DictReader(file)
+    options = (f"--cfg={files[0]}", "--providers=function", "--batches=1", "--repeats=2")
+    (row,), printed = rows_of(tmp_path / "rows.csv", "bench_darknet", *options)
+    assert "there is no baseline" in printed
     assert (row["provider"], row["times_faster"]) == ("function", "")
 
 

@@ -16,7 +16,7 @@ from benchmarks import bench_input_pipeline, input_pipeline_targets
 from benchmarks.input_pipeline_providers import EXTRAS, OURS, PROVIDERS, Work, decode, make
 from benchmarks.photos import write_photos
 from benchmarks.providers import Unavailable
-from tests import programs
+from tests.benchmarks.running import rows_of, run
 from tests.shared import ROOT
 from yolov1 import data
 from yolov1.data.augmentation import GREY, Augmentation
@@ -166,16 +166,13 @@ def test_it_runs_without_what_is_missing(monkeypatch, tmp_path):
     for module in EXTRAS:
         for name in {module.split(".")[0], module}:
             monkeypatch.setitem(sys.modules, name, None)
-    path = tmp_path / "rows.csv"
     gone = [name for name, provider in PROVIDERS.items() if set(provider.modules) & set(EXTRAS)]
     kept = ["posts_pil", "decoding", "ours_paper", "ours_op"]
     size = ["--cases=112", "--files=4", "--batch_size=2", "--turn=0.01", "--rounds=2"]
-    size += [f"--providers={','.join(gone + kept)}", f"--output={path}"]
-    done = programs.call("benchmarks.bench_input_pipeline", *size)
-    assert done.returncode == 0, done.stderr
-    assert all(f"left out: {name} uses" in done.stdout for name in gone)
-    with path.open() as file:
-        rows = {row["provider"]: row for row in csv.DictReader(file)}
+    size += [f"--providers={','.join(gone + kept)}"]
+    rows, printed = rows_of(tmp_path / "rows.csv", "bench_input_pipeline", *size)
+    assert all(f"left out: {name} uses" in printed for name in gone)
+    rows = {row["provider"]: row for row in rows}
     assert set(rows) == set(kept)
     for row in rows.values():
         speed = float(row["images_per_second"])
@@ -185,14 +182,14 @@ def test_it_runs_without_what_is_missing(monkeypatch, tmp_path):
     assert float(rows["decoding"]["against_decoding"]) == 1
     assert float(rows["posts_pil"]["against_posts"]) == 1
     assert rows["posts_pil"]["packages"].startswith("PIL ")
-    assert "112 px, ours_paper / decoding" in done.stdout
+    assert "112 px, ours_paper / decoding" in printed
     results = ROOT / "benchmarks" / "results" / "input_pipeline.csv"
-    with path.open() as new, results.open() as kept:
-        assert next(csv.reader(new)) == next(csv.reader(kept))
+    with results.open() as kept:
+        assert next(csv.reader(kept)) == list(rows["decoding"])
 
 
 def test_less_than_a_batch_is_refused():
-    done = programs.call("benchmarks.bench_input_pipeline", "--files=8")
+    done = run("bench_input_pipeline", "--files=8")
     assert done.returncode == 1 and "--files must be at least --batch_size=16" in done.stderr
 
 

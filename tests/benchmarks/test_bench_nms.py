@@ -1,25 +1,17 @@
 """The benchmark of non-maximum suppression runs, and its providers compute the same."""
 
-import csv
-
 import numpy as np
 import pytest
 
 from benchmarks.bench_nms import PROVIDERS, Case, make, make_copies, ratios
 from benchmarks.nms_inputs import INPUTS
-from tests.benchmarks.running import run
+from tests.benchmarks.running import rows_of
 
 
 def test_bench_writes_rows_of_every_part(tmp_path):
-    path = tmp_path / "rows.csv"
-    done = run(
-        "bench_nms", "--batches=1,2", "--repeats=2", "--turn_ms=0.1", "--inputs=realistic",
-        "--thresholds=0.2", f"--output={path}",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("times as fast") == 4
-    with path.open() as file:
-        rows = list(csv.DictReader(file))
+    options = ("--batches=1,2", "--repeats=2", "--turn_ms=0.1", "--thresholds=0.2")
+    rows, printed = rows_of(tmp_path / "rows.csv", "bench_nms", *options, "--inputs=realistic")
+    assert printed.count("times as fast") == 4
     timed = [row for row in rows if row["part"] == "time"]
     assert {row["provider"] for row in timed} == set(PROVIDERS) - {"outputs_only"}
     assert all(float(row["median_us"]) > 0 and float(row["found"]) > 0 for row in timed)

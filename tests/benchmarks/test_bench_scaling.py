@@ -1,11 +1,9 @@
 """The benchmark of several processes, and the calculation for many GPUs."""
 
-import csv
-
 import pytest
 
 from benchmarks import scaling_model
-from tests import programs
+from tests.benchmarks.running import rows_of
 from tests.shared import ROOT
 from yolov1 import models
 from yolov1.grid import GridSpec
@@ -43,14 +41,8 @@ def test_the_table_of_the_page_is_the_calculated_one():
 
 @pytest.mark.slow
 def test_two_processes_are_measured(tmp_path):
-    done = programs.call(
-        "benchmarks.bench_scaling",
-        *("--processes=1,2", "--steps=2", "--rounds=1", "--image_size=32", "--batch_size=4"),
-        f"--output={tmp_path / 'rows.csv'}",
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    with (tmp_path / "rows.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    options = ("--processes=1,2", "--steps=2", "--rounds=1", "--image_size=32", "--batch_size=4")
+    rows, _ = rows_of(tmp_path / "rows.csv", "bench_scaling", *options)
     assert [(r["processes"], r["scaling"], r["local_batch"]) for r in rows[::4]] == [
         ("1", "weak", "4"),
         ("2", "weak", "4"),

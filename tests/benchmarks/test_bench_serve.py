@@ -6,7 +6,7 @@ import re
 import pytest
 
 from benchmarks.serve_client import same
-from tests import programs
+from tests.benchmarks.running import rows_of, run
 from tests.shared import ROOT
 
 BOX = {"image_id": 1, "category_id": 2, "bbox": [1.0, 2.0, 3.0, 4.0], "score": 0.5}
@@ -28,7 +28,7 @@ def test_answers_are_compared(change, is_same):
 
 
 def test_a_folder_without_jpeg_files_is_a_sentence(tmp_path):
-    done = programs.call("benchmarks.bench_serve", f"--images={tmp_path}")
+    done = run("bench_serve", f"--images={tmp_path}")
     assert done.returncode == 1 and f"--images={tmp_path} holds no *.jpg" in done.stderr
 
 
@@ -37,19 +37,15 @@ def test_the_benchmark_loses_nothing_and_the_memory_of_the_server_stays(tmp_path
     """An answer that is wrong, refused or missing ends the benchmark with an error."""
     for package in ("fastapi", "uvicorn", "prometheus_client", "python_multipart"):
         pytest.importorskip(package, reason="needs the extra serve")
-    done = programs.call(
-        "benchmarks.bench_serve",
-        *("--pictures=8", "--requests=64", "--repeats=1", "--connections=1,16"),
-        *("--memory_requests=1000", f"--output={tmp_path / 'serve.csv'}"),
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    rows = list(csv.DictReader((tmp_path / "serve.csv").open()))
+    options = ("--pictures=8", "--requests=64", "--repeats=1", "--connections=1,16")
+    file = tmp_path / "serve.csv"
+    rows, printed = rows_of(file, "bench_serve", *options, "--memory_requests=1000")
     assert [(row["provider"], row["connections"]) for row in rows] == [
         *(("bare", ""), ("overlapped", ""), ("decoded", "")),
         *(("served", "1"), ("served", "16")),
     ]
     assert float(rows[3]["mean_batch"]) == 1 < float(rows[4]["mean_batch"])
-    sizes = [float(n) for n in re.search(r"memory.*: (.*) MB", done.stdout)[1].split(", ")]
+    sizes = [float(n) for n in re.search(r"memory.*: (.*) MB", printed)[1].split(", ")]
     assert len(sizes) == 10 and max(sizes[5:]) < 1.03 * max(sizes[:5]), sizes
     with (ROOT / "benchmarks" / "results" / "serve.csv").open() as file:
         assert next(csv.reader(file)) == list(rows[0])

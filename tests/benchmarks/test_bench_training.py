@@ -1,6 +1,5 @@
 """The benchmark of a whole training step: its parts are those of the step, and add up to it."""
 
-import csv
 import dataclasses
 import sys
 
@@ -11,7 +10,7 @@ import pytest
 from benchmarks import bench_training, photos
 from benchmarks.providers import Unavailable
 from benchmarks.training_providers import PROVIDERS, Case, Setup, _Clock
-from tests.benchmarks.running import run
+from tests.benchmarks.running import rows_of, run
 from yolov1 import data
 from yolov1.data.formats.voc import VOC_CLASSES
 from yolov1.training import TrainConfig
@@ -33,14 +32,11 @@ def setup(dataset):
 
 def test_bench_writes_rows_of_every_part(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)  # whether it is installed or not
-    path = tmp_path / "rows.csv"
-    done = run("bench_training", "--debug", "--files=2", "--cases=laptop:64:2", f"--output={path}")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "left out: posts_fit: the posts read images with OpenCV; run: pip install" in done.stdout
-    assert "laptop, 64 px, batches of 2: ours / ceiling" in done.stdout
-    assert done.stdout.count("loss cost nothing, a step would be ") == 2
-    with path.open() as file:
-        rows = list(csv.DictReader(file))
+    options = ("--debug", "--files=2", "--cases=laptop:64:2")
+    rows, printed = rows_of(tmp_path / "rows.csv", "bench_training", *options)
+    assert "left out: posts_fit: the posts read images with OpenCV; run: pip install" in printed
+    assert "laptop, 64 px, batches of 2: ours / ceiling" in printed
+    assert printed.count("loss cost nothing, a step would be ") == 2
     found = {part: {r["name"] for r in rows if r["part"] == part} for part in ("speed", "split")}
     assert found["speed"] == {"ceiling", "ours", "ours_reference"}
     inputs = {"waiting for input", "input beside a step"}

@@ -1,39 +1,30 @@
 """The benchmark of the loss runs, judges its own rows rightly, and its rows can be drawn."""
 
-import csv
-
 import numpy as np
 import pytest
 
 from benchmarks import bench_yolo_loss, harness, plot, runner, yolo_loss_targets
 from benchmarks.providers import Unavailable
 from benchmarks.yolo_loss_providers import PROVIDERS, Case, make, make_copies
-from tests.benchmarks.running import run
+from tests.benchmarks.running import rows_of, run
 from yolov1 import kernels
 
 
 @pytest.fixture(scope="module")
-def rows_file(tmp_path_factory):
-    """The rows of a run of every part at a tiny size."""
+def measured(tmp_path_factory):
+    """The file of the rows of a run of every part at a tiny size, and the rows."""
     path = tmp_path_factory.mktemp("bench") / "rows.csv"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "COPIES", (1, 2))  # each is traced by itself
-        done = run(
-            "bench_yolo_loss",
-            "--batches=1",
-            "--repeats=2",
-            "--turn_ms=0.1",
-            "--providers=tf_function,fused,fused_op,noop_op,noop_function,outputs_only,kernel_naive",
-            f"--output={path}",
-        )
-    assert done.returncode == 0, done.stderr
-    assert "N=1, one op call / no-op" in done.stdout
-    return path
+        providers = "tf_function,fused,fused_op,noop_op,noop_function,outputs_only,kernel_naive"
+        options = ("--batches=1", "--repeats=2", "--turn_ms=0.1", f"--providers={providers}")
+        rows, printed = rows_of(path, "bench_yolo_loss", *options)
+    assert "N=1, one op call / no-op" in printed
+    return path, rows
 
 
-def test_bench_writes_rows_of_every_part(rows_file):
-    with rows_file.open() as file:
-        rows = list(csv.DictReader(file))
+def test_bench_writes_rows_of_every_part(measured):
+    rows = measured[1]
     assert {row["part"] for row in rows} == set(bench_yolo_loss.PARTS)
     timed = {row["provider"]: row for row in rows if row["part"] == "time"}
     names = {"tf_function", "fused", "fused_op", "noop_op", "noop_function"}
@@ -54,8 +45,8 @@ def test_unknown_part_is_refused():
     assert "must be some of time, marginal" in done.stderr
 
 
-def test_plot_makes_pictures(rows_file, tmp_path):
-    done = run("plot", f"--rows={rows_file}", f"--folder={tmp_path}")
+def test_plot_makes_pictures(measured, tmp_path):
+    done = run("plot", f"--rows={measured[0]}", f"--folder={tmp_path}")
     assert done.returncode == 0, done.stderr
     for name in ("time", "bandwidth"):
         assert (tmp_path / f"yolo-loss-{name}.png").read_bytes().startswith(b"\x89PNG")

@@ -6,6 +6,10 @@
 #include <cstring>
 #include <iterator>
 #include <string>
+#include <string_view>
+#include <vector>
+
+#include "tests/native/buffers.h"
 
 namespace yolov1 {
 
@@ -64,6 +68,17 @@ inline std::string Damaged(Bytes* in, std::string text) {
     if (text.empty()) break;
   }
   return text;
+}
+
+// Whether `parse` accepts the text, in memory of its exact size with no zero behind it; where it
+// does not, its error names `face`.
+template <typename Config>
+bool Accepts(std::string (*parse)(std::string_view, Config*), const std::string& face,
+             std::string_view text, Config* config) {
+  const std::vector<char> exact(text.begin(), text.end());
+  const std::string error = parse({exact.data(), exact.size()}, config);
+  Require(error.empty() || error.rfind(face + ": config ", 0) == 0, error);
+  return error.empty();
 }
 
 // An input as a text for `check_text`, as a damaged one of `text` (a function of the bytes), or, in

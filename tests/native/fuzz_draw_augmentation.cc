@@ -16,14 +16,9 @@
 namespace yolov1 {
 namespace {
 
-void CheckText(std::string_view given) {
-  const std::vector<char> exact(given.begin(), given.end());  // no zero behind it
+void CheckText(std::string_view text) {
   DrawConfig config;
-  const std::string error = ParseDrawConfig({exact.data(), exact.size()}, &config);
-  if (!error.empty()) {
-    Require(error.rfind("draw_augmentation: config ", 0) == 0, error);
-    return;
-  }
+  if (!Accepts(ParseDrawConfig, "draw_augmentation", text, &config)) return;
   for (float share :
        {config.scale, config.hue, config.flip, config.vertical_flip, config.transpose})
     Require(0 <= share && share <= 1, "a share from 0 to 1");

@@ -15,14 +15,9 @@
 namespace yolov1 {
 namespace {
 
-void CheckText(std::string_view given) {
-  const std::vector<char> exact(given.begin(), given.end());  // no zero behind it
+void CheckText(std::string_view text) {
   EncodeTargetsConfig config;
-  const std::string error = ParseEncodeTargetsConfig({exact.data(), exact.size()}, &config);
-  if (!error.empty()) {
-    Require(error.rfind("encode_targets: config ", 0) == 0, error);
-    return;
-  }
+  if (!Accepts(ParseEncodeTargetsConfig, "encode_targets", text, &config)) return;
   Require(config.grid.S >= 1 && config.grid.C >= 1, "a grid");
   Require(0 <= config.min_visible && config.min_visible <= 1, "a share from 0 to 1");
 }

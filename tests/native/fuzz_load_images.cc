@@ -15,17 +15,11 @@
 namespace yolov1 {
 namespace {
 
-void CheckText(bool pixels, std::string_view given) {
-  const std::vector<char> exact(given.begin(), given.end());  // no zero behind it
-  const std::string_view text(exact.data(), exact.size());
+void CheckText(bool pixels, std::string_view text) {
   LoadImagesConfig config;
-  const std::string error =
-      pixels ? ParseAugmentImagesConfig(text, &config) : ParseLoadImagesConfig(text, &config);
-  if (!error.empty()) {
-    Require(error.rfind(pixels ? "augment_images: config " : "load_images: config ", 0) == 0,
-            error);
+  if (!Accepts(pixels ? ParseAugmentImagesConfig : ParseLoadImagesConfig,
+               pixels ? "augment_images" : "load_images", text, &config))
     return;
-  }
   Require(1 <= config.size && config.size <= 16384, "sizes from 1 to 16384");
   Require(config.type == DType::kFloat || config.type == DType::kHalf ||
               config.type == DType::kBfloat16 || config.type == DType::kUint8,

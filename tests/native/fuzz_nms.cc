@@ -17,14 +17,9 @@
 namespace yolov1 {
 namespace {
 
-void CheckNmsText(std::string_view given) {
-  const std::vector<char> exact(given.begin(), given.end());  // no zero behind it
+void CheckNmsText(std::string_view text) {
   NmsConfig config;
-  const std::string error = ParseNmsConfig({exact.data(), exact.size()}, &config);
-  if (!error.empty()) {
-    Require(error.rfind("non_max_suppression: config ", 0) == 0, error);
-    return;
-  }
+  if (!Accepts(ParseNmsConfig, "non_max_suppression", text, &config)) return;
   Require(0 <= config.iou_threshold && config.iou_threshold <= 1, "an overlap from 0 to 1");
   Require(!std::isnan(config.score_threshold), "a score that is a number");
   Require(config.rule == NmsRule::kHard || config.score_threshold >= 0, "no negative score");

@@ -48,15 +48,9 @@ std::string ConfigText(Bytes* in, const Grid& grid) {
 }
 
 // What the kernels rely on in a configuration that was accepted.
-void CheckText(const std::string_view given) {
-  const std::vector<char> exact(given.begin(), given.end());  // no zero behind it
-  const std::string_view text(exact.data(), exact.size());
+void CheckText(std::string_view text) {
   YoloLossConfig config;
-  const std::string error = ParseYoloLossConfig(text, &config);
-  if (!error.empty()) {
-    Require(error.rfind("yolo_loss: config ", 0) == 0, error);
-    return;
-  }
+  if (!Accepts(ParseYoloLossConfig, "yolo_loss", text, &config)) return;
   const Grid& grid = config.grid;
   for (int64_t number : {grid.S, grid.B, grid.C})
     Require(1 <= number && number <= 32768, "grid numbers from 1 to 32768");
