@@ -9,6 +9,35 @@ import pytest
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
+@pytest.hookimpl(tryfirst=True)  # before the slow ones are left out
+def pytest_collection_modifyitems(items):
+    """Of a test with one of the marks in `FEW`, the cases that it leaves out are slow."""
+    for mark, chosen in FEW.items():
+        tests = {}
+        for item in items:
+            if item.get_closest_marker(mark):
+                tests.setdefault(item.nodeid.partition("[")[0], []).append(item)
+        for cases in tests.values():
+            kept = chosen([case.callspec.params for case in cases])
+            for k in set(range(len(cases))) - kept:
+                cases[k].add_marker(pytest.mark.slow)
+
+
+def covering(cases) -> set[int]:
+    """Which of the combinations ``{parameter: value}`` to take, so that each value of each
+    parameter is in one: always the first of those that have most of what is missing."""
+    pairs = [{(name, repr(value)) for name, value in case.items()} for case in cases]
+    missing, taken = set().union(*pairs), set()
+    while missing:
+        best = max(range(len(pairs)), key=lambda k: len(pairs[k] & missing))
+        missing -= pairs[best]
+        taken.add(best)
+    return taken
+
+
+FEW = {"each_value": covering, "first_case": lambda cases: {0}}
+
+
 def pytest_collection_finish():
     """What has been imported stays: garbage is not looked for in it again and again."""
     gc.freeze()

@@ -14,6 +14,7 @@ from yolov1.responsible import responsible_boxes
 from yolov1.semantics import TERMS
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("impl", IMPLS)
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("grid", ["paper", "many boxes"])

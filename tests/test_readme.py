@@ -143,6 +143,7 @@ def test_every_package_has_its_api_page():
     assert packages <= set(told), packages - set(told)
 
 
+@pytest.mark.slow
 def test_the_site_builds(tmp_path):
     """Sphinx finds nothing to warn of: no link without an end, no page without a place."""
     pytest.importorskip("sphinx", reason="the extra docs is not installed")

@@ -87,6 +87,7 @@ def reference_of(predictions, targets, grid, semantics):
     return fit
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
 @pytest.mark.parametrize("semantics", VARIANTS.values(), ids=VARIANTS)
 def test_against_the_numpy_reference(semantics, grid):
@@ -173,6 +174,7 @@ def test_dtypes_and_gradient(dtype):
     assert tape.gradient(fit.iou, [predictions, targets]) == [None, None]
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("xla", [False, True])
 def test_in_a_graph_for_any_batch(xla):
     @tf.function(jit_compile=xla)

@@ -9,6 +9,7 @@ from tests.ops.loss_cases import GRIDS, assert_near, random_case, value_and_grad
 from yolov1.grid import GridSpec
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize(
     ("form", "way"),
     [(form, way) for form in (strong_tf.dense, strong_tf.sparse) for way in ("eager", "graph")]
@@ -55,6 +56,7 @@ def test_strong_forms_take_halves(form):
     np.testing.assert_array_equal(gradient, tf.cast(want[1], tf.bfloat16))
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("graph", (False, True))
 @pytest.mark.parametrize("post", (posts_loss.keras_voc, posts_loss.tf2_person))
 def test_posts_are_their_preset(post, graph):

@@ -25,6 +25,7 @@ def measured(tmp_path_factory):
     return path, rows
 
 
+@pytest.mark.slow
 def test_bench_writes_rows_of_every_part(measured):
     rows = measured[1]
     assert {row["part"] for row in rows} == set(bench_box_iou.PARTS)
@@ -46,12 +47,14 @@ def test_bench_writes_rows_of_every_part(measured):
     assert all(row["peak_mb"] for row in rows if row["part"] == "memory")
 
 
+@pytest.mark.slow
 def test_plot_makes_a_picture(measured, tmp_path):
     done = run("plot", f"--rows={measured[0]}", f"--folder={tmp_path}")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "box-iou-time.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("mode", bench_box_iou.MODES)
 @pytest.mark.parametrize(("op", "K"), (("pairwise_iou", 5), ("aligned_iou", 1)))
 def test_every_provider_computes_the_overlaps(op, K, mode):
@@ -78,6 +81,7 @@ def test_floors_have_the_shapes_of_the_op(name):
     assert [tuple(output.shape) for output in outputs] in ([(2, 7, 5)], [(2, 7, 5), (2, 7, 4)])
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("xla", (False, True))
 @pytest.mark.parametrize("kind", KINDS)
 def test_strong_form_is_the_reference(kind, xla):

@@ -65,6 +65,7 @@ def test_a_program_that_ends_says_why(program, tmp_path):
         Program(tmp_path / "none", "n.cfg", "n.weights", threads=1, threshold=0.2)
 
 
+@pytest.mark.slow
 def test_bench_writes_rows_of_every_part(program, files, tmp_path):
     quick = ("--repeats=3", "--starts=1", "--turn_ms=20", "--batches=1,2")
     options = (f"--cfg={files[0]}", f"--weights={files[1]}", f"--darknet={program}")

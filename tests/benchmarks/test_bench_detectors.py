@@ -62,6 +62,7 @@ def half_of_each_class(folder):
     return (found / there).mean()
 
 
+@pytest.mark.slow
 def test_the_other_one_alone(peer, tmp_path):
     out = tmp_path / "out"
     flags = ("--seeds=", f"--peer_python={peer}", "--peer_seeds=0,1", "--cpu_seconds=1.5")

@@ -25,6 +25,7 @@ def test_within_a_machine_its_own_links_count():
     assert scaling_model.efficiency(9, 0.1, 1e9, link=1e9) < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, classes", [("paper", 20), ("laptop", 6)])
 def test_the_gradients_are_those_of_the_networks(name, classes):
     found = next(v for key, v in scaling_model.MEASURED.items() if key.startswith(name))

@@ -30,6 +30,7 @@ def setup(dataset):
     return Setup(CASE, TrainConfig(), dataset)
 
 
+@pytest.mark.slow
 def test_bench_writes_rows_of_every_part(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)  # whether it is installed or not
     options = ("--debug", "--files=2", "--cases=laptop:64:2")

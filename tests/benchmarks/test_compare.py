@@ -170,6 +170,7 @@ def call(monkeypatch, *arguments):
     return programs.call("benchmarks.compare", *arguments)
 
 
+@pytest.mark.slow
 def test_the_program_passes_equal_revisions_and_keeps_rows(monkeypatch, tmp_path):
     output = tmp_path / "rows.csv"
     short = ("--turns=2", "--least_rounds=5", "--rounds=5", "--threshold=400")

@@ -63,6 +63,7 @@ def test_batches_go_through_all_images(file):
     np.testing.assert_array_equal(together, np.concatenate([every, every]))
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize(
     ("name", "flags"),
     [

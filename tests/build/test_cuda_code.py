@@ -26,6 +26,7 @@ def fours(counts, what, size):
     return counts[what, "global", word] * word // (4 * size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", range(4))
 @pytest.mark.parametrize("dtype", TYPES)
 def test_tiles_of_iou(dtype, kind):
@@ -53,6 +54,7 @@ def test_boxes_one_by_one(dtype):
         assert fours(kernels[name], "st", size) == 1
 
 
+@pytest.mark.slow
 def test_the_loss():
     """Each span of an image comes and goes in words of 16 bytes."""
     staged = {n: c for n, c in counted("yolo_loss").items() if n.startswith("Staged<")}
@@ -62,6 +64,7 @@ def test_the_loss():
         assert (counts["st", "global", 16] > 0) == name.startswith("Staged<true"), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "dtype, size", (("float", 4), ("Half", 2), ("Bfloat16", 2), ("unsigned char", 1))
 )

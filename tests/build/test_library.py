@@ -134,6 +134,7 @@ else:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("same", (True, False))
 def test_a_second_copy_in_the_process(same, tmp_path):
     """The same build serves both; another one is named, where TensorFlow says nothing and fails."""

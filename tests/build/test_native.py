@@ -136,6 +136,7 @@ def test_kernels_use_builtins_of_the_oldest_compilers_alone():
     assert features and set(" ".join(features).split()) - {"${features_avx2}"} <= known
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compiler", OLDEST)
 @pytest.mark.parametrize("source", sorted((ROOT / "kernels").rglob("kernel_*.cc")), ids=str)
 def test_the_oldest_compilers_take_the_kernels(compiler, source, tmp_path):

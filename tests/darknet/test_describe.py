@@ -26,6 +26,7 @@ def randomized(model):
     return model
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("batch_norm", [False, True])
 @pytest.mark.parametrize("size", [96, 75])
 @pytest.mark.parametrize("name", ["paper", "fast"])

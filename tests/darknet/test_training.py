@@ -200,6 +200,7 @@ def test_the_first_part_is_darknets(name):
     assert seen == {"tiny8": 10, "v1_8": 10, "paper": 0}[name]
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     ("name", "jit"),
     [*((name, False) for name in NETWORKS), pytest.param("v1_8", True, marks=pytest.mark.slow)],

@@ -250,6 +250,7 @@ def test_drawn_images_have_no_file_to_keep():
     assert lines == [off, "cache: the files of 0 of 3 images, 0.0 kB in memory", off]
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("impl", ("auto", "reference"))
 def test_equals_the_pipeline_of_one_image_at_a_time(dataset, preset, impl):

@@ -53,6 +53,7 @@ def whole(shards, in_blocks):
     return stream(data.open(f"records:{shards}", "train"))
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("start", [1, 7, 8, 19])
 def test_it_goes_on_where_it_stopped(shards, whole, start):
     """Step 7 has images of two epochs. Opened anew, and by the index alone."""
@@ -60,6 +61,7 @@ def test_it_goes_on_where_it_stopped(shards, whole, start):
     assert_same(stream(dataset, start_step=start, steps=20 - start), whole[start:])
 
 
+@pytest.mark.slow
 def test_it_does_not_depend_on_index_threads_or_workers(shards, whole):
     indexes = [index_file(file) for file in sorted(shards.glob("train*"))]
     contents = [index.read_bytes() for index in indexes]

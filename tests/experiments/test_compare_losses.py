@@ -65,6 +65,7 @@ def test_names():
             losses.parse(text)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("impl", ["fused", "reference"])
 @pytest.mark.parametrize("name", ["paper", "darknet", "keras_voc", "tf2_person", "paper:box=giou"])
 def test_each_is_the_op(model, name, impl):

@@ -54,6 +54,7 @@ def program(*arguments):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_an_experiment(tmp_path):
     """With the real lines of TensorFlow: on a CPU it says so, on a GPU it names it."""
     debug = ("--debug", f"--output_dir={tmp_path}", "--pictures=0")

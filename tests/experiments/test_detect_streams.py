@@ -263,6 +263,7 @@ def test_a_folder_is_watched(detect, tmp_path):
     assert len(os.listdir(out / "pictures")) == 3 and summary["seconds"] < 25
 
 
+@pytest.mark.slow
 def test_a_signal_ends_a_watch_and_the_summary_is_there(known_run, tmp_path):
     from PIL import Image
 
@@ -276,6 +277,7 @@ def test_a_signal_ends_a_watch_and_the_summary_is_there(known_run, tmp_path):
     assert summary["ended"] == "by a signal" and len(rows) == summary["frames"] == 1
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_film_and_what_was_written_is_whole(known_run, tmp_path):
     pytest.importorskip("av", reason="films are read by PyAV")
     path = write_film(tmp_path / "a.mp4", greys(500), sound="aac")

@@ -23,6 +23,7 @@ class Watching(keras.Model):
         return tf.zeros([tf.shape(images)[0], *self._shape])
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("resize", ["half_pixel", "darknet", "darknet_black_row"])
 @pytest.mark.parametrize("task", evaluators.EVALUATORS)
 def test_images_are_resized_as_the_configuration_says(task, resize):

@@ -124,6 +124,7 @@ def wrong_weights(monkeypatch, by):
     monkeypatch.setattr(formats.keras_file, "write", other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("by", "figures"),
     [
@@ -148,6 +149,7 @@ def test_a_wrong_export_is_found_out(monkeypatch, export, by, figures):
         assert text in done.stderr
 
 
+@pytest.mark.slow
 def test_precision_that_is_lost_is_found_out(monkeypatch, export, tmp_path):
     """On circles where the network sees them, each found: less than that is a fall of the mAP."""
     root = write_voc(tmp_path / "voc", {"a": CIRCLES, "b": CIRCLES}, CLASSES, SIZE, split="test")
@@ -173,6 +175,7 @@ def test_one_tolerance_for_all(exported):
     assert fault == {"figure": "predictions", "value": 0.6, "allowed": 0.5}
 
 
+@pytest.mark.slow
 def test_values_that_are_no_numbers_are_found_out(monkeypatch, export):
     wrong_weights(monkeypatch, np.array([np.nan] + [0] * 10))
     done, result = export("--format=keras,saved_model")

@@ -40,6 +40,7 @@ def fork(no_report, call_experiment, kept_run, tmp_path_factory):
     return call
 
 
+@pytest.mark.slow
 def test_what_is_kept_changes_no_bit_and_says_all(
     no_report, kept_run, small_network, call_experiment, tmp_path
 ):
@@ -78,6 +79,7 @@ def test_a_fork_without_a_change_is_the_run(kept_run, fork):
     assert config["forked"] == {"run": str(kept_run), "step": 4, "changed": {}}
 
 
+@pytest.mark.slow
 def test_a_fork_with_a_change(kept_run, fork, call_experiment):
     """It is the run up to the step, has another loss from there on, and can be resumed."""
     path, output = fork("--semantics_options=weight_no_object=2", "--digests=1", "--epochs=3")

@@ -111,6 +111,7 @@ def test_a_run_predicts_what_its_files_do(files, imported, tmp_path):
     assert loaded.semantics == darknet.plan(darknet.read_cfg(files / "micro20.cfg")).semantics
 
 
+@pytest.mark.slow
 def test_result_files_are_darknets(files, imported, call_experiment, tmp_path):
     """The golden files of `darknet yolo valid`, as sets per image: Darknet's order is not ours."""
     from yolov1.darknet.results import read_comp4
@@ -152,6 +153,7 @@ def test_result_files_are_darknets(files, imported, call_experiment, tmp_path):
     assert len(list((tmp_path / "theirs/plots").iterdir())) == 3
 
 
+@pytest.mark.slow
 def test_detect_measures_what_evaluate_does(files, imported, call_experiment, tmp_path):
     run, _ = imported
     images = files / "data/images"

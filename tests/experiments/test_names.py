@@ -82,6 +82,7 @@ def test_the_other_experiments_have_theirs(odd, run_without_paint, tmp_path):
     assert [row["picture"] for row in found] == [None] * 4 and said.count("no paint") == 4
 
 
+@pytest.mark.slow
 def test_a_resume_goes_on_before_a_damaged_checkpoint(odd, run_experiment):
     _, run, _ = odd
     last = run / "checkpoints/last"
@@ -128,6 +129,7 @@ def photos(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_detect_takes_photos_of_any_name_upright(
     known_run, photos, run_experiment, tmp_path, monkeypatch
 ):

@@ -3,6 +3,7 @@ import json
 import pytest
 
 
+@pytest.mark.slow
 def test_debug_size_learns_and_says_so(call_experiment, tmp_path):
     done = call_experiment("overfit_one_batch", "--debug", f"--output_dir={tmp_path}")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -193,6 +193,7 @@ def test_keras_voc_to_the_end(voc_runs, mode):
     assert models.grid_of(loaded).S == 7 and models.grid_of(loaded).B == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mode", ["--as_published", pytest.param("--noas_published", marks=pytest.mark.slow)]
 )

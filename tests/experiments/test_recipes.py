@@ -129,6 +129,7 @@ def started(call_experiment, tmp_path_factory):
     return path, done.stdout
 
 
+@pytest.mark.slow
 def test_it_is_printed_and_kept(started):
     path, said = started
     assert said.startswith(
@@ -142,6 +143,7 @@ def test_it_is_printed_and_kept(started):
     assert "small_data" in (path / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_flags_of_a_run_stand(started, call_experiment):
     """A resumed one takes the same command again, and no other recipe."""
     path, _ = started
@@ -158,6 +160,7 @@ def test_the_flags_of_a_run_stand(started, call_experiment):
     assert json.loads((path / "config.json").read_text())["recipe"] == "small_data"
 
 
+@pytest.mark.slow
 def test_a_fork_changes_what_it_may(started, tmp_path):
     path, _ = started
     said = []
@@ -200,6 +203,7 @@ def test_a_fork_changes_numbers_of_the_augmentation(started, call_experiment, tm
     assert f"--augment_options: {before!r} in A, 'scale=0.1' in B" in found
 
 
+@pytest.mark.slow
 def test_a_replay_has_the_numbers_of_the_run(started, call_experiment, tmp_path):
     path, _ = started
     done = call_experiment(

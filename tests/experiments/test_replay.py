@@ -126,6 +126,7 @@ def test_what_cannot_be_replayed(kept_run, call_experiment, tmp_path):
     assert "begins with step 4 of elsewhere, got 3" in refused(f"--checkpoint={copy}", "--step=3")
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_leaves_its_step(small_network, call_experiment, tmp_path):
     """With a rate of 1e30 the first step leaves weights of which nothing can come."""
     run = tmp_path / "run"
@@ -244,6 +245,7 @@ def test_it_is_found_without_digests_too(planted, kept_run, call_experiment, tmp
         assert found["step"] == 5 and found["found"]["cell"] == list(planted[3])
 
 
+@pytest.mark.slow
 def test_a_file_in_place_of_a_run(planted, replayed, kept_run, call_experiment, tmp_path):
     """As of another machine: its step and the digests on its way are all that there is."""
     step = read_step(replayed[0] / "replay.npz")

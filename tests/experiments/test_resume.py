@@ -43,6 +43,7 @@ def rows(run):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_more_epochs_on_data_that_was_moved(call_experiment, first, place):
     """The bits are those of a run that was never stopped, where the schedule does not know its
     end."""

@@ -40,6 +40,7 @@ def tried(found):
     return [(attempt["flags"], attempt["state"], attempt["value"]) for attempt in found["attempts"]]
 
 
+@pytest.mark.slow
 def test_a_search_that_was_stopped_tries_the_same(search, tmp_path):
     straight, said = search(9, RATES, "--seeds=0-1")
     assert len(straight["attempts"]) == 9 and "importance: " in said
@@ -90,6 +91,7 @@ def test_a_search_that_was_killed_tries_the_same(search, tmp_path):
     assert tried(killed) == tried(straight)
 
 
+@pytest.mark.slow
 def test_what_is_behind_the_others_is_given_up(search, tmp_path):
     """A median of five comes before; a bad one after them ends at its first evaluation."""
     flags = (*SMALL, "--warmup_epochs=0.5")

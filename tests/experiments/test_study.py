@@ -143,6 +143,7 @@ def test_each_has_its_share_of_the_cores(study, tmp_path):
         assert json.loads(text)["environment"]["cores"] == all_cores
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interruption_lets_the_trials_save(study, tmp_path, number, status):
     log = tmp_path / "study" / "learning_rate=1e-3" / "seed-0.log"

@@ -26,6 +26,7 @@ def test_debug_ends_with_results(call_experiment, tmp_path):
     assert config["environment"]["ops"]["yolo_loss"]["CPU"]
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     ("folder", "splits", "classes"),
     [("voc2012mini", ("train", "val"), 20), ("bccd", ("train+val", "test"), 3)],
@@ -44,6 +45,7 @@ def test_voc_folders_run_without_special_flags(call_experiment, tmp_path, folder
     assert float(row["loss"]) > 0
 
 
+@pytest.mark.slow
 def test_bad_examples_stop_the_run_or_are_listed(call_experiment, tmp_path):
     cat = [("cat", (6, 4, 30, 24), False)]
     root = write_voc(tmp_path / "voc", {"bad": "<annotation>", **dict.fromkeys("abcdefgh", cat)})

@@ -270,6 +270,7 @@ def exported(tmp_path_factory):
     return ours, images, want, path
 
 
+@pytest.mark.slow
 def test_an_exported_detector_runs_without_this_package(exported, tmp_path):
     _, images, want, path = exported
     np.save(tmp_path / "images.npy", images)

@@ -31,6 +31,7 @@ from yolov1.inference import formats
 from yolov1.inference.formats import frozen
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("format, precision, nms", EVERY)
 def test_a_file_finds_what_the_network_finds(format, precision, nms, session):
     detector = inference.FileDetector(session(format, precision, nms))
@@ -70,6 +71,7 @@ def test_lower_precision_is_smaller(format, precision, nms, written):
     assert ratio < {"float32": 1.01, "float16": 0.6, "int8": 0.4}[precision]
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize(
     "format, precision",
     [
@@ -140,6 +142,7 @@ def test_with_suppression_inside_a_detector_can_find_less(format, session):
             inference.FileDetector(file, **{name: value})
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("suppression", ["linear", "gaussian"])
 def test_soft_suppression_is_inside_where_a_format_can(suppression, tmp_path):
     detector = make(suppression=suppression, sigma=0.3, score_threshold=0.01, max_detections=90)
@@ -190,6 +193,7 @@ def test_any_path_does(format, tmp_path, monkeypatch):
     assert_same(found, detector.detect(images()), 1e-5)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("format", ["onnx", "tflite"])
 @pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
 def test_large_weights_are_put_in_afterwards(format, precision, written, tmp_path, monkeypatch):

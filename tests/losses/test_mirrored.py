@@ -4,11 +4,13 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 from tests.losses.mirrored import run
 from tests.shared import ROOT
 
 
+@pytest.mark.slow
 def test_two_devices_equal_one(tmp_path):
     output = tmp_path / "two.npz"
     command = [sys.executable, "-m", "tests.losses.mirrored", str(output)]

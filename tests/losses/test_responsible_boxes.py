@@ -46,6 +46,7 @@ def assert_logs(logs, expected, prefix="", rel=1e-5):
         assert float(logs[prefix + name]) == pytest.approx(value, rel=rel, abs=rel / 100), name
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("mode", MODES)
 def test_logs_are_means_over_the_objects_of_each_epoch(mode):
     inputs, targets = small_data(11)

@@ -23,6 +23,7 @@ def test_fit_lowers_the_loss_and_both_implementations_train_alike():
     assert evaluated[0] == pytest.approx(evaluated[1], rel=1e-4)
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("mode", MODES)
 def test_every_mode_of_fit_trains_alike(mode):
     data = small_data(11)  # a ragged last batch

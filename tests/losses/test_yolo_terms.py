@@ -26,6 +26,7 @@ from yolov1.semantics import TERMS
 STILL = keras.optimizers.SGD  # with a learning rate of 0, so that the terms are known
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("mode", MODES)
 def test_logs_are_means_over_the_images_of_each_epoch(mode, monkeypatch):
     calls = Calls(monkeypatch)

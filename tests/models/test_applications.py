@@ -66,6 +66,7 @@ def test_a_fine_grid_stands_on_an_earlier_layer(S, side):
     assert model.output_shape == (None, S, S, 6)
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     "application, S, layer",
     [

@@ -46,6 +46,7 @@ def test_an_unknown_option_is_named():
     assert "weights" in models.options_of("applications:MobileNetV2")
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize(
     "name, policy",
     [
@@ -70,6 +71,7 @@ def test_round_trip_through_a_file(name, policy, mixed_precision, tmp_path):
     assert models.grid_of(loaded) == models.grid_of(model) == GRID
 
 
+@pytest.mark.slow
 def test_a_new_process_reads_every_network_after_one_import(tmp_path):
     """Each uses layers and activations of its own, and Keras reads what has been imported."""
     names = [name for name in models.NAMES if ":" not in name]
@@ -94,6 +96,7 @@ def test_a_new_process_reads_every_network_after_one_import(tmp_path):
     assert int(done.stdout) == len(names) + 1 + len(AS_PUBLISHED)
 
 
+@pytest.mark.first_case
 @every_network
 def test_half_precision_stays_close_to_float32(name, mixed_precision):
     model = models.build(name, grid=GRID, **SMALL[name])

@@ -65,6 +65,7 @@ def test_tf2_person_layer_by_layer(options):
     assert model.count_params() == 267_889_243 and model.output_shape == (None, 7, 7, 11)
 
 
+@pytest.mark.each_value
 @pytest.mark.filterwarnings("ignore:You are using a softmax over axis -1:UserWarning")
 @pytest.mark.parametrize("post", POSTS)
 @pytest.mark.parametrize("published", [False, True])

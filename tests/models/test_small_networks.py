@@ -21,6 +21,7 @@ def test_stages_follow_from_the_grid(image_size, S, stages):
     assert -(-image_size // 2**stages) >= S
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize(
     "image_size, S, B, C",
     [
@@ -65,6 +66,7 @@ def test_it_starts_at_its_prior(name):
     assert np.abs(predictions[..., grid.C] - predictions[..., grid.C + 1]).max() > 1e-3
 
 
+@pytest.mark.slow
 @both
 def test_it_learns_where_things_are(name):
     """A spot in one cell: a few steps must move the loss of a plain regression."""

@@ -59,6 +59,7 @@ def boxes_for(op, leading, sizes=(5, 3), **options):
     ]
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("box_format", FORMATS)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("op", OPS)
@@ -70,6 +71,7 @@ def test_every_kind_broadcast(impl, op, kind, box_format):
         check(function, op, *boxes_for(op, leading, box_format=box_format), **options)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("op", OPS)
 @pytest.mark.parametrize("impl, mode", WAYS)
@@ -85,12 +87,14 @@ def test_matrix(impl, op, mode, dtype):
         check(function, op, a, b, **options)
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("op", OPS)
 def test_reference_compiles_with_xla(op):
     function = iou_function(op, impl="reference", xla=True, kind="ciou")
     check(function, op, *boxes_for(op, ((2, 5), (5,)), dtype=np.float32), kind="ciou")
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("kind", KINDS)
 def test_borders_of_tiles(kind):
     """Where the kernel goes from one tile to the next, and from lanes to the rest."""
@@ -147,6 +151,7 @@ def masks_for(op, a, b):
         yield None, counts_b.astype(np.uint8) % 3
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("op", OPS)
 @pytest.mark.parametrize("impl, mode", WAYS)
 def test_what_a_mask_hides_is_not_read(impl, op, mode):
@@ -178,6 +183,7 @@ def test_what_a_mask_hides_is_not_read(impl, op, mode):
         assert hidden[0].any() or hidden[1].any()
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("value", (np.nan, np.inf))
 @pytest.mark.parametrize("op", OPS)

@@ -48,6 +48,7 @@ def run(op, a, b, upstream, valid_a=None, valid_b=None, **options):
     return getattr(kernels, op)(a, b, **options), *gradients
 
 
+@pytest.mark.each_value
 @pytest.mark.on_cpu
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", KINDS)

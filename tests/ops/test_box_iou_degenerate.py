@@ -48,6 +48,7 @@ def test_values_worked_out_by_hand(impl, box_format):
         np.testing.assert_allclose(got[told], want[told], rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("box_format", FORMATS)
 @pytest.mark.parametrize("kind", KINDS)
@@ -64,6 +65,7 @@ def test_every_pair_is_that_of_numpy(impl, kind, box_format, dtype):
         np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance * scale)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("box_format", FORMATS)
 @pytest.mark.parametrize("impl", IMPLS)
@@ -103,6 +105,7 @@ def assert_alike(got, want, tolerance):
         np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("box_format", FORMATS)
 @pytest.mark.parametrize("kind", KINDS)

@@ -23,6 +23,7 @@ def errors(values, want):
     return np.array([error.mean(), error.max()])
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("dtype", ("float16", "bfloat16"))
 @pytest.mark.parametrize("box_format", FORMATS)
 @pytest.mark.parametrize("kind", KINDS)

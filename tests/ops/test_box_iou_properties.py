@@ -94,6 +94,7 @@ def test_kernel_is_the_numpy_reference():
     assert seen["overlapping"] > 10_000 and seen["gradients"] > 300, seen
 
 
+@pytest.mark.slow
 @PROFILE
 @given(cases())
 def test_range_symmetry_and_units(case):

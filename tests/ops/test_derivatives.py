@@ -69,6 +69,7 @@ def direction(arrays, seed=7):
     return [tf.constant(generator.normal(size=x.shape).astype(x.dtype)) for x in arrays]
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("name, mode", WAYS)
 def test_forward_mode(name, mode):
     """Alone, and with a tape inside, which asks for the gradient of the same call."""
@@ -92,6 +93,7 @@ def test_forward_mode(name, mode):
     both(make, mode, *sources)
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("name, mode", WAYS)
 def test_gradients_by_a_weight_of_the_loss(name, mode):
     """As where weights of a loss are learned: by an outer tape, and in forward mode."""
@@ -120,6 +122,7 @@ def test_gradients_by_a_weight_of_the_loss(name, mode):
     both(make, mode, np.float64(1.5), *sources)
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("dtype", (tf.float16, tf.bfloat16))
 def test_half_precision(dtype):
     for name in ("mean loss", "pairwise"):

@@ -21,6 +21,7 @@ def assert_same(left, right):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("name", [*PRESETS, "all"])
 def test_bits(name, seed):

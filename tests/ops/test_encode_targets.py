@@ -40,6 +40,7 @@ def whole_windows(count=BATCH):
     return Draw(windows, flips, np.zeros(count, bool), colours)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("preset", ["none", "paper", "dihedral"])
 @pytest.mark.parametrize("min_visible", [0.0, 0.25, 1.0])

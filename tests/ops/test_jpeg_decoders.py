@@ -72,6 +72,7 @@ def assert_agree(libjpeg, content):
     return refused
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("kind", KINDS)
 def test_truncated_files(libjpeg, kind):
     content = picture(kind)

@@ -220,6 +220,7 @@ def test_no_image(impl):
         assert got.shape == (0, 16, 16, 3) and got.dtype == tf.float32
 
 
+@pytest.mark.first_case
 @every_impl
 def test_graphs_with_unknown_shapes(impl):
     images, views = noise(3, 40, 50), random_views(3)
@@ -278,6 +279,7 @@ def test_vectorized(which):
     np.testing.assert_array_equal(got, want)
 
 
+@pytest.mark.first_case
 @every_impl
 def test_in_a_data_set_of_tensorflow(impl):
     files = [encoded(photo(40, 50, seed=k)) for k in range(6)]

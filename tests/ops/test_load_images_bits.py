@@ -50,6 +50,7 @@ def run(config, inputs, dtype, offset=0, **options):
     return out
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("colour", COLOURS)
 @pytest.mark.parametrize("size", SIZES)

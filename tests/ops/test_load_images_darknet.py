@@ -122,6 +122,7 @@ def test_the_input_of_a_network(impl):
 # ------------------------------------------------------------------------ against the NumPy loops
 
 
+@pytest.mark.each_value
 @every_impl
 @pytest.mark.parametrize("sampling", SAMPLINGS)
 @pytest.mark.parametrize("size", [1, 2, 5, 33, 96])

@@ -97,6 +97,7 @@ def test_an_animation_shows_its_first_frame(impl):
     assert_close(ops.load_images([file], size=20, impl=impl)[0], decode(file) / 255)
 
 
+@pytest.mark.each_value
 @every_impl
 @pytest.mark.parametrize("graph", (False, True))
 def test_kinds_beside_each_other(graph, impl):
@@ -126,6 +127,7 @@ def test_kinds_beside_each_other(graph, impl):
         assert_close(got[k], alone[0], SAME[impl])
 
 
+@pytest.mark.each_value
 @every_impl
 @pytest.mark.parametrize("kind", ("JPEG", "PNG", "text", "empty"))
 def test_a_damaged_image_is_named(kind, impl):

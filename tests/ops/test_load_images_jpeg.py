@@ -93,6 +93,7 @@ def test_pixels_are_those_of_tensorflow(kind):
         np.testing.assert_array_equal(of_the_part, full[y : y + height, x : x + width])
 
 
+@pytest.mark.first_case
 @every_kind
 def test_every_truncation_is_refused_or_whole(kind):
     content = picture(kind)
@@ -104,6 +105,7 @@ def test_every_truncation_is_refused_or_whole(kind):
             np.testing.assert_array_equal(got, whole)
 
 
+@pytest.mark.first_case
 @every_kind
 def test_truncations_below_and_within_a_part(kind):
     """Where what a part shows is there, the pixels are right; never grey ones."""
@@ -115,6 +117,7 @@ def test_truncations_below_and_within_a_part(kind):
             np.testing.assert_array_equal(got, whole)
 
 
+@pytest.mark.first_case
 @every_kind
 def test_other_bytes_are_refused_where_tensorflow_refuses(kind):
     refused = 0

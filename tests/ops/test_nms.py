@@ -20,6 +20,7 @@ from yolov1.ops import _library
 # ---------------------------------------------------------------------------------------- the rule
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("impl", IMPLS)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_equals_the_plain_rule(shape, impl):
@@ -119,6 +120,7 @@ def test_other_dtypes_are_cast(dtype):
 # ------------------------------------------------------------------------------ bits, faces, graphs
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("suppression", kernels.SUPPRESSIONS)
 def test_threads_repeats_and_neighbours_change_no_bit(suppression):
     boxes, scores = random_case(5, 67, 98, 20)
@@ -303,6 +305,7 @@ def test_a_broken_configuration_is_refused(change, message):
         _library.load().yolov1_non_max_suppression(*random_case(0), config)
 
 
+@pytest.mark.slow
 @pytest.mark.on_cpu
 def test_results_that_do_not_fit_in_memory_are_refused():
     boxes, scores = np.zeros((2**12, 1, 4), np.float32), np.zeros((2**12, 1, 1), np.float32)

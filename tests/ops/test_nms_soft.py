@@ -21,6 +21,7 @@ def assert_follows(got, want, suppression):
     assert_equal((got[0], want[1], *got[2:]), want)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("impl", IMPLS)
 @pytest.mark.parametrize("suppression", SOFT)
 @pytest.mark.parametrize("shape", SHAPES)
@@ -38,6 +39,7 @@ def test_equals_the_plain_soft_rule(shape, suppression, impl):
             assert_follows(call(boxes, scores, impl, graph, **options), want, suppression)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("impl", IMPLS)
 @pytest.mark.parametrize("suppression", SOFT)
 @pytest.mark.parametrize("seed", range(4))

@@ -71,6 +71,7 @@ def save(kind, op, folder):
         (folder / "graph.pb").write_bytes(graph.as_graph_def().SerializeToString())
 
 
+@pytest.mark.first_case
 @pytest.mark.on_cpu
 @pytest.mark.parametrize(
     "kind, op", (*(("saved_model", op) for op in SOURCES), ("graph_def", "yolo_loss"))

@@ -34,6 +34,7 @@ def check(function, stacked, mode="eager"):
         np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("reduction", ("none", "mean"))
 @pytest.mark.parametrize("which", ("predictions", "targets", "both"))

@@ -70,6 +70,7 @@ def check(function, predictions, targets, upstream, grid, semantics, layout):
     assert_near(gradient.astype(np.float64), want.gradient * scales, tolerance)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("layout", kernels.LAYOUTS)
 @pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
 @pytest.mark.parametrize("mode", MODES)

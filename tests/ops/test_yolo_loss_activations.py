@@ -86,6 +86,7 @@ def raw_case(grid, images, semantics, activations, layout="cells", dtype=np.floa
     return raw, targets if dtype != np.float64 else targets.astype(np.float64)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("activations", EACH.values(), ids=EACH)
 @pytest.mark.parametrize("dtype", DTYPES := tuple(TOLERANCES), ids=lambda d: np.dtype(d).name)
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
@@ -99,6 +100,7 @@ def test_kernel_against_numpy(grid, dtype, activations):
         check_kernel(raw, targets, want, tolerances, grid=grid, **options)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("graph", (False, True), ids=("eager", "graph"))
 @pytest.mark.parametrize("name", PRESETS)
 def test_op_against_its_reference(name, graph):

@@ -158,6 +158,7 @@ for graph in (False, True):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.on_cpu
 def test_tensorflow_threads():
     runs = [
@@ -206,6 +207,7 @@ for most, images in ((1, 2048), (4, 64), (4, 2048)):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.on_cpu
 @pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="needs Linux' /proc")
 def test_no_thread_is_woken_that_may_not_work_or_has_too_little_to_do():

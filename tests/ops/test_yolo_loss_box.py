@@ -49,6 +49,7 @@ def one_pair(box, truth, kind, impl, **options):
     return pair_function(kind, impl, **options)(box, truth)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("impl", IMPLS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_perfect_box_costs_nothing_and_stays(kind, impl):
@@ -100,6 +101,7 @@ def test_a_negative_size_is_an_empty_box(kind, impl):
     assert loss >= 1 and np.isfinite(gradient).all()
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("ties", CHOICES["ties"])
 @pytest.mark.parametrize("wh", CHOICES["wh"])
 @pytest.mark.parametrize("kind", KINDS)
@@ -124,6 +126,7 @@ def test_with_other_choices(impl, kind, wh, ties):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("impl", IMPLS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_box_that_is_not_finite_spoils_itself_alone(kind, impl):
@@ -146,6 +149,7 @@ def test_a_box_that_is_not_finite_spoils_itself_alone(kind, impl):
                 np.testing.assert_array_equal(gradient, clean[2])
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("impl", IMPLS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_descent_puts_a_box_on_its_object(kind, impl):
@@ -160,6 +164,7 @@ def test_descent_puts_a_box_on_its_object(kind, impl):
     np.testing.assert_allclose(box, truth, atol=0.01)
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("kind", KINDS)
 def test_fit_lowers_the_loss(kind):
     data, losses = small_data(), {}

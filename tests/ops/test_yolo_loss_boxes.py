@@ -128,6 +128,7 @@ def test_no_images_and_no_boxes(images, most):
 # ------------------------------------------------------------------------------------- the op
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("impl", ("fused", "reference"))
 @pytest.mark.parametrize("graph", (False, True), ids=("eager", "graph"))
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: np.dtype(dtype).name)

@@ -155,6 +155,7 @@ def probable_case(grid, images, semantics, activations, layout="cells", dtype=np
     return loss_numpy.join(*parts, grid, layout), targets
 
 
+@pytest.mark.each_value
 @pytest.mark.on_cpu
 @pytest.mark.parametrize("activations", ("linear", *EACH.values()), ids=("linear", *EACH))
 @pytest.mark.parametrize("dtype", TOLERANCES, ids=lambda d: np.dtype(d).name)
@@ -169,6 +170,7 @@ def test_kernel_against_numpy(grid, dtype, activations):
         check_kernel(raw, targets, want, tolerances, grid=grid, **options)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("mode", ("eager", "graph", "xla"))
 @pytest.mark.parametrize("name", (*ENTROPIES, *OTHERS))
 def test_op_against_its_reference(name, mode):
@@ -309,6 +311,7 @@ def test_extreme_logits_stay_finite(impl, dtype):
         assert (terms[:, 2] <= 1.001 * most * cells).all()
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("activations", ("linear", "softmax"))
 @pytest.mark.parametrize("mode", ("eager", "graph", "xla"))
 @pytest.mark.parametrize("impl", IMPLS)

@@ -90,6 +90,7 @@ def gradient_tolerance(semantics, dtype):
     return {"rtol": max(1e-5, float(ml_dtypes.finfo(dtype).eps)), "atol": 1e-4}
 
 
+@pytest.mark.each_value
 @pytest.mark.on_cpu
 @pytest.mark.parametrize("kind", (one_at_a_time, together))
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -110,6 +111,7 @@ def test_special_values_in_the_kernel(name, layout, dtype, kind):
             assert_alike(got[2], want.gradient.astype(dtype), **tolerance)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("kind", (one_at_a_time, together))
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", GRIDS)
@@ -157,6 +159,7 @@ FLAGS = (
 )
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("dtypes", (*zip(DTYPES, DTYPES, strict=True), (np.float16, np.float32)))
 def test_subnormal_flags_mark_no_object(dtypes):
     """Each as a cell's flag, in every implementation: an object takes part with its class, 1."""
@@ -184,6 +187,7 @@ def test_subnormal_flags_mark_no_object(dtypes):
         np.testing.assert_array_equal(terms[:, 4] == 1, objects)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("box", CHOICES["box"])
 @pytest.mark.parametrize("graph", (False, True))
 @pytest.mark.parametrize("impl", IMPLS)

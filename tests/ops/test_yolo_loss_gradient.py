@@ -46,6 +46,7 @@ def aspects(predictions, targets, grid, semantics):
     return out
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("impl", IMPLS)
 def test_gradient_is_the_numeric_one(impl, variant):

@@ -19,6 +19,7 @@ def native(predictions, targets, grid, semantics, layout):
     return loss, tape.gradient(loss, predictions)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("target_dtype", ("same", "float32"))
 @pytest.mark.parametrize("dtype", ("float16", "bfloat16"))
 @pytest.mark.parametrize("layout", kernels.LAYOUTS)
@@ -50,6 +51,7 @@ def test_error_rule(semantics, name, layout, dtype, target_dtype):
         assert (errors(got, want) <= 2 * errors(other, want)).all()
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("way", ("eager", "graph", "xla"))
 @pytest.mark.parametrize("dtype", ("float16", "bfloat16"))
 def test_small_gradients_survive_until_the_loss_is_scaled(dtype, way):

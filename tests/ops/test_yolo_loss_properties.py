@@ -178,6 +178,7 @@ def test_kernel_is_the_numpy_reference():
     assert seen["emptied"] <= 0.001 * seen["objects"], seen  # near ties are left out, but few
 
 
+@pytest.mark.slow
 @PROFILE
 @given(cases())
 def test_what_the_loss_does_not_read_has_no_effect(case):

@@ -71,6 +71,7 @@ def assert_same_bits(got, want):
         assert a.numpy().tobytes() == b.numpy().tobytes()
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("reduction", ("none", "mean"))
 @pytest.mark.parametrize("layout", kernels.LAYOUTS)
 @pytest.mark.parametrize("dtypes", DTYPES, ids=lambda pair: "-".join(d.name for d in pair))
@@ -81,6 +82,7 @@ def test_every_dtype_layout_and_reduction(dtypes, layout, reduction):
     assert_same_bits(train(True, **options)(*arguments), train(False, **options)(*arguments))
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("name", GRIDS)
 @pytest.mark.parametrize("semantics", PRESETS)
 def test_every_preset_and_grid(semantics, name):
@@ -167,6 +169,7 @@ def test_keras_trains_with_the_fused_op_under_xla():
     np.testing.assert_array_equal(fused, fit("auto"))
 
 
+@pytest.mark.slow
 def test_loading_after_the_first_compilation():
     """TensorFlow reads its list of XLA kernels at the first compilation of a process."""
     code = """

@@ -158,6 +158,7 @@ def test_a_port_that_is_taken_and_a_host_of_another_machine():
         server.listen("192.0.2.1", 0)
 
 
+@pytest.mark.slow
 def test_the_experiment_from_its_start_to_its_end(known_run):
     """SIGTERM comes while requests are on their way: each is answered."""
     command = [sys.executable, "-m", "experiments.serve", f"--checkpoint={known_run}", "--port=0"]

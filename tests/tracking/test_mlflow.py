@@ -289,6 +289,7 @@ def test_a_beginning_that_failed_goes_on_in_the_same_run(tracked, address, monke
     assert names.count("twice") == 1 and found.data.params == {"S": "7"}
 
 
+@pytest.mark.slow
 @needs_mlflow
 def test_two_runs_that_make_the_database_at_once(tracked, tmp_path, monkeypatch):
     """Another puts its file there while ours is being made: both runs are in that one."""
@@ -329,6 +330,7 @@ def test_a_server_that_is_down_stops_nothing(tracked, plain, values, tmp_path, m
         }
 
 
+@pytest.mark.slow
 @needs_mlflow
 def test_nothing_is_sent_but_to_the_server(tmp_path):
     """Telemetry off, also where the environment asks for it: in a process of its own, because

@@ -34,6 +34,7 @@ def captured(tmp_path_factory):
     return folder / "run", file
 
 
+@pytest.mark.slow
 def test_a_run_with_capture_has_the_same_figures(captured, whole):
     paths = whole[0], captured[0]
     assert columns(paths[0]) == columns(paths[1])

@@ -93,6 +93,7 @@ def test_it_learns_by_the_files_numbers(whole):
         assert (path / f"{name}.cfg").read_text() == cfg.read_text()
 
 
+@pytest.mark.slow
 def test_it_goes_on_to_the_same_bits_with_the_same_command(whole, tmp_path):
     """The rates are by batches: those of a run that was to be shorter are those of the longer."""
     path, cfg = whole
@@ -165,6 +166,7 @@ def test_flags_that_say_otherwise_than_the_file(values, message, tmp_path):
     assert not list(tmp_path.glob("run/*"))
 
 
+@pytest.mark.slow
 def test_the_losss_weights_are_the_files_unless_they_are_given(tmp_path):
     values = {"epochs": 1, "dataset": "shapes:count=8,classes=3"}
     for name, value, expected in (
@@ -180,6 +182,7 @@ def test_the_losss_weights_are_the_files_unless_they_are_given(tmp_path):
 # ------------------------------------------------------------------ --init
 
 
+@pytest.mark.slow
 def test_what_fits_of_another_run_is_taken(whole, tmp_path):
     """Two classes of the three: all but the last layer fits. Nothing moves in no step's time."""
     path, cfg = whole
@@ -198,6 +201,7 @@ def test_what_fits_of_another_run_is_taken(whole, tmp_path):
                 np.testing.assert_array_equal(v, w, err_msg=v.path)
 
 
+@pytest.mark.slow
 def test_a_schedule_goes_on_where_the_weights_stood_where_that_is_said(whole, tmp_path):
     path, cfg = whole
     shutil.copytree(path, tmp_path / "imported")

@@ -174,6 +174,7 @@ def test_user_callbacks_run_and_can_stop(tmp_path):
     assert int(state.progress.step.numpy()) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_learns(tmp_path, precision):
     dataset = data.open("shapes:count=8", image_size=32)
@@ -203,6 +204,7 @@ def test_compiled_step_equals_the_plain_one(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_batch_must_divide_by_the_replicas(tmp_path):
     process = start(
         tmp_path / "run", module="tests.training.two_devices", strategy="mirrored", batch_size=7

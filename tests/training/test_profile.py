@@ -80,6 +80,7 @@ def test_a_run_that_ends_before_its_steps_says_so(tmp_path, capsys):
     assert not profiles(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_profile_that_cannot_be_written_is_a_warning(tmp_path, monkeypatch):
     import tensorflow as tf
 

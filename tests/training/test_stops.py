@@ -53,6 +53,7 @@ def test_killed_and_resumed_ends_with_the_same_bits(whole, tmp_path):
         }
 
 
+@pytest.mark.slow
 def test_ctrl_c_anywhere_ends_with_the_same_bits(whole, tmp_path, monkeypatch):
     """In the middle of the exchange of weights and averages; then while they are measured."""
     path, exchange, measure = tmp_path / "run", MovingAverage.swap, evaluators.Evaluator.__call__
@@ -88,6 +89,7 @@ def test_ctrl_c_anywhere_ends_with_the_same_bits(whole, tmp_path, monkeypatch):
     assert rows(path) == rows(whole[0])
 
 
+@pytest.mark.slow
 def test_sigterm_at_any_moment_ends_with_the_same_bits(whole, tmp_path, monkeypatch):
     """Once in each start: around a step, and around and twice in the middle of a checkpoint."""
     path, one_step, save = tmp_path / "run", loop._one_step, CheckpointFiles.save

@@ -20,6 +20,7 @@ def files(folder) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in found}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", [pytest.param("", marks=pytest.mark.slow), "file://"])
 def test_another_machine_goes_on_from_it(whole, tmp_path, scheme):
     """A folder stands for each machine: it sees nothing of the other's."""

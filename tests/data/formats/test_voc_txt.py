@@ -46,6 +46,7 @@ def line_by_regular_expressions(image_id, xml):
     return " ".join(words) + "\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split, images", [("train", 2501), ("val", 2510), ("test", 4952)])
 def test_all_of_voc_2007(voc2007, tmp_path, split, images):
     path = write_voc_txt(voc2007, 2007, split, tmp_path / "out.txt")
