@@ -58,6 +58,14 @@ def no_other_font(monkeypatch):
     forget()
 
 
+@pytest.fixture(scope="module")
+def no_report():
+    """Trainings draw no report, a sixth of their time: for tests that look at something else."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("yolov1.reporting.write_report", lambda path: None)
+        yield
+
+
 @pytest.fixture
 def mixed_precision():
     """A function that sets the global dtype policy; the old one is back after the test."""

@@ -17,7 +17,7 @@ PAGES = ["README.md", "CONTRIBUTING.md", "benchmarks/README.md", "kernels/README
 PAGES += sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))
 TEXTS = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
 EXTRAS = ("onnxruntime", "ai_edge_litert", "openvino", "jax")  # imported in blocks of some pages
-BUILDS_NETWORKS = ("docs/reproducing-the-posts.md",)  # of 115 million parameters
+SLOW = ("docs/reproducing-the-posts.md", "docs/export.md")  # 115 million parameters; every format
 FOLLOWED = ("docs/start.md", "docs/your-own-data.md", "docs/low-map.md")
 SMALL = ("--image_size=64", "--S=8")
 SHORT = {
@@ -60,7 +60,7 @@ def place(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "page",
     [
-        pytest.param(page, marks=[pytest.mark.slow] if page in BUILDS_NETWORKS else [])
+        pytest.param(page, marks=[pytest.mark.slow] if page in SLOW else [])
         for page in PAGES
         if blocks(page, "python")
     ],

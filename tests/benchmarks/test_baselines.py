@@ -56,7 +56,7 @@ def test_strong_forms_take_halves(form):
     np.testing.assert_array_equal(gradient, tf.cast(want[1], tf.bfloat16))
 
 
-@pytest.mark.each_value
+@pytest.mark.first_case
 @pytest.mark.parametrize("graph", (False, True))
 @pytest.mark.parametrize("post", (posts_loss.keras_voc, posts_loss.tf2_person))
 def test_posts_are_their_preset(post, graph):

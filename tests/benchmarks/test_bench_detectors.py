@@ -120,6 +120,7 @@ def test_ours_is_trained_measured_and_timed(peer, tmp_path):
     assert "seed-0: is there" in bench(out, *flags).stdout
 
 
+@pytest.mark.slow
 def test_ours_answers_with_the_boxes_of_its_detector(tmp_path):
     place, rng = bench_serve.made_run(tmp_path), np.random.default_rng(0)
     ours, paths = detectors_ours.Ours(place), []

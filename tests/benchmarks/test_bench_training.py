@@ -82,6 +82,7 @@ def test_rounds_that_differ_are_noisy():
     assert not bench_training.too_noisy([row | {"name": "posts_fit", "ratio_q80": 2.0}])
 
 
+@pytest.mark.slow
 def test_every_provider_takes_the_steps_that_it_says(dataset):
     """`update` and the loop change the weights alike, what comes before them changes none but the
     batch statistics; and the loop counts its steps."""

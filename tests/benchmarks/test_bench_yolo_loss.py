@@ -23,6 +23,7 @@ def measured(tmp_path_factory):
     return path, rows
 
 
+@pytest.mark.slow
 def test_bench_writes_rows_of_every_part(measured):
     rows = measured[1]
     assert {row["part"] for row in rows} == set(bench_yolo_loss.PARTS)
@@ -45,6 +46,7 @@ def test_unknown_part_is_refused():
     assert "must be some of time, marginal" in done.stderr
 
 
+@pytest.mark.slow
 def test_plot_makes_pictures(measured, tmp_path):
     done = run("plot", f"--rows={measured[0]}", f"--folder={tmp_path}")
     assert done.returncode == 0, done.stderr

@@ -43,6 +43,7 @@ def test_tiles_of_iou(dtype, kind):
         assert counts["ld", "global", size] <= 4 * fours(counts, "ld", size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", TYPES)
 def test_boxes_one_by_one(dtype):
     size = TYPES[dtype]

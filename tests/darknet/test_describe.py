@@ -54,6 +54,7 @@ def test_what_the_sizes_mean_comes_from_the_semantics():
     assert (voc.wh, voc.semantics.confidence_target) == ("plain", "one")
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     "name, options, words",
     [

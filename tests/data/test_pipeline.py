@@ -52,6 +52,7 @@ def test_same_seed_same_bits_other_seed_other_bits(dataset):
     assert (batches(dataset)[0][0] != batches(dataset, seed=4)[0][0]).any()
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("cache", CACHES)
 def test_a_stream_that_starts_later_has_the_same_bits(dataset, cache):
     whole = batches(dataset, steps=6, augmentation="dihedral", cache=cache)
@@ -179,6 +180,7 @@ def test_batches_that_are_made_outside_of_tf_data(dataset):
     np.testing.assert_array_equal(made, images.batch(indices, *drawn))
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("cache", CACHES)
 def test_shapes_are_known_of_mixed_files(tmp_path, cache):
     root = write_voc(tmp_path, {k: [] for k in "ab"})

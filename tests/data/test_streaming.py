@@ -53,7 +53,7 @@ def whole(shards, in_blocks):
     return stream(data.open(f"records:{shards}", "train"))
 
 
-@pytest.mark.each_value
+@pytest.mark.first_case
 @pytest.mark.parametrize("start", [1, 7, 8, 19])
 def test_it_goes_on_where_it_stopped(shards, whole, start):
     """Step 7 has images of two epochs. Opened anew, and by the index alone."""
@@ -90,6 +90,7 @@ def test_the_order_is_that_of_the_size_of_the_data(shards, whole, in_blocks):
     assert same != in_blocks
 
 
+@pytest.mark.first_case
 def test_images_go_with_their_boxes(shards, whole):
     """The pictures of the records are those of the files that they were made of."""
     dataset = data.open(f"records:{shards}", "train")

@@ -70,14 +70,6 @@ def kept_run(call_experiment, small_network, tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="module")
-def no_report():
-    """Trainings draw no report, a sixth of their time: for tests that look at something else."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("yolov1.reporting.write_report", lambda path: None)
-        yield
-
-
 @pytest.fixture(scope="session")
 def run_experiment():
     """Runs ``python -m experiments.NAME ARGUMENTS`` to its end, as a process of its own."""

@@ -200,6 +200,7 @@ def test_fresh_weights_are_those_of_the_first_step(call_experiment, tmp_path):
         assert done.returncode == 1 and wrong[2:].partition("=")[0] in done.stderr
 
 
+@pytest.mark.slow
 def test_a_loss_of_other_outputs_is_refused(call_experiment, tmp_path):
     """A cross-entropy is one of probabilities."""
     words = ("--losses=paper,paper:class_loss=cross_entropy", f"--output_dir={tmp_path / 'x'}")

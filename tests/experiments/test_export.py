@@ -50,6 +50,7 @@ def export(run, call_experiment, tmp_path):
     return call
 
 
+@pytest.mark.slow
 def test_a_soft_suppression_is_inside_or_left_to_who_runs_the_file(export):
     pytest.importorskip("tf2onnx")
     pytest.importorskip("onnxruntime")
@@ -196,6 +197,7 @@ def test_a_converter_that_fails_loses_no_other_format(monkeypatch, export, tmp_p
     assert "report.html shows exports in" in done.stdout
 
 
+@pytest.mark.slow
 def test_whole_pixels_and_suppression_outside(export):
     done, result = export("--format=saved_model", "--input=uint8", "--nms=outside")
     assert done.returncode == 0, done.stderr
@@ -225,6 +227,7 @@ def test_int8_is_calibrated_on_images_as_the_network_sees_them(monkeypatch, expo
     assert row["precision"] == "int8" and row["change"]["map_voc07"] is not None
 
 
+@pytest.mark.slow
 def test_a_split_without_objects_still_proves_boxes(export, tmp_path):
     root = write_voc(tmp_path / "voc", {"a": [], "b": []}, CLASSES, SIZE, split="test")
     done, result = export("--format=keras", f"--dataset=voc:{root}", "--eval_split=test")
@@ -311,6 +314,7 @@ def test_data_that_has_moved_and_another_task(run, export, tmp_path):
 DATA = ("--dataset=shapes:count=8", "--eval_split=test", "--pictures=0")
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("name", HERE)
 def test_evaluate_measures_a_file_as_it_does_the_run(
     exported, run, call_experiment, tmp_path, name

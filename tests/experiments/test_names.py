@@ -54,6 +54,7 @@ def odd(run_without_paint, tmp_path_factory):
     return root, run, said
 
 
+@pytest.mark.slow
 def test_a_training_has_its_results_without_its_pictures(odd):
     _, run, said = odd
     assert {"summary.json", "evaluation.json", "model.keras"} <= set(os.listdir(run))
@@ -64,6 +65,7 @@ def test_a_training_has_its_results_without_its_pictures(odd):
     assert len(list((run / "checkpoints/last").glob("*.index"))) == 2
 
 
+@pytest.mark.slow
 def test_the_other_experiments_have_theirs(odd, run_without_paint, tmp_path):
     root, run, _ = odd
     said = run_without_paint("evaluate", f"--checkpoint={run}", f"--output_dir={tmp_path / 'a'}")

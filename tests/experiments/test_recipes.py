@@ -241,6 +241,7 @@ def test_every_recipe_starts(call_experiment, tmp_path):
             assert given or config[flag] == value, flag
 
 
+@pytest.mark.slow
 def test_ten_images_by_heart_take_the_network_of_a_recipe(call_experiment, tmp_path):
     done = call_experiment(
         *("overfit_one_batch", "--recipe=paper", "--model=laptop", "--image_size=32", "--S=2"),

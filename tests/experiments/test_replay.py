@@ -200,6 +200,7 @@ def planted(replayed, kept_run, small_network, call_experiment, tmp_path_factory
     patch.undo()
 
 
+@pytest.mark.slow
 def test_a_change_of_one_cell_is_found(planted, kept_run, call_experiment, tmp_path):
     path, place, image, cell = planted
     done = call_experiment("bisect", kept_run, path, f"--output_dir={tmp_path}")

@@ -181,6 +181,7 @@ def test_images_that_were_trained_on_are_said(call_experiment, known_run, tmp_pa
     assert summary["left_out"] > 0 and f"{summary['left_out']} score less)" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_file_is_reviewed_with_as_its_run(reviewed, call_experiment, known_run, spoilt, tmp_path):
     data_set = f"--dataset=voc:{spoilt}"
     exported = call_experiment(

@@ -26,7 +26,7 @@ def test_debug_ends_with_results(call_experiment, tmp_path):
     assert config["environment"]["ops"]["yolo_loss"]["CPU"]
 
 
-@pytest.mark.first_case
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("folder", "splits", "classes"),
     [("voc2012mini", ("train", "val"), 20), ("bccd", ("train+val", "test"), 3)],

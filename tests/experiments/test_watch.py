@@ -49,6 +49,7 @@ def figures(run):
         ]
 
 
+@pytest.mark.slow
 def test_it_changes_no_bit_of_the_training(runs):
     assert figures(runs / "watched") == figures(runs / "plain")
     one, other = (load_run(runs / name)[0].variables for name in ("watched", "plain"))
@@ -58,6 +59,7 @@ def test_it_changes_no_bit_of_the_training(runs):
     assert not (runs / "plain" / "watched.npz").exists()
 
 
+@pytest.mark.slow
 def test_it_keeps_what_the_loss_sees(runs):
     record = read_record(runs / "watched" / "watched.npz")
     assert record.epoch.tolist() == [1, 2, 3] and record.step.tolist() == [2, 4, 6]
@@ -85,6 +87,7 @@ def test_it_keeps_what_the_loss_sees(runs):
     assert record.grid == GridSpec(S=3, B=2, C=len(run.classes), image_size=32)
 
 
+@pytest.mark.slow
 def test_the_hardest_are_those_of_the_first_evaluation(runs):
     record = read_record(runs / "watched" / "watched.npz")
     losses = image_terms(record)[0].sum(axis=-1)
@@ -112,6 +115,7 @@ def test_a_resumed_run_drops_what_is_later_than_its_checkpoint(call_experiment, 
         np.testing.assert_array_equal(record.seen[name], straight.seen[name][[0, 2]], err_msg=name)
 
 
+@pytest.mark.slow
 def test_which_images_a_run_goes_on_with(runs, tmp_path, capsys):
     """The same ones, and so does a fork, whose record is its own; others begin anew."""
     begun, new = RunDirectory(runs / "begun"), RunDirectory(tmp_path / "new")
@@ -162,6 +166,7 @@ def test_what_is_not_there_is_refused_before_training(call_experiment, tmp_path,
     assert not (tmp_path / "run" / "config.json").exists()
 
 
+@pytest.mark.slow
 def test_the_report_shows_them(runs, tmp_path):
     run = shutil.copytree(runs / "watched", tmp_path / "run")
     page = write_report(run).read_text()

@@ -53,6 +53,7 @@ def test_a_file_finds_what_the_network_finds(format, precision, nms, session):
         assert_same(detector.detect(images()), make().detect(images()), 1e-5)
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("format, precision, nms", [x for x in EVERY if x[2] == "outside"])
 def test_boxes_are_decoded_in_float32(format, precision, nms, session):
     """Whatever the network's arithmetic: boxes are those of the predictions."""
@@ -178,6 +179,7 @@ def test_a_file_from_before_there_was_another_suppression_is_hard(written):
     assert inference.Metadata.from_json(json.dumps(text), "x") == metadata
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("format", ALL)
 def test_any_path_does(format, tmp_path, monkeypatch):
     need(format)
@@ -209,6 +211,7 @@ def test_large_weights_are_put_in_afterwards(format, precision, written, tmp_pat
     assert path.stat().st_size == pytest.approx(usual.stat().st_size, rel=0.1)
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("format", ALL)
 def test_constants_gradients_and_functions_of_a_networks_own(format, tmp_path):
     """As in Keras' EfficientNets: Normalization has its means as constants beside the variables,
@@ -226,6 +229,7 @@ def test_constants_gradients_and_functions_of_a_networks_own(format, tmp_path):
     np.testing.assert_allclose(found, want, rtol=0, atol=1e-6)
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("format", ALL)
 def test_what_is_not_finite_is_refused(format, tmp_path):
     need(format)

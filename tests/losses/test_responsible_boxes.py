@@ -119,6 +119,7 @@ def test_saved_and_loaded(tmp_path):
     assert_logs(expected, means, "boxes/")
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision(policy):
     keras.mixed_precision.set_dtype_policy(policy)

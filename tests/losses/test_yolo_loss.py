@@ -102,6 +102,7 @@ def test_predictions_reach_the_op_in_their_own_dtype(dtype, weights, monkeypatch
     assert float(loss) == pytest.approx(np.average(exact * (1 if weights is None else weights)))
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("policy", ("mixed_bfloat16", "mixed_float16"))
 def test_mixed_precision_trains(policy, monkeypatch):
     calls = Calls(monkeypatch)

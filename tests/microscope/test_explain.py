@@ -122,6 +122,7 @@ def test_its_terms_are_the_ops(semantics):
             assert total == pytest.approx(thing["terms"][name], abs=1e-6)
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("image", [CROWDED, EMPTY, None, "wide", "tall"])
 def test_it_is_drawn(image):
     """Also an image without objects, one whose objects nobody knows, and extreme shapes."""

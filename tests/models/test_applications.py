@@ -57,6 +57,7 @@ def test_a_frozen_backbone_leaves_the_head_to_train(mobilenet):
     assert names == {"neck", "neck_norm", "head"}
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("S, side", [(4, 6), (7, 12)])
 def test_a_fine_grid_stands_on_an_earlier_layer(S, side):
     grid = GridSpec(S=S, B=1, C=1, image_size=96)
@@ -83,6 +84,7 @@ def test_where_a_head_stands(application, S, layer):
     assert model.get_layer("backbone").operations[-1].name == layer
 
 
+@pytest.mark.slow
 def test_round_trip_through_a_file(mobilenet, tmp_path):
     mobilenet.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")

@@ -46,7 +46,7 @@ def test_an_unknown_option_is_named():
     assert "weights" in models.options_of("applications:MobileNetV2")
 
 
-@pytest.mark.each_value
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     "name, policy",
     [
@@ -113,6 +113,7 @@ def test_kernels_are_free_of_regularisers(name):
     assert models.build(name, grid=GRID, **SMALL[name]).losses == []
 
 
+@pytest.mark.first_case
 @every_network
 def test_gradients_reach_every_weight(name):
     model = models.build(name, grid=GRID, **SMALL[name])
@@ -124,6 +125,7 @@ def test_gradients_reach_every_weight(name):
         assert gradient is not None and np.isfinite(gradient).all(), variable.path
 
 
+@pytest.mark.slow
 def test_the_laptop_network_trains_under_xla():
     model = models.build("laptop", grid=GRID, width=0.25, depth=0)
 

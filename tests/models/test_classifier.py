@@ -24,6 +24,7 @@ def grids(name):
     return GridSpec(S=1, B=1, C=5, image_size=side), GridSpec(S=3, C=2, image_size=2 * side)
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_detector_starts_from_the_classifiers_features(name):
     small, large = grids(name)

@@ -209,6 +209,7 @@ for graph in (False, True):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.on_cpu
 def test_tensorflow_threads():
     """Here TensorFlow has as many as there are cores, there four."""

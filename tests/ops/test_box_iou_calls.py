@@ -16,6 +16,7 @@ def boxes(*shape, seed=0, dtype=np.float32):
     return tf.constant(random_boxes(*shape, seed=seed, dtype=dtype))
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("graph", (False, True))
 @pytest.mark.parametrize("impl", IMPLS)
 def test_gradients_that_are_not_asked_for(impl, graph):
@@ -51,6 +52,7 @@ def test_gradients_that_are_not_asked_for(impl, graph):
     np.testing.assert_allclose(got, by_a + by_b, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("op", OPS)
 @pytest.mark.parametrize("impl", IMPLS)
 def test_tape_around_a_traced_function(impl, op):
@@ -104,6 +106,7 @@ def test_lists_take_the_dtype_of_the_other_boxes(impl):
     assert ops.aligned_iou(unit, np.array(unit), impl=impl).dtype == tf.float64
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("graph", (False, True))
 @pytest.mark.parametrize("impl", IMPLS)
 def test_masks_and_counts_of_any_kind(impl, graph):

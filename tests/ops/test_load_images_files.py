@@ -127,7 +127,7 @@ def test_kinds_beside_each_other(graph, impl):
         assert_close(got[k], alone[0], SAME[impl])
 
 
-@pytest.mark.each_value
+@pytest.mark.first_case
 @every_impl
 @pytest.mark.parametrize("kind", ("JPEG", "PNG", "text", "empty"))
 def test_a_damaged_image_is_named(kind, impl):

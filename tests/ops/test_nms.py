@@ -120,7 +120,7 @@ def test_other_dtypes_are_cast(dtype):
 # ------------------------------------------------------------------------------ bits, faces, graphs
 
 
-@pytest.mark.first_case
+@pytest.mark.slow
 @pytest.mark.parametrize("suppression", kernels.SUPPRESSIONS)
 def test_threads_repeats_and_neighbours_change_no_bit(suppression):
     boxes, scores = random_case(5, 67, 98, 20)

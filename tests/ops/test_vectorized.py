@@ -99,6 +99,7 @@ def test_overlaps_and_their_gradients(op, which, mode):
     check(function, rows, mode)
 
 
+@pytest.mark.slow
 def test_jacobians():
     """Where pfor is a must, against the reference."""
     p, t = random_case(GRID, 2, 0.5, dtype=np.float64)

@@ -149,7 +149,7 @@ def test_a_box_that_is_not_finite_spoils_itself_alone(kind, impl):
                 np.testing.assert_array_equal(gradient, clean[2])
 
 
-@pytest.mark.each_value
+@pytest.mark.first_case
 @pytest.mark.parametrize("impl", IMPLS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_descent_puts_a_box_on_its_object(kind, impl):

@@ -150,6 +150,7 @@ def test_op_has_the_bits_of_encoder_and_op(dtype, graph, impl):
         assert_same(got, want)
 
 
+@pytest.mark.slow
 @pytest.mark.on_cpu
 def test_tf_data_carries_them():
     boxes = random_boxes(GRID, 6, 4)

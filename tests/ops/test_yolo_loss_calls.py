@@ -78,6 +78,7 @@ def test_forward_only_gives_the_same_loss_and_computes_no_gradient(device):
     np.testing.assert_allclose(alone, loss, rtol=0 if device == "CPU" else 1e-6)
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("impl", IMPLS)
 def test_tape_around_a_traced_function(impl):
     """The function is traced without a tape in sight; its gradient must still be right."""

@@ -111,7 +111,7 @@ def test_special_values_in_the_kernel(name, layout, dtype, kind):
             assert_alike(got[2], want.gradient.astype(dtype), **tolerance)
 
 
-@pytest.mark.each_value
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", (one_at_a_time, together))
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", GRIDS)
@@ -159,7 +159,7 @@ FLAGS = (
 )
 
 
-@pytest.mark.first_case
+@pytest.mark.slow
 @pytest.mark.parametrize("dtypes", (*zip(DTYPES, DTYPES, strict=True), (np.float16, np.float32)))
 def test_subnormal_flags_mark_no_object(dtypes):
     """Each as a cell's flag, in every implementation: an object takes part with its class, 1."""

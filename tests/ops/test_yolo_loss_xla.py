@@ -156,6 +156,7 @@ def test_only_what_is_used_is_computed():
         assert "f32[0]{0}" in optimized(reduction, False).split("custom-call(")[0].split("(")[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.on_cpu
 def test_keras_trains_with_the_fused_op_under_xla():
     def fit(impl, jit_compile=True):

@@ -232,6 +232,7 @@ def all_rows(path):
     return RunDirectory(path).read_metrics()
 
 
+@pytest.mark.slow
 @needs_mlflow
 def test_a_resumed_run_is_the_same_in_mlflow(tracked, values):
     """With more epochs, and moved; MLflow lets no parameter change."""

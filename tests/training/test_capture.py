@@ -14,6 +14,8 @@ from yolov1.semantics import PRESETS
 from yolov1.training import TrainConfig, Workload, WorkloadError, read_workload
 from yolov1.training.capture import Capture
 
+pytestmark = pytest.mark.usefixtures("no_report")
+
 GRID = GridSpec(S=2, B=2, C=6, image_size=32)  # of shapes
 
 

@@ -16,6 +16,8 @@ from tests.small_cfg import POOL, convolution, section
 from tests.training.small_runs import assert_same_bits, final_state, rows
 from yolov1.training import RunDirectory, load_run
 
+pytestmark = pytest.mark.usefixtures("no_report")
+
 NET = {"batch": 8, "subdivisions": 2, "height": 64, "width": 64, "channels": 3, "momentum": 0.8}
 NET |= {"decay": 0.001, "hue": ".1", "saturation": ".75", "exposure": 1.5, "learning_rate": 0.002}
 NET |= {"policy": "steps", "steps": "4,14", "scales": "2.5,.1"}

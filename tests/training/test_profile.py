@@ -7,6 +7,8 @@ import pytest
 
 from tests.training.small_runs import assert_same_bits, final_state, run
 
+pytestmark = pytest.mark.usefixtures("no_report")
+
 CONSTANT = {"epochs": 2, "schedule": "constant", "eval_every": 0}  # 5 steps
 
 
@@ -32,6 +34,7 @@ def test_the_profile_has_the_steps_and_is_named(profiled):
     assert f"profile of the steps 1 to 3: {folder / 'run [0]*' / 'tensorboard'}" in said
 
 
+@pytest.mark.slow
 def test_a_run_with_a_profile_ends_with_the_same_bits(profiled, whole):
     folder, _ = profiled
     copy = folder / "copy"  # `tf.train.latest_checkpoint` takes the name for a pattern

@@ -42,6 +42,7 @@ def part_of(variables, parts):
     return tf.function(lambda x, y: accumulated(part, x, y, parts), autograph=False), part
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("jit", [False, True])
 def test_parts_add_up_to_the_batch_and_keep_its_order(variables, jit):
     # Small whole numbers: every sum is exact, so that no order of them matters.

@@ -19,6 +19,8 @@ from yolov1.training import RunDirectory, loop
 from yolov1.training.checkpoint_files import CheckpointFiles
 from yolov1.training.optimizers import MovingAverage
 
+pytestmark = pytest.mark.usefixtures("no_report")
+
 
 @pytest.mark.slow
 def test_killed_and_resumed_ends_with_the_same_bits(whole, tmp_path):
@@ -147,6 +149,7 @@ def test_ten_real_sigterms_end_with_the_same_bits(whole, tmp_path):
     assert rows(path) == rows(whole[0])
 
 
+@pytest.mark.slow
 def test_hours_stop_a_run_that_can_be_gone_on_from(whole, tmp_path, monkeypatch):
     """Two steps of a quarter of an hour each, then there is no time for a third."""
     path, clock, one_step = tmp_path / "run", time.monotonic, loop._one_step

@@ -12,6 +12,8 @@ from tests.training.small_runs import assert_same_bits, final_state, finish, row
 from yolov1.training import RunDirectory, Storage, WrongRun
 from yolov1.training.checkpoint_files import CheckpointFiles
 
+pytestmark = pytest.mark.usefixtures("no_report")
+
 pytest.importorskip("fsspec", reason="of the extra storage")
 
 

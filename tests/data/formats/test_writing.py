@@ -86,7 +86,7 @@ def test_every_pair_of_formats(splits, tmp_path, first):
     assert not list(tmp_path.rglob("*.partial"))
 
 
-@pytest.mark.each_value
+@pytest.mark.first_case
 @pytest.mark.parametrize("kind", writing.DATA_SETS)
 @pytest.mark.parametrize("name", ["bccd", "voc2012mini"])
 def test_real_data(tmp_path, kind, name):
