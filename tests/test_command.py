@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from tests.shared import ROOT
 
 
@@ -33,6 +35,7 @@ def test_an_unknown_name_is_a_sentence_with_what_may_be_meant():
     assert done.stderr == "yolov1: no program 'xyz'. `yolov1` lists them.\n"
 
 
+@pytest.mark.slow
 def test_a_program_runs_as_its_module_does(tmp_path):
     done = command("inspect_dataset", "--debug", "--pictures=0", f"--output_dir={tmp_path}")
     assert done.returncode == 0 and done.stderr == ""  # TensorFlow's own lines are held back

@@ -1,16 +1,11 @@
 """`python -m yolov1.doctor`."""
 
-import subprocess
-import sys
-
-from tests.shared import ROOT
+from tests import programs
 from yolov1 import doctor
 
 
 def test_a_working_installation_is_all_well():
-    answer = subprocess.run(
-        [sys.executable, "-m", "yolov1.doctor"], capture_output=True, text=True, cwd=ROOT
-    )
+    answer = programs.call("yolov1.doctor")
     assert answer.returncode == 0, answer.stdout + answer.stderr
     rows = dict(line.split(":  ", 1) for line in answer.stdout.splitlines() if ":  " in line)
     for name, value in {

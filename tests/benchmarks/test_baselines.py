@@ -81,6 +81,7 @@ def test_posts_are_their_preset(post, graph):
             assert_near(gradient.numpy(), want[2], 1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", (tf.float32, tf.bfloat16))
 @pytest.mark.parametrize("graph", (False, True))
 def test_noop_op_has_the_shapes_of_the_loss(graph, dtype):
@@ -99,6 +100,7 @@ def test_noop_op_has_the_shapes_of_the_loss(graph, dtype):
     assert [o.dtype for o in outputs] == [tf.float32, tf.float32, dtype, dtype]
 
 
+@pytest.mark.slow
 def test_noop_op_infers_shapes_of_an_unknown_batch():
     spec = [tf.TensorSpec([None, 7, 7, 30]), tf.TensorSpec([None, 7, 7, 25])]
     function = tf.function(lambda p, t: native.noop_op()(p, t, Tloss=tf.float32))

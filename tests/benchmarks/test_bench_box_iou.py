@@ -54,7 +54,7 @@ def test_plot_makes_a_picture(measured, tmp_path):
     assert (tmp_path / "box-iou-time.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.each_value
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", bench_box_iou.MODES)
 @pytest.mark.parametrize(("op", "K"), (("pairwise_iou", 5), ("aligned_iou", 1)))
 def test_every_provider_computes_the_overlaps(op, K, mode):
@@ -75,6 +75,7 @@ def test_every_provider_computes_the_overlaps(op, K, mode):
             np.testing.assert_allclose(output, want, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FLOORS)
 def test_floors_have_the_shapes_of_the_op(name):
     outputs = make(name, Case(2, 7, 5))()

@@ -67,6 +67,7 @@ def pairs(images, plain):
     return [(images[k], plain[n], likeness[k, n]) for k, n in enumerate(nearest)]
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("name", dict.fromkeys([*PLAIN, *OURS, *AUGMENTED]))
 def test_without_augmentation_it_is_the_resized_image(name, photos):
     dataset, plain = photos

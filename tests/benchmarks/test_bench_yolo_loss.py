@@ -62,6 +62,7 @@ def test_plot_takes_the_newest_run_and_its_later_rows(tmp_path):
     assert [r["us"] for r in plot.newest_run(tmp_path / "rows.csv")] == ["3"]
 
 
+@pytest.mark.slow
 def test_every_provider_computes_the_loss():
     """Each but the floors and the posts gives the fused op's loss, in one call and in copies."""
     case = Case(2, objects=0.5)

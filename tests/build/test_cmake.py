@@ -47,6 +47,7 @@ def configure(folder, nvcc, cuda, **more):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nvcc", BROKEN)
 def test_auto_goes_on_without_a_working_nvcc_and_says_so(tmp_path, nvcc):
     answer = configure(tmp_path, BROKEN[nvcc], "AUTO")

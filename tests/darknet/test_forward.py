@@ -111,6 +111,7 @@ def darknet_resize(pixels, side):
     return image
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=pytest.mark.slow if n in BIG else ()) for n in REAL]
 )

@@ -211,6 +211,7 @@ def test_five_updates_are_darknets(name, jit, tmp_path):
     assert max(value for value, _ in worst.values()) < limit, worst
 
 
+@pytest.mark.slow
 def test_with_the_exact_gradient_of_batch_normalisation_they_are_not(tmp_path):
     """What the odd backward pass is for."""
     worst = followed(opened("tiny8", gradient="exact"), tmp_path)

@@ -163,6 +163,7 @@ def test_evaluation_resizes_as_asked(resize):
     assert (want[-1].max() < 0.01) == bool(black)
 
 
+@pytest.mark.slow
 def test_cached_and_uncached_agree(dataset):
     """To the bit: what is decoded of a part has its neighbours."""
     whole = batches(dataset, cache="auto")

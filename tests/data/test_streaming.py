@@ -114,6 +114,7 @@ def test_images_go_with_their_boxes(shards, whole):
             )
 
 
+@pytest.mark.first_case
 def test_every_image_is_read_when_it_is_its_turn(shards, monkeypatch):
     dataset = data.open(f"records:{shards}", "train", verify=False)
     size = sum(example.place.length for example in dataset)
@@ -136,6 +137,7 @@ def test_every_image_is_read_when_it_is_its_turn(shards, monkeypatch):
     assert len(list(held)) == 15 and len(read) == COUNT
 
 
+@pytest.mark.first_case
 def test_a_shard_that_changes_in_the_middle_is_named(shards, tmp_path):
     file = tmp_path / "train.tfrecord"
     file.write_bytes(sorted(shards.glob("train*"))[0].read_bytes())

@@ -207,6 +207,7 @@ def test_whole_pixels_and_suppression_outside(export):
     assert row["prediction_deviation"] < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("tflite" not in HERE, reason="needs yolov1[litert]")
 def test_int8_is_calibrated_on_images_as_the_network_sees_them(monkeypatch, export):
     seen, write = [], formats.litert.write
@@ -282,6 +283,7 @@ def test_a_file_cannot_be_written_once_more(exported, run, export):
     assert done.returncode == 1 and "is an exported file already" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_keras_file_can(exported, run, export, tmp_path):
     path = shutil.copy(run / "export/mine-float32.keras", tmp_path / "k.keras")
     data = ("--dataset=shapes:count=8", "--eval_split=test")

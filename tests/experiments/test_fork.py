@@ -66,6 +66,7 @@ def test_the_loss_of_a_row_is_exact(kept_run):
     assert all(repr(float(text)) == text for text in list(last.values())[2:])
 
 
+@pytest.mark.slow
 def test_a_fork_without_a_change_is_the_run(kept_run, fork):
     """Also where a supervisor (or a study) always says --resume."""
     path, output = fork("--resume")

@@ -108,6 +108,7 @@ def test_a_resume_goes_on_before_a_damaged_checkpoint(odd, run_experiment):
     assert all(page.count(name) > 1 for name in CLASSES)
 
 
+@pytest.mark.slow
 def test_a_run_without_a_whole_checkpoint_is_named(odd, call_experiment, tmp_path):
     """After the others of this module: it damages the run."""
     _, run, _ = odd

@@ -63,6 +63,7 @@ def test_boxes_are_decoded_in_float32(format, precision, nms, session):
     np.testing.assert_allclose(found["scores"], scores, rtol=0, atol=1e-6)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("format, precision, nms", EVERY)
 def test_lower_precision_is_smaller(format, precision, nms, written):
     def size(path):

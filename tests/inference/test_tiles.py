@@ -118,7 +118,9 @@ def in_pixels(found, shape):
     return sorted(map(tuple, np.round(boxes, 3).tolist()))
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize(
+    "seed", [*range(8), *(pytest.param(k, marks=pytest.mark.slow) for k in range(8, 40))]
+)
 def test_every_object_is_found_once_and_whole(seed):
     """As long as the overlap, less what counts for both tiles, is as large as the object."""
     rng = np.random.default_rng(seed)

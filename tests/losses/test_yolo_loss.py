@@ -74,6 +74,7 @@ def test_sample_weight_zero_trains_as_if_the_image_were_not_there():
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("mode", ("graph", "eager"))
 def test_the_batch_mean_is_the_ops_and_its_gradient_is_one(mode, monkeypatch):
     calls = Calls(monkeypatch)

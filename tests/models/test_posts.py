@@ -65,7 +65,7 @@ def test_tf2_person_layer_by_layer(options):
     assert model.count_params() == 267_889_243 and model.output_shape == (None, 7, 7, 11)
 
 
-@pytest.mark.each_value
+@pytest.mark.first_case
 @pytest.mark.filterwarnings("ignore:You are using a softmax over axis -1:UserWarning")
 @pytest.mark.parametrize("post", POSTS)
 @pytest.mark.parametrize("published", [False, True])
@@ -86,6 +86,7 @@ def test_save_and_load(post, published, tmp_path):
     )
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("post", POSTS)
 def test_activated_twice_no_confidence_is_below_a_half(post):
     options = SMALL[post] | {"grid": GridSpec(C=20, image_size=144), "activations": "softmax"}

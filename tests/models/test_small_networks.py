@@ -42,6 +42,7 @@ def test_any_grid_on_any_image_size(name, image_size, S, B, C):
     assert predictions.dtype == "float32"
 
 
+@pytest.mark.first_case
 @both
 def test_width_and_depth(name):
     grid = GridSpec(S=7, B=2, C=3, image_size=112)

@@ -87,7 +87,7 @@ def test_matrix(impl, op, mode, dtype):
         check(function, op, a, b, **options)
 
 
-@pytest.mark.first_case
+@pytest.mark.slow
 @pytest.mark.parametrize("op", OPS)
 def test_reference_compiles_with_xla(op):
     function = iou_function(op, impl="reference", xla=True, kind="ciou")

@@ -95,6 +95,7 @@ def test_kernel_is_the_numpy_reference(examples):
     assert seen["overlapping"] > 17 * examples and seen["gradients"] > examples / 2, seen
 
 
+@pytest.mark.slow
 @PROFILE
 @given(cases())
 def test_range_symmetry_and_units(case):

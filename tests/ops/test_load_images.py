@@ -220,7 +220,7 @@ def test_no_image(impl):
         assert got.shape == (0, 16, 16, 3) and got.dtype == tf.float32
 
 
-@pytest.mark.first_case
+@pytest.mark.slow
 @every_impl
 def test_graphs_with_unknown_shapes(impl):
     images, views = noise(3, 40, 50), random_views(3)

@@ -164,7 +164,7 @@ def test_descent_puts_a_box_on_its_object(kind, impl):
     np.testing.assert_allclose(box, truth, atol=0.01)
 
 
-@pytest.mark.first_case
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_fit_lowers_the_loss(kind):
     data, losses = small_data(), {}

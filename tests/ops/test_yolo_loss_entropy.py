@@ -113,6 +113,7 @@ def of_every_version(predictions, targets, grid, semantics):
     return found[0][1:]
 
 
+@pytest.mark.first_case
 @pytest.mark.on_cpu
 @pytest.mark.parametrize("dtype", (np.float32, np.float64))
 def test_logarithms_are_some_units_in_the_last_place_off(dtype):
