@@ -95,7 +95,7 @@ train: install  ## Train on the embedded shapes, evaluate, write runs/shapes (do
 test: install lint sanitize  ## Lint, sanitizers, then the whole test suite but the slow tests
 	TF_FORCE_GPU_ALLOW_GROWTH=true $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --max-worker-restart=0 $(PYTEST_FLAGS)
 
-slow-tests: install  ## The tests that take minutes (wheel builds, several processes)
+slow-tests: install  ## The others: every combination, wheel builds, several processes
 	$(BIN)/python -m pytest -m slow $(PYTEST_FLAGS)
 
 # These three need a compiler and CMake, but no Python: .venv's CMake is taken where there is one.

@@ -6,6 +6,8 @@ import tensorflow as tf
 
 from yolov1 import ops
 
+VERSIONS = tuple(f"kernel_{version}" for version in ("naive", "baseline", "avx2", "avx512"))
+
 
 class Unavailable(Exception):
     """This provider does not exist here; says why."""
@@ -28,9 +30,6 @@ def called(name: str, way: str, compute: Callable, inputs) -> Callable[[], objec
     elif way != "eager":
         compute = tf.function(compute, jit_compile=way == "xla", autograph=False)
     return tried(name, lambda: compute(*inputs))
-
-
-VERSIONS = tuple(f"kernel_{version}" for version in ("naive", "baseline", "avx2", "avx512"))
 
 
 def of_op(of_ops, fused_op, noop, kernel) -> dict[str, tuple[Callable, str]]:

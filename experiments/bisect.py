@@ -87,7 +87,7 @@ def main(argv):
         raise app.UsageError(f"Give two runs (or files of a step), got {len(argv) - 1}.")
     start = time.perf_counter()
     sides = [open_side(name, word) for name, word in zip("AB", argv[1:], strict=True)]
-    output = make_folder(user_path(OUTPUT_DIR.value))
+    output = common.results_folder(OUTPUT_DIR.value)
     changes = replays.changes(*(side.about() for side in sides))
     for change in changes:
         print(change)

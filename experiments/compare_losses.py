@@ -35,7 +35,7 @@ import tensorflow as tf
 from absl import app, flags
 
 from yolov1 import data, training
-from yolov1.files import make_folder, replacing, safe_name, user_path
+from yolov1.files import make_folder, replacing, safe_name
 from yolov1.microscope.pictures import png
 from yolov1.reporting import loss_comparison
 from yolov1.semantics import PRESETS, TERMS
@@ -81,7 +81,7 @@ def main(argv):
     for name, semantics in compared.items():
         with experiment_flags.user_errors(f"--losses={name}"):
             config.require_activations(semantics)
-    output = make_folder(user_path(flags.FLAGS.output_dir))
+    output = common.results_folder(flags.FLAGS.output_dir)
     same = SAME.value or ("boxes" if CHECKPOINT.value else "outputs")
     wh = config.loss_semantics().wh if same == "boxes" else None
     in_training = not is_evaluation()

@@ -19,7 +19,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
 from yolov1.evaluation import plots
-from yolov1.files import make_folder, user_path
 from yolov1.studies.results import read_curve
 from yolov1.training import RunDirectory, write_json
 
@@ -65,7 +64,7 @@ def main(argv):
         if flags.FLAGS["measure"].present:
             raise app.UsageError(remark)
         print(f"remark: {remark}")
-    output = make_folder(user_path(OUTPUT_DIR.value))
+    output = common.results_folder(OUTPUT_DIR.value)
     rows = {name: figures for name, (_, figures) in zip(names, runs, strict=True)}
     print_table(rows)
     seconds = time.perf_counter() - start

@@ -31,9 +31,8 @@ import time
 from absl import app, flags
 
 from yolov1 import training
-from yolov1.files import make_folder, user_path
 
-from .lib import batches, detectors, pictures, saving, streams
+from .lib import batches, common, detectors, pictures, saving, streams
 from .lib import flags as experiment_flags
 
 IMAGES = flags.DEFINE_string(
@@ -59,7 +58,7 @@ def main(argv):
     places = [IMAGES.value, *argv[1:]]  # a pattern that was not quoted arrives file by file
     stream = streams.among(places)
     paths = [] if stream else pictures.find_images(places)
-    output = make_folder(user_path(OUTPUT_DIR.value or detectors.default_output("detect")))
+    output = common.results_folder(OUTPUT_DIR.value or detectors.default_output("detect"))
     if flags.FLAGS.on == "ray":
         if stream:
             raise app.UsageError("--on=ray looks at pictures, got a stream.")

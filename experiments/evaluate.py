@@ -32,7 +32,7 @@ from absl import app, flags
 from yolov1 import data, evaluation, reporting, training
 from yolov1.data.formats import coco
 from yolov1.evaluation import plots, result_files
-from yolov1.files import make_folder, user_path
+from yolov1.files import user_path
 from yolov1.kernels.load_images import SAMPLINGS
 
 from .lib import common, detectors, evaluators, subjects
@@ -86,7 +86,7 @@ def measure_detector(path):
     )
     if flags.FLAGS.debug:
         dataset = dataset[: subjects.DEBUG_IMAGES]
-    output = make_folder(user_path(OUTPUT_DIR.value or detectors.default_output("evaluate")))
+    output = common.results_folder(OUTPUT_DIR.value or detectors.default_output("evaluate"))
 
     if COMP4.value:
         # Darknet clips the boxes of its files less than we do, and writes all that it has.
@@ -135,7 +135,7 @@ def measure_files(path):
     if flags.FLAGS.debug:
         dataset, found = dataset[: subjects.DEBUG_IMAGES], found[: subjects.DEBUG_IMAGES]
     folder = path if path.is_dir() else path.parent
-    output = make_folder(user_path(OUTPUT_DIR.value or folder / "evaluate"))
+    output = common.results_folder(OUTPUT_DIR.value or folder / "evaluate")
     write(
         output,
         evaluation.evaluate(found, dataset)

@@ -58,7 +58,7 @@ def main(argv):
     config = subjects.as_flags_say(subjects.configuration(path, detector))
     images = Images(path, config, detector.classes)
     shown = [images.find(word) for word in (words[:1] if flags.FLAGS.debug else words)]
-    output = make_folder(user_path(OUTPUT_DIR.value or detectors.default_output("explain")))
+    output = common.results_folder(OUTPUT_DIR.value or detectors.default_output("explain"))
 
     predictions, pixels = [], [image for _, image, _ in shown]
     detector.detect(pixels, config.batch_size, watch=lambda batch, _: predictions.extend(batch))

@@ -23,7 +23,7 @@ import time
 from absl import flags
 
 from yolov1 import data, inference, reporting, training
-from yolov1.files import make_folder, safe_name, user_path
+from yolov1.files import safe_name, user_path
 from yolov1.inference import formats
 from yolov1.revision import git_revision
 from yolov1.training.run_directory import environment
@@ -92,7 +92,7 @@ def main(argv):
         calibration = calibration_images(path, config, detector, moved)
     if flags.FLAGS.debug:
         dataset = dataset[: subjects.DEBUG_IMAGES]
-    output = make_folder(user_path(OUTPUT_DIR.value or path / "export"))
+    output = common.results_folder(OUTPUT_DIR.value or path / "export")
 
     print(f"the network itself, on {len(dataset)} images")
     has_loss = not subjects.is_file(path)
@@ -209,7 +209,7 @@ def export(detector, job, output, path, calibration, held, allowed) -> dict:
 
 
 def summary_of(done) -> dict:
-    """The figures of export.json that every summary.json has, for each file that was looked at."""
+    """The precisions and the speed of each file that could be measured."""
     figures = (*proof.MAPS, "images_per_second")
     found = {row["file"]: row for row in done["exports"] if "map_voc07" in row}
     files = {name: {key: row.get(key) for key in figures} for name, row in found.items()}

@@ -14,7 +14,7 @@ from absl import app, flags
 from PIL import Image
 
 from yolov1 import data, inference
-from yolov1.files import make_folder, safe_name, user_path
+from yolov1.files import safe_name
 from yolov1.training import write_json
 
 from .lib import common
@@ -43,7 +43,7 @@ def main(argv):
     sides = [int(side) for side in SIDES.value]
     dataset = common.open_split(config, SPLIT.value)
     found = data.statistics(dataset, sides=sides, image_size=config.image_size)
-    output = make_folder(user_path(config.output_dir))
+    output = common.results_folder(config.output_dir)
     summary = {**found, "pictures": [], "seconds": time.perf_counter() - start}
     write_json(output / "summary.json", summary)
     summary["pictures"] = write_pictures(dataset, output / "pictures", PICTURES.value, sides)

@@ -27,7 +27,7 @@ import numpy as np
 from absl import app, flags
 
 from yolov1 import training
-from yolov1.files import make_folder, replacing, user_path
+from yolov1.files import replacing, user_path
 from yolov1.reporting import replayed
 
 from .lib import common, replays
@@ -55,7 +55,7 @@ def main(argv):
         default = user_path(FILE.value).with_suffix("")
     if CHECKPOINT.value:
         training.RunDirectory(CHECKPOINT.value).read_config()  # is one, before a folder is made
-    output = make_folder(user_path(OUTPUT_DIR.value) if OUTPUT_DIR.value else default)
+    output = common.results_folder(OUTPUT_DIR.value or default)
     if FILE.value:
         step, proof = repeated(user_path(FILE.value))
     else:

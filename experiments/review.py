@@ -31,7 +31,7 @@ from absl import app, flags
 
 from yolov1 import data, reviewing, training
 from yolov1.data.formats import writing
-from yolov1.files import make_folder, replacing, user_path
+from yolov1.files import replacing, user_path
 from yolov1.reviewing import corrections, decisions, page, planting
 
 from .lib import common, detectors, evaluators, saving, subjects
@@ -93,7 +93,7 @@ def review(path):
     )
     if flags.FLAGS.debug:
         dataset = dataset[: subjects.DEBUG_IMAGES]
-    output = make_folder(user_path(OUTPUT_DIR.value or detectors.default_output("review")))
+    output = common.results_folder(OUTPUT_DIR.value or detectors.default_output("review"))
     saving.require_room(output)
     evaluator = evaluators.Evaluator(detector, dataset, detector.grid, config, loss=False)
     with data.reading(dataset):

@@ -15,8 +15,12 @@ def pytest_collection_modifyitems(items):
     for mark, chosen in FEW.items():
         tests = {}
         for item in items:
-            if item.get_closest_marker(mark):
-                tests.setdefault(item.nodeid.partition("[")[0], []).append(item)
+            if not item.get_closest_marker(mark) or item.get_closest_marker("slow"):
+                continue
+            if not hasattr(item, "callspec"):
+                raise pytest.UsageError(f"{item.nodeid} is marked {mark}, but has no parameters.")
+            device = item.callspec.params.get("device")  # where there is a GPU, the same on both
+            tests.setdefault((item.nodeid.partition("[")[0], device), []).append(item)
         for cases in tests.values():
             kept = chosen([case.callspec.params for case in cases])
             for k in set(range(len(cases))) - kept:
@@ -24,14 +28,15 @@ def pytest_collection_modifyitems(items):
 
 
 def covering(cases) -> set[int]:
-    """Which of the combinations ``{parameter: value}`` to take, so that each value of each
-    parameter is in one: always the first of those that have most of what is missing."""
-    pairs = [{(name, repr(value)) for name, value in case.items()} for case in cases]
-    missing, taken = set().union(*pairs), set()
-    while missing:
-        best = max(range(len(pairs)), key=lambda k: len(pairs[k] & missing))
-        missing -= pairs[best]
-        taken.add(best)
+    """Which of the combinations ``{parameter: value}`` to take: the first, and each later one that
+    has a value which none before it had. As they come in the order of their values, all else there
+    is as in the first: it says which value a failure is of."""
+    seen, taken = set(), set()
+    for k, case in enumerate(cases):
+        values = {(name, repr(value)) for name, value in case.items()}
+        if not values <= seen:
+            seen |= values
+            taken.add(k)
     return taken
 
 

@@ -1,8 +1,10 @@
 """What several experiments do with a data set; each step is the package's own."""
 
 import contextlib
+from pathlib import Path
 
 from yolov1 import data
+from yolov1.files import make_folder, user_path
 
 from .flags import UserError, user_errors
 
@@ -26,6 +28,20 @@ def open_split(config, split: str, classes=None):
         )
     print(f"{dataset.name}: {len(dataset)} images, {len(dataset.classes)} classes")
     return dataset
+
+
+def results_folder(path) -> Path:
+    """The folder for what a program finds, made where there is none.
+
+    Raises:
+        UserError: it is a run, whose own summary.json and report would be lost.
+    """
+    folder = user_path(path)
+    if (folder / "config.json").exists():
+        raise UserError(
+            f"{folder} holds a run, whose results would be lost. Give another --output_dir."
+        )
+    return make_folder(folder)
 
 
 @contextlib.contextmanager

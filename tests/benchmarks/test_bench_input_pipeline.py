@@ -68,7 +68,7 @@ def pairs(images, plain):
 
 
 @pytest.mark.first_case
-@pytest.mark.parametrize("name", dict.fromkeys([*PLAIN, *OURS, *AUGMENTED]))
+@pytest.mark.parametrize("name", dict.fromkeys([*OURS, *PLAIN, *AUGMENTED]))
 def test_without_augmentation_it_is_the_resized_image(name, photos):
     dataset, plain = photos
     for image, want, likeness in pairs(batch_of(name, dataset), plain):

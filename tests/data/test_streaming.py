@@ -53,7 +53,7 @@ def whole(shards, in_blocks):
     return stream(data.open(f"records:{shards}", "train"))
 
 
-@pytest.mark.first_case
+@pytest.mark.each_value
 @pytest.mark.parametrize("start", [1, 7, 8, 19])
 def test_it_goes_on_where_it_stopped(shards, whole, start):
     """Step 7 has images of two epochs. Opened anew, and by the index alone."""

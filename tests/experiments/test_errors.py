@@ -128,6 +128,7 @@ PLACES += ["broken XML", "broken JSON", "no COCO", "broken YAML", "not UTF-8"]
 
 
 OF_SHAPES = ("--dataset=shapes:count=2", "--split=train", "--to=voc")
+INTO_A_RUN = ["--checkpoint={run}", "--output_dir={run}"]
 
 
 def test_every_experiment_is_here():
@@ -251,6 +252,18 @@ def test_the_data_set_that_is_asked_for(refused, known_run, name):
         ("replay", ["--file={tmp}/none.npz"], "{tmp}/none.npz"),
         ("bisect", ["{run}"], "Give two runs"),
         ("bisect", ["{run}", "{tmp}/none"], "{tmp}/none holds no run"),
+        ("evaluate", INTO_A_RUN, "{run} holds a run"),
+        ("export", INTO_A_RUN, "{run} holds a run"),
+        ("explain", [*INTO_A_RUN, "--image=test-00003"], "{run} holds a run"),
+        ("review", INTO_A_RUN, "{run} holds a run"),
+        ("replay", [*INTO_A_RUN, "--step=1"], "{run} holds a run"),
+        ("compare_losses", INTO_A_RUN, "{run} holds a run"),
+        ("bisect", ["{run}", "{run}", "--output_dir={run}"], "{run} holds a run"),
+        (
+            "inspect_dataset",
+            ["--dataset=shapes:count=2", "--output_dir={run}"],
+            "{run} holds a run",
+        ),
         ("train", ["--fork=x"], "RUN@STEP"),
         ("train", ["--digests=-1"], "--digests"),
         ("train", ["--keep_every=-1"], "--keep_every"),

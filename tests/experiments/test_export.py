@@ -125,7 +125,7 @@ def wrong_weights(monkeypatch, by):
     monkeypatch.setattr(formats.keras_file, "write", other)
 
 
-@pytest.mark.slow
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     ("by", "figures"),
     [

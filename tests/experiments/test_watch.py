@@ -26,17 +26,26 @@ WATCH = "--watch=hard:3,test-00005,train:train-00002"
 
 
 @pytest.fixture(scope="module")
-def runs(no_report, call_experiment, tmp_path_factory):
-    """Folder with ``watched`` and ``plain``, of three epochs each, and ``begun``, of one."""
-    folder = tmp_path_factory.mktemp("runs")
-    for name, arguments in {
-        "watched": (WATCH, "--epochs=3"),
-        "plain": ("--epochs=3",),
-        "begun": (WATCH, "--epochs=1"),
-    }.items():
-        done = call_experiment("train", *TINY, *arguments, f"--output_dir={folder / name}")
+def train(no_report, call_experiment, tmp_path_factory):
+    """A function that makes a run."""
+
+    def call(*arguments):
+        run = tmp_path_factory.mktemp("runs") / "run"
+        done = call_experiment("train", *TINY, *arguments, f"--output_dir={run}")
         assert done.returncode == 0, done.stdout + done.stderr
-    return folder
+        return run
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def watched(train):
+    return train(WATCH, "--epochs=3")
+
+
+@pytest.fixture(scope="module")
+def begun(train):
+    return train(WATCH, "--epochs=1")
 
 
 def figures(run):
@@ -50,24 +59,24 @@ def figures(run):
 
 
 @pytest.mark.slow
-def test_it_changes_no_bit_of_the_training(runs):
-    assert figures(runs / "watched") == figures(runs / "plain")
-    one, other = (load_run(runs / name)[0].variables for name in ("watched", "plain"))
+def test_it_changes_no_bit_of_the_training(watched, train):
+    plain = train("--epochs=3")
+    assert figures(watched) == figures(plain)
+    one, other = (load_run(run)[0].variables for run in (watched, plain))
     assert len(one) > 10
     for mine, theirs in zip(one, other, strict=True):
         np.testing.assert_array_equal(mine.numpy(), theirs.numpy())
-    assert not (runs / "plain" / "watched.npz").exists()
+    assert not (plain / "watched.npz").exists()
 
 
-@pytest.mark.slow
-def test_it_keeps_what_the_loss_sees(runs):
-    record = read_record(runs / "watched" / "watched.npz")
+def test_it_keeps_what_the_loss_sees(watched):
+    record = read_record(watched / "watched.npz")
     assert record.epoch.tolist() == [1, 2, 3] and record.step.tolist() == [2, 4, 6]
     names = [image["id"] for image in record.images]
     assert names[0] == "test-00005" and names[-1] == "train-00002" and len(set(names)) == 5
     assert [image["set"] for image in record.images] == ["evaluation"] * 4 + ["training"]
     # Of the last evaluation, by the network that the run ended with.
-    model, run = load_run(runs / "watched")
+    model, run = load_run(watched)
     options = {"split": "test", "image_size": 32, "seed": 0, "classes": run.classes}
     dataset = data.open("shapes:count=16", **options)
     by_name = {example.image_id: example for example in dataset}
@@ -87,20 +96,21 @@ def test_it_keeps_what_the_loss_sees(runs):
     assert record.grid == GridSpec(S=3, B=2, C=len(run.classes), image_size=32)
 
 
-@pytest.mark.slow
-def test_the_hardest_are_those_of_the_first_evaluation(runs):
-    record = read_record(runs / "watched" / "watched.npz")
+def test_the_hardest_are_those_of_the_first_evaluation(watched):
+    record = read_record(watched / "watched.npz")
     losses = image_terms(record)[0].sum(axis=-1)
     assert (np.diff(losses[1:4]) <= 0).all()
-    with (runs / "watched" / "metrics.csv").open(newline="") as file:
+    with (watched / "metrics.csv").open(newline="") as file:
         mean = float(next(csv.DictReader(file))["val_loss"])
     assert losses[3] > mean  # three of sixteen
 
 
 @pytest.mark.slow
-def test_a_resumed_run_drops_what_is_later_than_its_checkpoint(call_experiment, runs, tmp_path):
-    run = shutil.copytree(runs / "begun", tmp_path / "run")
-    later = read_record(runs / "watched" / "watched.npz")
+def test_a_resumed_run_drops_what_is_later_than_its_checkpoint(
+    call_experiment, watched, begun, tmp_path
+):
+    run = shutil.copytree(begun, tmp_path / "run")
+    later = read_record(watched / "watched.npz")
     for values in later.seen.values():
         values[1:] = 0
     later.write(run / "watched.npz")
@@ -109,16 +119,16 @@ def test_a_resumed_run_drops_what_is_later_than_its_checkpoint(call_experiment, 
     assert done.returncode == 0, done.stdout + done.stderr
     record = read_record(run / "watched.npz")
     assert record.step.tolist() == [2, 6]
-    straight = read_record(runs / "watched" / "watched.npz")
+    straight = read_record(watched / "watched.npz")
     assert record.about == straight.about
     for name in SEEN:
         np.testing.assert_array_equal(record.seen[name], straight.seen[name][[0, 2]], err_msg=name)
 
 
 @pytest.mark.slow
-def test_which_images_a_run_goes_on_with(runs, tmp_path, capsys):
+def test_which_images_a_run_goes_on_with(begun, tmp_path, capsys):
     """The same ones, and so does a fork, whose record is its own; others begin anew."""
-    begun, new = RunDirectory(runs / "begun"), RunDirectory(tmp_path / "new")
+    begun, new = RunDirectory(begun), RunDirectory(tmp_path / "new")
     dataset = data.open("shapes:count=16", split="test", image_size=32)
     measure = types.SimpleNamespace(eval_set=dataset, train_set=of_training(dataset))
     same = {"resume": True, "watch": WATCH.partition("=")[2]}
@@ -166,9 +176,8 @@ def test_what_is_not_there_is_refused_before_training(call_experiment, tmp_path,
     assert not (tmp_path / "run" / "config.json").exists()
 
 
-@pytest.mark.slow
-def test_the_report_shows_them(runs, tmp_path):
-    run = shutil.copytree(runs / "watched", tmp_path / "run")
+def test_the_report_shows_them(watched, tmp_path):
+    run = shutil.copytree(watched, tmp_path / "run")
     page = write_report(run).read_text()
     section = page.partition("<h2>Watched images</h2>")[2].partition("</section>")[0]
     assert section.count("<h3>") == section.count("data:image/jpeg") == 5

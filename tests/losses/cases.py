@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tests.ops.loss_cases import random_case
@@ -17,6 +18,12 @@ MODES = {
     "xla": {"jit_compile": True},
     "two steps a call": {"steps_per_execution": 2},
 }
+
+
+def every_mode(first):
+    """A test of each of `MODES`, of which all but one are slow."""
+    others = [pytest.param(mode, marks=pytest.mark.slow) for mode in MODES if mode != first]
+    return pytest.mark.parametrize("mode", [first, *others])
 
 
 def small_model(seed=0):

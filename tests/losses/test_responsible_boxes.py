@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.losses.cases import GRID, MODES, fit, small_data, small_model
+from tests.losses.cases import GRID, MODES, every_mode, fit, small_data, small_model
 from yolov1.losses import ResponsibleBoxes, YoloLoss, YoloTerms
 from yolov1.responsible import responsible_boxes
 from yolov1.semantics import TERMS
@@ -46,8 +46,7 @@ def assert_logs(logs, expected, prefix="", rel=1e-5):
         assert float(logs[prefix + name]) == pytest.approx(value, rel=rel, abs=rel / 100), name
 
 
-@pytest.mark.first_case
-@pytest.mark.parametrize("mode", MODES)
+@every_mode("graph")
 def test_logs_are_means_over_the_objects_of_each_epoch(mode):
     inputs, targets = small_data(11)
     model, loss = good_model(targets), YoloLoss(grid=GRID)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.losses.cases import GRID, MODES, Calls, fit, small_data, small_model
+from tests.losses.cases import GRID, MODES, Calls, every_mode, fit, small_data, small_model
 from tests.ops.loss_cases import random_case
 from yolov1 import ops
 from yolov1.losses import YoloLoss
@@ -23,8 +23,7 @@ def test_fit_lowers_the_loss_and_both_implementations_train_alike():
     assert evaluated[0] == pytest.approx(evaluated[1], rel=1e-4)
 
 
-@pytest.mark.first_case
-@pytest.mark.parametrize("mode", MODES)
+@every_mode("xla")
 def test_every_mode_of_fit_trains_alike(mode):
     data = small_data(11)  # a ragged last batch
     history = fit(small_model(), data, compiled=MODES[mode])

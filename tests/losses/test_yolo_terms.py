@@ -11,6 +11,7 @@ from tests.losses.cases import (
     GRID,
     MODES,
     Calls,
+    every_mode,
     expected_logs,
     expected_terms,
     fit,
@@ -26,8 +27,7 @@ from yolov1.semantics import TERMS
 STILL = keras.optimizers.SGD  # with a learning rate of 0, so that the terms are known
 
 
-@pytest.mark.first_case
-@pytest.mark.parametrize("mode", MODES)
+@every_mode("two steps a call")
 def test_logs_are_means_over_the_images_of_each_epoch(mode, monkeypatch):
     calls = Calls(monkeypatch)
     inputs, targets = small_data(11)

@@ -17,7 +17,7 @@ from yolov1.ops import Pixels, _library
 
 FUSED = bool(_library.available().get("augment_images"))
 needs_fused = pytest.mark.skipif(not FUSED, reason="the op library has no image ops")
-IMPLS = ("reference", pytest.param("fused", marks=needs_fused))
+IMPLS = (pytest.param("fused", marks=needs_fused), "reference")
 CLOSE = 1e-5  # of what both implementations promise
 
 # A graph divides by 255 by multiplying with its inverse.

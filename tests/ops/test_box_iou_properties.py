@@ -15,6 +15,7 @@ pytestmark = pytest.mark.on_cpu
 
 # The same examples in every run.
 PROFILE = settings(max_examples=600, deadline=None, derandomize=True, database=None)
+several = pytest.mark.parametrize("examples", (100, pytest.param(600, marks=pytest.mark.slow)))
 # Of the value, of the gradient (of the largest): roundings of lengths of at least 1 / 8.
 TOLERANCES = {8: (1e-14, 2e-13), 4: (4e-6, 4e-5), 2: (2**-8, 2**-7)}
 Case = collections.namedtuple("Case", "op a b valid_a valid_b options threads version")
@@ -67,7 +68,7 @@ def rounded_alike(case):
     return exact or case.a.dtype.itemsize == 2
 
 
-@pytest.mark.parametrize("examples", (100, pytest.param(600, marks=pytest.mark.slow)))
+@several
 def test_kernel_is_the_numpy_reference(examples):
     seen = collections.Counter()
 
@@ -95,31 +96,34 @@ def test_kernel_is_the_numpy_reference(examples):
     assert seen["overlapping"] > 17 * examples and seen["gradients"] > examples / 2, seen
 
 
-@pytest.mark.slow
-@PROFILE
-@given(cases())
-def test_range_symmetry_and_units(case):
-    value, kind, dtype = run(case).astype(float), case.options["kind"], case.a.dtype
-    margin = 4 * {8: 2.0**-53, 4: 2.0**-24}.get(dtype.itemsize, 2.0**-24)
-    ordered = case.options["box_format"] == "xyxy" and all(
-        (boxes[..., 2:] >= boxes[..., :2]).all() for boxes in (case.a, case.b)
-    )
-    low = {"iou": 0, "giou": -1, "diou": -1, "ciou": -2}[kind]
-    if ordered or kind in ("iou", "giou"):
-        assert (value >= low).all() and (value <= 1 + (kind != "iou") * margin).all()
+@several
+def test_range_symmetry_and_units(examples):
+    @settings(PROFILE, max_examples=examples)
+    @given(cases())
+    def check(case):
+        value, kind, dtype = run(case).astype(float), case.options["kind"], case.a.dtype
+        margin = 4 * {8: 2.0**-53, 4: 2.0**-24}.get(dtype.itemsize, 2.0**-24)
+        ordered = case.options["box_format"] == "xyxy" and all(
+            (boxes[..., 2:] >= boxes[..., :2]).all() for boxes in (case.a, case.b)
+        )
+        low = {"iou": 0, "giou": -1, "diou": -1, "ciou": -2}[kind]
+        if ordered or kind in ("iou", "giou"):
+            assert (value >= low).all() and (value <= 1 + (kind != "iou") * margin).all()
 
-    swapped = case._replace(valid_a=case.valid_b, valid_b=case.valid_a)
-    back = run(swapped, case.b, case.a)
-    back = np.swapaxes(back, -1, -2) if case.op == "pairwise_iou" else back
-    assert back.tobytes() == run(case).tobytes()
+        swapped = case._replace(valid_a=case.valid_b, valid_b=case.valid_a)
+        back = run(swapped, case.b, case.a)
+        back = np.swapaxes(back, -1, -2) if case.op == "pairwise_iou" else back
+        assert back.tobytes() == run(case).tobytes()
 
-    # In a unit half or an eighth as long, exactly; and the other axis first.
-    for factor in (2.0, 8.0):
-        scaled = run(case, *((boxes * factor).astype(dtype) for boxes in (case.a, case.b)))
-        assert scaled.tobytes() == run(case).tobytes()
-    if kind != "ciou":  # which takes the angle from the width
-        turned = run(case, *(boxes[..., [1, 0, 3, 2]] for boxes in (case.a, case.b)))
-        np.testing.assert_allclose(turned.astype(float), value, rtol=0, atol=margin * 4)
+        # In a unit half or an eighth as long, exactly; and the other axis first.
+        for factor in (2.0, 8.0):
+            scaled = run(case, *((boxes * factor).astype(dtype) for boxes in (case.a, case.b)))
+            assert scaled.tobytes() == run(case).tobytes()
+        if kind != "ciou":  # which takes the angle from the width
+            turned = run(case, *(boxes[..., [1, 0, 3, 2]] for boxes in (case.a, case.b)))
+            np.testing.assert_allclose(turned.astype(float), value, rtol=0, atol=margin * 4)
+
+    check()
 
 
 @PROFILE

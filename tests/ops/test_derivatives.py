@@ -44,8 +44,10 @@ CASES = {
 
 
 # Tracing takes seconds a piece.
-WAYS = [(name, "eager") for name in CASES]
-WAYS += [(name, mode) for mode in MODES[1:] for name in ("mean loss", "pairwise, masked")]
+WAYS = [("loss", "eager"), ("aligned, masked", "eager")]
+SLOW = [(name, "eager") for name in CASES if (name, "eager") not in WAYS]
+SLOW += [(name, mode) for mode in MODES[1:] for name in ("mean loss", "pairwise, masked")]
+WAYS += [pytest.param(*way, marks=pytest.mark.slow) for way in SLOW]
 
 
 def both(make, mode, *arguments):
@@ -69,7 +71,6 @@ def direction(arrays, seed=7):
     return [tf.constant(generator.normal(size=x.shape).astype(x.dtype)) for x in arrays]
 
 
-@pytest.mark.first_case
 @pytest.mark.parametrize("name, mode", WAYS)
 def test_forward_mode(name, mode):
     """Alone, and with a tape inside, which asks for the gradient of the same call."""
@@ -93,7 +94,6 @@ def test_forward_mode(name, mode):
     both(make, mode, *sources)
 
 
-@pytest.mark.first_case
 @pytest.mark.parametrize("name, mode", WAYS)
 def test_gradients_by_a_weight_of_the_loss(name, mode):
     """As where weights of a loss are learned: by an outer tape, and in forward mode."""

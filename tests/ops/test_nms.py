@@ -120,8 +120,10 @@ def test_other_dtypes_are_cast(dtype):
 # ------------------------------------------------------------------------------ bits, faces, graphs
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("suppression", kernels.SUPPRESSIONS)
+@pytest.mark.parametrize(
+    "suppression",
+    [pytest.param(s, marks=pytest.mark.slow if s == "hard" else ()) for s in kernels.SUPPRESSIONS],
+)
 def test_threads_repeats_and_neighbours_change_no_bit(suppression):
     boxes, scores = random_case(5, 67, 98, 20)
     scores = np.round(scores * 64) / 64

@@ -159,7 +159,7 @@ FLAGS = (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.first_case
 @pytest.mark.parametrize("dtypes", (*zip(DTYPES, DTYPES, strict=True), (np.float16, np.float32)))
 def test_subnormal_flags_mark_no_object(dtypes):
     """Each as a cell's flag, in every implementation: an object takes part with its class, 1."""

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.on_cpu
 
 # The same examples in every run.
 PROFILE = settings(max_examples=1000, deadline=None, derandomize=True, database=None)
+several = pytest.mark.parametrize("examples", (100, pytest.param(1000, marks=pytest.mark.slow)))
 EPS = loss_numpy.EPS32
 # Predictions, targets, and the relative error of one rounding to the predictions' dtype.
 DTYPES = (
@@ -147,7 +148,7 @@ def check_gradient(case, got, want, tolerance):
         assert (np.abs(one - other) <= allowed).all()
 
 
-@pytest.mark.parametrize("examples", (100, pytest.param(1000, marks=pytest.mark.slow)))
+@several
 def test_kernel_is_the_numpy_reference(examples):
     seen = collections.Counter()
 
@@ -179,21 +180,25 @@ def test_kernel_is_the_numpy_reference(examples):
     assert seen["emptied"] <= 0.001 * seen["objects"], seen  # near ties are left out, but few
 
 
-@pytest.mark.slow
-@PROFILE
-@given(cases())
-def test_what_the_loss_does_not_read_has_no_effect(case):
+@several
+def test_what_the_loss_does_not_read_has_no_effect(examples):
     """NaN into the classes and boxes of empty cells, in predictions and targets: the same bits."""
-    _, clean = run(case, case.targets)
-    grid = case.grid
-    empty = case.targets[..., grid.target_object_channel] == 0
-    predictions, targets = case.predictions.copy(), case.targets.copy()
-    for array, read in (
-        (predictions, grid.confidence_channels),
-        (targets, slice(grid.target_object_channel, grid.target_object_channel + 1)),
-    ):
-        cells = np.full_like(array[empty], np.nan)
-        cells[:, read] = array[empty][:, read]
-        array[empty] = cells
-    _, dirty = run(case, targets, predictions)
-    assert [a.tobytes() for a in clean] == [a.tobytes() for a in dirty]
+
+    @settings(PROFILE, max_examples=examples)
+    @given(cases())
+    def check(case):
+        _, clean = run(case, case.targets)
+        grid = case.grid
+        empty = case.targets[..., grid.target_object_channel] == 0
+        predictions, targets = case.predictions.copy(), case.targets.copy()
+        for array, read in (
+            (predictions, grid.confidence_channels),
+            (targets, slice(grid.target_object_channel, grid.target_object_channel + 1)),
+        ):
+            cells = np.full_like(array[empty], np.nan)
+            cells[:, read] = array[empty][:, read]
+            array[empty] = cells
+        _, dirty = run(case, targets, predictions)
+        assert [a.tobytes() for a in clean] == [a.tobytes() for a in dirty]
+
+    check()

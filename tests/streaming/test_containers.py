@@ -304,7 +304,8 @@ def test_a_stream_without_an_end_is_live(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("01:02:03.500", 3723.5), ("2 minutes", None), ("1:2", None)]
+    ("text", "seconds"),
+    [("01:02:03.500", 3723.5), ("2 minutes", None), ("1:2", None), ("0:0:inf", None)],
 )
 def test_a_length_is_read_where_a_film_says_one(text, seconds):
     """As Matroska does it, in a tag that anyone can write."""

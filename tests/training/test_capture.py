@@ -47,7 +47,6 @@ def test_a_run_with_capture_has_the_same_figures(captured, whole):
     }
 
 
-@pytest.mark.slow
 def test_the_file_holds_what_the_loss_was_given(captured):
     path, file = captured
     workload = read_workload(file)
@@ -106,7 +105,6 @@ def rewritten(source, target, change):
     np.savez(target, workload=json.dumps(about), **arrays)
 
 
-@pytest.mark.slow
 def test_other_files_are_refused(captured, tmp_path):
     _, file = captured
     (tmp_path / "text").write_text("not a workload")

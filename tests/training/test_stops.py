@@ -55,7 +55,6 @@ def test_killed_and_resumed_ends_with_the_same_bits(whole, tmp_path):
         }
 
 
-@pytest.mark.slow
 def test_ctrl_c_anywhere_ends_with_the_same_bits(whole, tmp_path, monkeypatch):
     """In the middle of the exchange of weights and averages; then while they are measured."""
     path, exchange, measure = tmp_path / "run", MovingAverage.swap, evaluators.Evaluator.__call__

@@ -23,7 +23,7 @@ def files(folder) -> set[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scheme", [pytest.param("", marks=pytest.mark.slow), "file://"])
+@pytest.mark.parametrize("scheme", ["", "file://"])
 def test_another_machine_goes_on_from_it(whole, tmp_path, scheme):
     """A folder stands for each machine: it sees nothing of the other's."""
     storage = f"{scheme}{tmp_path / 'far' / 'run'}"

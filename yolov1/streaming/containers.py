@@ -1,6 +1,7 @@
 """Films, cameras and addresses as sources, by PyAV."""
 
 import functools
+import math
 import os
 import re
 import sys
@@ -251,9 +252,10 @@ class _Clock:
         text = stream.metadata.get("DURATION")  # of Matroska and WebM: 00:01:02.500000000
         try:
             hours, minutes, seconds = (text or "").split(":")
-            return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+            total = 3600 * int(hours) + 60 * int(minutes) + float(seconds)
         except ValueError:  # there is none, or a text that some program put there
             return None
+        return total if math.isfinite(total) else None
 
     def missing(self) -> bool:
         """Whether more than the last moments of what was promised did not come."""

@@ -17,7 +17,7 @@ EXAMPLE = (
 
 def cluster_task(name: str) -> tuple[int, int]:
     """``(index, count)`` of this process among its workers, read from TF_CONFIG alone, which a task
-    of SLURM gets here where it is ``multi_worker`` and has none.
+    of SLURM gets here where it is ``multi_worker`` and has none. An empty one is removed.
 
     It starts nothing of TensorFlow, so it can be asked before anything else.
 
