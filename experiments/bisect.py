@@ -108,7 +108,7 @@ def main(argv):
     if found and "image" in found:
         with common.drawing(output / "pictures"):
             draw(steps, found, make_folder(output / "pictures"))
-    summary = {"parted": number is not None, "step": number, "changes": len(changes)}
+    summary = {"parted": number is not None, "step": number}
     seconds = time.perf_counter() - start
     training.write_json(output / "summary.json", summary | {"seconds": seconds})
     print(f"written to {output}")

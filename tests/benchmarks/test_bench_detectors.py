@@ -244,6 +244,7 @@ def row(detector, seed, ap, ms=""):
 
 
 def test_the_table_has_means_and_spreads():
+    pytest.importorskip("scipy", reason="the extra study is not installed")
     rows = [row("ours", seed, ap) for seed, ap in ((0, 0.5), (1, 0.6), (2, 0.85))]
     lines = results.table([*rows, row("peer", 0, 0.7, 12.345)]).splitlines()
     cells = [cell.strip() for cell in lines[4].strip("|").split("|")]

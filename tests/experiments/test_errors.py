@@ -151,6 +151,8 @@ def test_flags_of_serve(known_run, call_experiment):
 
 @pytest.mark.parametrize("name", sorted(set(EXPERIMENTS) - {"serve"}))
 def test_flags(refused, complete, tmp_path, name):
+    if name == "study":
+        pytest.importorskip("scipy", reason="the extra study is not installed")
     given = complete(name)
     refused(name, *given, "--nosuch=1", names="nosuch")
     refused(name, *given, "--debug=perhaps", names="perhaps")

@@ -271,7 +271,7 @@ def test_a_run_never_parts_from_itself(kept_run, call_experiment, tmp_path):
     assert "digests: the same up to step 10" in same.stdout
     assert "They are the same in all that both have" in same.stdout
     summary = json.loads((tmp_path / "summary.json").read_text())
-    assert summary["parted"] is False and summary["step"] is None and summary["changes"] == 0
+    assert summary["parted"] is False and summary["step"] is None
     copy = tmp_path / "copy"
     shutil.copytree(kept_run, copy)
     lines = (copy / "digests.csv").read_text().splitlines(keepends=True)
