@@ -139,7 +139,7 @@ import sys
 import pytest
 import tests.ops.conftest
 
-tests.ops.conftest.devices = lambda: ["CPU", "CPU:0"]  # the same, in the place of a GPU
+tests.ops.conftest.devices = lambda: ["CPU", "/CPU"]  # the same, in the place of a GPU
 sys.exit(pytest.main(["-vv", "-p", "no:cacheprovider", *sys.argv[1:]]))
 """
 
@@ -156,7 +156,7 @@ def test_where_there_are_two_devices_every_op_test_runs_on_both():
     )
     assert answer.returncode == 0, answer.stdout
     ran = [line.split("::")[1] for line in answer.stdout.splitlines() if "PASSED" in line]
-    for device in ("CPU", "CPU:0"):
+    for device in ("CPU", "/CPU"):
         assert any(name.startswith(f"{everywhere}[{device}-") for name in ran)
     names = [name for name in ran if name.startswith(on_cpu)]
-    assert names and not any("CPU:0" in name for name in names)
+    assert names and not any("/CPU" in name for name in names)
