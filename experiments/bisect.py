@@ -109,8 +109,8 @@ def main(argv):
         with common.drawing(output / "pictures"):
             draw(steps, found, make_folder(output / "pictures"))
     summary = {"parted": number is not None, "step": number}
-    seconds = time.perf_counter() - start
-    training.write_json(output / "summary.json", summary | {"seconds": seconds})
+    summary["seconds"] = time.perf_counter() - start
+    training.write_json(output / "summary.json", summary)
     print(f"written to {output}")
 
 

@@ -81,8 +81,8 @@ def main(argv):
     page = output / "explain.html"
     with common.drawing(page), replacing(page, errors="replace") as file:
         file.write(explained.render(f"{Path(path).name}: {flags.FLAGS.which} weights", drawn))
-    seconds = time.perf_counter() - start
-    summary = {"checkpoint": str(path), "images": len(done), "seconds": seconds}
+    summary = {"checkpoint": str(path), "images": len(done)}
+    summary["seconds"] = time.perf_counter() - start
     training.write_json(output / "summary.json", summary)
     print(f"page: {page}")
 

@@ -40,10 +40,7 @@ def main(argv):
     config = experiment_flags.config_from_flags(debug=DEBUG)
     recipes.announce(config)
     run = training.RunDirectory(config.output_dir)
-    if (run / "config.json").exists():
-        raise experiment_flags.UserError(
-            f"{run.path} holds a run, whose checkpoints would be lost. Give another --output_dir."
-        )
+    common.require_no_run(run.path, "checkpoints")
     split = common.open_split(config, config.train_split)
     dataset = first_images(split, IMAGES.value)
     steps = DEBUG_STEPS if flags.FLAGS.debug and not flags.FLAGS["steps"].present else STEPS.value

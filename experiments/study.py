@@ -21,7 +21,7 @@ import sys
 
 from absl import app, flags
 
-from yolov1.files import make_folder, replacing, user_path
+from yolov1.files import replacing, user_path
 from yolov1.studies import page, plan, results, search_page, statistics
 from yolov1.tracking import tensorboard
 from yolov1.training import RunDirectory, write_json
@@ -98,7 +98,7 @@ def compare(output, variants, seeds, words, measure):
     trials.require_different([job for job in jobs if job.trial.seed == seeds[0]])
     trials.read_all(jobs)
     trials.require_data([job for job in jobs if job.trial.state != results.FINISHED])
-    make_folder(output)
+    common.results_folder(output)
     done = sum(job.trial.state == results.FINISHED for job in jobs)
     named = ", ".join(map(str, seeds))
     print(f"{len(variants)} variants, seeds {named}: {len(jobs)} trials, {done} of them done")

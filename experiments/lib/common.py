@@ -1,4 +1,5 @@
-"""What several experiments do with a data set; each step is the package's own."""
+"""What several experiments do with a data set and with what they find; each step is the package's
+own."""
 
 import contextlib
 from pathlib import Path
@@ -37,11 +38,16 @@ def results_folder(path) -> Path:
         UserError: it is a run, whose own summary.json and report would be lost.
     """
     folder = user_path(path)
+    require_no_run(folder, "results")
+    return make_folder(folder)
+
+
+def require_no_run(folder, lost: str):
+    """Raises `UserError` where a run is in the folder, and says what of it would be lost."""
     if (folder / "config.json").exists():
         raise UserError(
-            f"{folder} holds a run, whose results would be lost. Give another --output_dir."
+            f"{folder} holds a run, whose {lost} would be lost. Give another --output_dir."
         )
-    return make_folder(folder)
 
 
 @contextlib.contextmanager

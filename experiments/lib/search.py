@@ -13,12 +13,11 @@ import warnings
 from collections import deque
 
 from yolov1 import extras
-from yolov1.files import make_folder
 from yolov1.interrupts import Interrupts
 from yolov1.studies import plan
 from yolov1.studies.results import BEGUN, FAILED, FINISHED, LESS, PRUNED, read_curve
 
-from . import children, trials
+from . import children, common, trials
 from .flags import UserError
 
 JOURNAL = "optuna.journal"
@@ -96,7 +95,7 @@ class Search:
         optuna = self.optuna
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-        make_folder(output)
+        common.results_folder(output)
         journal = optuna.storages.journal.JournalFileBackend(str(output / JOURNAL))
         with Interrupts() as interrupts:  # see `children.Pool`
             self.study = optuna.create_study(

@@ -405,3 +405,14 @@ def test_on_a_cluster(tmp_path):
     assert [trial["state"] for trial in summary(tmp_path)["trials"]] == ["finished"] * 4
 
     assert begun(first.with_suffix(".log"))[-1] == "begins after 1 epochs"
+
+
+@pytest.mark.parametrize("search", [(), ("--search=optuna", "--trials_count=1")])
+def test_a_runs_own_folder_is_refused(call_experiment, known_run, search):
+    if search:
+        pytest.importorskip("optuna", reason="the extra search is not installed")
+    before = sorted(known_run.iterdir())
+    vary = "--vary=epochs=1..2" if search else "--vary=epochs=1,2"
+    done = call_experiment("study", vary, "--seeds=0", *search, f"--output_dir={known_run}")
+    assert done.returncode == 1 and f"{known_run} holds a run, whose results" in done.stderr
+    assert sorted(known_run.iterdir()) == before
