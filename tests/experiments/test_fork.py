@@ -142,8 +142,8 @@ def test_what_was_not_trained_here_cannot_be_forked(call_experiment, kept_run, t
     assert done.returncode == 1 and f"with --init={tmp_path}" in done.stderr
 
 
-def test_a_resumed_run_does_again_what_it_drops(no_report, call_experiment, kept_run, tmp_path):
-    path = tmp_path / "run"
+def back_at_step_4(kept_run, path):
+    """A copy of the run whose newest checkpoint is that of step 4."""
     shutil.copytree(kept_run, path)
     last = path / "checkpoints" / "last"
     shutil.rmtree(last)
@@ -151,6 +151,22 @@ def test_a_resumed_run_does_again_what_it_drops(no_report, call_experiment, kept
     for file in last.glob("ckpt-8.*"):
         file.unlink()
     (last / "checkpoint").write_text('model_checkpoint_path: "ckpt-4"\n')
+    return path
+
+
+@pytest.mark.slow
+def test_a_resumed_run_drops_what_it_does_again(call_experiment, kept_run, tmp_path):
+    path = back_at_step_4(kept_run, tmp_path / "run")
+    done = call_experiment("train", f"--output_dir={path}", "--resume", "--epochs=2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert names(path / "checkpoints" / "kept") == ["ckpt-4.index"]
+    assert [row["step"] for row in digests(path)] == ["0", "3", "5"]
+    model = RunDirectory(path)
+    assert digests(path)[1] == digests(kept_run)[1] and model.steps == 5
+
+
+def test_a_resumed_run_ends_with_the_same_bits(no_report, call_experiment, kept_run, tmp_path):
+    path = back_at_step_4(kept_run, tmp_path / "run")
     done = call_experiment("train", f"--output_dir={path}", "--resume")
     assert done.returncode == 0, done.stdout + done.stderr
     assert names(path / "checkpoints" / "kept") == ["ckpt-4.index", "ckpt-8.index"]

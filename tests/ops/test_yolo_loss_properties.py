@@ -17,7 +17,7 @@ from yolov1.semantics import CHOICES, WEIGHTS, LossSemantics
 pytestmark = pytest.mark.on_cpu
 
 # The same examples in every run.
-PROFILE = settings(max_examples=1000, deadline=None, derandomize=True, database=None)
+PROFILE = settings(deadline=None, derandomize=True, database=None)
 several = pytest.mark.parametrize("examples", (100, pytest.param(1000, marks=pytest.mark.slow)))
 EPS = loss_numpy.EPS32
 # Predictions, targets, and the relative error of one rounding to the predictions' dtype.
