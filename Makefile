@@ -53,7 +53,7 @@ $(VENV)/.dependencies: $(VENV)/.created pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.dependencies $(NATIVE)
-	@echo "Building the native code (minutes, most of them nvcc's: see setup.py; what did not change is kept)"
+	@echo "Building the native code (minutes, with CUDA most of them nvcc's: see setup.py; what did not change is kept)"
 	@$(PIP) --no-build-isolation --no-deps -e .
 	@touch $@
 
@@ -92,7 +92,7 @@ train: install  ## Train on the embedded shapes, evaluate, write runs/shapes (do
 	fi
 
 # Two processes on any machine: each holds TensorFlow, and on a GPU they share its memory.
-test: install lint sanitize  ## Lint, sanitizers, then the whole test suite but the slow tests
+test: install lint sanitize  ## Lint, sanitizers, then the tests but the slow ones
 	TF_FORCE_GPU_ALLOW_GROWTH=true $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --max-worker-restart=0 $(PYTEST_FLAGS)
 
 slow-tests: install  ## The others: every combination, wheel builds, several processes
